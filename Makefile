@@ -1,0 +1,121 @@
+# Everything a developer types. `make` alone shows this list.
+# Each target makes .venv by itself, from the hash-pinned requirements.lock.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# Development mode: an embedded database, fixed secrets, simulated payments. Off in production.
+export LICET_DEBUG ?= 1
+export DJANGO_SETTINGS_MODULE := marketplace.settings
+export PYTHONUNBUFFERED := 1
+
+BIN := .venv/bin
+APPS := marketplace licensing payments api_docs
+# The first Python that is new enough. Another one: make PYTHON=/path/to/python3.13 ...
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& command -v "$$name" && break; done)
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/.ready ## license this machine's own files from one tenant to another; FROM=DIR for yours
+	@$(BIN)/python manage.py demo $(if $(FROM),--from "$(FROM)")
+
+.PHONY: run
+run: .venv/.ready ## run the server, the worker and the payment simulator until Ctrl-C
+	@exec $(BIN)/python manage.py run
+
+.PHONY: test
+test: .venv/.ready ## run all tests; ARGS="-k orders" hands arguments to pytest
+	@$(BIN)/python -m pytest -n logical $(ARGS)
+
+.PHONY: check
+check: check-style check-types check-imports check-migrations check-openapi ## run every check but the tests
+	@echo "check: no findings"
+
+.PHONY: bench
+bench: .venv/.ready ## measure, one JSON line for each figure
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+.PHONY: offline
+offline: .venv/.ready ## build licet-offline.pyz: verify and pull, without the server
+	@$(BIN)/python -m licensing.offline.build
+
+.PHONY: clean
+clean: ## stop the development database; delete it, .venv and all caches
+	@if [ -x $(BIN)/python ] && [ -d .data/postgres ]; then $(BIN)/python -c \
+		"from pathlib import Path; from marketplace import devdb; devdb.reset(Path('.data/postgres'))"; fi
+	rm -rf .venv .data .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
+		licet-offline.pyz
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- parts of `check` -------------------------------------------------------------------------
+
+.PHONY: check-style
+check-style: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: check-types
+check-types: .venv/.ready
+	$(BIN)/mypy
+
+.PHONY: check-imports
+check-imports: .venv/.ready
+	$(BIN)/lint-imports
+
+.PHONY: check-migrations
+check-migrations: .venv/.ready
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python -m tests.migration_lint
+
+# The document is committed so that a change of the API shows in review.
+.PHONY: check-openapi
+check-openapi: .venv/.ready
+	@mkdir -p .data
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json \
+		--file .data/openapi.json
+	@diff -u api_docs/openapi.json .data/openapi.json >.data/openapi.diff || { \
+		head -n 60 .data/openapi.diff; \
+		echo "api_docs/openapi.json is out of date: run 'make openapi' and commit it."; exit 1; }
+
+.PHONY: openapi
+openapi: .venv/.ready ## write api_docs/openapi.json anew
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json \
+		--file api_docs/openapi.json
+
+# --- the environment --------------------------------------------------------------------------
+
+# The project is used where it stands, so only its dependencies are installed.
+.venv/.ready: requirements.lock
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Licet needs Python 3.11 or later: none found as python3, python3.13, 3.12 or 3.11."; \
+		exit 1; fi
+	@echo "Installing the dependencies into .venv (once; from requirements.lock)"
+	@if ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		rm -rf .venv; \
+		if command -v uv >/dev/null; then uv venv --quiet --python "$(PYTHON)" .venv; \
+		else "$(PYTHON)" -m venv .venv || { \
+			echo "On Debian and Ubuntu: apt install python3-venv"; rm -rf .venv; exit 1; }; fi; fi
+	@if command -v uv >/dev/null; then \
+		uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; \
+	else \
+		$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; \
+		$(BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes \
+			-r requirements.lock; fi
+	@touch $@
+
+.PHONY: lock
+lock: ## pin the newest allowed dependencies, with hashes, for Python 3.11 to 3.13 (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv."; exit 1; }
+	uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+		--no-header --no-emit-index-url --no-emit-find-links \
+		--extra dev pyproject.toml --output-file requirements.lock
+	@if grep -nE '://|^--' requirements.lock; then \
+		echo "requirements.lock names an address."; rm requirements.lock; exit 1; fi

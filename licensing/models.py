@@ -1,0 +1,607 @@
+"""The tables of terms, snapshots, offers, grants, and the ledger."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.contrib.postgres.fields import ArrayField, DateTimeRangeField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Length
+from django.db.models.lookups import Exact, LessThanOrEqual
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from marketplace.access import Caller, TenantQuerySet
+from marketplace.models import DIGEST_LENGTH, Collection, Organization, Sha256
+from marketplace.typeid import TypeIDField
+
+# --- the ledger (knows no business noun; only licensing.ledger writes these) ------------------
+
+
+class LedgerEntry(models.Model):
+    """One recorded fact: the exact bytes that were hashed. Written by `ledger.log.append`.
+
+    Updates: cannot. Deletion: cannot. Guarantees: commits with the row whose creation it records,
+    and `(log, subject_ref, seq)` is unique, so the chain of one subject cannot fork.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    log = models.CharField(max_length=4)
+    kind = models.CharField(max_length=40)
+    # Sixteen random bytes that name the subject in public, and are no key of ours.
+    subject_ref = models.BinaryField(max_length=16)
+    seq = models.IntegerField()
+    body = models.BinaryField()
+    # RFC 6962: SHA-256(0x00 || body). Computed again from the stored body before integration.
+    leaf_hash = models.BinaryField(max_length=DIGEST_LENGTH)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("ledger entry")
+        verbose_name_plural = _("ledger entries")
+        constraints = [
+            models.UniqueConstraint(
+                name="ledger_chain_does_not_fork", fields=["log", "subject_ref", "seq"]
+            ),
+            models.CheckConstraint(
+                name="ledger_entry_is_in_a_known_log", condition=Q(log__in=["test", "live"])
+            ),
+            models.CheckConstraint(
+                name="ledger_entry_fits_a_tile",
+                condition=LessThanOrEqual(Length("body"), 65_535),
+            ),
+            models.CheckConstraint(
+                name="ledger_entry_subject_is_16_bytes", condition=Exact(Length("subject_ref"), 16)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.log} {self.kind} #{self.pk}"
+
+
+class LedgerPending(models.Model):
+    """An entry that waits for its place in the log. The only ledger row that is ever deleted.
+
+    A queue, not a watermark on ids: an id is taken before its transaction commits, so a watermark
+    would skip whoever commits late.
+    """
+
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, primary_key=True, related_name="+")
+    log = models.CharField(max_length=4)
+
+
+class LedgerLeaf(models.Model):
+    """The place of an entry in its log: gapless, from 0. Insert-only. Written by the sequencer."""
+
+    pk = models.CompositePrimaryKey("log", "index")
+    log = models.CharField(max_length=4)
+    index = models.BigIntegerField()
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="leaf")
+    leaf_hash = models.BinaryField(max_length=DIGEST_LENGTH)
+
+
+class LedgerTile(models.Model):
+    """A full tile: 256 hashes of one level (C2SP tlog-tiles). Insert-only.
+
+    Partial tiles are prefixes of what stands in leaves and lower tiles; no row is ever updated.
+    """
+
+    pk = models.CompositePrimaryKey("log", "level", "index")
+    log = models.CharField(max_length=4)
+    level = models.SmallIntegerField()
+    index = models.BigIntegerField()
+    hashes = models.BinaryField(max_length=256 * DIGEST_LENGTH)
+
+
+class LedgerTree(models.Model):
+    """An integrated state of a log: everything up to `size` has its place. Insert-only."""
+
+    pk = models.CompositePrimaryKey("log", "size")
+    log = models.CharField(max_length=4)
+    size = models.BigIntegerField()
+    root = models.BinaryField(max_length=DIGEST_LENGTH)
+    integrated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+
+class LedgerCheckpoint(models.Model):
+    """A signed note over an integrated state, made after that state was committed. Insert-only."""
+
+    pk = models.CompositePrimaryKey("log", "size")
+    log = models.CharField(max_length=4)
+    size = models.BigIntegerField()
+    # The exact note (C2SP tlog-checkpoint), ASCII and ends of line included.
+    note = models.TextField()
+    signed_at = models.DateTimeField(default=timezone.now, editable=False)
+
+
+class LedgerOpeningQuerySet(TenantQuerySet["LedgerOpening"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(parties__contains=[caller.organization.pk])
+
+
+class LedgerOpening(models.Model):
+    """What an entry's commitments commit to, for its parties only. Deletable: that is erasure."""
+
+    entry = models.OneToOneField(
+        LedgerEntry, models.PROTECT, primary_key=True, related_name="opening"
+    )
+    parties = ArrayField(models.UUIDField())
+    # The one secret of the entry: every field's salt derives from it.
+    seed = models.BinaryField(max_length=32)
+    # Canonical JSON (RFC 8785) of {field: value}, as it was committed to.
+    values = models.TextField()
+
+    objects = LedgerOpeningQuerySet.as_manager()
+
+
+# --- what may be licensed ---------------------------------------------------------------------
+
+
+class SnapshotQuerySet(TenantQuerySet["Snapshot"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization)
+
+
+class Snapshot(models.Model):
+    """A finalized version of a collection: root, size, totals. Written by `snapshots.finalize`.
+
+    Updates: cannot. Deletion: cannot. What is cited anywhere is `citation`, never the bare root.
+    """
+
+    id = TypeIDField(prefix="snp", primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    collection = models.ForeignKey(
+        Collection, models.PROTECT, related_name="snapshots", db_constraint=False
+    )
+    number = models.IntegerField()
+    size = models.BigIntegerField()
+    root = models.BinaryField(max_length=DIGEST_LENGTH)
+    # {"bytes": n, "works": n}: integers only.
+    totals = models.JSONField()
+    # SHA-256(JCS({tree, type, size, root, totals})).
+    citation = models.BinaryField(max_length=DIGEST_LENGTH)
+    # Blinds the leaves; handed to licensees with the manifest, never shown in public.
+    secret = models.BinaryField(max_length=32)
+    finalized_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = SnapshotQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="snapshot_of_organization", fields=["organization", "id"]),
+            models.UniqueConstraint(
+                name="snapshot_number_is_unique", fields=["collection", "number"]
+            ),
+            models.CheckConstraint(name="snapshot_is_not_empty", condition=Q(size__gt=0)),
+            models.CheckConstraint(
+                name="snapshot_hashes_are_sha256",
+                condition=Q(Exact(Length("root"), 32))
+                & Q(Exact(Length("citation"), 32))
+                & Q(Exact(Length("secret"), 32)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.collection_id} #{self.number}"
+
+
+class TermsQuerySet(TenantQuerySet["Terms"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization)
+
+
+class Terms(models.Model):
+    """Typed license conditions with the exact text that they render to. Written by `terms`.
+
+    A published version never changes and is never rendered again: both hashes are the database's
+    own SHA-256 of the stored bytes.
+    """
+
+    id = TypeIDField(prefix="trm", primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    name = models.CharField(max_length=200)
+    version = models.IntegerField(default=1)
+    # Canonical JSON (RFC 8785) of the typed conditions: `terms.SCHEMA`.
+    typed = models.TextField()
+    typed_sha256 = models.BinaryField(max_length=DIGEST_LENGTH)
+    text = models.TextField()
+    text_sha256 = models.BinaryField(max_length=DIGEST_LENGTH)
+    # Which wording rendered `text`.
+    template_version = models.CharField(max_length=20)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    published_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TermsQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("terms")
+        verbose_name_plural = _("terms")
+        constraints = [
+            models.UniqueConstraint(name="terms_of_organization", fields=["organization", "id"]),
+            models.UniqueConstraint(
+                name="terms_version_is_unique", fields=["organization", "name", "version"]
+            ),
+            models.CheckConstraint(
+                name="terms_hashes_are_of_their_texts",
+                condition=Q(Exact(Sha256("typed"), F("typed_sha256")))
+                & Q(Exact(Sha256("text"), F("text_sha256"))),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+
+class OfferQuerySet(TenantQuerySet["Offer"]):
+    def visible_to(self, caller: Caller) -> Self:
+        """The seller's own, whatever their state."""
+        return self.filter(organization=caller.organization)
+
+    def on_sale(self) -> Self:
+        now = timezone.now()
+        return self.filter(
+            Q(closes_at__isnull=True) | Q(closes_at__gt=now), state="live", opens_at__lte=now
+        )
+
+    def buyable_by(self, caller: Caller) -> Self:
+        """What a caller may see in the market: public offers, and private ones made to it."""
+        return self.on_sale().filter(
+            Q(audience__isnull=True)
+            | Q(audience=caller.organization)
+            | Q(organization=caller.organization)
+        )
+
+    def public(self) -> Self:
+        """What anybody may see in the market."""
+        return self.on_sale().filter(audience__isnull=True)
+
+
+class Offer(models.Model):
+    """A snapshot under terms at a price, to everybody or to one organization. Written by `offers`.
+
+    Lifecycle: draft -> live -> withdrawn. A live offer's conditions never change: withdraw it and
+    make another.
+    """
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("Draft")
+        LIVE = "live", _("On sale")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
+
+    id = TypeIDField(prefix="off", primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="offers")
+    collection = models.ForeignKey(
+        Collection, models.PROTECT, related_name="offers", db_constraint=False
+    )
+    snapshot = models.ForeignKey(
+        Snapshot, models.PROTECT, related_name="offers", db_constraint=False
+    )
+    terms = models.ForeignKey(Terms, models.PROTECT, related_name="offers", db_constraint=False)
+    # Null: to everybody.
+    audience = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="private_offers"
+    )
+    state = models.CharField(max_length=9, choices=State, default=State.DRAFT)
+    price_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    opens_at = models.DateTimeField(default=timezone.now)
+    closes_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    published_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OfferQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="offer_of_organization", fields=["organization", "id"]),
+            models.CheckConstraint(
+                name="offer_price_is_not_negative", condition=Q(price_minor__gte=0)
+            ),
+            models.CheckConstraint(
+                name="offer_currency_is_iso_4217", condition=Q(currency__regex=r"^[A-Z]{3}$")
+            ),
+            models.CheckConstraint(
+                name="offer_closes_after_it_opens",
+                condition=Q(closes_at__isnull=True) | Q(closes_at__gt=F("opens_at")),
+            ),
+            models.CheckConstraint(
+                name="offer_is_not_private_to_its_owner",
+                condition=Q(audience__isnull=True) | ~Q(audience=F("organization")),
+            ),
+            models.CheckConstraint(
+                name="offer_state_matches_its_dates",
+                condition=Q(state="draft", published_at__isnull=True, withdrawn_at__isnull=True)
+                | Q(state="live", published_at__isnull=False, withdrawn_at__isnull=True)
+                | Q(state="withdrawn", withdrawn_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.collection_id} for {self.price_minor} {self.currency}"
+
+
+# --- what was licensed ------------------------------------------------------------------------
+
+
+def _party(caller: Caller) -> Q:
+    return Q(licensor=caller.organization) | Q(licensee=caller.organization)
+
+
+class AgreementQuerySet(TenantQuerySet["Agreement"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(_party(caller), livemode=caller.livemode)
+
+
+class Agreement(models.Model):
+    """The contract: made by an order, or (later) signed elsewhere and imported.
+
+    Updates: cannot. Deletion: cannot. Written by `agreements`, with its grant.
+    """
+
+    class Controlling(models.TextChoices):
+        TYPED = "typed", _("The typed terms")
+        DOCUMENT = "document", _("The document")
+
+    id = TypeIDField(prefix="agr", primary_key=True)
+    livemode = models.BooleanField()
+    licensor = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    licensee = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    # Which text controls where the two differ.
+    controlling = models.CharField(max_length=8, choices=Controlling)
+    # The whole contract, as it was accepted: exact text and its SHA-256.
+    document = models.TextField()
+    document_sha256 = models.BinaryField(max_length=DIGEST_LENGTH)
+    # The acceptance: who, as what, and that they had authority.
+    accepted_by_name = models.CharField(max_length=200)
+    accepted_by_title = models.CharField(max_length=200)
+    accepted_by_actor = models.CharField(max_length=40)
+    accepted_at = models.DateTimeField()
+    # The order or import that made it, as a TypeID: licensing does not know payments.
+    made_by = models.CharField(max_length=60)
+
+    objects = AgreementQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="agreement_of_parties", fields=["licensor", "licensee", "livemode", "id"]
+            ),
+            models.UniqueConstraint(name="agreement_is_made_once", fields=["made_by"]),
+            models.CheckConstraint(
+                name="agreement_hash_is_of_its_document",
+                condition=Exact(Sha256("document"), F("document_sha256")),
+            ),
+            models.CheckConstraint(
+                name="agreement_parties_differ", condition=~Q(licensor=F("licensee"))
+            ),
+            models.CheckConstraint(
+                name="agreement_states_what_controls",
+                condition=Q(controlling__in=["typed", "document"]),
+            ),
+            models.CheckConstraint(
+                name="agreement_names_who_accepted",
+                condition=~Q(accepted_by_name="") & ~Q(accepted_by_title=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class GrantQuerySet(TenantQuerySet["Grant"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(_party(caller), livemode=caller.livemode)
+
+
+class Grant(models.Model):
+    """Permission, given by a licensor to a licensee, to use works of a Snapshot.
+
+    Lifecycle: active <-> suspended -> revoked | expired. Created only by `grants.issue`,
+    in the same transaction as its agreement, first period, coverage and ledger entry.
+    What it permits, and when, stands in its insert-only periods.
+    """
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", _("Active")
+        SUSPENDED = "suspended", _("Suspended")
+        REVOKED = "revoked", _("Revoked")
+        EXPIRED = "expired", _("Expired")
+
+    id = TypeIDField(prefix="grt", primary_key=True)
+    livemode = models.BooleanField()
+    licensor = models.ForeignKey(Organization, models.PROTECT, related_name="grants_given")
+    licensee = models.ForeignKey(Organization, models.PROTECT, related_name="grants_held")
+    agreement = models.OneToOneField(
+        Agreement, models.PROTECT, related_name="grant", db_constraint=False
+    )
+    # Names the grant in the public log: random, so that it tells nothing.
+    grant_ref = models.BinaryField(max_length=16, unique=True)
+    issued_entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="+")
+    status = models.CharField(max_length=9, choices=Status, default=Status.ACTIVE)
+    issued_at = models.DateTimeField(default=timezone.now, editable=False)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = GrantQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="grant_of_parties", fields=["licensor", "licensee", "livemode", "id"]
+            ),
+            models.CheckConstraint(
+                name="grant_parties_differ",
+                condition=~Q(licensor=F("licensee")),
+                violation_error_message=_("An organization cannot license its own collection."),
+            ),
+            models.CheckConstraint(
+                name="grant_ended_at_iff_ended",
+                condition=Q(status__in=["active", "suspended"], ended_at__isnull=True)
+                | Q(status__in=["revoked", "expired"], ended_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class PeriodQuerySet(TenantQuerySet["Period"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(_party(caller), livemode=caller.livemode)
+
+
+class Period(models.Model):
+    """What a grant permits, and when: the first period, a renewal, or an amendment.
+
+    Updates: cannot. Deletion: cannot. Windows are half-open UTC intervals: `access` for fetching
+    works, `training` for starting runs, `use` for keeping what was made in use.
+    """
+
+    id = TypeIDField(prefix="per", primary_key=True)
+    livemode = models.BooleanField()
+    licensor = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    licensee = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    grant = models.ForeignKey(Grant, models.PROTECT, related_name="periods", db_constraint=False)
+    number = models.IntegerField(default=1)
+    terms = models.ForeignKey(Terms, models.PROTECT, related_name="+", db_constraint=False)
+    # The scope that was bought: {"uses": [...], "territories": [...]}.
+    scope = models.JSONField()
+    access_window = DateTimeRangeField()
+    training_window = DateTimeRangeField()
+    use_window = DateTimeRangeField()
+    # What the price was for, in integers: {"model": "flat", "amount_minor": n, "currency": "USD"}.
+    price_basis = models.JSONField()
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = PeriodQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="period_number_is_unique", fields=["grant", "number"]),
+            models.CheckConstraint(
+                name="period_windows_are_not_empty",
+                condition=Q(
+                    access_window__isempty=False,
+                    training_window__isempty=False,
+                    use_window__isempty=False,
+                ),
+            ),
+            models.CheckConstraint(
+                name="period_windows_begin",
+                condition=Q(
+                    access_window__lower_inf=False,
+                    training_window__lower_inf=False,
+                    use_window__lower_inf=False,
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.grant_id} #{self.number}"
+
+
+class CoverageQuerySet(TenantQuerySet["Coverage"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(_party(caller), livemode=caller.livemode)
+
+
+class Coverage(models.Model):
+    """A snapshot that a grant covers, from an instant on. Growth adds a row. Insert-only."""
+
+    id = TypeIDField(prefix="cov", primary_key=True)
+    livemode = models.BooleanField()
+    licensor = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    licensee = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    grant = models.ForeignKey(Grant, models.PROTECT, related_name="coverage", db_constraint=False)
+    snapshot = models.ForeignKey(
+        Snapshot, models.PROTECT, related_name="coverage", db_constraint=False
+    )
+    effective_from = models.DateTimeField()
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="+")
+
+    objects = CoverageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="coverage_is_given_once", fields=["grant", "snapshot"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.snapshot_id} under {self.grant_id}"
+
+
+class MultiRangeField(models.Field):  # type: ignore[type-arg]
+    """PostgreSQL's `int4multirange`: a set of small integers. Python: psycopg's Multirange."""
+
+    def db_type(self, connection: Any) -> str:
+        return "int4multirange"
+
+
+class LaneField(models.Field):  # type: ignore[type-arg]
+    """PostgreSQL's `int8range`, bounds included as psycopg's Range says."""
+
+    def db_type(self, connection: Any) -> str:
+        return "int8range"
+
+
+class ScopeClaimQuerySet(TenantQuerySet["ScopeClaim"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(_party(caller), livemode=caller.livemode)
+
+
+class ScopeClaim(models.Model):
+    """Who holds which use of a collection, where and when; the database keeps exclusivity.
+
+    A non-exclusive claim takes a lane of its own, an exclusive one every lane; overlapping claims
+    in a common lane are refused by `scope_claims_do_not_overlap` (an exclusion constraint).
+    Lifecycle: held (by an order) -> active (by its grant) -> released. Written by `scope_claims`.
+    """
+
+    class State(models.TextChoices):
+        HELD = "held", _("Held")
+        ACTIVE = "active", _("Active")
+        SUSPENDED = "suspended", _("Suspended")
+        RELEASED = "released", _("Released")
+
+    id = TypeIDField(prefix="clm", primary_key=True)
+    livemode = models.BooleanField()
+    licensor = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    licensee = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    collection = models.ForeignKey(
+        Collection,
+        models.PROTECT,
+        to_field="number",
+        db_column="collection_number",
+        related_name="claims",
+        db_constraint=False,
+    )
+    # Vocabulary numbers.
+    uses = MultiRangeField()
+    territories = MultiRangeField()
+    during = DateTimeRangeField()
+    lane = LaneField()
+    state = models.CharField(max_length=9, choices=State)
+    # The order that holds it, as a TypeID, and until when.
+    held_by = models.CharField(max_length=60, unique=True)
+    held_until = models.DateTimeField(null=True, blank=True)
+    grant = models.ForeignKey(
+        Grant, models.PROTECT, null=True, blank=True, related_name="claims", db_constraint=False
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = ScopeClaimQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="scope_claim_state_matches_its_holder",
+                condition=Q(state="held", held_until__isnull=False, grant__isnull=True)
+                | Q(state__in=["active", "suspended"], grant__isnull=False)
+                | Q(state="released"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.held_by} ({self.state})"

@@ -1,0 +1,88 @@
+#!/usr/bin/env python
+"""Runs Licet's commands. Those that need the database start the embedded server first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent
+
+# These change or compare the structure, which belongs to the owner. All else runs as the
+# application, walled off by row-level security.
+OWNER_COMMANDS = frozenset(
+    {
+        "flush",
+        "makemigrations",
+        "migrate",
+        "optimizemigration",
+        "showmigrations",
+        "sqlflush",
+        "sqlmigrate",
+        "sqlsequencereset",
+        "squashmigrations",
+    }
+)
+
+# These never look into the database. A command that is missing here gets one: an idle server
+# is harmless, and a missing one is not.
+COMMANDS_WITHOUT_DATABASE = frozenset(
+    {
+        "bootstrap_database",
+        "check",
+        "collectstatic",
+        "compilemessages",
+        "devdb",
+        "diffsettings",
+        "findstatic",
+        "help",
+        "makemessages",
+        "sendtestemail",
+        "spectacular",
+        "startapp",
+        "startproject",
+        "test",
+        "version",
+    }
+)
+WORDS_THAT_ONLY_ASK = frozenset({"-h", "--help", "--version"})
+
+
+def main(argv: list[str]) -> int:
+    """Set the role, have the database running where one is needed, then hand over to Django."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
+    try:
+        from marketplace import devdb
+    except ImportError as error:
+        print(f"manage.py: {error}. Run `make .venv` and use .venv/bin/python.", file=sys.stderr)
+        return 1
+    command = argv[1] if len(argv) > 1 else "help"
+    if command in OWNER_COMMANDS:
+        # Not a default: a shell that exports the application's role must still be able to migrate.
+        os.environ["LICET_DATABASE_ROLE"] = devdb.OWNER
+    try:
+        if needs_database(argv):
+            database = devdb.where(os.environ, BASE_DIR)
+            if database.data_dir is not None:
+                devdb.ensure(database.data_dir, report=lambda line: print(line, file=sys.stderr))
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(argv)
+    except devdb.DatabaseError as error:
+        print(f"manage.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def needs_database(argv: list[str]) -> bool:
+    """Whether this command line looks into the database."""
+    if len(argv) < 2 or WORDS_THAT_ONLY_ASK & set(argv[1:]):
+        return False
+    if argv[1] == "check":
+        return "--database" in argv
+    return argv[1] not in COMMANDS_WITHOUT_DATABASE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

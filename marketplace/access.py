@@ -1,0 +1,147 @@
+"""Who is calling, what they may do, and the one place that tells the database so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+
+from django.core.exceptions import ValidationError
+from django.db import connection, models, transaction
+
+from marketplace.errors import NotFound
+
+if TYPE_CHECKING:
+    from marketplace.models import ApiKey, Organization, User
+
+
+class Scope(StrEnum):
+    """What a key may do. `read` never changes anything; `write` includes no `read`."""
+
+    ORGANIZATION_READ = "organization:read"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    WORKS_READ = "works:read"
+    WORKS_WRITE = "works:write"
+    COLLECTIONS_READ = "collections:read"
+    COLLECTIONS_WRITE = "collections:write"
+    TERMS_READ = "terms:read"
+    TERMS_WRITE = "terms:write"
+    OFFERS_READ = "offers:read"
+    OFFERS_WRITE = "offers:write"
+    LISTINGS_READ = "listings:read"
+    QUOTES_READ = "quotes:read"
+    QUOTES_WRITE = "quotes:write"
+    ORDERS_READ = "orders:read"
+    ORDERS_WRITE = "orders:write"
+    GRANTS_READ = "grants:read"
+    DELIVERY_READ = "delivery:read"
+
+
+class FirstWrite(Protocol):
+    """What must stand in a request's first transaction: its idempotency key."""
+
+    def __call__(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An organization that asks for something, through a key or a signed-in member."""
+
+    organization: Organization
+    livemode: bool
+    scopes: frozenset[str]
+    user: User | None = None
+    api_key: ApiKey | None = None
+    # The request's Idempotency-Key, if it has one.
+    request_key: str = ""
+    # Run once, inside the first transaction that this request opens for writing.
+    first_writes: list[FirstWrite] = field(default_factory=list, compare=False)
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes
+
+    @property
+    def actor(self) -> str:
+        """Who acted, for the audit: `key_…` or `usr_…`."""
+        if self.api_key is not None:
+            return str(self.api_key.pk)
+        return str(self.user.pk) if self.user is not None else "system"
+
+
+_current: ContextVar[tuple[str, str] | None] = ContextVar("licet_tenant", default=None)
+
+
+@contextmanager
+def acting(caller: Caller, *, writing: bool = True) -> Iterator[None]:
+    """Open a transaction in which the database shows what `caller`'s organization may see.
+
+    The outermost block sets the tenant for row-level security, for this transaction only (a
+    pooled connection keeps nothing). A nested block of the same tenant joins it without a
+    savepoint. With `writing`, the request's idempotency key is recorded in it first.
+    """
+    with _as(str(caller.organization.pk.hex), ""):
+        if writing:
+            while caller.first_writes:
+                caller.first_writes.pop()()
+        yield
+
+
+@contextmanager
+def system(reason: str) -> Iterator[None]:
+    """Open a transaction that sees all tenants, for work that belongs to none, saying why."""
+    assert reason, "All-tenant work names its reason."
+    with _as("", reason):
+        yield
+
+
+@contextmanager
+def _as(tenant: str, reason: str) -> Iterator[None]:
+    outer = _current.get()
+    if outer is not None and connection.in_atomic_block:
+        # Work for one tenant inside all-tenant work keeps the wider view; nothing else may mix.
+        if outer[1] == "" and outer != (tenant, reason):
+            raise RuntimeError("A transaction belongs to one tenant.")
+        with transaction.atomic(savepoint=False):
+            yield
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('licet.tenant', %s, true), set_config('licet.system', %s, true)",
+                [tenant, reason],
+            )
+        token = _current.set((tenant, reason))
+        try:
+            yield
+        finally:
+            _current.reset(token)
+    if connection.in_atomic_block:
+        # Inside somebody's larger transaction (a test's), "local" outlives this block: undo it.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('licet.tenant', '', true), set_config('licet.system', '', true)"
+            )
+
+
+M = TypeVar("M", bound=models.Model)
+
+
+class TenantQuerySet(models.QuerySet[M]):
+    """A queryset whose model says, once, which of its rows a caller may see."""
+
+    def visible_to(self, caller: Caller) -> Self:
+        raise NotImplementedError(f"{self.model.__name__} has no visible_to.")
+
+    def get_visible(self, caller: Caller, id: Any, *, lock: bool = False) -> M:
+        """Return the row, or raise the one NotFound that hidden and missing rows share."""
+        rows = self.visible_to(caller)
+        if lock:
+            rows = rows.select_for_update(of=("self",))
+        try:
+            return cast(M, rows.get(pk=id))
+        except (self.model.DoesNotExist, ValidationError, ValueError):
+            raise NotFound(f"There is no {self.model._meta.verbose_name} “{id}”.") from None

@@ -1,0 +1,100 @@
+"""API keys and sessions become Callers; HasScope asks what they may do.
+
+REST framework's settings name these classes, so this module must not import its views: doing so
+ends start-up with a misleading ImportError.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.utils.translation import gettext as _
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from marketplace import api_keys
+from marketplace.access import Caller, Scope, system
+from marketplace.errors import MissingScope, Unauthenticated
+from marketplace.models import Membership, User
+from marketplace.organizations import ROLE_SCOPES
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+CHALLENGE = 'Bearer realm="Licet", error="invalid_token"'
+# A signed-in member of several organizations chooses with this header.
+ORGANIZATION_HEADER = "Licet-Organization"
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer licet_test_…` (RFC 6750)."""
+
+    def authenticate(self, request: Request) -> tuple[User | None, Caller] | None:
+        scheme, _space, secret = request.headers.get("Authorization", "").partition(" ")
+        if not scheme:
+            return None
+        if scheme.lower() != "bearer" or not secret.strip():
+            raise Unauthenticated(_("Send the API key as “Authorization: Bearer licet_…”."))
+        return None, api_keys.authenticate(secret.strip())
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+class MemberSessionAuthentication(SessionAuthentication):
+    """A member signed in on this site. Works in test mode only; live mode takes a key."""
+
+    def authenticate(self, request: Request) -> tuple[User, Caller] | None:  # type: ignore[override]
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        user = found[0]
+        assert isinstance(user, User)
+        caller = member_caller(user, request.headers.get(ORGANIZATION_HEADER, ""))
+        return None if caller is None else (user, caller)
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+def member_caller(user: User, organization: str = "") -> Caller | None:
+    """The caller that a signed-in user is: for the organization asked for, else their first."""
+    with system("find the memberships of a signed-in user"):
+        memberships = list(
+            Membership.objects.filter(user=user).select_related("organization").order_by("id")
+        )
+    for membership in memberships:
+        if not organization or str(membership.organization_id) == organization:
+            return Caller(
+                organization=membership.organization,
+                livemode=False,
+                scopes=ROLE_SCOPES[membership.role],
+                user=user,
+            )
+    return None
+
+
+class HasScope(BasePermission):
+    """May this caller do this kind of thing? The view's `scopes` names what each action needs."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        scopes: dict[str, Scope | None] = getattr(view, "scopes", {})
+        action = getattr(view, "action", None) or request.method.lower()  # type: ignore[union-attr]
+        if action in {"metadata", "options"} or getattr(view, "action", "") is None:
+            return True  # the handler answers: 405, or what OPTIONS says
+        if action not in scopes:
+            raise AssertionError(f"{type(view).__name__} names no scope for “{action}”.")
+        needed = scopes[action]
+        if needed is None:
+            return True
+        caller: Any = request.auth
+        if not isinstance(caller, Caller):
+            raise Unauthenticated(_("Send an API key as “Authorization: Bearer licet_…”."))
+        if not caller.may(needed):
+            raise MissingScope(
+                _("This needs the scope “%(scope)s”. Create a key that holds it.")
+                % {"scope": needed.value},
+                scope=needed.value,
+            )
+        return True

@@ -1,0 +1,242 @@
+"""Every refusal that a client can meet. `code` is a promise: documented, never renamed."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class DomainError(Exception):
+    """A refusal, rendered as a problem document (RFC 9457) at the edge. Details are data."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong"
+    # True where the same request may succeed later without a change.
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "", **data: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.data = data
+
+
+class InternalError(DomainError):
+    """We failed. The request id finds it in the logs."""
+
+    retryable = True
+
+
+class MalformedRequest(DomainError):
+    """The body could not be read at all."""
+
+    code, status, title = "malformed_request", 400, "The request could not be read"
+
+
+class InvalidCursor(DomainError):
+    """A page cursor that this server did not give out for this list."""
+
+    code, status, title = "invalid_cursor", 400, "The page cursor is not valid"
+
+
+class InvalidInput(DomainError):
+    """The body was read, and a field of it is wrong. `param` names the field."""
+
+    code, status, title = "invalid_input", 422, "A field is not valid"
+
+    def __init__(self, detail: str, *, param: str, **data: Any) -> None:
+        super().__init__(detail, param=param, **data)
+
+
+class NotSupportedYet(DomainError):
+    """Understood, priced or planned, and not built: never accepted and then not enforced."""
+
+    code, status, title = "not_supported_yet", 422, "Not supported yet"
+
+
+class Unauthenticated(DomainError):
+    """No key, or one that is unknown, expired or revoked."""
+
+    code, status, title = "unauthenticated", 401, "Authentication is needed"
+
+
+class MalformedApiKey(DomainError):
+    """The key's own checksum fails: it was cut or mistyped."""
+
+    code, status, title = "malformed_api_key", 401, "This is not a Licet API key"
+
+
+class MissingScope(DomainError):
+    """The key is good, but may not do this kind of thing."""
+
+    code, status, title = "missing_scope", 403, "The key lacks a scope"
+
+
+class NotFound(DomainError):
+    """Not there, or not yours: the two look the same."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(DomainError):
+    """The resource does not have this method."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class NotAcceptable(DomainError):
+    """None of the media types asked for can be given."""
+
+    code, status, title = "not_acceptable", 406, "Not acceptable"
+
+
+class UnsupportedMediaType(DomainError):
+    """The body's media type is not one that this endpoint reads."""
+
+    code, status, title = "unsupported_media_type", 415, "Unsupported media type"
+
+
+class IdempotencyKeyReused(DomainError):
+    """The key came before with another request."""
+
+    code, status, title = "idempotency_key_reused", 422, "The idempotency key was used before"
+
+
+class IdempotencyInFlight(DomainError):
+    """The first request with this key has not ended."""
+
+    code, status, title = "idempotency_in_flight", 409, "The first request is still under way"
+    retryable = True
+
+
+class DuplicateExternalId(DomainError):
+    """The organization already has something under this external id."""
+
+    code, status, title = "duplicate_external_id", 409, "The external id is taken"
+
+
+class CollectionNotAttested(DomainError):
+    """Nobody has yet attested the basis of the rights in this collection."""
+
+    code, status, title = "collection_not_attested", 409, "The rights basis is not attested"
+
+
+class CollectionEmpty(DomainError):
+    """There is nothing in the collection to freeze."""
+
+    code, status, title = "collection_empty", 409, "The collection is empty"
+
+
+class TermsAlreadyPublished(DomainError):
+    """Published terms never change: publish a new version."""
+
+    code, status, title = "terms_already_published", 409, "The terms are published"
+
+
+class TermsNotPublished(DomainError):
+    """An offer needs terms that can no longer change."""
+
+    code, status, title = "terms_not_published", 409, "The terms are not published"
+
+
+class OfferNotBuyable(DomainError):
+    """The offer is a draft, withdrawn, or outside its sales window."""
+
+    code, status, title = "offer_not_buyable", 409, "The offer is not on sale"
+
+
+class OfferWrongState(DomainError):
+    """The offer's state does not allow this step."""
+
+    code, status, title = "offer_wrong_state", 409, "The offer's state does not allow this"
+
+
+class OwnCollection(DomainError):
+    """An organization cannot license its own collection."""
+
+    code, status, title = "own_collection", 409, "The collection is your own"
+
+
+class QuoteExpired(DomainError):
+    """The quote's time is over: ask for a new one."""
+
+    code, status, title = "quote_expired", 409, "The quote has expired"
+
+
+class QuoteAlreadyAccepted(DomainError):
+    """A quote makes one order."""
+
+    code, status, title = "quote_already_accepted", 409, "The quote was accepted before"
+
+
+class AcceptedDocumentMismatch(DomainError):
+    """The acceptance names another document than the one quoted."""
+
+    code, status, title = "accepted_document_mismatch", 409, "Another document was accepted"
+
+
+class RightsTaken(DomainError):
+    """Exclusive rights stand against this scope, or others hold it already."""
+
+    code, status, title = "rights_taken", 409, "The rights are taken"
+
+
+class PaymentProviderUnavailable(DomainError):
+    """Stripe could not be reached. The order stands; the same call continues it."""
+
+    code, status, title = "payment_provider_unavailable", 503, "Stripe cannot be reached"
+    retryable = True
+
+
+class PaymentProviderRefused(DomainError):
+    """Stripe refused the request."""
+
+    code, status, title = "payment_provider_refused", 502, "Stripe refused the request"
+
+
+class PaymentModeUnavailable(DomainError):
+    """A live order at a market whose Stripe key is for tests, or the reverse."""
+
+    code, status, title = "payment_mode_unavailable", 409, "No payments in this mode"
+
+
+class OrderNotPayable(DomainError):
+    """The order can no longer be paid: ask for a new quote."""
+
+    code, status, title = "order_not_payable", 409, "The order cannot be paid"
+
+
+class GrantNotInForce(DomainError):
+    """The grant is suspended, revoked, expired, or outside its access window."""
+
+    code, status, title = "grant_not_in_force", 409, "The grant is not in force"
+
+
+class LinkInvalid(DomainError):
+    """The delivery link was not signed by this server."""
+
+    code, status, title = "link_invalid", 403, "The link is not valid"
+
+
+class LinkExpired(DomainError):
+    """The delivery link is too old: ask for the manifest again."""
+
+    code, status, title = "link_expired", 403, "The link has expired"
+    retryable = True
+
+
+class RangeNotSatisfiable(DomainError):
+    """The range asked for begins past the end."""
+
+    code, status, title = "range_not_satisfiable", 416, "The range is not satisfiable"
+
+
+class WebhookSignatureInvalid(DomainError):
+    """The delivery is unsigned, signed with another secret, or too old."""
+
+    code, status, title = "webhook_signature_invalid", 400, "The webhook signature is not valid"
+
+
+class WebhookModeMismatch(DomainError):
+    """A live event at a test endpoint, or the reverse."""
+
+    code, status, title = "webhook_mode_mismatch", 400, "The event is of the other mode"

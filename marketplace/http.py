@@ -1,0 +1,508 @@
+"""Views over tenants' rows: callers, pages, idempotent POSTs, problem documents."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, cast
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from rest_framework import exceptions, serializers, status
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+from rest_framework.viewsets import GenericViewSet
+
+from marketplace import errors, idempotency
+from marketplace.access import Caller, Scope, TenantQuerySet, acting
+from marketplace.typeid import SUFFIX_PATTERN, TypeID, TypeIDField
+
+logger = logging.getLogger(__name__)
+M = TypeVar("M", bound=Model)
+
+PROBLEM_TYPE = "application/problem+json"
+REQUEST_ID_HEADER = "Request-Id"
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+# --- problem documents ------------------------------------------------------------------------
+
+
+class RequestIdMiddleware:
+    """Give each request an id, and each answer its header: it finds the request in the logs."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request.request_id = str(TypeID.new("req"))  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        response[REQUEST_ID_HEADER] = request.request_id  # type: ignore[attr-defined]
+        return response
+
+
+def problem(request: Any, error: errors.DomainError) -> JsonResponse:
+    """Render a refusal as a problem document (RFC 9457) with Stripe-like members beside it."""
+    body = {
+        "type": f"/docs/errors#{error.code}",
+        "title": str(error.title),
+        "status": error.status,
+        "detail": str(error.detail),
+        "code": error.code,
+        "retryable": error.retryable,
+        "request_id": getattr(request, "request_id", None),
+        **error.data,
+    }
+    response = JsonResponse(body, status=error.status, content_type=PROBLEM_TYPE)
+    if error.status == status.HTTP_401_UNAUTHORIZED:
+        response["WWW-Authenticate"] = 'Bearer realm="Licet"'
+    if error.retryable:
+        response["Retry-After"] = "1"
+    return response
+
+
+def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponseBase | None:
+    """REST framework's exception handler: every refusal leaves as a problem document."""
+    request = context.get("request")
+    http_request = getattr(request, "_request", request)
+    set_rollback()
+    response = problem(http_request, as_domain_error(error))
+    if isinstance(error, exceptions.MethodNotAllowed):
+        view = context["view"]
+        response["Allow"] = ", ".join(view.allowed_methods)
+    return response
+
+
+def as_domain_error(error: Exception) -> errors.DomainError:
+    """Translate what Django and REST framework raise; anything else is our failure, and logged."""
+    if isinstance(error, errors.DomainError):
+        return error
+    if isinstance(error, exceptions.ValidationError):
+        param, detail = _first_error(error.detail)
+        return errors.InvalidInput(detail, param=param)
+    if isinstance(error, exceptions.ParseError):
+        return errors.MalformedRequest(str(error.detail))
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        return errors.UnsupportedMediaType(_("Send application/json."))
+    if isinstance(error, exceptions.NotAcceptable):
+        return errors.NotAcceptable(_("This endpoint answers in application/json."))
+    if isinstance(error, exceptions.MethodNotAllowed):
+        return errors.MethodNotAllowed(str(error.detail))
+    if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+        return errors.Unauthenticated(str(error.detail))
+    if isinstance(error, PermissionDenied | exceptions.PermissionDenied):
+        return errors.MissingScope(str(error) or _("This is not allowed."))
+    if isinstance(error, Http404):
+        return errors.NotFound()
+    logger.exception("unexpected failure", exc_info=error)
+    return errors.InternalError(_("This is our fault, and it was recorded."))
+
+
+def _first_error(detail: Any, path: str = "") -> tuple[str, str]:
+    """The first wrong field of a body, as `a.b[0]`, and what is wrong with it."""
+    if isinstance(detail, dict):
+        name, inner = next(iter(detail.items()))
+        if name == "non_field_errors":
+            return _first_error(inner, path)
+        if isinstance(name, int):
+            return _first_error(inner, f"{path}[{name}]")
+        return _first_error(inner, f"{path}.{name}" if path else str(name))
+    if isinstance(detail, list):
+        for index, inner in enumerate(detail):
+            if isinstance(inner, dict | list):
+                if inner:
+                    return _first_error(inner, f"{path}[{index}]")
+                continue
+            return path or "body", str(inner)
+    return path or "body", str(detail)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """The resolver's 404."""
+    return problem(request, errors.NotFound(_("There is nothing at this address.")))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The last resort's 500."""
+    return problem(request, errors.InternalError(_("This is our fault, and it was recorded.")))
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's own 400: a host that is not ours, a malformed query."""
+    return problem(request, errors.MalformedRequest(_("The request was refused as malformed.")))
+
+
+# --- bodies -----------------------------------------------------------------------------------
+
+
+class TypeIDSerializerField(serializers.CharField):
+    """A TypeID in JSON. In: text of the right prefix; out: the same text."""
+
+    def __init__(self, *, prefix: str, **kwargs: Any) -> None:
+        self.prefix = prefix
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            return str(TypeID.parse(self.prefix, text))
+        except ValueError:
+            raise serializers.ValidationError(
+                _("Give an id that begins with “%(prefix)s_”.") % {"prefix": self.prefix}
+            ) from None
+
+    @property
+    def pattern(self) -> str:
+        return f"^{self.prefix}_{SUFFIX_PATTERN}$"
+
+
+class StrictCharField(serializers.CharField):
+    """Text that came as text: a number is not taken for its digits."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if "\x00" in data:
+            raise serializers.ValidationError(_("The null character is not allowed."))
+        return cast(str, super().to_internal_value(data))
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer: neither text, nor a boolean, nor a number with a point."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """JSON's true or false, and nothing that reads like them."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class Body(serializers.Serializer[Any]):
+    """A request's body. Unknown fields are refused: a typo must not pass for a default."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = sorted(str(name) for name in data if name not in self.fields)
+            if unknown:
+                raise serializers.ValidationError(
+                    {
+                        unknown[0]: _("This field is unknown. Known: %(known)s.")
+                        % {"known": ", ".join(self.fields)}
+                    }
+                )
+        return super().to_internal_value(data)
+
+
+class Resource(serializers.ModelSerializer[M]):
+    """What goes out for one row: its fields, and `object` naming its kind."""
+
+    object_name: ClassVar[str]
+
+    def get_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "object": serializers.ChoiceField(
+                choices=[self.object_name], read_only=True, source="*"
+            )
+        }
+        fields["object"].to_representation = lambda _row: self.object_name
+        fields.update(super().get_fields())
+        return fields
+
+    def build_standard_field(self, field_name: str, model_field: Any) -> Any:
+        if isinstance(model_field, TypeIDField):
+            return TypeIDSerializerField, {"prefix": model_field.prefix, "read_only": True}
+        return super().build_standard_field(field_name, model_field)
+
+    def build_relational_field(self, field_name: str, relation_info: Any) -> Any:
+        target = relation_info.related_model._meta.pk
+        if isinstance(target, TypeIDField) and not relation_info.to_many:
+            return TypeIDSerializerField, {
+                "prefix": target.prefix,
+                "read_only": True,
+                "source": f"{field_name}_id",
+            }
+        return super().build_relational_field(field_name, relation_info)
+
+
+# --- pages ------------------------------------------------------------------------------------
+
+PAGE_LENGTH = 50
+PAGE_LENGTH_MAX = 200
+
+
+class KeysetPagination(BasePagination):
+    """Newest first, by id: `{"data": […], "has_more": bool, "next_cursor": …}`. Never counts."""
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Any], request: Request, view: Any = None
+    ) -> list[Any]:
+        limit = self._limit(request)
+        cursor = request.query_params.get("cursor")
+        rows = queryset.order_by("-pk")
+        if cursor:
+            rows = rows.filter(pk__lt=self._decode(queryset, cursor))
+        page = list(rows[: limit + 1])
+        self.has_more = len(page) > limit
+        page = page[:limit]
+        self.next_cursor = self._encode(page[-1].pk) if self.has_more else None
+        return page
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response(
+            {"data": data, "has_more": self.has_more, "next_cursor": self.next_cursor}
+        )
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": ["data", "has_more", "next_cursor"],
+            "properties": {
+                "data": schema,
+                "has_more": {"type": "boolean"},
+                "next_cursor": {
+                    "type": ["string", "null"],
+                    "description": "Give it as `cursor` for the next page.",
+                },
+            },
+        }
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": "limit",
+                "in": "query",
+                "schema": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": PAGE_LENGTH_MAX,
+                    "default": PAGE_LENGTH,
+                },
+                "description": "Rows a page.",
+            },
+            {
+                "name": "cursor",
+                "in": "query",
+                "schema": {"type": "string", "maxLength": 64},
+                "description": "`next_cursor` of the page before.",
+            },
+        ]
+
+    def _limit(self, request: Request) -> int:
+        text = request.query_params.get("limit", str(PAGE_LENGTH))
+        if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= PAGE_LENGTH_MAX:
+            raise errors.InvalidInput(
+                _("Use 1 to %(max)s.") % {"max": PAGE_LENGTH_MAX}, param="limit"
+            )
+        return int(text)
+
+    @staticmethod
+    def _encode(pk: Any) -> str:
+        raw = pk.bytes if isinstance(pk, uuid.UUID) else int(pk).to_bytes(8)
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+    @staticmethod
+    def _decode(queryset: QuerySet[Any], cursor: str) -> Any:
+        try:
+            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raw = b""
+        is_uuid = isinstance(queryset.model._meta.pk, TypeIDField)
+        if len(raw) != (16 if is_uuid else 8):
+            raise errors.InvalidCursor(_("Give `next_cursor` of a page of this list."))
+        return uuid.UUID(bytes=raw) if is_uuid else int.from_bytes(raw)
+
+
+# --- views ------------------------------------------------------------------------------------
+
+
+class TenantViewSet(GenericViewSet[Any]):
+    """Views over rows of one model, as far as the caller may see them.
+
+    `scopes` names what each action needs (None: anybody). Every POST takes an Idempotency-Key.
+    """
+
+    model: ClassVar[type[Model]]
+    scopes: ClassVar[dict[str, Scope | None]]
+    lookup_value_regex = "[^/]+"
+    # The first request with an idempotency key, until its answer is stored.
+    _unanswered: tuple[Caller, bytes] | None = None
+
+    @property
+    def caller(self) -> Caller:
+        caller = self.request.auth
+        if not isinstance(caller, Caller):
+            raise errors.Unauthenticated(_("Send an API key as “Authorization: Bearer licet_…”."))
+        return caller
+
+    def get_queryset(self) -> QuerySet[Any]:
+        manager = cast(Any, self.model)._default_manager
+        if getattr(self, "swagger_fake_view", False):
+            return cast("QuerySet[Any]", manager.none())
+        return self.select(manager.visible_to(self.caller))
+
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Add what the serializer reads beside the row: `select_related`, annotations."""
+        return rows
+
+    def get_object(self) -> Any:
+        rows = cast("TenantQuerySet[Any]", self.select(cast(Any, self.model)._default_manager.all()))
+        return rows.get_visible(self.caller, self.kwargs["pk"])
+
+    def created(self, row: Model) -> Response:
+        """201 with the row as `retrieve` shows it, and its address."""
+        response = self.answered(row, status_code=status.HTTP_201_CREATED)
+        response["Location"] = f"{self.collection_url()}/{row.pk}"
+        return response
+
+    def answered(self, row: Model, *, status_code: int = status.HTTP_200_OK) -> Response:
+        """The row as `retrieve` shows it, read again as the caller."""
+        with acting(self.caller, writing=False):
+            fresh = self.get_queryset().get(pk=row.pk)
+            return Response(self.shown(fresh), status=status_code)
+
+    def shown(self, row: Model) -> Any:
+        return self.serializer_class(row, context=self.get_serializer_context()).data  # type: ignore[misc]
+
+    def collection_url(self) -> str:
+        return self.request.path.rstrip("/")
+
+    def read(self, body_class: type[Body]) -> dict[str, Any]:
+        """The request's body in the shape of `body_class`. Raises 422 naming the wrong field."""
+        body = body_class(data=self.request.data)
+        body.is_valid(raise_exception=True)
+        return cast("dict[str, Any]", body.validated_data)
+
+    # --- idempotent POSTs ---
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        # Django keeps the raw body only if it is read before REST framework parses the stream.
+        if request.method == "POST" and request.headers.get(IDEMPOTENCY_HEADER):
+            request.body  # noqa: B018
+        return super().dispatch(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        key = request.headers.get(IDEMPOTENCY_HEADER, "")
+        if request.method != "POST" or not key or not isinstance(request.auth, Caller):
+            return
+        request.auth = caller = dataclasses.replace(request.auth, request_key=key)
+        print_ = idempotency.fingerprint(
+            request.method, request.get_full_path(), request._request.body
+        )
+        replay = idempotency.begin(caller, key, print_)
+        if replay is not None and (replay.is_answered or replay.row.effect):
+            raise _Replayed(replay)
+        self._unanswered = (caller, print_)
+
+    def handle_exception(self, exc: Exception) -> Any:
+        if isinstance(exc, _Replayed):
+            return self._replayed(exc.replay)
+        return super().handle_exception(exc)
+
+    def _replayed(self, replay: idempotency.Replay) -> HttpResponseBase:
+        row = replay.row
+        if replay.is_answered:
+            problem_body = (row.response_status or 0) >= 400
+            response: HttpResponseBase = (
+                JsonResponse(
+                    row.response_body, status=row.response_status, content_type=PROBLEM_TYPE
+                )
+                if problem_body
+                else Response(row.response_body, status=row.response_status)
+            )
+            if row.response_location:
+                response["Location"] = row.response_location
+            response["Idempotent-Replayed"] = "true"
+            return response
+        try:
+            response = self.resume(str(row.effect))
+        except Exception as error:  # the edge: a failing resume is a problem document too
+            return cast(HttpResponseBase, super().handle_exception(error))
+        response["Idempotent-Replayed"] = "true"
+        return response
+
+    def resume(self, effect: str) -> Response:
+        """Answer a retry whose first request died after its effect was committed.
+
+        A view whose verb goes on after its first transaction (a call to Stripe) overrides this.
+        """
+        return self.created(self._effect(effect))
+
+    def _effect(self, effect: str) -> Any:
+        with acting(self.caller, writing=False):
+            return cast(Any, self.model)._default_manager.get_visible(self.caller, effect)
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if self._unanswered is not None:
+            self._store(*self._unanswered, response)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def _store(self, caller: Caller, print_: bytes, response: Any) -> None:
+        """Keep successes and a verb's refusals; never a lost race, a limit, or our own failure."""
+        code = response.status_code
+        body = getattr(response, "data", None)
+        if body is None and response.get("Content-Type", "").startswith(PROBLEM_TYPE):
+            body = json.loads(response.content)
+            if body["retryable"]:
+                return
+        if code >= 500 or code in {401, 403, 429} or body is None:
+            return
+        idempotency.store(
+            caller,
+            caller.request_key,
+            print_,
+            code,
+            self.without_secret(body),
+            response.get("Location", ""),
+        )
+
+    def without_secret(self, body: Any) -> Any:
+        """A secret is never stored: its replay says that it was shown."""
+        if isinstance(body, dict) and "secret" in body:
+            return {**body, "secret": None, "secret_already_shown": True}
+        return body
+
+
+class _Replayed(Exception):
+    """Ends a request whose answer stands already."""
+
+    def __init__(self, replay: idempotency.Replay) -> None:
+        super().__init__()
+        self.replay = replay
+
+
+class Listing:
+    """`list`: one page, newest first."""
+
+    def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        with acting(self.caller, writing=False):
+            page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+            return cast(Response, self.get_paginated_response([self.shown(row) for row in page]))
+
+
+class Retrieving:
+    """`retrieve`: one row, or the 404 that hidden and missing rows share."""
+
+    def retrieve(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        with acting(self.caller, writing=False):
+            return Response(self.shown(self.get_object()))

@@ -1,0 +1,123 @@
+"""POSTs that a client may send again: the key row commits with the effect and names it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from marketplace.access import Caller, acting
+from marketplace.errors import IdempotencyInFlight, IdempotencyKeyReused, InvalidInput
+from marketplace.models import IdempotencyKey
+
+KEY_LENGTH_MAX = 255
+# How long a request may take before its retry concludes that it died.
+LEASE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What came of an earlier request with this key."""
+
+    row: IdempotencyKey
+
+    @property
+    def is_answered(self) -> bool:
+        return self.row.response_status is not None
+
+
+def fingerprint(method: str, path: str, body: bytes) -> bytes:
+    """SHA-256 over everything that makes two requests the same."""
+    parts = (method.encode(), path.encode(), body)
+    return hashlib.sha256(b"".join(len(part).to_bytes(8) + part for part in parts)).digest()
+
+
+def begin(caller: Caller, key: str, print_: bytes) -> Replay | None:
+    """Find what an earlier request with `key` did; None where this is the first.
+
+    For a first request, the caller's first write will also insert the key's row. Raises
+    IdempotencyKeyReused for another request under the same key, IdempotencyInFlight while the
+    first one may still be alive.
+    """
+    if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
+        raise InvalidInput(
+            _("Use 1 to %(max)s printable characters.") % {"max": KEY_LENGTH_MAX},
+            param="Idempotency-Key",
+        )
+    with acting(caller, writing=False):
+        row = _find(caller, key)
+        if row is not None:
+            return _judge(row, print_)
+
+    def insert() -> None:
+        # An uncommitted row of the same key makes this wait for that transaction's end.
+        try:
+            with transaction.atomic():
+                IdempotencyKey.objects.create(
+                    organization=caller.organization,
+                    livemode=caller.livemode,
+                    key=key,
+                    fingerprint=print_,
+                    locked_until=timezone.now() + LEASE,
+                )
+        except IntegrityError:
+            raise IdempotencyInFlight(
+                _("Another request with this key came first. Send it again for its answer.")
+            ) from None
+
+    caller.first_writes.append(insert)
+    return None
+
+
+def names(caller: Caller, effect: models.Model) -> None:
+    """Record, in the effect's own transaction, what the request made."""
+    key = caller.request_key
+    if key:
+        IdempotencyKey.objects.visible_to(caller).filter(key=key).update(effect=str(effect.pk))
+
+
+def store(caller: Caller, key: str, print_: bytes, status: int, body: Any, location: str) -> None:
+    """Keep the answer: successes, and refusals that a verb decided."""
+    with acting(caller, writing=False):
+        IdempotencyKey.objects.update_or_create(
+            organization=caller.organization,
+            livemode=caller.livemode,
+            key=key,
+            defaults={
+                "response_status": status,
+                "response_body": body,
+                "response_location": location,
+            },
+            create_defaults={
+                "fingerprint": print_,
+                "response_status": status,
+                "response_body": body,
+                "response_location": location,
+                "locked_until": timezone.now(),
+            },
+        )
+
+
+def _find(caller: Caller, key: str) -> IdempotencyKey | None:
+    return IdempotencyKey.objects.visible_to(caller).filter(key=key).first()
+
+
+def _judge(row: IdempotencyKey, print_: bytes) -> Replay:
+    if bytes(row.fingerprint) != print_:
+        raise IdempotencyKeyReused(
+            _("This key was used for another request. Use a new key for a new request.")
+        )
+    if row.response_status is None:
+        now = timezone.now()
+        # Take over a dead request's lease; a second taker finds it renewed.
+        taken = IdempotencyKey.objects.filter(pk=row.pk, locked_until__lte=now).update(
+            locked_until=now + LEASE
+        )
+        if not taken:
+            raise IdempotencyInFlight(_("The first request with this key is still under way."))
+    return Replay(row)

@@ -1,0 +1,229 @@
+"""All configuration, from the environment. Computes only: importing this starts nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from marketplace import devdb
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_environ = os.environ
+
+
+def _flag(name: str) -> bool:
+    return _environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def _list(name: str, default: str) -> list[str]:
+    return [part.strip() for part in _environ.get(name, default).split(",") if part.strip()]
+
+
+DEBUG = _flag("LICET_DEBUG")
+DATA_DIR = Path(_environ.get("LICET_DATA_DIR", BASE_DIR / ".data"))
+
+
+def _required(name: str, development: str) -> str:
+    """A setting that production must name; development gets a fixed one."""
+    value = _environ.get(name, "")
+    if not value and not DEBUG:
+        raise ImproperlyConfigured(
+            f"Set {name}, or LICET_DEBUG=1 to try Licet out on this machine."
+        )
+    return value or development
+
+
+SECRET_KEY = _required("LICET_SECRET_KEY", "development only: never a secret")
+ALLOWED_HOSTS = _list("LICET_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
+CSRF_TRUSTED_ORIGINS = _list("LICET_TRUSTED_ORIGINS", "")
+
+# Where clients reach us: the API and pages, and the delivery process.
+BASE_URL = _environ.get("LICET_BASE_URL", "http://127.0.0.1:8000").rstrip("/")
+DELIVERY_URL = _environ.get("LICET_DELIVERY_URL", "http://127.0.0.1:8001").rstrip("/")
+# "web" serves the API and pages; "delivery" serves works, so that slow downloads never hold an
+# API thread.
+PROCESS = _environ.get("LICET_PROCESS", "web")
+
+INSTALLED_APPS = [
+    "marketplace",
+    "licensing",
+    "payments",
+    "api_docs",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "marketplace.apps.OperatorAdminConfig",
+    "guardian",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "marketplace.http.RequestIdMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "marketplace.urls"
+WSGI_APPLICATION = "marketplace.wsgi.application"
+if PROCESS == "delivery":
+    ROOT_URLCONF = "licensing.delivery_urls"
+    MIDDLEWARE = ["marketplace.http.RequestIdMiddleware"]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- database ---------------------------------------------------------------------------------
+
+# `licet_app` serves; manage.py sets `licet_owner` for the commands that change the schema.
+DATABASE_ROLE = _environ.get("LICET_DATABASE_ROLE", "licet_app")
+DEVDB = devdb.where(_environ, BASE_DIR)
+
+
+def _database(url: str) -> dict[str, object]:
+    """Read postgresql://user:password@host:port/name?host=/socket/dir (libpq's URI form)."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured("DATABASE_URL must begin with postgresql://.")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    options: dict[str, object] = {
+        "options": f"-c role={DATABASE_ROLE} -c timezone=UTC -c statement_timeout=0",
+        # A pool and CONN_MAX_AGE exclude each other in Django; a connection for each request
+        # would cost 9 to 12 ms of PostgreSQL's time.
+        "pool": {"min_size": 0, "max_size": 8, "timeout": 10},
+    }
+    host = query.pop("host", None) or parts.hostname or ""
+    options.update(query)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")) or "licet",
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(host),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": options,
+    }
+
+
+_owner_url = _environ.get("DATABASE_OWNER_URL", "") if DATABASE_ROLE == "licet_owner" else ""
+DATABASES = {"default": _database(_owner_url or DEVDB.url)}
+
+# --- people and keys --------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "marketplace.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+# Object permissions go to known users only, through direct foreign-key models.
+ANONYMOUS_USER_NAME = None
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- words and times --------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+
+# --- the API ----------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "marketplace.authentication.ApiKeyAuthentication",
+        "marketplace.authentication.MemberSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["marketplace.authentication.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "api_docs.schema.LicetSchema",
+    "DEFAULT_PAGINATION_CLASS": "marketplace.http.KeysetPagination",
+    "EXCEPTION_HANDLER": "marketplace.http.problem_response",
+    "UNAUTHENTICATED_USER": None,
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Licet",
+    "VERSION": "0.1.0",
+    "DESCRIPTION": "The open-source marketplace server for AI-training licenses: list, license, prove.",
+    "LICENSE": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SORT_OPERATIONS": False,
+}
+
+# --- works and their delivery -----------------------------------------------------------------
+
+STORAGE_DIR = Path(_environ.get("LICET_STORAGE_DIR", DATA_DIR / "works"))
+DELIVERY_LINK_SECONDS = int(_environ.get("LICET_DELIVERY_LINK_SECONDS", "300"))
+
+# --- the ledger -------------------------------------------------------------------------------
+
+# The origin names the log for good (C2SP tlog-checkpoint): a schema-less URL without a port.
+LEDGER_ORIGIN = _environ.get("LICET_LEDGER_ORIGIN", "licet.example/ledger")
+# A directory with one Ed25519 key a log, made by `manage.py ledger_key`; never the database's.
+LEDGER_KEY_DIR = Path(_environ.get("LICET_LEDGER_KEY_DIR", DATA_DIR / "ledger"))
+
+# --- Stripe -----------------------------------------------------------------------------------
+
+# Without a key, development talks to the simulator at this address; it takes no other key.
+SIMULATOR_URL = _environ.get("LICET_SIMULATOR_URL", "http://127.0.0.1:8002").rstrip("/")
+_SIMULATOR_KEY = "sk_test_devstripe_licet"
+STRIPE_API_KEY = _required("STRIPE_API_KEY", _SIMULATOR_KEY)
+STRIPE_API_BASE = _environ.get(
+    "STRIPE_API_BASE", SIMULATOR_URL if STRIPE_API_KEY == _SIMULATOR_KEY else ""
+)
+# Two secrets may stand here while one replaces the other.
+STRIPE_WEBHOOK_SECRETS = _required("STRIPE_WEBHOOK_SECRET", "whsec_simulator").split(",")
+STRIPE_LIVEMODE = STRIPE_API_KEY.startswith(("sk_live_", "rk_live_"))
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": _environ.get("LICET_LOG_LEVEL", "WARNING")},
+}

@@ -1,0 +1,32 @@
+"""Every address of the web process. The delivery process has its own: licensing.delivery_urls."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+handler400 = "marketplace.http.bad_request"
+handler404 = "marketplace.http.not_found"
+handler500 = "marketplace.http.server_error"
+
+urlpatterns = [
+    path(
+        "v1/",
+        include(
+            [
+                path("", include("marketplace.urls_v1")),
+                path("", include("licensing.urls_v1")),
+                path("", include("payments.urls_v1")),
+            ]
+        ),
+    ),
+    path("ledger/", include("licensing.ledger_urls")),
+    path("stripe/", include("payments.webhook_urls")),
+    path("", include("licensing.pages")),
+    path("", include("payments.pages")),
+    path("", include("api_docs.urls")),
+    path("login/", LoginView.as_view(template_name="marketplace/login.html"), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+]

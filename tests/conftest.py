@@ -1,0 +1,16 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from tests.database import django_db_setup, owner_connection, test_database
+from tests.people import archive, client_for, lab, stranger
+
+__all__ = [
+    "archive",
+    "client_for",
+    "django_db_setup",
+    "lab",
+    "owner_connection",
+    "stranger",
+    "test_database",
+]

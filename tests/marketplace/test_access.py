@@ -1,0 +1,116 @@
+"""The transaction that sets the tenant."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from marketplace.access import Scope, acting, system
+from marketplace.models import Contributor, Organization
+from tests.people import caller_for
+
+pytestmark = pytest.mark.django_db
+
+
+def _settings() -> tuple[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(current_setting('licet.tenant', true), ''),"
+            " coalesce(current_setting('licet.system', true), '')"
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+
+def test_a_tenant_reads_its_own_rows_and_nobody_elses(
+    archive: Organization, lab: Organization
+) -> None:
+    with acting(caller_for(archive)):
+        Contributor.objects.create(organization=archive, external_id="c-1")
+        assert Contributor.objects.count() == 1
+    with acting(caller_for(lab)):
+        assert Contributor.objects.count() == 0
+
+
+def test_a_tenant_cannot_write_a_row_of_another(archive: Organization, lab: Organization) -> None:
+    with (
+        pytest.raises(Exception, match="row-level security"),
+        acting(caller_for(lab)),
+    ):
+        Contributor.objects.create(organization=archive, external_id="c-1")
+
+
+def test_with_no_tenant_nothing_is_read(archive: Organization) -> None:
+    with acting(caller_for(archive)):
+        Contributor.objects.create(organization=archive, external_id="c-1")
+    assert Contributor.objects.count() == 0
+    with system("count in a test"):
+        assert Contributor.objects.count() == 1
+    assert Contributor.objects.count() == 0
+
+
+def test_the_setting_ends_with_its_block_even_inside_a_larger_transaction(
+    archive: Organization,
+) -> None:
+    with acting(caller_for(archive)):
+        assert _settings() == (archive.pk.hex, "")
+    assert _settings() == ("", "")
+
+
+def test_a_block_of_another_tenant_inside_is_refused(
+    archive: Organization, lab: Organization
+) -> None:
+    with (
+        acting(caller_for(archive)),
+        pytest.raises(RuntimeError, match="one tenant"),
+        acting(caller_for(lab)),
+    ):
+        pass
+
+
+def test_a_tenant_cannot_widen_its_view_to_all(archive: Organization) -> None:
+    with (
+        acting(caller_for(archive)),
+        pytest.raises(RuntimeError, match="one tenant"),
+        system("escape"),
+    ):
+        pass
+
+
+def test_the_application_is_no_superuser_and_owns_nothing() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_user, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        )
+        assert cursor.fetchone() == ("licet_app", False, False)
+        cursor.execute("SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = 'licet_app'")
+        assert cursor.fetchone() == (0,)
+
+
+def test_scopes_say_read_or_write() -> None:
+    assert {scope.value.split(":")[1] for scope in Scope} == {"read", "write"}
+
+
+# All-tenant work is named here, so that a new caller is a decision and not an accident.
+ALL_TENANT_CALLERS: set[str] = set()
+
+
+def _callers_of_system() -> set[str]:
+    found = set()
+    root = Path(settings.BASE_DIR)
+    for app in ("marketplace", "licensing", "payments", "api_docs"):
+        for path in (root / app).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and (
+                    isinstance(node.func, ast.Name)
+                    and node.func.id == "system"
+                    or isinstance(node.func, ast.Attribute)
+                    and node.func.attr == "system"
+                ):
+                    found.add(path.relative_to(root).with_suffix("").as_posix().replace("/", "."))
+    return found
