@@ -55,7 +55,9 @@ def main(argv: list[str]) -> int:
     try:
         from marketplace import devdb
     except ImportError as error:
-        print(f"manage.py: {error}. Run `make .venv` and use .venv/bin/python.", file=sys.stderr)
+        print(
+            f"manage.py: {error}. Use .venv/bin/python, which `make test` makes.", file=sys.stderr
+        )
         return 1
     command = argv[1] if len(argv) > 1 else "help"
     if command in OWNER_COMMANDS:

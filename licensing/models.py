@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField, DateTimeRangeField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact, LessThanOrEqual
 from django.utils import timezone
@@ -92,6 +92,8 @@ class LedgerTile(models.Model):
     level = models.SmallIntegerField()
     index = models.BigIntegerField()
     hashes = models.BinaryField(max_length=256 * DIGEST_LENGTH)
+    # What the tile folds to: one hash of the tile above, read without reading this one.
+    root = models.BinaryField(max_length=DIGEST_LENGTH)
 
 
 class LedgerTree(models.Model):
@@ -139,8 +141,16 @@ class LedgerOpening(models.Model):
 
 
 class SnapshotQuerySet(TenantQuerySet["Snapshot"]):
-    def visible_to(self, caller: Caller) -> Self:
+    def owned_by(self, caller: Caller) -> Self:
         return self.filter(organization=caller.organization)
+
+    def visible_to(self, caller: Caller) -> Self:
+        """One's own; those of offers that one may buy; those that one's grants cover."""
+        offered = Offer.objects.buyable_by(caller).filter(snapshot=OuterRef("pk"))
+        covered = Coverage.objects.visible_to(caller).filter(snapshot=OuterRef("pk"))
+        return self.filter(
+            Q(organization=caller.organization) | Exists(offered) | Exists(covered)
+        )
 
 
 class Snapshot(models.Model):
@@ -187,8 +197,16 @@ class Snapshot(models.Model):
 
 
 class TermsQuerySet(TenantQuerySet["Terms"]):
-    def visible_to(self, caller: Caller) -> Self:
+    def owned_by(self, caller: Caller) -> Self:
         return self.filter(organization=caller.organization)
+
+    def visible_to(self, caller: Caller) -> Self:
+        """One's own; those of offers that one may buy; those of one's grants."""
+        offered = Offer.objects.buyable_by(caller).filter(terms=OuterRef("pk"))
+        granted = Period.objects.visible_to(caller).filter(terms=OuterRef("pk"))
+        return self.filter(
+            Q(organization=caller.organization) | Exists(offered) | Exists(granted)
+        )
 
 
 class Terms(models.Model):
@@ -285,6 +303,11 @@ class Offer(models.Model):
     state = models.CharField(max_length=9, choices=State, default=State.DRAFT)
     price_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
+    # What the seller's newest attestation said at publication: attestations are private, and
+    # buyers must see on which basis the offer stands.
+    rights_basis = models.CharField(max_length=14, blank=True)
+    rights_license = models.CharField(max_length=100, blank=True)
+    rights_statement = models.TextField(blank=True)
     opens_at = models.DateTimeField(default=timezone.now)
     closes_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -315,6 +338,10 @@ class Offer(models.Model):
                 condition=Q(state="draft", published_at__isnull=True, withdrawn_at__isnull=True)
                 | Q(state="live", published_at__isnull=False, withdrawn_at__isnull=True)
                 | Q(state="withdrawn", withdrawn_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="offer_on_sale_states_its_rights_basis",
+                condition=~Q(state="live") | ~Q(rights_basis=""),
             ),
         ]
 

@@ -108,23 +108,29 @@ def _as(tenant: str, reason: str) -> Iterator[None]:
         with transaction.atomic(savepoint=False):
             yield
         return
+    # True in a larger transaction, as tests are: there, the end of this block stands for a commit.
+    is_inside = connection.in_atomic_block
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('licet.tenant', %s, true), set_config('licet.system', %s, true)",
-                [tenant, reason],
-            )
+        _set(tenant, reason)
         token = _current.set((tenant, reason))
         try:
             yield
         finally:
             _current.reset(token)
-    if connection.in_atomic_block:
-        # Inside somebody's larger transaction (a test's), "local" outlives this block: undo it.
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('licet.tenant', '', true), set_config('licet.system', '', true)"
-            )
+        if is_inside:
+            with connection.cursor() as cursor:
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+    if is_inside:
+        # "Local" lasts until the larger transaction ends: undo it.
+        _set("", "")
+
+
+def _set(tenant: str, reason: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('licet.tenant', %s, true), set_config('licet.system', %s, true)",
+            [tenant, reason],
+        )
 
 
 M = TypeVar("M", bound=models.Model)

@@ -238,6 +238,9 @@ def bootstrap(admin_url: str, *, url: str, owner_url: str = "") -> None:
         # Released with the connection. Two at once would both find a role missing.
         admin.execute("SELECT pg_advisory_lock(hashtext('licet bootstrap'))")
         create_roles(admin)
+        # To give the database to the owner, an administrator who is no superuser must be able to
+        # act as the owner.
+        allow(admin, {}, [OWNER])
         allow(admin, target, [APP] if owner_url else [APP, OWNER])
         if owner_url:
             allow(admin, conninfo_to_dict(owner_url), [OWNER])
@@ -279,8 +282,12 @@ def allow(admin: psycopg.Connection[Any], login: Mapping[str, Any], roles: list[
     elif row[0]:
         return  # A superuser may act as anybody already.
     # Without inheriting, a connection that forgot its role may do nothing at all.
-    options = " WITH INHERIT FALSE, SET TRUE" if admin.info.server_version >= 160000 else ""
+    modern = admin.info.server_version >= 160000
+    options, mode = (" WITH INHERIT FALSE, SET TRUE", "SET") if modern else ("", "MEMBER")
     for role in roles:
+        held = admin.execute("SELECT pg_has_role(%s, %s, %s)", [name, role, mode]).fetchone()
+        if held == (True,):
+            continue  # Whoever may not grant it need not.
         admin.execute(
             sql.SQL("GRANT {} TO {}" + options).format(sql.Identifier(role), sql.Identifier(name))
         )

@@ -114,6 +114,12 @@ class DuplicateExternalId(DomainError):
     code, status, title = "duplicate_external_id", 409, "The external id is taken"
 
 
+class ImportUnderWay(DomainError):
+    """Another process goes on with the same import."""
+
+    code, status, title = "import_under_way", 409, "The import is under way"
+
+
 class CollectionNotAttested(DomainError):
     """Nobody has yet attested the basis of the rights in this collection."""
 

@@ -342,6 +342,8 @@ class TenantViewSet(GenericViewSet[Any]):
     model: ClassVar[type[Model]]
     scopes: ClassVar[dict[str, Scope | None]]
     lookup_value_regex = "[^/]+"
+    # Not a setting: REST framework would import this module while it is being imported.
+    pagination_class = KeysetPagination
     # The first request with an idempotency key, until its answer is stored.
     _unanswered: tuple[Caller, bytes] | None = None
 

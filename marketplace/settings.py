@@ -23,7 +23,7 @@ def _list(name: str, default: str) -> list[str]:
 
 
 DEBUG = _flag("LICET_DEBUG")
-DATA_DIR = Path(_environ.get("LICET_DATA_DIR", BASE_DIR / ".data"))
+DATA_DIR = Path(_environ.get("LICET_DATA_DIR", BASE_DIR / ".data")).resolve()
 
 
 def _required(name: str, development: str) -> str:
@@ -109,8 +109,12 @@ def _database(url: str) -> dict[str, object]:
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured("DATABASE_URL must begin with postgresql://.")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    start = f"-c role={DATABASE_ROLE} -c timezone=UTC"
+    if DATABASE_ROLE == "licet_owner":
+        # A migration that waits for a lock holds up everybody behind it.
+        start += " -c lock_timeout=5s"
     options: dict[str, object] = {
-        "options": f"-c role={DATABASE_ROLE} -c timezone=UTC -c statement_timeout=0",
+        "options": start,
         # A pool and CONN_MAX_AGE exclude each other in Django; a connection for each request
         # would cost 9 to 12 ms of PostgreSQL's time.
         "pool": {"min_size": 0, "max_size": 8, "timeout": 10},
@@ -128,8 +132,9 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
-_owner_url = _environ.get("DATABASE_OWNER_URL", "") if DATABASE_ROLE == "licet_owner" else ""
-DATABASES = {"default": _database(_owner_url or DEVDB.url)}
+DATABASES = {
+    "default": _database(DEVDB.owner_url if DATABASE_ROLE == "licet_owner" else DEVDB.url)
+}
 
 # --- people and keys --------------------------------------------------------------------------
 
@@ -163,6 +168,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True
+# Development collects nothing: files are found where they stand.
+WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- the API ----------------------------------------------------------------------------------
 
@@ -175,7 +182,6 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "api_docs.schema.LicetSchema",
-    "DEFAULT_PAGINATION_CLASS": "marketplace.http.KeysetPagination",
     "EXCEPTION_HANDLER": "marketplace.http.problem_response",
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": False,

@@ -149,6 +149,19 @@ class Order(models.Model):
                 name="order_of_organization", fields=["organization", "livemode", "id"]
             ),
             models.CheckConstraint(
+                name="order_status_is_known",
+                condition=Q(
+                    status__in=[
+                        "awaiting_payment",
+                        "paid",
+                        "granted",
+                        "paid_ungrantable",
+                        "refunded",
+                        "expired",
+                    ]
+                ),
+            ),
+            models.CheckConstraint(
                 name="order_parties_differ", condition=~Q(organization=F("seller"))
             ),
             models.CheckConstraint(
@@ -231,6 +244,12 @@ class Command(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(name="command_is_given_once", fields=["order", "kind"]),
+            models.CheckConstraint(
+                name="command_kind_is_known", condition=Q(kind__in=["create_checkout", "refund"])
+            ),
+            models.CheckConstraint(
+                name="command_state_is_known", condition=Q(state__in=["pending", "done", "refused"])
+            ),
             models.CheckConstraint(
                 name="command_is_due_iff_pending",
                 condition=Q(state="pending", next_attempt_at__isnull=False)
@@ -322,6 +341,18 @@ class Account(models.Model):
             ),
             # The target of the postings' composite key: a posting is in its account's currency.
             models.UniqueConstraint(name="account_of_currency", fields=["id", "currency"]),
+            models.CheckConstraint(
+                name="account_code_is_known",
+                condition=Q(
+                    code__in=[
+                        "stripe_clearing",
+                        "seller_payable",
+                        "market_fee",
+                        "tax_payable",
+                        "buyer_refundable",
+                    ]
+                ),
+            ),
         ]
 
     def __str__(self) -> str:

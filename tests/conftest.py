@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.database import django_db_setup, owner_connection, test_database
+from tests.ledger import ledger_keys
 from tests.people import archive, client_for, lab, stranger
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "client_for",
     "django_db_setup",
     "lab",
+    "ledger_keys",
     "owner_connection",
     "stranger",
     "test_database",

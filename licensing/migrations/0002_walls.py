@@ -73,8 +73,22 @@ CREATE TRIGGER terms_published_are_fixed BEFORE UPDATE OR DELETE ON licensing_te
     FOR EACH ROW EXECUTE FUNCTION terms_published_are_fixed();
 ALTER TABLE licensing_terms ENABLE ALWAYS TRIGGER terms_published_are_fixed;
 
+CREATE FUNCTION offer_published_is_fixed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF OLD.published_at IS NOT NULL AND
+        (to_jsonb(NEW) - 'state' - 'withdrawn_at') <> (to_jsonb(OLD) - 'state' - 'withdrawn_at')
+    THEN
+        RAISE EXCEPTION 'a published offer never changes' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER offer_published_is_fixed BEFORE UPDATE ON licensing_offer
+    FOR EACH ROW EXECUTE FUNCTION offer_published_is_fixed();
+ALTER TABLE licensing_offer ENABLE ALWAYS TRIGGER offer_published_is_fixed;
+
 REVOKE UPDATE, DELETE ON licensing_offer FROM licet_app;
-GRANT UPDATE (state, published_at, withdrawn_at) ON licensing_offer TO licet_app;
+GRANT UPDATE (
+    state, published_at, withdrawn_at, rights_basis, rights_license, rights_statement
+) ON licensing_offer TO licet_app;
 REVOKE UPDATE, DELETE ON licensing_grant FROM licet_app;
 GRANT UPDATE (status, ended_at) ON licensing_grant TO licet_app;
 REVOKE UPDATE ON licensing_ledgeropening FROM licet_app;
@@ -83,6 +97,8 @@ REVOKE UPDATE ON licensing_ledgerpending FROM licet_app;
 FIXED_ONCE_PUBLISHED_UNDONE = """
 DROP TRIGGER terms_published_are_fixed ON licensing_terms;
 DROP FUNCTION terms_published_are_fixed();
+DROP TRIGGER offer_published_is_fixed ON licensing_offer;
+DROP FUNCTION offer_published_is_fixed();
 GRANT UPDATE, DELETE ON licensing_offer, licensing_grant TO licet_app;
 GRANT UPDATE ON licensing_ledgeropening, licensing_ledgerpending TO licet_app;
 """

@@ -66,8 +66,8 @@ ALTER TABLE payments_journal ENABLE ALWAYS TRIGGER journal_balances;
 
 CREATE FUNCTION journal_is_sealed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF EXISTS (
-        SELECT 1 FROM (SELECT DISTINCT journal_id FROM added) new
-        LEFT JOIN payments_journal journal ON journal.id = new.journal_id
+        SELECT 1 FROM (SELECT DISTINCT journal_id FROM added) posted
+        LEFT JOIN payments_journal journal ON journal.id = posted.journal_id
         WHERE journal.xid IS DISTINCT FROM pg_current_xact_id()
     ) THEN
         RAISE EXCEPTION 'the journal is sealed' USING

@@ -1,0 +1,212 @@
+"""Grants: issued once, with agreement, period, coverage, claim and ledger entry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.utils import timezone
+
+from licensing import agreements, scope_claims, settree
+from licensing import terms as terms_of
+from licensing.ledger import commitments, log
+from licensing.models import Agreement, Coverage, Grant, LedgerEntry, Period, Snapshot, Terms
+from licensing.terms import Windows
+from marketplace.models import Organization
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Who accepted which document, as what, and when. They stated that they had authority."""
+
+    document_sha256: bytes
+    name: str
+    title: str
+    actor: str
+    accepted_at: datetime
+
+
+def issue(
+    *,
+    licensor: Organization,
+    licensee: Organization,
+    livemode: bool,
+    snapshot: Snapshot,
+    terms: Terms,
+    uses: Sequence[str],
+    territories: Sequence[str],
+    starts_at: datetime,
+    price_minor: int,
+    currency: str,
+    document: str,
+    acceptance: Acceptance,
+    made_by: str,
+) -> Grant:
+    """Give a license, and record it: all of it commits with the caller's transaction, or none.
+
+    Takes over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the
+    same `made_by` returns the first grant. Raises RightsTaken where the claim is gone.
+    """
+    assert connection.in_atomic_block, "A grant commits with its ledger entry."
+    assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
+    _lock(made_by)
+    repeated = Agreement.objects.filter(made_by=made_by).select_related("grant").first()
+    if repeated is not None:
+        return repeated.grant
+    issued = _Issued(
+        licensor=licensor,
+        licensee=licensee,
+        livemode=livemode,
+        snapshot=snapshot,
+        terms=terms,
+        scope={"uses": list(uses), "territories": list(territories)},
+        windows=terms_of.load(terms).windows(starts_at),
+        price_basis={"model": "flat", "amount_minor": price_minor, "currency": currency},
+        acceptance=acceptance,
+        grant_ref=os.urandom(16),
+        at=timezone.now(),
+    )
+    entry = _record(issued)
+    agreement = agreements.make(
+        **issued.parties, document=document, acceptance=acceptance, made_by=made_by
+    )
+    grant = Grant(
+        **issued.parties,
+        agreement=agreement,
+        grant_ref=issued.grant_ref,
+        issued_entry=entry,
+        issued_at=issued.at,
+    )
+    grant.save(force_insert=True)
+    _fill(grant, issued)
+    scope_claims.take_over(made_by, grant)
+    return grant
+
+
+@dataclass(frozen=True, slots=True)
+class _Issued:
+    """What is being given: the same facts for the rows and for the ledger entry."""
+
+    licensor: Organization
+    licensee: Organization
+    livemode: bool
+    snapshot: Snapshot
+    terms: Terms
+    scope: dict[str, Any]
+    windows: Windows
+    price_basis: dict[str, Any]
+    acceptance: Acceptance
+    grant_ref: bytes
+    at: datetime
+
+    @property
+    def parties(self) -> dict[str, Any]:
+        return {"licensor": self.licensor, "licensee": self.licensee, "livemode": self.livemode}
+
+
+def _lock(made_by: str) -> None:
+    """Lock first, constraint last: who issues the same twice at once waits here.
+
+    An advisory lock by order: the first time, there is no row yet to lock.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"issue {made_by}"]
+        )
+
+
+def _record(issued: _Issued) -> LedgerEntry:
+    """Append `grant.issued`. Its fields are published: they never change (see commitments)."""
+    acceptance, terms, windows = issued.acceptance, issued.terms, issued.windows
+    document = acceptance.document_sha256.hex()
+    return log.append(
+        log=log.name(livemode=issued.livemode),
+        kind="grant.issued",
+        subject_ref=issued.grant_ref,
+        seq=0,
+        prev=None,
+        at=issued.at,
+        parties=[issued.licensor.pk, issued.licensee.pk],
+        values={
+            "licensor": _party(issued.licensor),
+            "licensee": _party(issued.licensee),
+            "documents": [{"role": "agreement", "sha256": document}],
+            "terms": json.loads(terms.typed),
+            "terms_text": {
+                "sha256": bytes(terms.text_sha256).hex(),
+                "template_version": terms.template_version,
+            },
+            "scope": issued.scope,
+            "coverage": [_cited(issued.snapshot)],
+            "windows": {
+                name: _instants(getattr(windows, name)) for name in ("access", "training", "use")
+            },
+            "price": issued.price_basis,
+            "acceptance": {
+                "document_sha256": document,
+                "name": acceptance.name,
+                "title": acceptance.title,
+                "accepted_at": commitments.timestamp(acceptance.accepted_at),
+            },
+        },
+    )
+
+
+def _fill(grant: Grant, issued: _Issued) -> None:
+    """Make the first period, and what the grant covers."""
+    Period(
+        **issued.parties,
+        grant=grant,
+        number=1,
+        terms=issued.terms,
+        scope=issued.scope,
+        access_window=issued.windows.access,
+        training_window=issued.windows.training,
+        use_window=issued.windows.use,
+        price_basis=issued.price_basis,
+        entry=grant.issued_entry,
+        created_at=issued.at,
+    ).save(force_insert=True)
+    Coverage(
+        **issued.parties,
+        grant=grant,
+        snapshot=issued.snapshot,
+        effective_from=issued.windows.access.lower,
+        entry=grant.issued_entry,
+    ).save(force_insert=True)
+
+
+def _party(organization: Organization) -> dict[str, str]:
+    return {
+        "legal_name": organization.legal_name,
+        "jurisdiction": organization.jurisdiction,
+        "registration_number": organization.registration_number,
+        "id": str(organization.pk),
+    }
+
+
+def _cited(snapshot: Snapshot) -> dict[str, Any]:
+    """How a set is cited: everything that identifies it, never the bare root."""
+    root = settree.SetRoot(
+        tree=settree.TREE,
+        type="snapshot",
+        size=snapshot.size,
+        root=bytes(snapshot.root),
+        totals=snapshot.totals,
+    )
+    return {**root.as_dict(), "citation": bytes(snapshot.citation).hex()}
+
+
+def _instants(window: DateTimeTZRange) -> list[str | None]:
+    ends = window.upper
+    return [
+        commitments.timestamp(window.lower),
+        None if ends is None else commitments.timestamp(ends),
+    ]

@@ -1,0 +1,250 @@
+"""The public body of a ledger entry, and the commitments that keep its facts private."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from licensing import jcs
+
+VERSION = 1
+LOGS = ("test", "live")
+SEED_LENGTH = 32
+
+# C2SP tlog-tiles writes an entry's length in two bytes.
+BODY_MAX = 65_535
+
+# What each published kind commits to: (always, sometimes). A published kind never gains or loses
+# a field; whoever needs another publishes another kind.
+FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "grant.issued": (
+        frozenset(
+            {
+                "licensor",
+                "licensee",
+                "documents",
+                "terms",
+                "terms_text",
+                "scope",
+                "coverage",
+                "windows",
+                "price",
+                "acceptance",
+            }
+        ),
+        frozenset({"signatures"}),
+    ),
+}
+
+_KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")
+_FIELD = re.compile(r"[a-z][a-z0-9_]*")
+_HEX_16 = re.compile(r"[0-9a-f]{32}")
+_HEX_32 = re.compile(r"[0-9a-f]{64}")
+_AT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_OPENINGS_KEYS = frozenset({"v", "kind", "salts", "values"})
+_KEYS = frozenset({"v", "kind", "log", "at", "grant_ref", "seq", "prev", "commitments"})
+
+
+class CommitmentError(ValueError):
+    """An entry or its openings are malformed or do not belong together. `field` says where."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class EntryBody:
+    """What everybody can read in an entry."""
+
+    kind: str
+    log: str
+    at: datetime
+    # Sixteen random bytes that name the subject in public and tell nothing.
+    grant_ref: bytes
+    seq: int
+    # The leaf hash of the same subject's previous entry; None for its first.
+    prev: bytes | None
+    # Field -> HMAC-SHA256.
+    commitments: Mapping[str, bytes]
+
+
+def salt(seed: bytes, kind: str, field: str) -> bytes:
+    """Derive a field's salt. Handing it out opens this field and no other."""
+    if len(seed) != SEED_LENGTH:
+        raise CommitmentError("an entry's seed has 32 bytes")
+    return hmac.digest(seed, f"licet/salt/v1/{kind}/{field}".encode(), hashlib.sha256)
+
+
+def commitment(salt: bytes, kind: str, field: str, value: Any) -> bytes:
+    """Commit to a field's value; the 0x00 keeps a name from flowing into its value."""
+    message = f"licet/v1/{kind}/{field}".encode() + b"\x00" + jcs.dumps(value)
+    return hmac.digest(salt, message, hashlib.sha256)
+
+
+def commit(kind: str, seed: bytes, values: Mapping[str, Any]) -> dict[str, str]:
+    """Commit to every value: field -> commitment in hex, as an entry's body carries them."""
+    _check_kind(kind)
+    _check_fields(kind, values.keys())
+    return {
+        field: commitment(salt(seed, kind, field), kind, field, value).hex()
+        for field, value in values.items()
+    }
+
+
+def openings(
+    kind: str, seed: bytes, values: Mapping[str, Any], fields: frozenset[str] | None = None
+) -> dict[str, Any]:
+    """Make what a party hands out so that others can read and check `fields` (None: all)."""
+    shown = [field for field in values if fields is None or field in fields]
+    return {
+        "v": VERSION,
+        "kind": kind,
+        "salts": {field: salt(seed, kind, field).hex() for field in shown},
+        "values": {field: values[field] for field in shown},
+    }
+
+
+def check_openings(body: EntryBody, openings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the opened values once each is proven to be what the entry commits to.
+
+    Fields that the openings leave out stay private. Raises CommitmentError naming the field.
+    """
+    if openings.keys() != _OPENINGS_KEYS or not _is_version(openings["v"]):
+        raise CommitmentError("the openings are not of version 1")
+    if openings["kind"] != body.kind:
+        raise CommitmentError("the openings are for another kind of entry")
+    salts, values = openings["salts"], openings["values"]
+    if not isinstance(salts, dict) or not isinstance(values, dict) or salts.keys() != values.keys():
+        raise CommitmentError("the openings do not have one salt for each value")
+    for field, value in values.items():
+        expected = body.commitments.get(field)
+        if expected is None:
+            raise CommitmentError(f"the entry commits to no field “{field}”", field)
+        if not is_sha256_hex(salts[field]):
+            raise CommitmentError(f"the salt of “{field}” is not 32 bytes in hex", field)
+        found = commitment(bytes.fromhex(salts[field]), body.kind, field, value)
+        if not hmac.compare_digest(found, expected):
+            raise CommitmentError(f"“{field}” is not what the entry commits to", field)
+    return dict(values)
+
+
+def entry_body(
+    kind: str,
+    *,
+    log: str,
+    at: datetime,
+    grant_ref: bytes,
+    seq: int,
+    prev: bytes | None,
+    commitments: Mapping[str, str],
+) -> bytes:
+    """Write an entry's body: the exact bytes that are hashed, stored and published."""
+    if at.tzinfo is None:
+        raise CommitmentError("an entry's time has a time zone", "at")
+    body = jcs.dumps(
+        {
+            "v": VERSION,
+            "kind": kind,
+            "log": log,
+            "at": timestamp(at),
+            "grant_ref": grant_ref.hex(),
+            "seq": seq,
+            "prev": None if prev is None else prev.hex(),
+            "commitments": dict(commitments),
+        }
+    )
+    # Nothing is ever written that our own strict reader would refuse.
+    parse_body(body)
+    return body
+
+
+def parse_body(data: bytes) -> EntryBody:
+    """Read an entry's body strictly. Raises CommitmentError."""
+    if len(data) > BODY_MAX:
+        raise CommitmentError(f"an entry has at most {BODY_MAX} bytes")
+    try:
+        body = jcs.loads_strict(data)
+    except ValueError as error:
+        raise CommitmentError(f"the entry is no canonical JSON: {error}") from None
+    if not isinstance(body, dict) or body.keys() != _KEYS:
+        raise CommitmentError("the entry has other fields than version 1")
+    if not _is_version(body["v"]):
+        raise CommitmentError("the entry is not of version 1", "v")
+    _check_kind(body["kind"])
+    if body["log"] not in LOGS:
+        raise CommitmentError("the entry names no known log", "log")
+    seq, prev = body["seq"], body["prev"]
+    if not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
+        raise CommitmentError("the entry's number is not a whole number", "seq")
+    if (prev is None) != (seq == 0) or (prev is not None and not is_sha256_hex(prev)):
+        raise CommitmentError("the entry does not follow from a previous one", "prev")
+    if not _is_hex(_HEX_16, body["grant_ref"]):
+        raise CommitmentError("the grant reference is not 16 bytes in hex", "grant_ref")
+    commitments = body["commitments"]
+    if not isinstance(commitments, dict):
+        raise CommitmentError("the entry has no commitments", "commitments")
+    for field, value in commitments.items():
+        if not _FIELD.fullmatch(field) or not is_sha256_hex(value):
+            raise CommitmentError(f"“{field}” is no commitment", field)
+    _check_fields(body["kind"], commitments.keys())
+    return EntryBody(
+        kind=body["kind"],
+        log=body["log"],
+        at=parse_timestamp(body["at"]),
+        grant_ref=bytes.fromhex(body["grant_ref"]),
+        seq=seq,
+        prev=None if prev is None else bytes.fromhex(prev),
+        commitments={field: bytes.fromhex(value) for field, value in commitments.items()},
+    )
+
+
+def timestamp(at: datetime) -> str:
+    """Write an instant as everything hashed does: RFC 3339, UTC, always six decimals."""
+    return at.astimezone(UTC).strftime(_AT)
+
+
+def parse_timestamp(text: Any) -> datetime:
+    try:
+        at = datetime.strptime(text, _AT).replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        raise CommitmentError("a time is not written as in 2027-01-31T12:00:00.000000Z") from None
+    # strptime also takes shorter spellings.
+    if timestamp(at) != text:
+        raise CommitmentError("a time is not written as in 2027-01-31T12:00:00.000000Z")
+    return at
+
+
+def is_sha256_hex(value: Any) -> bool:
+    return _is_hex(_HEX_32, value)
+
+
+def _is_version(value: Any) -> bool:
+    # In Python, but not in JSON, true equals 1.
+    return value == VERSION and not isinstance(value, bool)
+
+
+def _is_hex(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _check_kind(kind: Any) -> None:
+    if not _is_hex(_KIND, kind):
+        raise CommitmentError("the entry names no kind of fact", "kind")
+
+
+def _check_fields(kind: str, fields: Any) -> None:
+    """Hold a published kind to its fields; a kind that is not known here is left alone."""
+    if kind not in FIELDS:
+        return
+    always, sometimes = FIELDS[kind]
+    missing, unknown = always - set(fields), set(fields) - always - sometimes
+    for field in sorted(missing):
+        raise CommitmentError(f"{kind} commits to “{field}”, which is missing", field)
+    for field in sorted(unknown):
+        raise CommitmentError(f"{kind} does not commit to “{field}”", field)

@@ -1,0 +1,176 @@
+"""Gives committed entries their place in a log, and has the grown tree signed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import connection
+
+from licensing.ledger import notes, signer, tiles, tree
+from licensing.ledger.log import LOGS, LedgerCorrupted
+from licensing.ledger.tree import TILE_HEIGHT
+from licensing.models import (
+    LedgerCheckpoint,
+    LedgerEntry,
+    LedgerLeaf,
+    LedgerPending,
+    LedgerTile,
+    LedgerTree,
+)
+from marketplace import access
+
+# Entries that one transaction integrates at most: about a second of work.
+BATCH = 4096
+
+# The first key of the advisory locks; the second is the log's place in LOGS.
+_LOCK_SPACE = 0x11CE7
+
+
+def run_once() -> int:
+    """Integrate and sign what waits, in every log. Gives the number of entries integrated.
+
+    A log that must stop does not hold up the other; its failure is raised at the end.
+    """
+    integrated, failures = 0, []
+    for log in LOGS:
+        try:
+            integrated += integrate(log)
+            sign(log)
+        except (LedgerCorrupted, signer.KeyUnusable) as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+    return integrated
+
+
+def integrate(log: str) -> int:
+    """Give up to BATCH waiting entries their places, in one transaction.
+
+    Any number of processes may call it; one at a time works, the others return 0. Raises
+    LedgerCorrupted, having changed nothing, when an entry or the tree is not what was hashed.
+    """
+    with access.system("integrate the ledger"):
+        if not _elected(log):
+            return 0
+        entries = _waiting(log)
+        if not entries:
+            return 0
+        _grow(log, entries)
+        ids = [entry.pk for entry in entries]
+        taken, _tables = LedgerPending.objects.filter(entry__in=ids).delete()
+        assert taken == len(ids), "Each waiting entry leaves the queue once."
+        return len(ids)
+
+
+def sign(log: str) -> LedgerCheckpoint | None:
+    """Sign the newest integrated tree. None when there is nothing new.
+
+    In a transaction after the one that integrated: a signature over what is then rolled back
+    could never be taken back. A crash in between leaves a tree without a note, signed next time.
+    Raises LedgerCorrupted when the tree does not continue what was signed before.
+    """
+    with access.system("sign the ledger's newest tree"):
+        if not _elected(log):
+            return None
+        newest, last = tiles.newest_tree(log), tiles.newest_checkpoint(log)
+        if newest is None or (last is not None and last.size == newest.size):
+            return None
+        key = signer.load(log)
+        _check_continues(newest, last, key.verifier)
+        checkpoint = notes.Checkpoint(key.verifier.name, newest.size, bytes(newest.root))
+        return LedgerCheckpoint.objects.create(
+            log=log, size=newest.size, note=notes.sign(checkpoint.text(), key)
+        )
+
+
+def _elected(log: str) -> bool:
+    """Whether this transaction is the one that may work on the log now.
+
+    PostgreSQL lets go of the lock after the commit can be seen, so the next holder's first
+    statement reads a whole state. Two holders would give one place to two entries.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, LOGS.index(log)])
+        return bool(cursor.fetchone()[0])
+
+
+def _waiting(log: str) -> list[LedgerEntry]:
+    """The oldest waiting entries, each compared with its hash once more.
+
+    The row that is read now is what everybody will hash from now on: a log once died for ever of
+    one bit that had flipped in a stored leaf hash.
+    """
+    rows = LedgerPending.objects.filter(log=log).select_related("entry").order_by("entry_id")
+    entries = [row.entry for row in rows[:BATCH]]
+    for entry in entries:
+        if tree.leaf_hash(bytes(entry.body)) != bytes(entry.leaf_hash):
+            raise LedgerCorrupted(
+                f"Entry {entry.pk} of the log “{log}” is not what was hashed when it was recorded."
+            )
+        if entry.log != log:
+            raise LedgerCorrupted(f"Entry {entry.pk} of the log “{entry.log}” waits for “{log}”.")
+    return entries
+
+
+def _grow(log: str, entries: Sequence[LedgerEntry]) -> None:
+    """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root."""
+    start, edge, frontier = _take_up(log)
+    full: list[LedgerTile] = []
+    for entry in entries:
+        leaf = bytes(entry.leaf_hash)
+        edge[0].append(leaf)
+        for level, index, root in frontier.push(leaf):
+            tile_level, within = divmod(level, TILE_HEIGHT)
+            if within == 0:
+                hashes = b"".join(edge[tile_level - 1])
+                full.append(
+                    LedgerTile(log=log, level=tile_level - 1, index=index, hashes=hashes, root=root)
+                )
+                edge[tile_level - 1].clear()
+                edge[tile_level].append(root)
+    LedgerLeaf.objects.bulk_create(
+        LedgerLeaf(log=log, index=index, entry=entry, leaf_hash=entry.leaf_hash)
+        for index, entry in enumerate(entries, start)
+    )
+    LedgerTile.objects.bulk_create(full)
+    LedgerTree.objects.create(log=log, size=frontier.size, root=frontier.root())
+
+
+def _take_up(log: str) -> tuple[int, list[list[bytes]], tree.Frontier]:
+    """Where the stored tree ends: its size, partial tiles and frontier.
+
+    Derived from leaves and tiles each time, and compared with the root that was integrated last:
+    a frontier kept as state of its own could drift from them unseen.
+    """
+    newest = tiles.newest_tree(log)
+    size = newest.size if newest is not None else 0
+    try:
+        stored = tiles.StoredTree(log, size)
+        edge = stored.right_edge()
+        frontier = tree.Frontier.load(size, stored.node)
+    except LookupError as error:
+        raise LedgerCorrupted(str(error)) from error
+    if newest is not None and frontier.root() != bytes(newest.root):
+        raise LedgerCorrupted(
+            f"The stored leaves and tiles of the log “{log}” do not make its root at size {size}."
+        )
+    return size, edge, frontier
+
+
+def _check_continues(
+    newest: LedgerTree, last: LedgerCheckpoint | None, verifier: notes.Verifier
+) -> None:
+    """Prove, from what is stored, that the tree has its root and begins with the signed one."""
+    log, size, root = newest.log, newest.size, bytes(newest.root)
+    stored = tiles.StoredTree(log, size)
+    try:
+        if stored.root() != root:
+            raise tree.ProofError("the stored tree has another root than was integrated")
+        if last is not None:
+            signed, _note = notes.open_checkpoint(last.note, [verifier])
+            proof = tree.consistency_proof(signed.size, size, stored.node)
+            tree.verify_consistency(signed.size, size, proof, signed.root, root)
+    except (LookupError, tree.ProofError, notes.NoteError) as error:
+        raise LedgerCorrupted(
+            f"The log “{log}” of size {size} does not continue what was signed: {error}."
+        ) from error

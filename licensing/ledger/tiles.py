@@ -1,0 +1,135 @@
+"""The stored tree of a log, read as tiles (C2SP tlog-tiles)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from licensing.ledger import tree
+from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
+from licensing.models import LedgerCheckpoint, LedgerLeaf, LedgerTile, LedgerTree
+
+# The levels of tiles that a tree can have while its indexes fit a bigint.
+LEVELS_MAX = 8
+# Six groups of three digits: more than a log will hold, and always a bigint.
+_PATH = re.compile(r"(?:x[0-9]{3}/){0,5}[0-9]{3}")
+
+
+def newest_tree(log: str) -> LedgerTree | None:
+    """Everything that is integrated, signed or not."""
+    return LedgerTree.objects.filter(log=log).order_by("-size").first()
+
+
+def newest_checkpoint(log: str) -> LedgerCheckpoint | None:
+    """Everything that is published."""
+    return LedgerCheckpoint.objects.filter(log=log).order_by("-size").first()
+
+
+class StoredTree:
+    """The nodes of a log's tree of `size` leaves: the `GetNode` of proofs. Reads each tile once."""
+
+    def __init__(self, log: str, size: int) -> None:
+        self.log = log
+        self.size = size
+        self._read: dict[tuple[int, int], list[bytes]] = {}
+
+    def node(self, level: int, index: int) -> bytes:
+        """The root of the complete subtree (level, index), folded from the tile that holds it."""
+        part = tree.tile_part(level, index)
+        hashes = self.tile(part.level, part.index)
+        return tree.fold(hashes[part.start : part.start + part.count])
+
+    def tile(self, level: int, index: int) -> list[bytes]:
+        """The hashes of a tile, as far as this tree fills it."""
+        key = (level, index)
+        if key not in self._read:
+            self._read[key] = self._load(level, index, self.width(level, index))
+        return self._read[key]
+
+    def width(self, level: int, index: int) -> int:
+        """How many hashes of a tile this tree has: 0 to 256."""
+        return max(0, min(TILE_WIDTH, (self.size >> TILE_HEIGHT * level) - index * TILE_WIDTH))
+
+    def root(self) -> bytes:
+        """The root of the whole tree, from what is stored."""
+        return tree.Frontier.load(self.size, self.node).root()
+
+    def right_edge(self) -> list[list[bytes]]:
+        """The partial tile of each level, empty where a tile has just filled: what grows next."""
+        edge = []
+        for level in range(LEVELS_MAX):
+            index = (self.size >> TILE_HEIGHT * level) // TILE_WIDTH
+            edge.append(list(self.tile(level, index)) if self.width(level, index) else [])
+        return edge
+
+    def _load(self, level: int, index: int, width: int) -> list[bytes]:
+        if width == TILE_WIDTH:
+            found = LedgerTile.objects.filter(log=self.log, level=level, index=index)
+            whole = b"".join(bytes(row) for row in found.values_list("hashes", flat=True))
+            hashes = split(whole)
+        else:
+            first = index * TILE_WIDTH
+            hashes = [bytes(row) for row in _row_hashes(self.log, level, first, first + width)]
+        if len(hashes) != width:
+            raise LookupError(f"tile {level}/{index} of the log {self.log} is not whole")
+        return hashes
+
+
+def split(hashes: bytes) -> list[bytes]:
+    return [
+        hashes[start : start + tree.HASH_LENGTH]
+        for start in range(0, len(hashes), tree.HASH_LENGTH)
+    ]
+
+
+def tile(log: str, level: int, index: int, width: int) -> bytes | None:
+    """The bytes of a tile of `width` hashes; None where no checkpoint vouches for them yet."""
+    if not _is_published(log, level, index, width):
+        return None
+    published = StoredTree(log, (index * TILE_WIDTH + width) << TILE_HEIGHT * level)
+    return b"".join(published.tile(level, index))
+
+
+def entry_bundle(log: str, index: int, width: int) -> bytes | None:
+    """Entries behind their lengths, for the tile of level 0 with the same index and width."""
+    if not _is_published(log, 0, index, width):
+        return None
+    first = index * TILE_WIDTH
+    bodies = (
+        LedgerLeaf.objects.filter(log=log, index__gte=first, index__lt=first + width)
+        .order_by("index")
+        .values_list("entry__body", flat=True)
+    )
+    return b"".join(len(body).to_bytes(2) + bytes(body) for body in bodies)
+
+
+def parse_index(path: str) -> int | None:
+    """Read `x001/x234/067`; None for any other spelling than the one that the format gives."""
+    if not _PATH.fullmatch(path):
+        return None
+    index = int(path.replace("x", "").replace("/", ""))
+    return index if index_path(index) == path else None
+
+
+def index_path(index: int) -> str:
+    """Write a tile's index in groups of three digits."""
+    digits = str(index)
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
+    return "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
+
+
+def _is_published(log: str, level: int, index: int, width: int) -> bool:
+    checkpoint = newest_checkpoint(log)
+    # Shifting a level of 63 into a size is harmless: Python's integers grow.
+    end = (index * TILE_WIDTH + width) << TILE_HEIGHT * level
+    return checkpoint is not None and end <= checkpoint.size
+
+
+def _row_hashes(log: str, level: int, first: int, end: int) -> Iterable[bytes | memoryview]:
+    """Hashes that stand one a row: of leaves, or of the full tiles one level down."""
+    if level == 0:
+        leaves = LedgerLeaf.objects.filter(log=log, index__gte=first, index__lt=end)
+        return leaves.order_by("index").values_list("leaf_hash", flat=True)
+    below = LedgerTile.objects.filter(log=log, level=level - 1, index__gte=first, index__lt=end)
+    return below.order_by("index").values_list("root", flat=True)

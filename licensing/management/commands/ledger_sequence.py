@@ -1,0 +1,41 @@
+"""Integrates and signs what waits in the logs, without the rest of the worker."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from licensing.ledger import sequencer, signer
+from licensing.ledger.log import LedgerCorrupted
+
+PAUSE_SECONDS = 0.1
+
+
+class Command(BaseCommand):
+    help = (
+        "Give waiting ledger entries their places and sign the grown trees, every 100 ms until"
+        " stopped. Any number may run: one at a time works. The worker does this too."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="empty the queue, then end")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stopped = threading.Event()
+        if not options["once"]:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_arguments: stopped.set())
+        try:
+            while not stopped.is_set():
+                integrated = sequencer.run_once()
+                if integrated:
+                    self.stdout.write(f"{integrated} entries integrated")
+                elif options["once"]:
+                    return
+                else:
+                    stopped.wait(PAUSE_SECONDS)
+        except (LedgerCorrupted, signer.KeyUnusable) as failure:
+            raise CommandError(str(failure)) from failure

@@ -1,0 +1,226 @@
+"""The offline tool: check a receipt, or pull the works of a grant. Needs no server of ours."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from licensing.offline.pull import Job
+
+USAGE = 2
+INTERRUPTED = 130
+_RECEIPT_MAX = 4 * 1024 * 1024
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        run: int = options.run(options)
+    except _CannotStart as error:
+        print(f"licet-offline: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("licet-offline: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left. Python would complain once more on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return run
+
+
+class _CannotStart(Exception):
+    """The command cannot run as it was called."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="licet-offline", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    verify = commands.add_parser(
+        "verify",
+        help="check a ledger receipt against the log's key",
+        description="Check a ledger receipt. Exit codes: 0 sound; 3 sound, but a test license and "
+        "--allow-test not given; 1 not sound; 2 the command was called wrongly.",
+    )
+    verify.add_argument("receipt", metavar="RECEIPT", help="the receipt file, or - for input")
+    verify.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="the log's verifier key, as text or as a file; may be given again",
+    )
+    verify.add_argument(
+        "--allow-test", action="store_true", help="exit 0 for a sound test license too"
+    )
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+    verify.set_defaults(run=_verify)
+
+    pull = commands.add_parser(
+        "pull",
+        help="download the works of a grant, checking each",
+        description="Download the works that a grant covers into a directory. Run it again to go "
+        "on where it stopped. Exit codes: 0 all works are there and checked; 1 some are not; "
+        "2 the command was called wrongly.",
+    )
+    pull.add_argument("--server", required=True, metavar="URL", help="https://licet.example")
+    pull.add_argument("--grant", required=True, metavar="ID", help="the grant, grt_…")
+    pull.add_argument("--to", required=True, type=Path, metavar="DIR", help="where works go")
+    # Never on the command line itself: everybody on the machine could read it there.
+    pull.add_argument(
+        "--key-env",
+        default="LICET_KEY",
+        metavar="NAME",
+        help="the environment variable that holds the API key (default LICET_KEY)",
+    )
+    pull.add_argument("--key-file", type=Path, metavar="FILE", help="a file with the API key")
+    pull.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="downloads at a time")
+    pull.add_argument(
+        "--receipt", metavar="FILE", help="also check that this receipt covers the set"
+    )
+    pull.add_argument(
+        "--receipt-key", action="append", default=[], metavar="VKEY", help="the log's key for it"
+    )
+    pull.add_argument("--allow-http", action="store_true", help="send the API key over plain HTTP")
+    pull.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    pull.set_defaults(run=_pull)
+    return parser
+
+
+def _verify(options: argparse.Namespace) -> int:
+    try:
+        from licensing.ledger.receipts import ReceiptError
+        from licensing.offline import verify
+    except ModuleNotFoundError as error:
+        raise _CannotStart(
+            f"verify needs the Python package {error.name}: pip install cryptography"
+        ) from None
+
+    try:
+        keys = verify.read_keys(options.key)
+    except verify.UsageError as error:
+        raise _CannotStart(error) from None
+    data = _read(options.receipt)
+    try:
+        proven = verify.check(data, keys)
+    except ReceiptError as error:
+        if options.json:
+            print(json.dumps(verify.failure(error), ensure_ascii=False))
+        else:
+            print(verify.describe_failure(error))
+        return verify.NOT_SOUND
+    if options.json:
+        print(json.dumps(verify.report(proven), ensure_ascii=False))
+    else:
+        print(verify.describe(proven))
+    return verify.exit_code(proven, allow_test=options.allow_test)
+
+
+def _pull(options: argparse.Namespace) -> int:
+    # Only here: pull runs without the cryptography package, unless it is to check a receipt.
+    from licensing.offline import pull
+
+    job = pull.Job(
+        server=_server(options),
+        grant=options.grant,
+        api_key=_api_key(options),
+        directory=options.to,
+        jobs=options.jobs,
+        covered=_covered(options),
+    )
+    return _carry_out(job, as_json=options.json)
+
+
+def _carry_out(job: Job, *, as_json: bool) -> int:
+    from licensing.offline import pull
+
+    try:
+        outcome = pull.run(job)
+    except pull.PullError as error:
+        if as_json:
+            print(json.dumps({"complete": False, "code": error.code, "reason": str(error)}))
+        print(f"pull: {error}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(outcome.report(), ensure_ascii=False))
+    else:
+        print(outcome.describe())
+    return 0 if outcome.complete else 1
+
+
+def _covered(options: argparse.Namespace) -> frozenset[str] | None:
+    """The citations that the receipt covers, once it is proven sound."""
+    if options.receipt is None:
+        return None
+    try:
+        from licensing.ledger.receipts import ReceiptError
+        from licensing.offline import verify
+    except ModuleNotFoundError as error:
+        raise _CannotStart(
+            f"--receipt needs the Python package {error.name}: pip install cryptography"
+        ) from None
+    try:
+        keys = verify.read_keys(options.receipt_key)
+        proven = verify.check(_read(options.receipt), keys)
+    except verify.UsageError as error:
+        raise _CannotStart(str(error).replace("--key", "--receipt-key")) from None
+    except ReceiptError as error:
+        raise _CannotStart(verify.describe_failure(error)) from None
+    return verify.cited(proven)
+
+
+def _server(options: argparse.Namespace) -> str:
+    server: str = options.server.rstrip("/")
+    parts = urlsplit(server)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _CannotStart(f"--server {server}: give an address as https://licet.example")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not options.allow_http:
+        raise _CannotStart(
+            f"--server {server}: the API key would travel unencrypted. Use https, or --allow-http "
+            "on a network that is yours."
+        )
+    return server
+
+
+def _api_key(options: argparse.Namespace) -> str:
+    if options.key_file is not None:
+        key = _read(str(options.key_file)).decode(errors="replace").strip()
+        source = f"--key-file {options.key_file}"
+    else:
+        key = os.environ.get(options.key_env, "").strip()
+        source = f"the environment variable {options.key_env}"
+    if not key:
+        raise _CannotStart(f"{source} holds no API key. Set it, or name another place.")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise _CannotStart(f"{source} holds something that is no API key.")
+    return key
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError("give a number from 1 to 64")
+    return int(text)
+
+
+def _read(path: str) -> bytes:
+    """Read a small file. One byte above the limit is enough to be refused by whoever parses it."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(_RECEIPT_MAX + 1)
+        with open(path, "rb") as file:
+            return file.read(_RECEIPT_MAX + 1)
+    except OSError as error:
+        raise _CannotStart(f"{path}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Build licet-offline.pyz: the same bytes from the same sources, wherever it is built."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What an outsider's tool is made of, and nothing else. `licensing/__init__.py` must stay empty.
+SOURCES = (
+    "licensing/__init__.py",
+    "licensing/jcs.py",
+    "licensing/settree.py",
+    "licensing/ledger/__init__.py",
+    "licensing/ledger/commitments.py",
+    "licensing/ledger/notes.py",
+    "licensing/ledger/receipts.py",
+    "licensing/ledger/tree.py",
+    "licensing/offline/__init__.py",
+    "licensing/offline/__main__.py",
+    "licensing/offline/manifest.py",
+    "licensing/offline/pull.py",
+    "licensing/offline/transport.py",
+    "licensing/offline/verify.py",
+)
+
+_SHEBANG = b"#!/usr/bin/env python3\n"
+_MAIN = "import sys\n\nfrom licensing.offline.__main__ import main\n\nsys.exit(main())\n"
+
+
+def build(target: Path) -> str:
+    """Write the archive. Gives its SHA-256."""
+    with target.open("wb") as file:
+        file.write(_SHEBANG)
+        # Stored, not compressed: compressed bytes depend on the zlib that made them.
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_entry("__main__.py"), _MAIN)
+            for source in SOURCES:
+                archive.writestr(_entry(source), (ROOT / source).read_bytes())
+    target.chmod(0o755)
+    return hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system = 3
+    entry.external_attr = 0o100644 << 16
+    return entry
+
+
+def main() -> int:
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else "licet-offline.pyz")
+    print(f"{target}: SHA-256 {build(target)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""A delivery manifest: received line by line, checked against the cited set, kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from licensing import jcs, settree
+
+LINE_MAX = 1024 * 1024
+
+_HEX_32 = re.compile(r"[0-9a-f]{64}")
+
+
+class ManifestError(Exception):
+    """The manifest is cut off, malformed, or not of the set that it cites."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One line of a manifest: an exact sequence of bytes, and where to get it."""
+
+    digest: str
+    length: int
+    media_type: str
+    external_id: str | None
+    title: str | None
+    path: str | None
+    # None: withheld, for example opted out. Then there is nothing to fetch.
+    url: str | None
+
+
+class Manifest:
+    """A complete, checked manifest in a file; in memory only its head and 8 bytes per work."""
+
+    def __init__(self, head: Mapping[str, Any], root: settree.SetRoot) -> None:
+        self.grant: str = head["grant"]
+        self.livemode: bool = head["livemode"]
+        self.root = root
+        self.bytes = 0
+        self.offsets = array("Q")
+        self._lock = threading.Lock()
+        self._file: BinaryIO
+
+    def open(self, path: Path) -> None:
+        # Kept open: a newer manifest may take the name, and these offsets are of this one.
+        self._file = path.open("rb")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def work(self, number: int) -> Work:
+        """Read one work by its place. Safe to call from several threads."""
+        with self._lock:
+            self._file.seek(self.offsets[number])
+            line = self._file.readline()
+        return _work(json.loads(line))
+
+    def find(self, digest: str) -> Work | None:
+        """Find a work by its digest: the works ascend."""
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            found = self.work(middle)
+            if found.digest == digest:
+                return found
+            low, high = (middle + 1, high) if found.digest < digest else (low, middle)
+        return None
+
+
+def receive(source: BinaryIO, path: Path, on_work: Callable[[int], None]) -> Manifest:
+    """Store a manifest while checking it: complete, ascending, and of the set that it cites.
+
+    `path` appears only when all of that holds. Raises ManifestError. `on_work` hears how many
+    works have come so far.
+    """
+    part = path.with_name(path.name + ".part")
+    # The manifest holds the set's secret and links that work for whoever has them.
+    with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        line, record = _record(source)
+        if record.get("type") == "error":
+            raise _server_error(record)
+        root, secret = _head(record)
+        manifest = Manifest(record, root)
+        file.write(line)
+        tree = settree.SetTree(root.type, secret)
+        try:
+            tree.extend(_items(source, file, manifest, on_work))
+        except settree.SetTreeError as error:
+            raise ManifestError("manifest_invalid", f"the manifest's works: {error}") from None
+        found = tree.finish(root.totals)
+    if found != root:
+        raise ManifestError(
+            "set_root_differs",
+            f"the manifest's works are not the set that it cites: they make {found.size} items "
+            f"with root {found.root.hex()}, cited are {root.size} with root {root.root.hex()}",
+        )
+    os.replace(part, path)
+    manifest.open(path)
+    return manifest
+
+
+def _items(
+    source: BinaryIO, file: BinaryIO, manifest: Manifest, on_work: Callable[[int], None]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Copy works to the file, giving what their leaves are made of, up to the last record."""
+    position = file.tell()
+    while True:
+        line, record = _record(source)
+        if record.get("type") == "work":
+            work = _work(record)
+            metadata = record.get("metadata")
+            if not _describes(metadata, work):
+                raise ManifestError(
+                    "manifest_invalid", f"the metadata of {work.digest} is of another work"
+                )
+            manifest.offsets.append(position)
+            manifest.bytes += work.length
+            position += file.write(line)
+            on_work(len(manifest))
+            yield bytes.fromhex(work.digest), hashlib.sha256(jcs.dumps(metadata)).digest()
+        elif record.get("type") == "end":
+            if record.get("count") != len(manifest):
+                raise ManifestError(
+                    "manifest_incomplete",
+                    f"the manifest counts {record.get('count')} works and brought {len(manifest)}",
+                )
+            if source.read(1):
+                raise ManifestError("manifest_invalid", "the manifest goes on after its end")
+            return
+        elif record.get("type") == "error":
+            raise _server_error(record)
+        else:
+            raise ManifestError("manifest_invalid", "the manifest holds an unknown record")
+
+
+def _record(source: BinaryIO) -> tuple[bytes, dict[str, Any]]:
+    line = source.readline(LINE_MAX + 1)
+    if not line.endswith(b"\n"):
+        if len(line) > LINE_MAX:
+            raise ManifestError("manifest_invalid", "a line of the manifest is too long")
+        raise ManifestError(
+            "manifest_incomplete", "the manifest was cut off: it has no last record"
+        )
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ManifestError("manifest_invalid", "a line of the manifest is no JSON") from None
+    if not isinstance(record, dict):
+        raise ManifestError("manifest_invalid", "a line of the manifest is no JSON object")
+    return line, record
+
+
+def _head(record: Mapping[str, Any]) -> tuple[settree.SetRoot, bytes]:
+    try:
+        snapshot, secret = record["snapshot"], bytes.fromhex(record["secret"])
+        root = settree.SetRoot(
+            tree=snapshot["tree"],
+            type=snapshot["type"],
+            size=snapshot["size"],
+            root=bytes.fromhex(snapshot["root"]),
+            totals=dict(snapshot["totals"]),
+        )
+        citation = root.citation().hex()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestError("manifest_invalid", f"the manifest's first record: {error}") from None
+    if record.get("type") != "manifest" or record.get("v") != 1:
+        raise ManifestError("manifest_invalid", "this is no delivery manifest of version 1")
+    if not isinstance(record.get("grant"), str) or not isinstance(record.get("livemode"), bool):
+        raise ManifestError("manifest_invalid", "the manifest names no grant or no mode")
+    if root.tree != settree.TREE or root.type not in settree.TYPES or len(secret) != 32:
+        raise ManifestError("manifest_invalid", "the manifest is of an unknown kind of set")
+    if citation != snapshot.get("citation"):
+        raise ManifestError("set_root_differs", "the manifest's citation is not that of its set")
+    return root, secret
+
+
+def _work(record: Mapping[str, Any]) -> Work:
+    digest, length, url = record.get("digest"), record.get("length"), record.get("url")
+    # The digest becomes a file name: nothing but hexadecimal digits may.
+    if not isinstance(digest, str) or not _HEX_32.fullmatch(digest):
+        raise ManifestError("manifest_invalid", "a work has no SHA-256 digest in hex")
+    if type(length) is not int or length < 0:
+        raise ManifestError("manifest_invalid", f"the length of {digest} is no whole number")
+    if url is not None and not isinstance(url, str):
+        raise ManifestError("manifest_invalid", f"the link of {digest} is no text")
+    return Work(
+        digest=digest,
+        length=length,
+        media_type=str(record.get("media_type")),
+        external_id=_text(record.get("external_id")),
+        title=_text(record.get("title")),
+        path=_text(record.get("path")),
+        url=url,
+    )
+
+
+def _describes(metadata: Any, work: Work) -> bool:
+    """Whether the hashed metadata says of the work what its line says."""
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("representation"), dict):
+        return False
+    representation = metadata["representation"]
+    said = (representation.get("length"), representation.get("media_type"))
+    return said == (work.length, work.media_type)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _server_error(record: Mapping[str, Any]) -> ManifestError:
+    code = str(record.get("code", "error"))
+    return ManifestError(code, f"the server stopped the manifest: {code}: {record.get('detail')}")

@@ -1,0 +1,223 @@
+"""Verify a ledger receipt with nothing but a trusted key, and say what it proves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from licensing import jcs, settree
+from licensing.ledger import commitments, notes, receipts
+
+SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
+
+TEST_BANNER = "TEST LICENSE, no money moved"
+
+# ISO 4217 currencies whose minor unit is not a hundredth.
+_EXPONENTS = {
+    "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0,
+    "RWF": 0, "UGX": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
+    "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
+}  # fmt: skip
+
+
+class UsageError(ValueError):
+    """The command cannot start as it was called; the message says what to do."""
+
+
+def read_keys(given: Sequence[str]) -> list[notes.Verifier]:
+    """Read trusted keys, each a verifier key or a file with one per line. Raises UsageError."""
+    keys: list[notes.Verifier] = []
+    for value in given:
+        lines = [value]
+        # Every verifier key holds two plus signs; a path may too, so look for the file first.
+        if Path(value).is_file():
+            lines = Path(value).read_text(encoding="utf-8", errors="replace").splitlines()
+        elif value.count("+") < 2:
+            raise UsageError(f"--key {value}: no such file, and no verifier key")
+        try:
+            keys += [
+                notes.Verifier.parse(line.strip())
+                for line in lines
+                if line.strip() and not line.startswith("#")
+            ]
+        except notes.NoteError as error:
+            raise UsageError(f"--key {value}: {error}") from None
+    if not keys:
+        raise UsageError(
+            "Without a key a receipt proves nothing. Give the log's verifier key with --key, as "
+            "text or as a file. The server publishes it at /ledger/live/vkey and "
+            "/ledger/test/vkey; get it once, over a way that you trust, and keep it."
+        )
+    return keys
+
+
+def check(data: bytes, keys: Sequence[notes.Verifier]) -> receipts.Verified:
+    """Check a receipt and the facts in it that can be recomputed. Raises ReceiptError."""
+    proven = receipts.verify(receipts.parse(data), keys)
+    for cited in _coverage(proven.values):
+        if _citation(cited) != cited.get("citation"):
+            raise receipts.ReceiptError(
+                "openings", "a citation in “coverage” is not the one of its set", "coverage"
+            )
+    return proven
+
+
+def cited(proven: receipts.Verified) -> frozenset[str]:
+    """The citations of the sets that a receipt covers."""
+    return frozenset(str(each["citation"]) for each in _coverage(proven.values))
+
+
+def report(proven: receipts.Verified) -> dict[str, Any]:
+    """What a sound receipt proves, for programs."""
+    body = proven.body
+    return {
+        "sound": True,
+        "test": body.log == "test",
+        "kind": body.kind,
+        "issued_at": commitments.timestamp(body.at),
+        "grant_ref": body.grant_ref.hex(),
+        "log": {
+            "origin": proven.checkpoint.origin,
+            "index": proven.index,
+            "size": proven.checkpoint.size,
+            "leaf_hash": proven.leaf_hash.hex(),
+            "root": proven.checkpoint.root.hex(),
+        },
+        "signatures": {
+            "verified": [signature.name for signature in proven.verified],
+            "unverified": [signature.name for signature in proven.unverified],
+        },
+        "values": dict(proven.values),
+        "undisclosed": list(proven.undisclosed),
+    }
+
+
+def failure(error: receipts.ReceiptError) -> dict[str, Any]:
+    """What broke, for programs."""
+    return {"sound": False, "broken": error.part, "field": error.field, "reason": str(error)}
+
+
+def describe(proven: receipts.Verified) -> str:
+    """What a sound receipt proves, for people."""
+    body, values, checkpoint = proven.body, proven.values, proven.checkpoint
+    lines = [TEST_BANNER] if body.log == "test" else []
+    lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
+    rows = [
+        ("issued", commitments.timestamp(body.at)),
+        ("licensor", _party(values.get("licensor"))),
+        ("licensee", _party(values.get("licensee"))),
+        *_scope(values.get("scope")),
+        *_windows(values.get("windows")),
+        ("price", _price(values.get("price"))),
+        *[("coverage", _set(cited)) for cited in _coverage(values)],
+        *_terms(values),
+        ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
+        *[("verified", signature.name) for signature in proven.verified],
+        *[("unverified", f"{each.name} (key not known here)") for each in proven.unverified],
+        ("not shown", ", ".join(proven.undisclosed)),
+    ]
+    lines += [f"  {name:<15} {text}" for name, text in rows if text]
+    lines.append("This proves what was issued and logged, not that it is still in force.")
+    return "\n".join(map(_printable, lines))
+
+
+def describe_failure(error: receipts.ReceiptError) -> str:
+    where = f"{error.part}, field “{error.field}”" if error.field else error.part
+    return _printable(f"NOT SOUND: {where}: {error}")
+
+
+def exit_code(proven: receipts.Verified, *, allow_test: bool) -> int:
+    return SOUND if proven.body.log == "live" or allow_test else SOUND_TEST
+
+
+def _party(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _json(value)
+    facts = [value.get(key) for key in ("legal_name", "jurisdiction", "registration_number", "id")]
+    return ", ".join(str(fact) for fact in facts if fact)
+
+
+def _scope(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, dict):
+        return [("scope", _json(value))]
+    names = {"uses": "use", "territories": "territory"}
+    return [(names.get(key, key), _list(value[key])) for key in sorted(value, reverse=True)]
+
+
+def _windows(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, dict):
+        return [("windows", _json(value))]
+    rows = []
+    for name, window in sorted(value.items()):
+        text = _json(window)
+        if isinstance(window, list) and len(window) == 2:
+            until = f"until {window[1]}" if window[1] else "without end"
+            text = f"from {window[0]} {until}"
+        rows.append((f"{name} window", text))
+    return rows
+
+
+def _price(value: Any) -> str:
+    if not isinstance(value, dict) or type(value.get("amount_minor")) is not int:
+        return _json(value)
+    amount, currency = value["amount_minor"], str(value.get("currency", ""))
+    exponent = _EXPONENTS.get(currency, 2)
+    whole, rest = divmod(abs(amount), 10**exponent)
+    shown = f"{whole:,}" + (f".{rest:0{exponent}d}" if exponent else "")
+    sign = "-" if amount < 0 else ""
+    return f"{currency} {sign}{shown} ({amount} in minor units)"
+
+
+def _coverage(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = values.get("coverage")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _citation(cited: Mapping[str, Any]) -> str | None:
+    """Compute the citation again from what it cites; None when that is no set."""
+    named = {key: cited.get(key) for key in ("tree", "type", "size", "root", "totals")}
+    if named["tree"] != settree.TREE or named["type"] not in settree.TYPES:
+        return None
+    return hashlib.sha256(jcs.dumps(named)).hexdigest()
+
+
+def _set(cited: Mapping[str, Any]) -> str:
+    totals = cited.get("totals")
+    shown = ""
+    if isinstance(totals, dict):
+        shown = f" ({', '.join(f'{total:,} {name}' for name, total in sorted(totals.items()))})"
+    return f"{cited['type']} of {cited['size']} items{shown}, citation {cited['citation']}"
+
+
+def _terms(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    text = values.get("terms_text")
+    if isinstance(text, dict):
+        rows.append(("terms text", f"SHA-256 {text.get('sha256')}"))
+    if "terms" in values:
+        typed = hashlib.sha256(jcs.dumps(values["terms"])).hexdigest()
+        rows.append(("typed terms", f"SHA-256 {typed}"))
+    documents = values.get("documents")
+    for document in documents if isinstance(documents, list) else []:
+        if isinstance(document, dict):
+            rows.append(("document", f"{document.get('role')}, SHA-256 {document.get('sha256')}"))
+    accepted = values.get("acceptance")
+    if isinstance(accepted, dict):
+        rows.append(("accepted by", f"{accepted.get('name')}, {accepted.get('title')}"))
+    return rows
+
+
+def _list(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    """Names come from other people: no control sequence of theirs may reach a terminal."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

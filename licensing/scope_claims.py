@@ -1,0 +1,160 @@
+"""Scope claims: who holds which use of a collection, where and when. Keeps exclusivity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from django.db import IntegrityError, connection, transaction
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from psycopg.errors import ExclusionViolation
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
+
+from licensing.models import Grant, ScopeClaim
+from licensing.vocabulary import territory_numbers, use_numbers
+from marketplace import access
+from marketplace.errors import RightsTaken
+from marketplace.models import Collection, Organization
+
+State = ScopeClaim.State
+
+TRANSITIONS: dict[str, frozenset[str]] = {
+    State.HELD: frozenset({State.ACTIVE, State.RELEASED}),
+    # A payment that comes late finds its claim released, and takes it if it is still free.
+    State.RELEASED: frozenset({State.ACTIVE}),
+    State.ACTIVE: frozenset({State.SUSPENDED, State.RELEASED}),
+    State.SUSPENDED: frozenset({State.ACTIVE, State.RELEASED}),
+}
+
+# An exclusive claim takes every lane that there will ever be.
+_EVERY_LANE: Range[int] = Range(None, None, "()")
+
+# The first key of our advisory locks on collections; the second is the collection's number.
+_LOCKS = 0x4C49
+
+
+def hold(
+    *,
+    offer_collection: Collection,
+    licensor: Organization,
+    licensee: Organization,
+    livemode: bool,
+    uses: Sequence[str],
+    territories: Sequence[str],
+    during: DateTimeTZRange,
+    exclusive: bool,
+    held_by: str,
+    held_until: datetime,
+) -> ScopeClaim:
+    """Hold a scope for `held_by` (an order's TypeID) until an instant. Raises RightsTaken.
+
+    A non-exclusive claim takes a lane of its own, an exclusive one every lane: the exclusion
+    constraint refuses what overlaps in a common lane, whoever comes first. Other buyers' overdue
+    claims are not the caller's to see: they stand in its way until the worker has released them,
+    seconds later.
+    """
+    assert connection.in_atomic_block, "A claim commits with the order that holds it."
+    claim = ScopeClaim(
+        livemode=livemode,
+        licensor=licensor,
+        licensee=licensee,
+        collection=offer_collection,
+        uses=_numbers(use_numbers(uses)),
+        territories=_numbers(territory_numbers(territories)),
+        during=during,
+        lane=_EVERY_LANE if exclusive else _own_lane(),
+        state=State.HELD,
+        held_by=held_by,
+        held_until=held_until,
+    )
+    _lock(offer_collection.number)
+    if not _saved(claim):
+        raise RightsTaken(
+            _(
+                "Somebody else holds rights that exclude this scope. Ask for other uses,"
+                " territories or times, or try again when a pending order has ended."
+            ),
+            collection=str(offer_collection.pk),
+        )
+    return claim
+
+
+def take_over(held_by: str, grant: Grant) -> ScopeClaim:
+    """Give the claim that an order holds to the grant that the order became.
+
+    A claim that was released meanwhile is taken again, if nobody else has taken what it excludes.
+    Raises RightsTaken.
+    """
+    assert connection.in_atomic_block, "A claim changes hands with its grant."
+    taken = RightsTaken(_("The rights are no longer free for this order."), holder=held_by)
+    claim = ScopeClaim.objects.filter(held_by=held_by).first()
+    if claim is None:
+        raise taken
+    _lock(claim.collection_id)
+    # Read again: until the lock was ours, the worker may have released it.
+    claim = ScopeClaim.objects.select_for_update().get(pk=claim.pk)
+    if State.ACTIVE not in TRANSITIONS[claim.state] or claim.grant_id is not None:
+        raise taken
+    claim.state, claim.grant, claim.held_until = State.ACTIVE, grant, None
+    # A paid order is refused for good: what nobody can pay for any more must not be the reason.
+    _overdue().filter(collection_id=claim.collection_id).exclude(pk=claim.pk).update(
+        state=State.RELEASED
+    )
+    if not _saved(claim):
+        raise taken
+    return claim
+
+
+def release(held_by: str) -> None:
+    """Let go of what an order holds. A grant's claim stays; repeating it changes nothing."""
+    ScopeClaim.objects.filter(held_by=held_by, state=State.HELD).update(state=State.RELEASED)
+
+
+def release_overdue() -> int:
+    """Let go of every claim whose order can no longer be paid. The worker's."""
+    with access.system("release overdue claims"):
+        return _overdue().update(state=State.RELEASED)
+
+
+def _overdue() -> QuerySet[ScopeClaim]:
+    """Held for longer than their orders can be paid, as far as the transaction may see."""
+    return ScopeClaim.objects.filter(state=State.HELD, held_until__lte=timezone.now())
+
+
+def _lock(collection_number: int) -> None:
+    """Make claims on a collection wait for each other, until the transaction ends.
+
+    Two overlapping inserts at once would each wait for the other's end, and PostgreSQL would
+    break one off as a deadlock. An advisory lock, not the collection's row: that is locked for
+    seconds while a snapshot is made, and nobody's purchase should wait for that.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCKS, collection_number])
+
+
+def _saved(claim: ScopeClaim) -> bool:
+    """Save a claim; False where the exclusion constraint refuses it."""
+    try:
+        # A savepoint, so that the refusal leaves the caller's transaction usable.
+        with transaction.atomic():
+            claim.save()
+    except IntegrityError as error:
+        if isinstance(error.__cause__, ExclusionViolation):
+            return False
+        raise
+    return True
+
+
+def _own_lane() -> Range[int]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('licensing_scopeclaim_lane')")
+        (lane,) = cursor.fetchone()
+    return Range(lane, lane + 1, "[)")
+
+
+def _numbers(numbers: Iterable[int]) -> Multirange[int]:
+    return Multirange([Range(number, number + 1, "[)") for number in numbers])

@@ -1,0 +1,436 @@
+"""Bodies that come in and resources that go out, for snapshots, terms, offers and grants."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from licensing import settree
+from licensing.ledger import log
+from licensing.models import Coverage, Grant, Offer, Period, Snapshot, Terms
+from licensing.vocabulary import (
+    Attribution,
+    Exclusivity,
+    ModelScope,
+    Redistribution,
+    Use,
+    WeightsOnExpiry,
+)
+from marketplace.http import (
+    Body,
+    Resource,
+    StrictCharField,
+    StrictIntegerField,
+    TypeIDSerializerField,
+)
+from marketplace.serializers import HexField
+
+# --- snapshots --------------------------------------------------------------------------------
+
+
+class TotalsSerializer(serializers.Serializer[Any]):
+    """What a snapshot adds up to."""
+
+    works = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+
+
+class SnapshotSerializer(Resource[Snapshot]):
+    """A frozen version of a collection: the root of a set tree over its works."""
+
+    object_name = "snapshot"
+    tree = serializers.SerializerMethodField(help_text="How the root is made, and its version.")
+    type = serializers.SerializerMethodField()
+    root = HexField(read_only=True)  # type: ignore[assignment]
+    totals = TotalsSerializer(read_only=True)
+    citation = HexField(
+        read_only=True,
+        help_text=(
+            "SHA-256 over the canonical JSON of tree, type, size, root and totals. Cite this, never"
+            " the root alone."
+        ),
+    )
+
+    class Meta:
+        model = Snapshot
+        fields = (
+            "id",
+            "collection",
+            "number",
+            "tree",
+            "type",
+            "size",
+            "root",
+            "totals",
+            "citation",
+            "finalized_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field({"type": "string", "enum": [settree.TREE]})
+    def get_tree(self, _row: Snapshot) -> str:
+        return settree.TREE
+
+    @extend_schema_field({"type": "string", "enum": ["snapshot"]})
+    def get_type(self, _row: Snapshot) -> str:
+        return "snapshot"
+
+
+# --- terms ------------------------------------------------------------------------------------
+# The serializers of typed terms document them and check nothing: `terms.parse` does, and names
+# what is wrong by its place.
+
+_USES = serializers.ListField(
+    child=serializers.ChoiceField(choices=[use.value for use in Use]), min_length=1
+)
+
+
+class PermitClauseSerializer(serializers.Serializer[Any]):
+    """What is permitted. The n-th is clause 2.n of the text."""
+
+    uses = _USES
+    territories = serializers.ListField(
+        child=serializers.CharField(),
+        min_length=1,
+        help_text="ISO 3166-1 alpha-2 codes, “EU”, or “*” for the whole world.",
+    )
+    model_scope = serializers.ChoiceField(choices=[scope.value for scope in ModelScope])
+    model_name = serializers.CharField(required=False, help_text="With “named_model” only.")
+
+
+class DenyClauseSerializer(serializers.Serializer[Any]):
+    """What is not permitted anywhere. The n-th is clause 3.n of the text."""
+
+    uses = _USES
+
+
+class TermSerializer(serializers.Serializer[Any]):
+    """How long, in days of 24 hours from the start of the license."""
+
+    access_days = serializers.IntegerField(help_text="Works may be fetched. Up to training_days.")
+    training_days = serializers.IntegerField(help_text="Training may start.")
+    use_days = serializers.IntegerField(
+        allow_null=True, help_text="What was made may be used. Null: without an end."
+    )
+
+
+class OutputSerializer(serializers.Serializer[Any]):
+    """What outputs may repeat."""
+
+    max_verbatim_words = serializers.IntegerField(allow_null=True, help_text="Null: no limit.")
+
+
+class OnExpirySerializer(serializers.Serializer[Any]):
+    """What happens to copies and models when the license ends."""
+
+    raw_copies_delete_within_days = serializers.IntegerField()
+    weights = serializers.ChoiceField(choices=[word.value for word in WeightsOnExpiry])
+
+
+class TypedTermsSerializer(serializers.Serializer[Any]):
+    """License conditions, version 1. Every field is required: a contract has no silent defaults."""
+
+    v = serializers.ChoiceField(choices=[1])
+    permit = PermitClauseSerializer(many=True)
+    deny = DenyClauseSerializer(many=True)
+    exclusivity = serializers.ChoiceField(choices=[word.value for word in Exclusivity])
+    term = TermSerializer()
+    output = OutputSerializer()
+    attribution = serializers.ChoiceField(choices=[word.value for word in Attribution])
+    redistribution = serializers.ChoiceField(choices=[word.value for word in Redistribution])
+    on_expiry = OnExpirySerializer()
+
+
+@extend_schema_field(TypedTermsSerializer)
+class TypedField(serializers.JSONField):
+    """Typed terms as they came."""
+
+
+class TermsSerializer(Resource[Terms]):
+    """A version of license conditions: typed, and the exact text that they render to."""
+
+    object_name = "terms"
+    typed = serializers.SerializerMethodField()
+    typed_sha256 = HexField(
+        read_only=True, help_text="Of the typed conditions' canonical JSON (RFC 8785)."
+    )
+    text_url = serializers.SerializerMethodField(help_text="The exact bytes of the text.")
+    text_sha256 = HexField(read_only=True, help_text="Of those bytes.")
+
+    class Meta:
+        model = Terms
+        fields = (
+            "id",
+            "organization",
+            "name",
+            "version",
+            "typed",
+            "typed_sha256",
+            "text",
+            "text_url",
+            "text_sha256",
+            "template_version",
+            "created_at",
+            "published_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(TypedTermsSerializer)
+    def get_typed(self, row: Terms) -> Any:
+        return json.loads(row.typed)
+
+    def get_text_url(self, row: Terms) -> str:
+        return f"{settings.BASE_URL}/v1/terms/{row.pk}/text"
+
+
+class DraftTerms(Body):
+    """New terms, or the next version of those that have this name."""
+
+    name = StrictCharField(max_length=200)
+    typed = TypedField()
+
+
+# --- offers and listings ----------------------------------------------------------------------
+
+
+class RightsSerializer(serializers.Serializer[Any]):
+    """Why the seller may license the works, as attested."""
+
+    basis = serializers.CharField(source="rights_basis")
+    license_name = serializers.CharField(
+        source="rights_license", help_text="Under the basis “open_license”: which."
+    )
+    statement = serializers.CharField(source="rights_statement")
+
+
+class OfferSerializer(Resource[Offer]):
+    """A snapshot under terms at a price, to everybody or to one organization."""
+
+    object_name = "offer"
+    rights = serializers.SerializerMethodField(
+        help_text="What buyers read about your rights. Null until the offer is published."
+    )
+
+    class Meta:
+        model = Offer
+        fields = (
+            "id",
+            "collection",
+            "snapshot",
+            "terms",
+            "audience",
+            "state",
+            "price_minor",
+            "currency",
+            "rights",
+            "opens_at",
+            "closes_at",
+            "created_at",
+            "published_at",
+            "withdrawn_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(RightsSerializer(allow_null=True))
+    def get_rights(self, row: Offer) -> Any:
+        return None if row.published_at is None else RightsSerializer(row).data
+
+
+class MakeOffer(Body):
+    """What to offer, under which terms, at which price, to whom and when."""
+
+    snapshot = TypeIDSerializerField(prefix="snp")
+    terms = TypeIDSerializerField(prefix="trm")
+    price_minor = StrictIntegerField(help_text="In the currency's minor unit; 0 is free.")
+    currency = StrictCharField(max_length=3, help_text="ISO 4217, such as “USD”.")
+    audience = TypeIDSerializerField(
+        prefix="org", required=False, allow_null=True, help_text="Only this organization may buy."
+    )
+    opens_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="On sale from then on. Without it: at once."
+    )
+    closes_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="On sale until then. Without it: no end."
+    )
+
+
+class ListedCollectionSerializer(serializers.Serializer[Any]):
+    """What is offered."""
+
+    id = TypeIDSerializerField(prefix="col", source="pk")
+    name = serializers.CharField()
+    description = serializers.CharField()
+    notice = serializers.CharField(help_text="To be read before anything else; usually empty.")
+
+
+class PartySerializer(serializers.Serializer[Any]):
+    """Who an organization is to the law."""
+
+    id = TypeIDSerializerField(prefix="org", source="pk")
+    name = serializers.CharField()
+    legal_name = serializers.CharField()
+    jurisdiction = serializers.CharField(help_text="ISO 3166-1 or 3166-2.")
+    registration_number = serializers.CharField()
+
+
+class ListingSerializer(Resource[Offer]):
+    """What is on sale, with everything that a buyer decides by."""
+
+    object_name = "listing"
+    seller = PartySerializer(source="organization", read_only=True)
+    collection = ListedCollectionSerializer(read_only=True)
+    rights = RightsSerializer(source="*", read_only=True)
+    snapshot = SnapshotSerializer(read_only=True)
+    terms = TermsSerializer(read_only=True)
+    is_private = serializers.SerializerMethodField(help_text="Shown to you and nobody else.")
+
+    class Meta:
+        model = Offer
+        fields = (
+            "id",
+            "seller",
+            "collection",
+            "rights",
+            "snapshot",
+            "terms",
+            "is_private",
+            "price_minor",
+            "currency",
+            "opens_at",
+            "closes_at",
+            "published_at",
+        )
+        read_only_fields = fields
+
+    def get_is_private(self, row: Offer) -> bool:
+        return row.audience_id is not None
+
+
+# --- grants -----------------------------------------------------------------------------------
+
+
+class GrantScopeSerializer(serializers.Serializer[Any]):
+    """What a license is for, and where."""
+
+    uses = serializers.ListField(child=serializers.CharField())
+    territories = serializers.ListField(child=serializers.CharField())
+
+
+class GrantWindowSerializer(serializers.Serializer[Any]):
+    """A half-open interval of time."""
+
+    starts_at = serializers.DateTimeField(source="lower")
+    ends_at = serializers.DateTimeField(
+        source="upper", allow_null=True, help_text="Not included. Null: without an end."
+    )
+
+
+class GrantWindowsSerializer(serializers.Serializer[Any]):
+    """When a license allows what."""
+
+    access = GrantWindowSerializer(source="access_window", help_text="Works may be fetched.")
+    training = GrantWindowSerializer(source="training_window", help_text="Training may start.")
+    use = GrantWindowSerializer(source="use_window", help_text="What was made may be used.")
+
+
+class PriceBasisSerializer(serializers.Serializer[Any]):
+    """What the price was for."""
+
+    model = serializers.CharField()
+    amount_minor = serializers.IntegerField()
+    currency = serializers.CharField()
+
+
+class PeriodSerializer(Resource[Period]):
+    """What a grant permits, and when: the first period, a renewal, or an amendment."""
+
+    object_name = "period"
+    scope = GrantScopeSerializer(read_only=True)
+    windows = GrantWindowsSerializer(source="*", read_only=True)
+    price_basis = PriceBasisSerializer(read_only=True)
+
+    class Meta:
+        model = Period
+        fields = ("id", "number", "terms", "scope", "windows", "price_basis")
+        read_only_fields = fields
+
+
+class CoverageSerializer(Resource[Coverage]):
+    """A snapshot that a grant covers."""
+
+    object_name = "coverage"
+    citation = HexField(source="snapshot.citation", read_only=True)
+    size = serializers.IntegerField(source="snapshot.size", read_only=True)
+
+    class Meta:
+        model = Coverage
+        fields = ("snapshot", "citation", "size", "effective_from")
+        read_only_fields = fields
+
+
+class AgreementSerializer(serializers.Serializer[Any]):
+    """The contract, and who accepted it."""
+
+    id = TypeIDSerializerField(prefix="agr", source="pk")
+    controlling = serializers.ChoiceField(
+        choices=["typed", "document"], help_text="Which text controls where the two differ."
+    )
+    document = serializers.CharField(help_text="The whole contract, exactly as it was accepted.")
+    document_sha256 = HexField(help_text="Of the document's UTF-8 bytes.")
+    accepted_by_name = serializers.CharField()
+    accepted_by_title = serializers.CharField()
+    accepted_at = serializers.DateTimeField()
+
+
+class GrantLedgerSerializer(serializers.Serializer[Any]):
+    """Where the grant is recorded."""
+
+    log = serializers.ChoiceField(choices=list(log.LOGS))
+    grant_ref = serializers.CharField(help_text="Names the grant in the public log.")
+    index = serializers.IntegerField(
+        allow_null=True, help_text="The entry's place; null until the log has integrated it."
+    )
+
+
+class GrantSerializer(Resource[Grant]):
+    """A license: who may do what with which works, and the contract and record of it."""
+
+    object_name = "grant"
+    reference = serializers.CharField(
+        source="agreement.made_by", read_only=True, help_text="The order that led to it."
+    )
+    agreement = AgreementSerializer(read_only=True)
+    periods = PeriodSerializer(many=True, read_only=True)
+    coverage = CoverageSerializer(many=True, read_only=True)
+    ledger = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Grant
+        fields = (
+            "id",
+            "livemode",
+            "licensor",
+            "licensee",
+            "status",
+            "reference",
+            "agreement",
+            "periods",
+            "coverage",
+            "ledger",
+            "issued_at",
+            "ended_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(GrantLedgerSerializer)
+    def get_ledger(self, row: Grant) -> Any:
+        leaf = getattr(row.issued_entry, "leaf", None)
+        return {
+            "log": row.issued_entry.log,
+            "grant_ref": bytes(row.grant_ref).hex(),
+            "index": None if leaf is None else leaf.index,
+        }

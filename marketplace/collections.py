@@ -1,0 +1,106 @@
+"""Collections: made, attested, and what is taken out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.utils.translation import gettext as _
+
+from marketplace import audit, idempotency
+from marketplace.access import Caller, acting
+from marketplace.errors import InvalidInput
+from marketplace.models import Attestation, Collection, CollectionItem
+
+
+def create(caller: Caller, *, name: str, description: str = "", notice: str = "") -> Collection:
+    """Start an empty collection. Raises InvalidInput."""
+    if not name.strip():
+        raise InvalidInput(_("Give the collection a name."), param="name")
+    with acting(caller):
+        collection = Collection(
+            organization=caller.organization,
+            name=name.strip(),
+            description=description,
+            notice=notice,
+        )
+        collection.save(force_insert=True)
+        audit.record(caller, "collection.created", subject=collection)
+        idempotency.names(caller, collection)
+    return collection
+
+
+def attest(
+    caller: Caller,
+    id: str,
+    *,
+    basis: str,
+    license_name: str = "",
+    statement: str,
+    person_name: str,
+    person_title: str,
+    authority: bool,
+) -> Attestation:
+    """Record a person's statement of why the organization may license the collection.
+
+    Insert-only: the newest one counts. Raises NotFound, InvalidInput.
+    """
+    if basis not in Attestation.Basis.values:
+        raise InvalidInput(
+            _("Use one of: %(known)s.") % {"known": ", ".join(Attestation.Basis.values)},
+            param="basis",
+        )
+    if basis == Attestation.Basis.OPEN_LICENSE and not license_name.strip():
+        raise InvalidInput(
+            _("Name the open license, by its SPDX identifier where it has one."),
+            param="license_name",
+        )
+    for param, text in (
+        ("statement", statement),
+        ("person_name", person_name),
+        ("person_title", person_title),
+    ):
+        if not text.strip():
+            raise InvalidInput(_("This may not be blank."), param=param)
+    if authority is not True:
+        raise InvalidInput(
+            _("Only somebody with authority to bind the organization can attest."),
+            param="authority",
+        )
+    with acting(caller):
+        collection = Collection.objects.get_visible(caller, id)
+        attestation = Attestation(
+            organization=caller.organization,
+            collection=collection,
+            basis=basis,
+            license_name=license_name.strip(),
+            statement=statement.strip(),
+            person_name=person_name.strip(),
+            person_title=person_title.strip(),
+            actor=caller.actor,
+        )
+        attestation.save(force_insert=True)
+        audit.record(caller, "collection.attested", subject=collection, basis=basis)
+        idempotency.names(caller, attestation)
+    return attestation
+
+
+def attestation(collection: Collection) -> Attestation | None:
+    """The attestation that counts: the newest. Read as the owner, inside its transaction."""
+    return Attestation.objects.filter(collection=collection).order_by("-id").first()
+
+
+def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:
+    """Take representations out of the next snapshot. Those made before keep them.
+
+    Returns how many were taken out; repeating it finds none.
+    """
+    with acting(caller):
+        # Locked against a snapshot that is being made: `next_snapshot` must not move meanwhile.
+        collection = Collection.objects.get_visible(caller, id, lock=True)
+        return CollectionItem.objects.filter(
+            collection=collection,
+            representation__organization=caller.organization,
+            representation__digest__in=list(digests),
+            removed_in__isnull=True,
+        ).update(removed_in=collection.next_snapshot)
+

@@ -1,0 +1,158 @@
+"""Hosted bytes, kept under their SHA-256: `STORAGE_DIR/sha256/ab/cd/<hex>`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+
+_CHUNK = 1 << 20
+# The file system writes many files' journals at once, if they are asked for at once.
+_FLUSHES_AT_ONCE = 8
+# What lies in `incoming` for so long was left by a process that died.
+_ABANDONED_SECONDS = 24 * 3600
+
+
+class Unreadable(Exception):
+    """The stream that was to be kept failed, not the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was put: SHA-256 (32 bytes) and length in bytes."""
+
+    digest: bytes
+    length: int
+
+
+class Intake:
+    """Bytes on their way into the store: copied one by one, made durable together.
+
+    Nothing stands under its digest before `settle`, and never half-written; a crash leaves at
+    most files in `incoming`, which no digest names.
+    """
+
+    def __init__(self) -> None:
+        self._root = Path(settings.STORAGE_DIR)
+        self._waiting: dict[bytes, Path] = {}
+        self._incoming = self._root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+
+    def put(self, stream: BinaryIO) -> Stored:
+        """Copy a stream, read once: hashed while it is copied. Raises Unreadable."""
+        begin = _read(stream)
+        rest = _read(stream)
+        if not rest:
+            # Small: known bytes are recognized before anything is written.
+            kept = Stored(hashlib.sha256(begin).digest(), len(begin))
+            if self._knows(kept):
+                return kept
+        temporary = self._incoming / secrets.token_hex(16)
+        try:
+            kept = _copy(chain([begin, rest], iter(partial(_read, stream), b"")), temporary)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if self._knows(kept):
+            temporary.unlink()
+        else:
+            self._waiting[kept.digest] = temporary
+        return kept
+
+    def settle(self) -> None:
+        """Keep what was put, for good: after this, a row that names it may commit."""
+        waiting, self._waiting = self._waiting, {}
+        _flush(waiting.values())
+        folders = set()
+        for digest, temporary in waiting.items():
+            final = path(digest)
+            if not final.parent.exists():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                # A new folder is itself an entry of the one above.
+                folders |= {final.parent.parent, final.parent.parent.parent}
+            temporary.replace(final)
+            folders.add(final.parent)
+        _flush(folders)
+
+    def discard(self) -> None:
+        """Drop what was put and not settled."""
+        for temporary in self._waiting.values():
+            temporary.unlink(missing_ok=True)
+        self._waiting.clear()
+
+    def _knows(self, kept: Stored) -> bool:
+        if kept.digest in self._waiting:
+            return True
+        try:
+            return path(kept.digest).stat().st_size == kept.length
+        except FileNotFoundError:
+            return False
+
+    def _sweep(self) -> None:
+        oldest = time.time() - _ABANDONED_SECONDS
+        for left in self._incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if left.stat().st_mtime < oldest:
+                    left.unlink()
+
+
+def put(stream: BinaryIO) -> Stored:
+    """Keep one stream's bytes durably. The same bytes twice are kept once. Raises Unreadable."""
+    intake = Intake()
+    kept = intake.put(stream)
+    intake.settle()
+    return kept
+
+
+def path(digest: bytes) -> Path:
+    """Where the bytes of a digest stand, whether or not they are there."""
+    name = digest.hex()
+    return Path(settings.STORAGE_DIR) / "sha256" / name[:2] / name[2:4] / name
+
+
+def _copy(chunks: Iterable[bytes], temporary: Path) -> Stored:
+    digest, length = hashlib.sha256(), 0
+    # Unbuffered: whole chunks are written, and buffering would copy them once more.
+    with temporary.open("xb", buffering=0) as target:
+        for chunk in chunks:
+            digest.update(chunk)
+            length += len(chunk)
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[target.write(rest) :]
+    return Stored(digest.digest(), length)
+
+
+def _read(stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(_CHUNK)
+    except OSError as error:
+        raise Unreadable(error.strerror or type(error).__name__) from error
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    """Have files or folders written to disk; a rename, too, is lost in a power cut otherwise."""
+    with ThreadPoolExecutor(_FLUSHES_AT_ONCE) as pool:
+        # Consumed, so that a failure is raised here.
+        for _done in pool.map(_flush_one, list(paths)):
+            pass
+
+
+def _flush_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,94 @@
+"""`manage.py run`: web, delivery, worker and the simulated Stripe, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from payments import demo, processes
+
+
+class Command(BaseCommand):
+    help = "Run the whole market on this machine, on the world that `make demo` left."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--port",
+            type=int,
+            default=processes.FIRST_PORT,
+            help="the web port; delivery and the simulator take the next two (default: %(default)s)",
+        )
+
+    def handle(self, *args: Any, port: int, **options: Any) -> None:
+        if not settings.DEBUG:
+            raise CommandError("`run` is for trying Licet out and needs LICET_DEBUG=1.")
+        ports = [port, port + 1, port + 2]
+        for each in ports:
+            if not processes.is_free(each):
+                raise CommandError(
+                    f"Port {each} is taken. End what listens there, or choose others:"
+                    " .venv/bin/python manage.py run --port 9000"
+                )
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            print("Starting …", flush=True)
+            demo.migrate()
+            demo.build_offline()
+            cast = demo.gather()
+            with processes.running(ports) as world:
+                self._welcome(world, cast)
+                while True:
+                    world.check()
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            print("\nStopped.")
+        except (demo.DemoFailed, processes.ProcessFailed) as error:
+            raise CommandError(str(error)) from None
+
+    def _welcome(self, world: processes.World, cast: demo.Cast) -> None:
+        web = world.web_url
+        verify = "run `make demo` first, then this line shows how to verify its receipt"
+        if cast.receipt and Path(cast.receipt).exists():
+            receipt = Path(cast.receipt)
+            verify = (
+                f"python3 -I licet-offline.pyz verify --allow-test"
+                f" --key {_near(receipt.with_name('ledger.vkey'))} {_near(receipt)}"
+            ).replace("python3", ".venv/bin/python", 1)
+        print(
+            f"""
+Licet runs. No money moves: Stripe is simulated.
+
+  Listings        {web}/
+  API reference   {web}/docs/        (paste a key below into “Authorize”)
+  Admin           {web}/admin/       operator@demo.example / {demo.PASSWORD}
+  Sign in         {web}/login/       archive@demo.example or lab@demo.example / {demo.PASSWORD}
+
+  Seller's key    {cast.archive_key}
+  Lab's key       {cast.lab_key}
+
+  Verify          {verify}
+
+Try next, as the lab:
+  curl -H "Authorization: Bearer {cast.lab_key}" {web}/v1/listings
+  curl -H "Authorization: Bearer {cast.lab_key}" {web}/v1/grants
+
+Ctrl-C stops all of it.
+""",
+            flush=True,
+        )
+
+
+def _near(path: Path) -> str:
+    try:
+        return str(path.relative_to(settings.BASE_DIR))
+    except ValueError:
+        return str(path)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt

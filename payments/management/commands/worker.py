@@ -1,0 +1,94 @@
+"""`manage.py worker`: everything that happens later, each job in a loop of its own."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from licensing import scope_claims
+from licensing.ledger import sequencer
+from payments import commands, stripe_events, sync
+
+logger = logging.getLogger(__name__)
+
+# After a failure of its own a job rests this long: a database that is away is not hammered.
+REST_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One kind of work that is done again and again, and may be done by several workers at once."""
+
+    name: str
+    every_seconds: float
+    run: Callable[[], object]
+
+
+# In the order in which one thing leads to the next, for `--once`.
+JOBS = [
+    Job("Stripe's events", 0.2, lambda: stripe_events.handle_due()),
+    Job("calls to Stripe", 0.5, lambda: commands.complete_due()),
+    Job("unsettled orders", 1, lambda: sync.complete_due()),
+    # A buyer whom an overdue claim keeps out must not wait long for its end.
+    Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
+    # Receipts wait for it.
+    Job("the ledger's sequencer", 0.1, lambda: sequencer.run_once()),
+]
+
+
+class Command(BaseCommand):
+    help = "Handle Stripe's events, settle orders, make due calls, and sequence the ledger."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="do what is due now, once, and end")
+
+    def handle(self, *args: Any, once: bool = False, **options: Any) -> None:
+        if once:
+            for job in JOBS:
+                run_safely(job)
+            return
+        stopping = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_context: stopping.set())
+        # A thread for each job: a slow Stripe must not keep the ledger waiting.
+        threads = [
+            threading.Thread(target=repeat, args=(job, stopping), name=job.name) for job in JOBS
+        ]
+        for thread in threads:
+            thread.start()
+        self.stdout.write(f"worker: {len(JOBS)} jobs, until SIGTERM or Ctrl-C")
+        self.stdout.flush()
+        stopping.wait()
+        for thread in threads:
+            thread.join()
+
+
+def repeat(job: Job, stopping: threading.Event) -> None:
+    """Do a job until told to stop; what fails is logged, and done again later."""
+    try:
+        while not stopping.is_set():
+            wait = job.every_seconds if run_safely(job) else max(REST_SECONDS, job.every_seconds)
+            stopping.wait(wait)
+    finally:
+        connection.close()
+
+
+def run_safely(job: Job) -> bool:
+    """Do a job once. False, with the failure in the log, where it failed."""
+    try:
+        job.run()
+    except Exception:
+        logger.exception("the worker's job “%s” failed", job.name)
+        if not connection.in_atomic_block:
+            # It may be the connection that is broken.
+            connection.close()
+        return False
+    return True

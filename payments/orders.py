@@ -1,0 +1,244 @@
+"""Orders: a quote accepted by a named person, paid through Stripe or free."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from django.conf import settings
+from django.core import signing
+from django.db import connection
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from licensing import grants, offers, terms
+from licensing.grants import Acceptance
+from licensing.models import Grant
+from marketplace import audit, idempotency
+from marketplace.access import Caller, acting
+from marketplace.errors import (
+    AcceptedDocumentMismatch,
+    InvalidInput,
+    NotFound,
+    OrderNotPayable,
+    QuoteAlreadyAccepted,
+    QuoteExpired,
+)
+from payments import commands, quotes, stripe_gateway
+from payments.models import Command, Order, Quote
+
+# How long the pay page stays open. Stripe asks for 30 minutes at least, counted from when it
+# receives the request: what is left above that is for calls that must be made again.
+CHECKOUT_LIFETIME = timedelta(hours=1)
+# The rights stay held a little longer than anybody can pay for them.
+HOLD_SLACK = timedelta(minutes=10)
+# The reconciler's first look at an order that no event settled.
+FIRST_LOOK = timedelta(seconds=60)
+RETURN_SALT = "payments.orders.return"
+
+
+class Accept(TypedDict):
+    """A person's acceptance: which document, who, as what, and that they may."""
+
+    document_sha256: str
+    name: str
+    title: str
+    authority: bool
+
+
+def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
+    """Accept a quote: hold its rights, and open a pay page for it; or grant at once if it is free.
+
+    The order, the hold and the command to open the page commit together; the call to Stripe
+    follows. If that call fails, the order stands, and `resume` or the worker makes it again.
+    Raises NotFound, QuoteAlreadyAccepted, QuoteExpired, AcceptedDocumentMismatch, InvalidInput,
+    OfferNotBuyable, RightsTaken, PaymentProviderUnavailable, OrderNotPayable.
+    """
+    with acting(caller):
+        _lock(quote)
+        accepted = Quote.objects.select_related(
+            "organization", "seller", "offer__collection", "snapshot", "terms"
+        ).get_visible(caller, quote)
+        _check(accepted, accept)
+        offers.buyable(caller, str(accepted.offer_id))
+        order = _order(caller, accepted, accept)
+        quotes.claim(
+            accepted,
+            terms.load(accepted.terms),
+            held_by=str(order.pk),
+            held_until=(order.checkout_expires_at or order.accepted_at) + HOLD_SLACK,
+        )
+        order.save(force_insert=True)
+        audit.record(caller, "order.placed", subject=order, quote=str(accepted.pk))
+        idempotency.names(caller, order)
+        if order.total_minor == 0:
+            return _granted_for_free(order)
+        command = commands.give(
+            order, Command.Kind.CREATE_CHECKOUT, _checkout_params(order), caller_waits=True
+        )
+    return _opened(caller, order, command)
+
+
+def resume(caller: Caller, id: str) -> Order:
+    """Go on with an order whose first request ended before its pay page was open."""
+    with acting(caller):
+        order = Order.objects.get_visible(caller, id)
+        command = Command.objects.filter(order=order, kind=Command.Kind.CREATE_CHECKOUT).first()
+    return order if command is None else _opened(caller, order, command)
+
+
+def issue_grant(order: Order) -> Grant:
+    """Issue what an order bought, in the caller's transaction. Repeating it finds the first grant.
+
+    Where the hold ran out before the payment was heard of, the rights are taken again if they are
+    still free. Raises RightsTaken where they are not, and whatever else `grants.issue` refuses.
+    """
+    quote = order.quote
+    return grants.issue(
+        licensor=quote.seller,
+        licensee=quote.organization,
+        livemode=order.livemode,
+        snapshot=quote.snapshot,
+        terms=quote.terms,
+        uses=quote.scope["uses"],
+        territories=quote.scope["territories"],
+        starts_at=quotes.starts_at(quote),
+        price_minor=quote.subtotal_minor,
+        currency=quote.currency,
+        document=quote.document,
+        acceptance=Acceptance(
+            document_sha256=bytes(order.accepted_document_sha256),
+            name=order.accepted_by_name,
+            title=order.accepted_by_title,
+            actor=order.accepted_by_actor,
+            accepted_at=order.accepted_at,
+        ),
+        made_by=str(order.pk),
+    )
+
+
+def return_url(order: Order) -> str:
+    """Where Checkout sends the buyer back to. The signature stands for a login."""
+    token = signing.Signer(salt=RETURN_SALT).sign(str(order.pk))
+    return f"{settings.BASE_URL}/checkout/return/{token}"
+
+
+def returned(token: str) -> str:
+    """The id of the order that a return address names. Raises NotFound for a forged one."""
+    try:
+        return signing.Signer(salt=RETURN_SALT).unsign(token)
+    except signing.BadSignature:
+        raise NotFound(_("There is nothing at this address.")) from None
+
+
+def _lock(quote: str) -> None:
+    """Make acceptances of one quote wait for each other: a quote makes one order.
+
+    An advisory lock, because a row lock needs the right to update, and nobody may update quotes.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [quote])
+
+
+def _check(quote: Quote, accept: Accept) -> None:
+    if Order.objects.filter(quote=quote).exists():
+        raise QuoteAlreadyAccepted(_("This quote was accepted before."), quote=str(quote.pk))
+    if quote.expires_at <= timezone.now():
+        raise QuoteExpired(_("The quote has expired. Ask for a new one."), quote=str(quote.pk))
+    if accept["document_sha256"] != bytes(quote.document_sha256).hex():
+        raise AcceptedDocumentMismatch(
+            _(
+                "The acceptance names another document than the quoted one. Read it, and send its"
+                " document_sha256."
+            ),
+            quoted=bytes(quote.document_sha256).hex(),
+        )
+    if accept["authority"] is not True:
+        raise InvalidInput(
+            _("Only somebody with authority to bind the organization can accept."),
+            param="accept.authority",
+        )
+    for name in ("name", "title"):
+        if not accept[name].strip():
+            raise InvalidInput(_("Say who accepts, and as what."), param=f"accept.{name}")
+
+
+def _order(caller: Caller, quote: Quote, accept: Accept) -> Order:
+    now = timezone.now()
+    is_free = quote.total_minor == 0
+    if not is_free:
+        stripe_gateway.check_mode(quote.livemode)
+    return Order(
+        organization=quote.organization,
+        seller=quote.seller,
+        livemode=quote.livemode,
+        quote=quote,
+        total_minor=quote.total_minor,
+        currency=quote.currency,
+        accepted_document_sha256=bytes.fromhex(accept["document_sha256"]),
+        accepted_by_name=accept["name"].strip(),
+        accepted_by_title=accept["title"].strip(),
+        accepted_by_actor=caller.actor,
+        accepted_at=now,
+        checkout_expires_at=None if is_free else now + CHECKOUT_LIFETIME,
+        next_sync_at=None if is_free else now + FIRST_LOOK,
+    )
+
+
+def _granted_for_free(order: Order) -> Order:
+    """Nothing to pay: the grant commits with its order, without Stripe and without a journal."""
+    order.grant = issue_grant(order)
+    order.status = Order.Status.GRANTED
+    order.paid_at = order.granted_at = timezone.now()
+    order.save(update_fields=["grant", "status", "paid_at", "granted_at"])
+    return order
+
+
+def _checkout_params(order: Order) -> dict[str, Any]:
+    """The exact request for a pay page. Stored, so that a repeat sends the same bytes."""
+    assert order.checkout_expires_at is not None
+    back = return_url(order)
+    metadata = {"order": str(order.pk)}
+    items = [(_("License to “%(name)s”"), order.quote.subtotal_minor)]
+    if order.quote.tax_minor:
+        items.append((_("Tax"), order.quote.tax_minor))
+    return {
+        "mode": "payment",
+        "client_reference_id": str(order.pk),
+        "success_url": back,
+        "cancel_url": back,
+        "expires_at": int(order.checkout_expires_at.timestamp()),
+        # The price stands in the contract: it is not converted on the pay page.
+        "adaptive_pricing": {"enabled": False},
+        "metadata": metadata,
+        "payment_intent_data": {
+            "metadata": metadata,
+            "transfer_group": str(order.pk),
+            "description": str(order.pk),
+        },
+        "line_items": [
+            {
+                "quantity": 1,
+                "price_data": {
+                    "currency": order.currency.lower(),
+                    "unit_amount": amount_minor,
+                    "product_data": {"name": title % {"name": order.quote.offer.collection.name}},
+                },
+            }
+            for title, amount_minor in items
+        ],
+    }
+
+
+def _opened(caller: Caller, order: Order, command: Command) -> Order:
+    """Have the pay page opened, and return the order as it stands then."""
+    command = commands.carry_out(command.pk, caller=caller)
+    with acting(caller, writing=False):
+        order = Order.objects.get_visible(caller, str(order.pk))
+    if command.state == Command.State.REFUSED:
+        raise OrderNotPayable(
+            _("Stripe refused to open a pay page: %(why)s Ask for a new quote.")
+            % {"why": command.refusal},
+            order=str(order.pk),
+        )
+    return order

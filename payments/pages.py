@@ -1,0 +1,51 @@
+"""Where Checkout sends the buyer back to: a page that says what happened."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from marketplace import money
+from marketplace.errors import NotFound
+from payments import sync
+from payments.models import Order
+
+# While something is still to come, the page looks again by itself: often enough for a payment
+# that is under way, and not for ever.
+LOOK_AGAIN_SECONDS = 3
+LOOKS_MAX = 40
+UNSETTLED = {Order.Status.AWAITING_PAYMENT, Order.Status.PAID, Order.Status.PAID_UNGRANTABLE}
+
+
+@never_cache
+@require_safe
+def returned(request: HttpRequest, token: str) -> HttpResponse:
+    """Settle the order that the signed address names, and say how it stands."""
+    try:
+        outcome = sync.returned(token)
+    except NotFound:
+        raise Http404 from None
+    order = outcome.order
+    looks = request.GET.get("looks", "")
+    looks_so_far = int(looks) if looks.isascii() and looks.isdigit() and len(looks) < 4 else 0
+    looks_again = order.status in UNSETTLED and looks_so_far < LOOKS_MAX
+    response = render(
+        request,
+        "payments/return.html",
+        {
+            "order": order,
+            "outcome": outcome,
+            "total": money.show(order.total_minor, order.currency),
+            "refresh_seconds": LOOK_AGAIN_SECONDS if looks_again else None,
+            "looks": looks_so_far + 1,
+        },
+    )
+    # The address stands for a login: it must not travel on in a Referer header.
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+urlpatterns = [path("checkout/return/<str:token>", returned, name="checkout-return")]

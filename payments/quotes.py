@@ -1,0 +1,161 @@
+"""Quotes: an offer priced for a chosen scope, and frozen with the contract that it would make."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from licensing import agreements, offers, scope_claims, terms
+from licensing.models import Offer
+from licensing.terms import TypedTerms, Windows
+from marketplace import idempotency, money
+from marketplace.access import Caller, acting
+from marketplace.errors import InvalidInput
+from payments import stripe_gateway, tax
+from payments.models import Quote
+
+# How long a quote may be accepted.
+LIFETIME = timedelta(hours=1)
+# A license may begin this far ahead.
+STARTS_WITHIN = timedelta(days=366)
+
+
+def make(
+    caller: Caller,
+    *,
+    offer: str,
+    uses: Sequence[str],
+    territories: Sequence[str],
+    starts_at: datetime | None = None,
+) -> Quote:
+    """Price an offer for a scope, and freeze the price and the whole contract for an hour.
+
+    Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
+    InvalidInput, RightsTaken, PaymentModeUnavailable.
+    """
+    now = timezone.now()
+    starts_at = _start(starts_at, now)
+    with acting(caller):
+        bought = offers.buyable(caller, offer)
+        typed = terms.load(bought.terms)
+        typed.check_scope(uses, territories)
+        quote = _priced(caller, bought, typed.windows(starts_at), uses, territories)
+        quote.scope = {
+            "uses": sorted(set(uses)),
+            "territories": sorted(set(territories)),
+            "starts_at": starts_at.isoformat(),
+        }
+        quote.created_at, quote.expires_at = now, now + LIFETIME
+        _check_rights_are_free(quote, typed)
+        quote.save(force_insert=True)
+        idempotency.names(caller, quote)
+    return quote
+
+
+def starts_at(quote: Quote) -> datetime:
+    """When the license that was quoted would begin."""
+    return datetime.fromisoformat(quote.scope["starts_at"])
+
+
+def windows(quote: Quote) -> Windows:
+    """When the license that was quoted would allow what."""
+    return terms.load(quote.terms).windows(starts_at(quote))
+
+
+def claim(quote: Quote, typed: TypedTerms, *, held_by: str, held_until: datetime) -> None:
+    """Hold the quoted scope of the collection for a buyer. Raises RightsTaken."""
+    scope_claims.hold(
+        offer_collection=quote.offer.collection,
+        licensor=quote.seller,
+        licensee=quote.organization,
+        livemode=quote.livemode,
+        uses=quote.scope["uses"],
+        territories=quote.scope["territories"],
+        during=typed.windows(starts_at(quote)).training,
+        exclusive=typed.exclusive,
+        held_by=held_by,
+        held_until=held_until,
+    )
+
+
+def _start(starts_at: datetime | None, now: datetime) -> datetime:
+    if starts_at is None:
+        # Whole seconds: people read the instant in the contract.
+        return now.replace(microsecond=0)
+    if starts_at < now - timedelta(minutes=5):
+        raise InvalidInput(_("A license cannot begin in the past."), param="starts_at")
+    if starts_at > now + STARTS_WITHIN:
+        raise InvalidInput(_("A license begins within a year."), param="starts_at")
+    return starts_at
+
+
+def _priced(
+    caller: Caller,
+    offer: Offer,
+    windows: Windows,
+    uses: Sequence[str],
+    territories: Sequence[str],
+) -> Quote:
+    subtotal = offer.price_minor
+    due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)
+    total = subtotal + due.amount_minor
+    money.check_price(total, offer.currency, param="offer")
+    if total:
+        stripe_gateway.check_mode(caller.livemode)
+    document = agreements.render(
+        licensor=offer.organization,
+        licensee=caller.organization,
+        livemode=caller.livemode,
+        collection=offer.collection,
+        snapshot=offer.snapshot,
+        terms=offer.terms,
+        uses=sorted(set(uses)),
+        territories=sorted(set(territories)),
+        windows=windows,
+        subtotal_minor=subtotal,
+        tax_minor=due.amount_minor,
+        total_minor=total,
+        currency=offer.currency,
+    )
+    return Quote(
+        organization=caller.organization,
+        seller=offer.organization,
+        livemode=caller.livemode,
+        offer=offer,
+        snapshot=offer.snapshot,
+        terms=offer.terms,
+        lines=[
+            {"kind": "license", "amount_minor": subtotal},
+            {
+                "kind": "tax",
+                "amount_minor": due.amount_minor,
+                "country": due.country,
+                "rate_basis_points": due.rate_basis_points,
+            },
+        ],
+        subtotal_minor=subtotal,
+        tax_minor=due.amount_minor,
+        total_minor=total,
+        currency=offer.currency,
+        document=document,
+        document_sha256=hashlib.sha256(document.encode()).digest(),
+    )
+
+
+class _Free(Exception):
+    """Carries a trial claim out of its savepoint."""
+
+
+def _check_rights_are_free(quote: Quote, typed: TypedTerms) -> None:
+    """Try the claim that an order would take, and let go of it. Raises RightsTaken."""
+    try:
+        with transaction.atomic():
+            claim(quote, typed, held_by=str(quote.pk), held_until=quote.expires_at)
+            raise _Free
+    except _Free:
+        pass

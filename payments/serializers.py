@@ -1,0 +1,197 @@
+"""Bodies of quotes and orders, in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from marketplace.http import (
+    Body,
+    Resource,
+    StrictBooleanField,
+    StrictCharField,
+    TypeIDSerializerField,
+)
+from payments import quotes
+from payments.models import Order, Quote
+
+# --- in ---------------------------------------------------------------------------------------
+
+
+class MakeQuote(Body):
+    """What to price: an offer, for a scope within its terms."""
+
+    offer = TypeIDSerializerField(prefix="off", help_text=_("A live offer: a listing's id."))
+    uses = serializers.ListField(
+        child=StrictCharField(max_length=60),
+        min_length=1,
+        max_length=50,
+        help_text=_("Uses that the terms permit, such as “pretrain”."),
+    )
+    territories = serializers.ListField(
+        child=StrictCharField(max_length=6),
+        min_length=1,
+        max_length=300,
+        help_text=_("ISO 3166-1 codes, “EU”, or “*” for the whole world."),
+    )
+    starts_at = serializers.DateTimeField(
+        required=False, help_text=_("When the license begins. Without it: now.")
+    )
+
+
+class AcceptBody(Body):
+    """A person's acceptance of the quoted contract."""
+
+    document_sha256 = serializers.RegexField(
+        "^[0-9a-f]{64}$",
+        help_text=_("SHA-256 of the document that was read, in hexadecimal, as the quote says."),
+    )
+    name = StrictCharField(max_length=200, help_text=_("Who accepts."))
+    title = StrictCharField(max_length=200, help_text=_("As what, such as “General Counsel”."))
+    authority = StrictBooleanField(
+        help_text=_("True: this person has authority to bind the organization.")
+    )
+
+
+class PlaceOrder(Body):
+    """The acceptance of a quote."""
+
+    quote = TypeIDSerializerField(prefix="quo")
+    accept = AcceptBody()
+
+
+# --- out --------------------------------------------------------------------------------------
+
+
+class LineSerializer(serializers.Serializer[Any]):
+    """One line of a price."""
+
+    kind = serializers.ChoiceField(choices=["license", "tax"])
+    amount_minor = serializers.IntegerField()
+    country = serializers.CharField(required=False, help_text=_("Whose tax."))
+    rate_basis_points = serializers.IntegerField(required=False)
+
+
+class WindowSerializer(serializers.Serializer[Any]):
+    """A half-open interval of time."""
+
+    starts_at = serializers.DateTimeField(source="lower")
+    ends_at = serializers.DateTimeField(
+        source="upper", allow_null=True, help_text=_("Not included. Null: without an end.")
+    )
+
+
+class WindowsSerializer(serializers.Serializer[Any]):
+    """When a license allows what."""
+
+    access = WindowSerializer(help_text=_("When works may be fetched."))
+    training = WindowSerializer(help_text=_("When training may be started."))
+    use = WindowSerializer(help_text=_("When what was made may be used."))
+
+
+class ScopeSerializer(serializers.Serializer[Any]):
+    """What a license is for, and where."""
+
+    uses = serializers.ListField(child=serializers.CharField())
+    territories = serializers.ListField(child=serializers.CharField())
+
+
+class QuoteSerializer(Resource[Quote]):
+    """An offer priced for a scope, and frozen with the contract that it would make."""
+
+    object_name = "quote"
+    scope = ScopeSerializer(read_only=True)
+    windows = serializers.SerializerMethodField()
+    lines = LineSerializer(many=True, read_only=True)
+    document_sha256 = serializers.SerializerMethodField(
+        help_text=_("SHA-256 of the document's UTF-8 bytes: an acceptance names it.")
+    )
+    document = serializers.CharField(
+        read_only=True, help_text=_("The whole contract, exactly as an acceptance accepts it.")
+    )
+
+    class Meta:
+        model = Quote
+        fields = [
+            "id",
+            "livemode",
+            "offer",
+            "seller",
+            "snapshot",
+            "terms",
+            "scope",
+            "windows",
+            "lines",
+            "subtotal_minor",
+            "tax_minor",
+            "total_minor",
+            "currency",
+            "document",
+            "document_sha256",
+            "created_at",
+            "expires_at",
+        ]
+
+    @extend_schema_field(WindowsSerializer)
+    def get_windows(self, quote: Quote) -> Any:
+        return WindowsSerializer(quotes.windows(quote)).data
+
+    def get_document_sha256(self, quote: Quote) -> str:
+        return bytes(quote.document_sha256).hex()
+
+
+class AcceptanceSerializer(serializers.Serializer[Any]):
+    """Who accepted which document, when, and with which key."""
+
+    document_sha256 = serializers.SerializerMethodField()
+    name = serializers.CharField(source="accepted_by_name")
+    title = serializers.CharField(source="accepted_by_title")
+    actor = serializers.CharField(source="accepted_by_actor")
+    accepted_at = serializers.DateTimeField()
+
+    def get_document_sha256(self, order: Order) -> str:
+        return bytes(order.accepted_document_sha256).hex()
+
+
+class OrderSerializer(Resource[Order]):
+    """A quote's acceptance, and how it is paid."""
+
+    object_name = "order"
+    acceptance = AcceptanceSerializer(source="*", read_only=True)
+    checkout_url = serializers.SerializerMethodField(
+        help_text=_("Where to pay. Null unless the order awaits payment and its page is open.")
+    )
+    refusal = serializers.SerializerMethodField(
+        help_text=_("Why the license could not be given, as an error code. The payment goes back.")
+    )
+
+    class Meta:
+        model = Order
+        fields = [
+            "id",
+            "livemode",
+            "quote",
+            "seller",
+            "status",
+            "total_minor",
+            "currency",
+            "acceptance",
+            "checkout_url",
+            "checkout_expires_at",
+            "paid_at",
+            "paid_minor",
+            "refunded_minor",
+            "grant",
+            "granted_at",
+            "refusal",
+        ]
+
+    def get_checkout_url(self, order: Order) -> str | None:
+        awaits = order.status == Order.Status.AWAITING_PAYMENT
+        return order.checkout_url if awaits and order.checkout_url else None
+
+    def get_refusal(self, order: Order) -> str | None:
+        return order.refusal or None

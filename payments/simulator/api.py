@@ -1,0 +1,246 @@
+"""The API: a request checked against the contract, carried out once, answered and noted."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from payments.simulator import (
+    balance,
+    checkout,
+    contract,
+    events,
+    expansion,
+    forms,
+    idempotency,
+    payment_intents,
+    refunds,
+)
+from payments.simulator.errors import ApiError, Uncovered, of_contract
+from payments.simulator.faults import Faults
+from payments.simulator.idempotency import Answer
+from payments.simulator.state import Cause, Resource, World, new_id
+
+Behavior = Callable[[World, dict[str, str], dict[str, Any]], Resource]
+
+KEY_PREFIX = "sk_test_devstripe"
+REQUESTS_KEPT = 10_000
+
+BEHAVIORS: dict[tuple[str, str], Behavior] = {
+    ("POST", "/v1/checkout/sessions"): checkout.create,
+    ("GET", "/v1/checkout/sessions"): checkout.list_,
+    ("GET", "/v1/checkout/sessions/{session}"): checkout.retrieve,
+    ("GET", "/v1/checkout/sessions/{session}/line_items"): checkout.line_items,
+    ("POST", "/v1/checkout/sessions/{session}/expire"): checkout.expire,
+    ("GET", "/v1/payment_intents"): payment_intents.list_,
+    ("GET", "/v1/payment_intents/{intent}"): payment_intents.retrieve,
+    ("GET", "/v1/charges"): payment_intents.list_charges,
+    ("GET", "/v1/charges/{charge}"): payment_intents.retrieve_charge,
+    ("POST", "/v1/refunds"): refunds.create,
+    ("GET", "/v1/refunds"): refunds.list_,
+    ("GET", "/v1/refunds/{refund}"): refunds.retrieve,
+    ("POST", "/v1/refunds/{refund}"): refunds.update,
+    ("GET", "/v1/balance_transactions"): balance.list_,
+    ("GET", "/v1/balance_transactions/{id}"): balance.retrieve,
+    ("GET", "/v1/events"): events.list_,
+    ("GET", "/v1/events/{id}"): events.retrieve,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str
+    query: str
+    body: bytes
+    headers: Mapping[str, str]
+
+    def header(self, name: str) -> str:
+        return self.headers.get(name, "")
+
+
+@dataclass(slots=True)
+class Response:
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    # The fault "the answer is lost": the connection closes without it.
+    is_dropped: bool = False
+
+
+@dataclass(slots=True)
+class Note:
+    """A request as the controls show it. Keys are never kept."""
+
+    id: str
+    method: str
+    path: str
+    operation: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str = ""
+    stripe_version: str = ""
+    # ok, refused, uncovered, or fault.
+    verdict: str = ""
+    status: int = 0
+    error: str = ""
+    is_replayed: bool = False
+
+
+class Api:
+    """Stripe's API over one account."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self.world, self.faults = world, faults
+        self.notes: deque[Note] = deque(maxlen=REQUESTS_KEPT)
+        self.uncovered: Counter[str] = Counter()
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request. Never raises for what a client sent."""
+        note = Note(new_id("req", 14), request.method, request.path)
+        note.idempotency_key = request.header("Idempotency-Key")
+        note.stripe_version = request.header("Stripe-Version")
+        fault = self.faults.take(request.method, request.path)
+        try:
+            if fault is not None and fault.status:
+                note.verdict = "fault"
+                raise ApiError("A fault was asked for.", status=fault.status, type="api_error")
+            response = self._answer(request, note)
+        except ApiError as error:
+            response = self._refused(error, note)
+        response.is_dropped = fault is not None and fault.is_dropped
+        note.verdict = note.verdict or "ok"
+        note.status = response.status
+        self.notes.append(note)
+        response.headers |= {
+            "Content-Type": "application/json",
+            "Request-Id": note.id,
+            "Stripe-Version": contract.api_version(),
+        }
+        if note.idempotency_key:
+            response.headers["Idempotency-Key"] = note.idempotency_key
+        return response
+
+    def forget(self) -> None:
+        """Drop what tests asked for and looked at."""
+        self.notes.clear()
+        self.uncovered.clear()
+        self.faults.clear()
+
+    def _refused(self, error: ApiError, note: Note) -> Response:
+        if isinstance(error, Uncovered):
+            note.verdict = "uncovered"
+            name = f"{note.operation}: {error.param}" if error.param else note.operation
+            self.uncovered[name] += 1
+        note.verdict = note.verdict or "refused"
+        note.error = error.message
+        headers = {}
+        if error.status == 501:
+            # No repeat brings the behavior.
+            headers["Stripe-Should-Retry"] = "false"
+        return Response(error.status, _text(error.body()), headers)
+
+    def _answer(self, request: Request, note: Note) -> Response:
+        _check_key(request)
+        # JSON bodies are v2's; none of its operations has a behavior yet.
+        is_form = not request.path.startswith("/v2/")
+        note.params = given = _params(request, is_form)
+        try:
+            checked = contract.check(request.method, request.path, given, form=is_form)
+        except contract.ContractError as error:
+            raise of_contract(error) from None
+        operation = checked.operation
+        note.operation = str(operation)
+        _check_headers(request)
+        behavior = BEHAVIORS.get((operation.method, operation.template))
+        if behavior is None:
+            raise Uncovered(note.operation)
+        params = checked.params
+        paths = params.pop("expand", [])
+
+        def carry_out() -> bytes:
+            answer = behavior(self.world, checked.arguments, params)
+            return _text(expansion.expand(self.world, answer, paths))
+
+        if request.method != "POST":
+            with self.world.lock:
+                return Response(200, carry_out())
+        return self._once(request, note, carry_out)
+
+    def _once(self, request: Request, note: Note, carry_out: Callable[[], bytes]) -> Response:
+        """Carry a request out, unless its idempotency key was used before."""
+        key = note.idempotency_key
+        if not key:
+            with self.world.change(Cause(note.id)):
+                return Response(200, carry_out())
+        print = idempotency.fingerprint(request.method, request.path, note.params)
+        # Requests wait for each other, so no second one ever meets a key that is in use.
+        with self.world.lock:
+            kept = idempotency.replay(self.world, key, print)
+            if kept is not None:
+                note.is_replayed = True
+                headers = {"Idempotent-Replayed": "true", "Original-Request": kept.request}
+                return Response(kept.status, kept.body, headers)
+            try:
+                with self.world.change(Cause(note.id, key)):
+                    body = carry_out()
+                    idempotency.keep(self.world, key, print, Answer(200, body, note.id))
+            except ApiError as error:
+                if error.is_outcome:
+                    with self.world.change():
+                        answer = Answer(error.status, _text(error.body()), note.id)
+                        idempotency.keep(self.world, key, print, answer)
+                raise
+        return Response(200, body)
+
+
+def _check_key(request: Request) -> None:
+    """Only the simulator's own keys: nobody's real secret is taken, or talked about."""
+    scheme, _space, key = request.header("Authorization").partition(" ")
+    if scheme.lower() == "bearer" and key.startswith(KEY_PREFIX):
+        return
+    if not key:
+        raise ApiError("You did not provide an API key.", status=401)
+    is_live = not hmac.compare_digest(key[:8].encode(), b"sk_test_")
+    raise ApiError(
+        f"Invalid API Key provided: {key[:8]}****. This is a simulator of Stripe; it takes only"
+        f" keys that begin with {KEY_PREFIX}." + (" It never takes a live key." if is_live else ""),
+        status=401,
+    )
+
+
+def _params(request: Request, is_form: bool) -> dict[str, Any]:
+    if request.method != "POST":
+        return forms.parse(request.query)
+    if is_form:
+        try:
+            return forms.parse(request.body.decode())
+        except UnicodeDecodeError:
+            raise ApiError("The request's body is no form in UTF-8.") from None
+    try:
+        value = json.loads(request.body or b"{}")
+    except ValueError:
+        raise ApiError("The request's body is no JSON.") from None
+    if not isinstance(value, dict):
+        raise ApiError("The request's body is no JSON object.")
+    return value
+
+
+def _check_headers(request: Request) -> None:
+    version = request.header("Stripe-Version")
+    if version and version != contract.api_version():
+        raise ApiError(
+            f"The simulator answers as API version {contract.api_version()} only,"
+            f" not as {version}.",
+            param="Stripe-Version",
+        )
+    for name in ("Stripe-Account", "Stripe-Context"):
+        if request.header(name):
+            raise Uncovered(f"the header {name}", param=name)
+
+
+def _text(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, indent=2, ensure_ascii=False).encode()

@@ -1,0 +1,74 @@
+"""Events: what happened in the account, with the object as it stood then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from payments.simulator import contract, lists
+from payments.simulator.errors import ApiError
+from payments.simulator.state import Resource, World, new_id
+
+TYPES_MAX = 20
+
+
+def emit(
+    world: World, type: str, about: Resource, *, previous: dict[str, Any] | None = None
+) -> Resource:
+    """Record that something happened, and have it delivered, in the change that made it happen."""
+    data: dict[str, Any] = {"object": about}
+    if previous is not None:
+        data["previous_attributes"] = previous
+    event: Resource = {
+        "id": new_id("evt"),
+        "object": "event",
+        "api_version": contract.api_version(),
+        "created": world.now(),
+        "data": data,
+        "livemode": False,
+        "pending_webhooks": 1 if world.webhook_url else 0,
+        "request": {
+            "id": world.cause.request,
+            "idempotency_key": world.cause.idempotency_key,
+        },
+        "type": type,
+    }
+    world.add(event)
+    if world.webhook_url:
+        world.database.execute(
+            "INSERT INTO delivery (event, attempts, next_at, status) VALUES (?, 0, 0, 0)",
+            (event["id"],),
+        )
+    return event
+
+
+def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
+    return world.get("event", arguments["id"])
+
+
+def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
+    types = params.get("types")
+    if types is not None and "type" in params:
+        raise ApiError(
+            "You may only specify one of these parameters: type, types.",
+            code="parameters_exclusive",
+            param="type",
+        )
+    if types is not None and len(types) > TYPES_MAX:
+        raise ApiError(f"Array types exceeded maximum {TYPES_MAX} allowed elements.", param="types")
+
+    def is_wanted(event: Resource) -> bool:
+        if "type" in params and not _matches(event["type"], params["type"]):
+            return False
+        if types is not None and event["type"] not in types:
+            return False
+        if "delivery_success" in params:
+            return params["delivery_success"] is (event["pending_webhooks"] == 0)
+        return True
+
+    return lists.page(world, "event", "/v1/events", params, is_wanted)
+
+
+def _matches(type: str, wanted: str) -> bool:
+    if wanted.endswith("*"):
+        return type.startswith(wanted[:-1])
+    return type == wanted

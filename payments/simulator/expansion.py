@@ -1,0 +1,117 @@
+"""Expansion: ids in an answer replaced by the objects that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from payments.simulator import balance, checkout, lists, payment_intents, refunds
+from payments.simulator.errors import ApiError, Uncovered
+from payments.simulator.state import Resource, World
+
+# https://docs.stripe.com/api/expanding_objects
+DEPTH_MAX = 4
+
+# What an id in a field names. None: it can be expanded, and never has a value here.
+FIELDS: dict[str, dict[str, str | None]] = {
+    checkout.KIND: {
+        "payment_intent": payment_intents.KIND,
+        "customer": None,
+        "invoice": None,
+        "payment_link": None,
+        "setup_intent": None,
+        "subscription": None,
+    },
+    payment_intents.KIND: {
+        "latest_charge": payment_intents.CHARGE,
+        "application": None,
+        "customer": None,
+        "on_behalf_of": None,
+        "review": None,
+        "source": None,
+    },
+    payment_intents.CHARGE: {
+        "balance_transaction": balance.KIND,
+        "payment_intent": payment_intents.KIND,
+        "application": None,
+        "application_fee": None,
+        "customer": None,
+        "failure_balance_transaction": balance.KIND,
+        "on_behalf_of": None,
+        "review": None,
+        "source_transfer": None,
+    },
+    refunds.KIND: {
+        "balance_transaction": balance.KIND,
+        "charge": payment_intents.CHARGE,
+        "customer": None,
+        "payment_intent": payment_intents.KIND,
+        "source_transfer_reversal": None,
+        "transfer_reversal": None,
+    },
+    balance.KIND: {"source": ""},
+}
+# Valid for Stripe; what they name is nothing that the simulator has.
+UNCOVERED = {
+    (payment_intents.KIND, "payment_method"),
+    (refunds.KIND, "payment_method"),
+}
+
+
+def _refunds_of(world: World, charge: Resource) -> Resource:
+    found = [each for each in world.newest(refunds.KIND) if each["charge"] == charge["id"]]
+    return lists.as_list(found, f"/v1/charges/{charge['id']}/refunds")
+
+
+# Fields that an answer has only where they are asked for.
+INCLUDED: dict[tuple[str, str], Callable[[World, Resource], Resource]] = {
+    (checkout.KIND, "line_items"): checkout.items_of,
+    (payment_intents.CHARGE, "refunds"): _refunds_of,
+}
+
+
+def expand(world: World, answer: Resource, paths: list[str]) -> Resource:
+    """Expand each path, such as `payment_intent.latest_charge` or `data.charge`, in an answer."""
+    for path in paths:
+        names = path.split(".")
+        if len(names) > DEPTH_MAX:
+            raise ApiError(
+                f"You cannot expand more than {DEPTH_MAX} levels of a property. Property: {path}",
+                param="expand",
+            )
+        _expand(world, answer, names, path)
+    return answer
+
+
+def _expand(world: World, into: Resource, names: list[str], path: str) -> None:
+    if into["object"] == "list":
+        if names[0] != "data":
+            raise _refused(path)
+        for each in into["data"]:
+            if names[1:]:
+                _expand(world, each, names[1:], path)
+        return
+    name, rest = names[0], names[1:]
+    value = _value(world, into, name, path)
+    into[name] = value
+    if rest and isinstance(value, dict):
+        _expand(world, value, rest, path)
+
+
+def _value(world: World, into: Resource, name: str, path: str) -> Any:
+    kind = into["object"]
+    if (kind, name) in INCLUDED:
+        return into.get(name) or INCLUDED[kind, name](world, into)
+    if (kind, name) in UNCOVERED:
+        raise Uncovered(f"expanding {name}", param="expand")
+    if name not in FIELDS.get(kind, {}):
+        raise _refused(path)
+    value, named = into[name], FIELDS[kind][name]
+    if not isinstance(value, str) or named is None:
+        return value
+    kinds = [named] if named else [payment_intents.CHARGE, refunds.KIND]
+    return next((found for each in kinds if (found := world.find(each, value))), value)
+
+
+def _refused(path: str) -> ApiError:
+    return ApiError(f"This property cannot be expanded ({path}).", param="expand")

@@ -1,0 +1,68 @@
+"""Faults that a test asks for: answers that are lost after the work is done, and failures."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from payments.simulator.errors import ApiError
+
+
+@dataclass(slots=True)
+class Fault:
+    """What shall go wrong with the next requests below a path."""
+
+    left: int
+    # Answered instead of carrying the request out; 0 where it is carried out.
+    status: int
+    # Carried out, and the connection closed without an answer.
+    is_dropped: bool
+    path: str
+    method: str
+
+
+class Faults:
+    """The faults that are still to happen, in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def ask(self, wanted: dict[str, Any]) -> None:
+        """Take an order such as {"drop_response": 1, "path": "/v1/refunds"}. Raises if unreadable.
+
+        {"status": 500, "times": 2} answers two requests so, without carrying them out.
+        """
+        dropped, status = wanted.get("drop_response", 0), wanted.get("status", 0)
+        times = wanted.get("times", 1)
+        if not all(type(value) is int for value in (dropped, status, times)) or dropped < 0:
+            raise ApiError("drop_response, status and times are integers.")
+        if bool(dropped) == bool(status):
+            raise ApiError("Ask for drop_response or for status.")
+        if status and not 400 <= status <= 599:
+            raise ApiError("status is from 400 to 599.", param="status")
+        fault = Fault(
+            left=dropped or times,
+            status=status,
+            is_dropped=bool(dropped),
+            path=str(wanted.get("path", "/")),
+            method=str(wanted.get("method", "")).upper(),
+        )
+        with self._lock:
+            self._faults.append(fault)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault that befalls this request, if any."""
+        with self._lock:
+            for fault in self._faults:
+                if path.startswith(fault.path) and fault.method in {"", method}:
+                    fault.left -= 1
+                    if fault.left <= 0:
+                        self._faults.remove(fault)
+                    return fault
+        return None

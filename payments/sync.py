@@ -1,0 +1,212 @@
+"""Brings orders up to what Stripe says. The only way their money state changes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from licensing import scope_claims
+from marketplace.access import system
+from marketplace.errors import DomainError, NotFound, PaymentProviderUnavailable
+from payments import journal, orders, refunds, stripe_gateway
+from payments.models import Order
+from payments.stripe_gateway import CheckoutFacts
+
+logger = logging.getLogger(__name__)
+Status = Order.Status
+
+TRANSITIONS: dict[str, frozenset[str]] = {
+    Status.AWAITING_PAYMENT: frozenset({Status.PAID, Status.EXPIRED}),
+    # A payment that comes late is granted if the rights are still free, else refunded.
+    Status.EXPIRED: frozenset({Status.PAID}),
+    Status.PAID: frozenset({Status.GRANTED, Status.PAID_UNGRANTABLE}),
+    Status.PAID_UNGRANTABLE: frozenset({Status.REFUNDED}),
+    # Granted and refunded are final.
+}
+
+# What is unsettled is looked at again after 5, 10, 20 … seconds, and every quarter of an hour at
+# least: events are lost, and whoever paid must not wait for one.
+LOOK_SECONDS = 5
+LOOK_SECONDS_MAX = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a buyer who comes back from the pay page is told."""
+
+    order: Order
+    # Why the last attempt to pay failed; "" where it did not.
+    decline: str
+    # Stripe could not be asked just now: what is shown may be old.
+    is_stale: bool
+
+
+def sync_order(order_id: UUID) -> Order:
+    """Bring an order up to what Stripe says now, and grant or refund what was paid.
+
+    Safe to call at any time, any number of times, from event, return page, reconciler and admin:
+    Stripe delivers events late, twice, out of order or never. Paid is a fact and always commits;
+    the grant follows in a savepoint. Raises PaymentProviderUnavailable.
+    """
+    return _sync(order_id)[0]
+
+
+def returned(token: str) -> Outcome:
+    """Settle the order of a buyer who comes back from the pay page, and say what happened."""
+    order_id = Order._meta.pk.to_python(orders.returned(token))
+    try:
+        order, facts = _sync(order_id)
+    except PaymentProviderUnavailable:
+        return Outcome(_whole(order_id), decline="", is_stale=True)
+    decline = facts.payment.decline if facts is not None and facts.payment is not None else ""
+    return Outcome(_whole(order.pk), decline=decline, is_stale=False)
+
+
+def complete_due(limit: int = 20) -> int:
+    """Look again at unsettled orders: the reconciler, which heals what events did not bring."""
+    with system("find orders that are due for another look"):
+        due = list(
+            Order.objects.filter(next_sync_at__lte=timezone.now())
+            .order_by("next_sync_at")
+            .values_list("pk", flat=True)[:limit]
+        )
+    for order_id in due:
+        try:
+            sync_order(order_id)
+        except PaymentProviderUnavailable:
+            # Stripe is away for the others too; each is due again later.
+            break
+        except Exception:
+            logger.exception("could not settle %s", order_id)
+    return len(due)
+
+
+def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | None]:
+    session = _claim(order_id)
+    if session is None:
+        # Free, or its pay page is not open yet: Stripe has nothing to say.
+        return _whole(order_id), None
+    # Outside any transaction: a slow Stripe must not hold a row lock.
+    facts = stripe_gateway.retrieve_checkout(session)
+    with system("settle an order"):
+        order = _locked(order_id)
+        _merge(order, facts)
+        if order.status == Status.PAID:
+            _grant_or_refund(order)
+        if order.status == Status.PAID_UNGRANTABLE and order.refunded_minor == order.paid_minor:
+            refunds.finish(order)
+            _move(order, Status.REFUNDED)
+        order.next_sync_at = _next_look(order)
+        order.save(
+            update_fields=[
+                "status",
+                "payment_intent",
+                "paid_at",
+                "paid_minor",
+                "refunded_minor",
+                "grant",
+                "granted_at",
+                "refusal",
+                "next_sync_at",
+            ]
+        )
+    return order, facts
+
+
+def _claim(order_id: UUID) -> str | None:
+    """Note the attempt, so that it is made again if this process dies. Returns the session's id."""
+    with system("claim an order to settle it"):
+        try:
+            order = Order.objects.select_for_update().get(pk=order_id)
+        except Order.DoesNotExist:
+            raise NotFound(f"There is no order “{order_id}”.") from None
+        if order.next_sync_at is not None:
+            order.sync_attempts += 1
+            order.next_sync_at = _next_look(order)
+            order.save(update_fields=["sync_attempts", "next_sync_at"])
+        return order.checkout_session
+
+
+def _locked(order_id: UUID) -> Order:
+    return (
+        Order.objects.select_for_update(of=("self",))
+        .select_related(
+            "quote__organization",
+            "quote__seller",
+            "quote__offer__collection",
+            "quote__snapshot",
+            "quote__terms",
+        )
+        .get(pk=order_id)
+    )
+
+
+def _whole(order_id: UUID) -> Order:
+    with system("read an order that was settled"):
+        return Order.objects.select_related("quote__offer__collection", "seller", "grant").get(
+            pk=order_id
+        )
+
+
+def _merge(order: Order, facts: CheckoutFacts) -> None:
+    """Take facts over. They only grow: a stale fetch cannot undo a newer one."""
+    payment = facts.payment
+    if payment is not None and facts.is_paid:
+        if order.status in {Status.AWAITING_PAYMENT, Status.EXPIRED}:
+            _move(order, Status.PAID)
+            order.payment_intent = payment.payment_intent
+            order.paid_at = payment.paid_at or timezone.now()
+            order.paid_minor = payment.received_minor
+        order.refunded_minor = max(order.refunded_minor, payment.refunded_minor)
+    elif facts.has_expired and order.status == Status.AWAITING_PAYMENT:
+        _move(order, Status.EXPIRED)
+        scope_claims.release(str(order.pk))
+
+
+def _grant_or_refund(order: Order) -> None:
+    """Grant in a savepoint. A refusal is final and refunds; a failure of ours is tried again."""
+    try:
+        with transaction.atomic():
+            if (order.paid_minor, order.refunded_minor) != (order.total_minor, 0):
+                raise _PaidOtherwise
+            order.grant = orders.issue_grant(order)
+            journal.post(order, journal.SALE, journal.sale(order))
+            # Deferred checks run here, where they can still be undone without "paid".
+            connection.check_constraints()
+    except Exception as error:
+        order.grant = None
+        if not isinstance(error, DomainError) or error.retryable:
+            # The edge of a retry loop: paid commits, and the grant is tried again when due.
+            logger.exception("could not grant %s, which is paid", order.pk)
+            return
+        order.refusal = error.code
+        _move(order, Status.PAID_UNGRANTABLE)
+        refunds.start(order)
+    else:
+        _move(order, Status.GRANTED)
+        order.granted_at = timezone.now()
+
+
+class _PaidOtherwise(DomainError):
+    """Another amount came than was asked for, or some of it went back before the grant."""
+
+    code = "paid_amount_differs"
+
+
+def _move(order: Order, status: Status) -> None:
+    allowed = TRANSITIONS.get(order.status, frozenset())
+    assert status in allowed, f"An order does not go from {order.status} to {status}."
+    order.status = status
+
+
+def _next_look(order: Order) -> datetime | None:
+    """When the reconciler looks again; None where nothing more is expected."""
+    if order.status in {Status.GRANTED, Status.REFUNDED, Status.EXPIRED}:
+        return None
+    wait = min(LOOK_SECONDS * 2 ** min(order.sync_attempts, 16), LOOK_SECONDS_MAX)
+    return timezone.now() + timedelta(seconds=wait)

@@ -1,0 +1,91 @@
+"""The API's views of quotes and orders, and where Stripe delivers its events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from marketplace.access import Scope
+from marketplace.errors import DomainError, MethodNotAllowed
+from marketplace.http import Listing, Retrieving, TenantViewSet, problem
+from payments import orders, quotes, stripe_events
+from payments.models import Order, Quote
+from payments.serializers import MakeQuote, OrderSerializer, PlaceOrder, QuoteSerializer
+
+
+class QuoteViewSet(Listing, Retrieving, TenantViewSet):
+    """Prices for a chosen scope, frozen for an hour with the contract that they would make."""
+
+    model = Quote
+    serializer_class = QuoteSerializer
+    scopes = {
+        "create": Scope.QUOTES_WRITE,
+        "list": Scope.QUOTES_READ,
+        "retrieve": Scope.QUOTES_READ,
+    }
+
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return rows.select_related("terms")
+
+    @extend_schema(
+        summary="Make a quote",
+        description=(
+            "Prices an offer for the uses and territories that you need. The answer holds the whole"
+            " contract as `document`, and its SHA-256, which an order must name. Nothing is held"
+            " until an order is placed: a quote can be overtaken by another buyer of exclusive"
+            " rights."
+        ),
+        request=MakeQuote,
+        responses={201: QuoteSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        return self.created(quotes.make(self.caller, **self.read(MakeQuote)))
+
+
+class OrderViewSet(Listing, Retrieving, TenantViewSet):
+    """Buy a license: accept a quote, pay, and hold the grant."""
+
+    model = Order
+    serializer_class = OrderSerializer
+    scopes = {
+        "create": Scope.ORDERS_WRITE,
+        "list": Scope.ORDERS_READ,
+        "retrieve": Scope.ORDERS_READ,
+    }
+
+    @extend_schema(
+        summary="Place an order",
+        description=(
+            "Accepts a quote, and holds its rights until the pay page closes. Open `checkout_url`"
+            " in a browser to pay. The grant follows the payment: `status` becomes `granted`, and"
+            " `grant` names it. Send an Idempotency-Key, so that a repeat after a lost answer finds"
+            " the same order. A free license is granted at once."
+        ),
+        request=PlaceOrder,
+        responses={201: OrderSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        return self.created(orders.place(self.caller, **self.read(PlaceOrder)))
+
+    def resume(self, effect: str) -> Response:
+        return self.created(orders.resume(self.caller, effect))
+
+
+@csrf_exempt
+def stripe_webhook(request: HttpRequest) -> HttpResponse:
+    """Where Stripe delivers: 200 once the event is stored, 400 for what Stripe did not sign."""
+    if request.method != "POST":
+        refused = problem(request, MethodNotAllowed("Stripe delivers events here by POST."))
+        refused["Allow"] = "POST"
+        return refused
+    try:
+        event = stripe_events.receive(request.body, request.headers.get("Stripe-Signature", ""))
+    except DomainError as refusal:
+        return problem(request, refusal)
+    return JsonResponse({"received": event.pk})

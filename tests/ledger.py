@@ -1,0 +1,80 @@
+"""Keys of the logs for tests, entries to put into them, and ways to spoil them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from licensing.ledger import log, signer, tree
+from licensing.models import LedgerEntry
+from marketplace import access
+from tests.database import TestDatabase
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ledger_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Fresh keys of both logs, away from those of whoever runs the tests."""
+    directory = tmp_path_factory.mktemp("ledger")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(settings, "LEDGER_KEY_DIR", directory)
+    for name in log.LOGS:
+        signer.create(name)
+    yield directory
+    patch.undo()
+
+
+def append(name: str = "test", **fields: Any) -> LedgerEntry:
+    """Record something that is about no row of ours, in the current transaction."""
+    return log.append(
+        log=name,
+        kind=fields.pop("kind", "note.made"),
+        subject_ref=fields.pop("subject_ref", os.urandom(16)),
+        seq=fields.pop("seq", 0),
+        prev=fields.pop("prev", None),
+        values=fields.pop("values", {"text": "noted"}),
+        parties=fields.pop("parties", []),
+        at=fields.pop("at", timezone.now()),
+        **fields,
+    )
+
+
+def append_many(count: int, name: str = "test") -> list[LedgerEntry]:
+    with access.system("a test writes to the ledger"):
+        return [append(name) for _number in range(count)]
+
+
+def superuser_connection(database: TestDatabase) -> psycopg.Connection[Any]:
+    """Someone who may do anything to the test database. Skips where there is no such login."""
+    opened = psycopg.connect(database._admin_url, dbname=database.name, autocommit=True)
+    row = opened.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+    if row != (True,):
+        opened.close()
+        pytest.skip("the administrator of this PostgreSQL is no superuser")
+    return opened
+
+
+def naive_root(leaves: list[bytes]) -> bytes:
+    """RFC 6962, 2.1, word for word."""
+    if not leaves:
+        return tree.EMPTY_ROOT
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return tree.node_hash(naive_root(leaves[:split]), naive_root(leaves[split:]))
+
+
+def tamper(database: TestDatabase, table: str, statement: str) -> None:
+    """Change a ledger table as only its owner can: after disabling its triggers."""
+    with database.connect("licet_owner") as owner:
+        owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        owner.execute(statement)
+        owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER insert_only")

@@ -1,0 +1,623 @@
+"""`pull` keeps exactly the licensed bytes, goes on where it stopped, and says what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from licensing import settree
+from licensing.offline import __main__ as command
+from licensing.offline import pull
+from licensing.offline.pull import Job, PullError, Result
+
+GRANT = "grt_01jd0000000000000000000001"
+API_KEY = "licet_test_0000000000"
+SECRET = bytes(range(32))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Seller(ThreadingHTTPServer):
+    """A delivery server of the test's own: what it serves, and how it misbehaves."""
+
+    daemon_threads = True
+    # Kept connections end with the test; nobody waits for their threads.
+    block_on_close = False
+
+    def __init__(self, works: list[bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.works = {hashlib.sha256(work).hexdigest(): work for work in works}
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.served: dict[str, bytes] = dict(self.works)
+        self.withheld: set[str] = set()
+        self.requests: Counter[str] = Counter()
+        self.ranges: list[str] = []
+        self.authorized: list[str] = []
+        self.generation = 1
+        self.expired: set[int] = set()
+        self.takes_ranges = True
+        self.delay_seconds = 0.0
+        self.answers: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        self.end: list[dict[str, Any]] = [{"type": "end", "count": len(self.works)}]
+        self.manifest_changes: dict[str, Any] = {}
+        self.break_once: set[str] = set()
+        self.changed_lines: dict[str, dict[str, Any]] = {}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves early is part of the tests."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+    def manifest(self) -> bytes:
+        described = {
+            digest: settree.item_metadata(media_type="text/plain", length=len(work))
+            for digest, work in self.works.items()
+        }
+        tree = settree.SetTree("snapshot", SECRET)
+        for digest in sorted(described):
+            tree.add(bytes.fromhex(digest), described[digest])
+        root = tree.finish({"works": len(described)})
+        head = {
+            "type": "manifest",
+            "v": 1,
+            "grant": GRANT,
+            "livemode": False,
+            "snapshot": root.as_dict() | {"citation": root.citation().hex()},
+            "secret": SECRET.hex(),
+            "expires_at": "2026-11-24T11:00:00.000000Z",
+        }
+        lines: list[dict[str, Any]] = [head | self.manifest_changes]
+        lines += [
+            {
+                "type": "work",
+                "digest": digest,
+                "length": len(self.works[digest]),
+                "media_type": "text/plain",
+                "external_id": f"ext-{digest[:4]}",
+                "title": None,
+                "path": "../../escape.txt",
+                "url": None
+                if digest in self.withheld
+                else f"{self.url}/works/{self.generation}/{digest}",
+                "metadata": described[digest],
+            }
+            | self.changed_lines.get(digest, {})
+            for digest in sorted(described)
+        ]
+        return b"".join(json.dumps(line).encode() + b"\n" for line in [*lines, *self.end])
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Headers and body are two writes; otherwise each answer waits for a delayed acknowledgment.
+    disable_nagle_algorithm = True
+    server: Seller
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        seller, (_, *parts) = self.server, self.path.split("/")
+        name = parts[-1]
+        seller.requests[name] += 1
+        if self.headers["Authorization"]:
+            seller.authorized.append(self.path)
+        if seller.answers.get(name):
+            status, headers = seller.answers[name].pop(0)
+            self.answer(status, b'{"code":"told_so","detail":"as the test told it"}', headers)
+        elif self.path == f"/v1/grants/{GRANT}/manifest":
+            if self.headers["Authorization"] != f"Bearer {API_KEY}":
+                self.answer(401, b'{"code":"no_key","detail":"No such key."}')
+                return
+            url = f"{seller.url}/deliveries/token"
+            body = {"object": "delivery_manifest", "url": url, "expires_at": "…"}
+            self.answer(200, json.dumps(body).encode())
+        elif self.path == "/deliveries/token":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            data = seller.manifest()
+            for start in range(0, len(data), 1000):
+                chunk = data[start : start + 1000]
+                self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            self.wfile.write(b"0\r\n\r\n")
+        elif parts[0] == "works" and int(parts[1]) in seller.expired:
+            self.answer(403, b'{"code":"link_expired","detail":"Get a new manifest."}')
+        elif parts[0] == "works":
+            self.serve_work(name)
+        else:
+            self.answer(404, b"not even JSON")
+
+    def serve_work(self, digest: str) -> None:
+        seller, work = self.server, self.server.served[digest]
+        time.sleep(seller.delay_seconds)
+        if digest in seller.break_once:
+            seller.break_once.discard(digest)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(work)))
+            self.end_headers()
+            self.wfile.write(work[: len(work) // 2])
+            self.close_connection = True
+            return
+        wanted = self.headers["Range"]
+        if wanted:
+            seller.ranges.append(digest)
+        if wanted and seller.takes_ranges:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            place = f"bytes {start}-{len(work) - 1}/{len(work)}"
+            self.answer(206, work[start:], {"Content-Range": place})
+        else:
+            self.answer(200, work)
+
+    def answer(self, status: int, body: bytes, headers: dict[str, Any] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def some_works(count: int = 40) -> list[bytes]:
+    rng = random.Random(count)
+    return [b"", *(rng.randbytes(rng.randint(1, 5000)) for _ in range(count - 1))]
+
+
+@pytest.fixture
+def seller() -> Iterator[Seller]:
+    server = Seller(some_works())
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "_BACKOFF_SECONDS", 0.001)
+
+
+@pytest.fixture
+def job(seller: Seller, tmp_path: Path) -> Job:
+    return Job(seller.url, GRANT, API_KEY, tmp_path / "works here", jobs=4, timeout_seconds=5)
+
+
+def stored(job: Job) -> dict[str, bytes]:
+    """Every file below works/ that is a whole work, by its name."""
+    found = [path for path in job.directory.glob("works/*/*") if path.suffix != ".part"]
+    assert all(path.parent.name == path.name[:2] for path in found)
+    return {path.name: path.read_bytes() for path in found}
+
+
+def largest(seller: Seller) -> str:
+    return max(seller.works, key=lambda digest: len(seller.works[digest]))
+
+
+def test_a_pull_brings_every_work_and_says_which_set_it_is(seller: Seller, job: Job) -> None:
+    outcome = pull.run(job)
+    assert outcome.complete
+    assert outcome.counts == {Result.FETCHED: 40}
+    assert stored(job) == seller.works
+    assert outcome.bytes_fetched == sum(map(len, seller.works.values()))
+    snapshot = json.loads(seller.manifest().splitlines()[0])["snapshot"]
+    assert outcome.report()["snapshot"] == snapshot
+    assert snapshot["citation"] in outcome.describe()
+    assert "TEST LICENSE, no money moved" in outcome.describe()
+    # Nothing is written where the manifest's own names point.
+    assert sorted(path.name for path in job.directory.iterdir()) == [
+        "index.ndjson",
+        "manifest.ndjson",
+        "works",
+    ]
+    assert list(job.directory.parent.iterdir()) == [job.directory]
+
+
+def test_the_index_maps_works_to_the_sellers_names(seller: Seller, job: Job) -> None:
+    pull.run(job)
+    lines = [json.loads(line) for line in (job.directory / "index.ndjson").read_text().splitlines()]
+    assert [line["digest"] for line in lines] == sorted(seller.works)
+    digest = lines[0]["digest"]
+    assert lines[0] == {
+        "digest": digest,
+        "file": f"works/{digest[:2]}/{digest}",
+        "length": len(seller.works[digest]),
+        "media_type": "text/plain",
+        "external_id": f"ext-{digest[:4]}",
+        "title": None,
+        "path": "../../escape.txt",
+    }
+
+
+def test_the_api_key_goes_to_the_api_only(seller: Seller, job: Job) -> None:
+    pull.run(job)
+    assert seller.authorized == [f"/v1/grants/{GRANT}/manifest"]
+    assert stat.S_IMODE((job.directory / "manifest.ndjson").stat().st_mode) == 0o600
+    assert API_KEY not in repr(job)
+
+
+def test_a_second_pull_fetches_no_work_again(seller: Seller, job: Job) -> None:
+    pull.run(job)
+    seller.requests.clear()
+    outcome = pull.run(job)
+    assert outcome.counts == {Result.PRESENT: 40}
+    assert outcome.bytes_fetched == 0
+    assert seller.requests == {"manifest": 1, "token": 1}
+
+
+def test_a_changed_file_is_fetched_again(seller: Seller, job: Job) -> None:
+    pull.run(job)
+    digest = largest(seller)
+    path = job.directory / "works" / digest[:2] / digest
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    outcome = pull.run(job)
+    assert outcome.counts == {Result.PRESENT: 39, Result.FETCHED: 1}
+    assert stored(job) == seller.works
+
+
+def test_after_a_kill_no_finished_work_is_fetched_again(seller: Seller, job: Job) -> None:
+    seller.delay_seconds = 0.05
+    arguments = ["--server", seller.url, "--grant", GRANT, "--to", str(job.directory)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "licensing.offline", "pull", *arguments, "--jobs", "2"],
+        env={**os.environ, "LICET_KEY": API_KEY},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 30
+    while len(stored(job)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    finished = set(stored(job))
+    assert 5 <= len(finished) < 40
+    assert not (job.directory / "index.ndjson").exists()
+
+    seller.delay_seconds = 0
+    seller.requests.clear()
+    outcome = pull.run(job)
+    assert outcome.complete
+    assert outcome.counts[Result.PRESENT] == len(finished)
+    assert not finished & set(seller.requests)
+    assert stored(job) == seller.works
+
+
+@pytest.mark.parametrize("takes_ranges", [True, False])
+def test_half_a_file_is_gone_on_with(seller: Seller, job: Job, takes_ranges: bool) -> None:
+    digest = largest(seller)
+    seller.takes_ranges = takes_ranges
+    seller.break_once = {digest}
+    outcome = pull.run(job)
+    assert outcome.complete
+    assert seller.ranges == [digest]
+    assert seller.requests[digest] == 2
+    assert stored(job) == seller.works
+    length, total = len(seller.works[digest]), sum(map(len, seller.works.values()))
+    # With ranges not a byte twice; without, the first half was in vain.
+    assert outcome.bytes_fetched == total + (0 if takes_ranges else length // 2)
+
+
+def test_a_false_part_is_thrown_away(seller: Seller, job: Job) -> None:
+    for digest, junk in zip(sorted(seller.works)[:3], (b"junk", b"j" * 9000, b""), strict=True):
+        folder = job.directory / "works" / digest[:2]
+        folder.mkdir(parents=True)
+        (folder / f"{digest}.part").write_bytes(junk)
+    assert pull.run(job).complete
+    assert stored(job) == seller.works
+    assert not list(job.directory.glob("works/*/*.part"))
+
+
+def test_a_wrong_byte_is_never_kept(seller: Seller, job: Job) -> None:
+    wrong, longer, shorter = sorted(seller.works, key=lambda each: len(seller.works[each]))[-3:]
+    seller.served[wrong] = bytes([seller.works[wrong][0] ^ 1]) + seller.works[wrong][1:]
+    seller.served[longer] += b"x"
+    seller.served[shorter] = seller.works[shorter][:-1]
+    outcome = pull.run(job)
+    assert not outcome.complete
+    assert set(outcome.failed) == {wrong, longer, shorter}
+    assert "other bytes" in outcome.failed[wrong]
+    assert set(stored(job)) == set(seller.works) - {wrong, longer, shorter}
+    assert outcome.verified == 37
+    assert f"MISSING {wrong}" in outcome.describe()
+    assert outcome.report()["complete"] is False
+    indexed = (job.directory / "index.ndjson").read_text()
+    assert wrong not in indexed
+
+
+def test_expired_links_are_refreshed_once_for_all(seller: Seller, job: Job) -> None:
+    seller.expired = {1}
+    original = seller.manifest
+
+    def manifest() -> bytes:
+        data = original()
+        seller.generation += 1
+        return data
+
+    seller.manifest = manifest  # type: ignore[method-assign]
+    outcome = pull.run(job)
+    assert outcome.complete
+    assert seller.requests["manifest"] == 2
+    assert stored(job) == seller.works
+
+
+def test_links_that_never_work_end_in_failures(seller: Seller, job: Job) -> None:
+    seller.expired = {1}
+    outcome = pull.run(job)
+    assert len(outcome.failed) == 40
+    assert all("link_expired" in reason for reason in outcome.failed.values())
+
+
+def test_a_grant_that_ends_meanwhile_stops_the_pull(seller: Seller, job: Job) -> None:
+    seller.expired = {1}
+    original = seller.manifest
+
+    def manifest() -> bytes:
+        seller.answers["manifest"] = [(409, {})]
+        return original()
+
+    seller.manifest = manifest  # type: ignore[method-assign]
+    with pytest.raises(PullError, match="HTTP 409 told_so") as refused:
+        pull.run(job)
+    assert refused.value.code == "told_so"
+
+
+def test_a_work_taken_out_meanwhile_is_named(seller: Seller, job: Job) -> None:
+    seller.expired = {1}
+    digest, original = largest(seller), seller.manifest
+
+    def manifest() -> bytes:
+        data = original()
+        seller.generation = 2
+        seller.withheld = {digest}
+        return data
+
+    seller.manifest = manifest  # type: ignore[method-assign]
+    outcome = pull.run(job)
+    assert outcome.failed == {digest: "it is no longer delivered"}
+    assert outcome.verified == 39
+
+
+def test_a_withheld_work_is_counted_and_not_missing(seller: Seller, job: Job) -> None:
+    seller.withheld = {largest(seller)}
+    outcome = pull.run(job)
+    assert outcome.complete
+    assert outcome.counts == {Result.FETCHED: 39, Result.WITHHELD: 1}
+    assert largest(seller) not in stored(job)
+
+
+def test_a_busy_server_is_asked_again(seller: Seller, job: Job) -> None:
+    digest = largest(seller)
+    seller.answers = {
+        "manifest": [(503, {"Retry-After": "0"}), (429, {"Retry-After": "0"})],
+        "token": [(502, {})],
+        digest: [(500, {}), (503, {"Retry-After": "x"}), (302, {"Location": f"/works/1/{digest}"})],
+    }
+    assert pull.run(job).complete
+    # Two errors, the redirect, and where it leads.
+    assert seller.requests[digest] == 4
+
+
+def test_a_server_that_stays_broken_is_given_up_on(seller: Seller, job: Job) -> None:
+    digest = largest(seller)
+    seller.answers[digest] = [(500, {})] * 99
+    gone = min(seller.works)
+    seller.answers[gone] = [(404, {})]
+    outcome = pull.run(job)
+    assert set(outcome.failed) == {digest, gone}
+    assert seller.requests[digest] == pull.ATTEMPTS_MAX
+    assert seller.requests[gone] == 1
+    assert outcome.failed[gone] == "HTTP 404 told_so: as the test told it"
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ([], "manifest_incomplete"),
+        ([{"type": "end", "count": 39}], "manifest_incomplete"),
+        ([{"type": "error", "code": "grant_suspended", "detail": "…"}], "grant_suspended"),
+        ([{"type": "end", "count": 40}, {"type": "work"}], "manifest_invalid"),
+        ([{"type": "surprise"}], "manifest_invalid"),
+    ],
+)
+def test_a_manifest_that_does_not_end_well_brings_nothing(
+    seller: Seller, job: Job, end: list[dict[str, Any]], code: str
+) -> None:
+    seller.end = end
+    with pytest.raises(PullError) as refused:
+        pull.run(job)
+    assert refused.value.code == code
+    assert stored(job) == {}
+    assert not (job.directory / "manifest.ndjson").exists()
+    assert not set(seller.works) & set(seller.requests)
+
+
+def changed_snapshot(seller: Seller, **change: Any) -> dict[str, Any]:
+    head = json.loads(seller.manifest().splitlines()[0])
+    snapshot: dict[str, Any] = head["snapshot"] | change
+    named = {key: snapshot[key] for key in ("tree", "type", "size", "root", "totals")}
+    snapshot["citation"] = (
+        settree.SetRoot(**named | {"root": bytes.fromhex(snapshot["root"])}).citation().hex()
+    )
+    return snapshot
+
+
+@pytest.mark.parametrize("change", [{"size": 41}, {"root": "00" * 32}, {"type": "manifest"}])
+def test_works_that_are_not_the_cited_set_are_refused(
+    seller: Seller, job: Job, change: dict[str, Any]
+) -> None:
+    seller.manifest_changes = {"snapshot": changed_snapshot(seller, **change)}
+    with pytest.raises(PullError) as refused:
+        pull.run(job)
+    assert refused.value.code == "set_root_differs"
+    assert stored(job) == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "../../../../etc/passwd"},
+        {"digest": "A" * 64},
+        {"length": -1},
+        {"length": True},
+        {"length": 7},
+        {"media_type": "text/html"},
+        {"url": 1},
+        {"metadata": None},
+        {"metadata": {"representation": {}}},
+    ],
+)
+def test_a_malformed_line_is_refused(seller: Seller, job: Job, change: dict[str, Any]) -> None:
+    seller.changed_lines[largest(seller)] = change
+    with pytest.raises(PullError) as refused:
+        pull.run(job)
+    assert refused.value.code == "manifest_invalid"
+    assert stored(job) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"v": 2}, "manifest_invalid"),
+        ({"secret": "00"}, "manifest_invalid"),
+        ({"secret": None}, "manifest_invalid"),
+        ({"snapshot": {}}, "manifest_invalid"),
+        ({"livemode": None}, "manifest_invalid"),
+        ({"secret": "11" * 32}, "set_root_differs"),
+        ({"grant": "grt_another"}, "other_grant"),
+    ],
+)
+def test_a_manifest_with_a_wrong_head_is_refused(
+    seller: Seller, job: Job, change: dict[str, Any], code: str
+) -> None:
+    seller.manifest_changes = change
+    with pytest.raises(PullError) as refused:
+        pull.run(job)
+    assert refused.value.code == code
+    assert stored(job) == {}
+
+
+def test_a_link_to_no_web_server_is_refused(seller: Seller, job: Job, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    seller.changed_lines[largest(seller)] = {"url": secret.as_uri()}
+    outcome = pull.run(job)
+    assert "not a web address" in outcome.failed[largest(seller)]
+
+
+def test_the_receipt_must_cover_the_set(seller: Seller, tmp_path: Path) -> None:
+    citation = json.loads(seller.manifest().splitlines()[0])["snapshot"]["citation"]
+    job = Job(seller.url, GRANT, API_KEY, tmp_path, covered=frozenset({"00" * 32, citation}))
+    assert "which the receipt covers" in pull.run(job).describe()
+    other = Job(seller.url, GRANT, API_KEY, tmp_path, covered=frozenset({"00" * 32}))
+    with pytest.raises(PullError) as refused:
+        pull.run(other)
+    assert refused.value.code == "not_covered"
+
+
+def test_a_wrong_key_or_address_is_explained(seller: Seller, job: Job, tmp_path: Path) -> None:
+    with pytest.raises(PullError, match="does not know the API key"):
+        pull.run(Job(seller.url, GRANT, "wrong", tmp_path))
+    with pytest.raises(PullError, match="not yours"):
+        pull.run(Job(seller.url, "grt_other", API_KEY, tmp_path))
+    seller.answers["manifest"] = [(200, {})]
+    with pytest.raises(PullError) as refused:
+        pull.run(job)
+    assert refused.value.code == "not_a_licet_server"
+    seller.answers["manifest"] = [(302, {"Location": "http://127.0.0.1:9/"})]
+    with pytest.raises(PullError, match="HTTP 302"):
+        pull.run(job)
+
+
+def test_a_server_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(PullError) as refused:
+        pull.run(Job("http://127.0.0.1:9", GRANT, API_KEY, tmp_path))
+    assert refused.value.code == "unreachable"
+
+
+def test_a_directory_that_cannot_be_written_is_named(seller: Seller, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(PullError, match="file") as refused:
+        pull.run(Job(seller.url, GRANT, API_KEY, tmp_path / "file" / "below"))
+    assert refused.value.code == "cannot_write"
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_command_reports_as_json_and_in_its_exit_code(
+    seller: Seller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("LICET_KEY", API_KEY)
+    arguments = ["pull", "--server", seller.url + "/", "--grant", GRANT, "--json"]
+    assert command.main([*arguments, "--to", str(tmp_path / "a")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["complete"], report["works"], report["fetched"]) == (True, 40, 40)
+    assert report["failed"] == []
+
+    seller.served[largest(seller)] = b"x"
+    (tmp_path / "key").write_text(API_KEY + "\n")
+    monkeypatch.delenv("LICET_KEY")
+    with_file = [*arguments, "--key-file", str(tmp_path / "key")]
+    assert command.main([*with_file, "--to", str(tmp_path / "b")]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["complete"], report["verified"]) == (False, 39)
+    assert report["failed"][0]["digest"] == largest(seller)
+
+    seller.end = []
+    assert command.main([*with_file, "--to", str(tmp_path / "c")]) == 1
+    assert json.loads(capsys.readouterr().out)["code"] == "manifest_incomplete"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--key-env", "NOT_SET"], "NOT_SET holds no API key"),
+        (["--key-file", "/nonexistent"], "No such file"),
+        (["--server", "licet.example"], "give an address as https://"),
+        (["--server", "http://licet.example"], "unencrypted"),
+        (["--receipt", "/nonexistent"], "Give the log's verifier key with --receipt-key"),
+    ],
+)
+def test_a_command_that_cannot_start_says_why(
+    change: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    monkeypatch.setenv("LICET_KEY", API_KEY)
+    arguments = ["pull", "--server", "http://127.0.0.1:9", "--grant", GRANT]
+    assert command.main([*arguments, "--to", str(tmp_path / "to"), *change]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("jobs", ["0", "65", "x"])
+def test_a_number_of_jobs_out_of_range_is_refused(jobs: str, capsys: Any) -> None:
+    arguments = ["pull", "--server", "http://127.0.0.1:9", "--grant", GRANT, "--to", "x"]
+    with pytest.raises(SystemExit) as left:
+        command.main([*arguments, "--jobs", jobs])
+    assert left.value.code == 2
+    assert "from 1 to 64" in capsys.readouterr().err
+
+
+def test_progress_is_said_while_it_lasts(
+    seller: Seller, job: Job, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(pull, "PROGRESS_SECONDS", 0.02)
+    seller.delay_seconds = 0.01
+    pull.run(job)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 3
+    assert any(" of 40 works, " in line and "/s" in line for line in lines)

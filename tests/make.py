@@ -1,0 +1,123 @@
+"""Things that tests need beyond the common few: plain functions with keyword defaults."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from licensing import offers, snapshots, terms
+from licensing.models import Grant, Offer
+from marketplace import collections, imports
+from marketplace.access import acting
+from marketplace.models import Collection, Organization
+from payments import orders, quotes
+from tests.people import caller_for
+
+TYPED: dict[str, Any] = {
+    "v": 1,
+    "permit": [
+        {
+            "uses": ["pretrain", "finetune"],
+            "territories": ["EU", "US"],
+            "model_scope": "any_model_of_licensee",
+        }
+    ],
+    "deny": [{"uses": ["ground_display"]}],
+    "exclusivity": "non_exclusive",
+    "term": {"access_days": 365, "training_days": 365, "use_days": None},
+    "output": {"max_verbatim_words": 200},
+    "attribution": "in_model_docs",
+    "redistribution": "none",
+    "on_expiry": {"raw_copies_delete_within_days": 30, "weights": "keep_and_continue"},
+}
+EXCLUSIVE = {**TYPED, "exclusivity": "exclusive"}
+
+
+def records(count: int = 3, *, start: int = 0, repeat: int = 0) -> Iterator[imports.Record]:
+    """Works that need no bytes; the last `repeat` of them bring the first one's again."""
+    for n in range(start, start + count + repeat):
+        same = start if n >= start + count else n
+        yield imports.Record(
+            external_id=f"work-{n}",
+            title=f"Work {n}",
+            digest=hashlib.sha256(f"work {same}".encode()).digest(),
+            length=1000 + same,
+            media_type="text/plain",
+            custody="reference",
+        )
+
+
+def make_collection(
+    organization: Organization, *, works: int = 3, name: str = "Letters"
+) -> Collection:
+    """An attested collection with works by reference."""
+    caller = caller_for(organization)
+    collection = collections.create(caller, name=name)
+    collections.attest(
+        caller,
+        str(collection.pk),
+        basis="own",
+        statement="We wrote them.",
+        person_name="Ada",
+        person_title="Head of rights",
+        authority=True,
+    )
+    with acting(caller, writing=False):
+        start = Collection.objects.filter(organization=organization).count() * 1000
+    imports.run(caller, str(collection.pk), imports.Records(list(records(works, start=start))))
+    return collection
+
+
+def make_offer(
+    organization: Organization,
+    *,
+    price_minor: int = 50_000,
+    currency: str = "USD",
+    typed: dict[str, Any] | None = None,
+    collection: Collection | None = None,
+    is_published: bool = True,
+    **conditions: Any,
+) -> Offer:
+    """An offer of a collection's snapshot; on sale unless said otherwise."""
+    caller = caller_for(organization)
+    collection = collection or make_collection(organization)
+    snapshot = snapshots.finalize(caller, str(collection.pk))
+    drafted = terms.draft(caller, name="Training", typed=typed or TYPED)
+    terms.publish(caller, str(drafted.pk))
+    offer = offers.make(
+        caller,
+        snapshot=str(snapshot.pk),
+        terms=str(drafted.pk),
+        price_minor=price_minor,
+        currency=currency,
+        **conditions,
+    )
+    return offers.publish(caller, str(offer.pk)) if is_published else offer
+
+
+def make_grant(
+    licensor: Organization,
+    licensee: Organization,
+    *,
+    livemode: bool = False,
+    offer: Offer | None = None,
+    uses: tuple[str, ...] = ("pretrain",),
+    territories: tuple[str, ...] = ("EU",),
+) -> Grant:
+    """A grant by way of a free offer's quote and order."""
+    caller = caller_for(licensee, livemode=livemode)
+    offer = offer or make_offer(licensor, price_minor=0)
+    quote = quotes.make(caller, offer=str(offer.pk), uses=uses, territories=territories)
+    order = orders.place(
+        caller,
+        quote=str(quote.pk),
+        accept={
+            "document_sha256": bytes(quote.document_sha256).hex(),
+            "name": "Lin",
+            "title": "Counsel",
+            "authority": True,
+        },
+    )
+    assert order.grant is not None
+    return order.grant

@@ -1,0 +1,7 @@
+"""The simulated Stripe, and keys of the ledger, for tests of payments."""
+
+from __future__ import annotations
+
+from tests.payments.simulating import ledger_keys, stripe
+
+__all__ = ["ledger_keys", "stripe"]

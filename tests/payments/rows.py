@@ -1,0 +1,116 @@
+"""Plain rows for tests of tables and nouns, saved past the verbs that normally write them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from licensing.models import Offer, Snapshot, Terms
+from marketplace.models import Collection, Organization
+from payments.models import Command, Order, Quote
+
+DOCUMENT = "A contract."
+
+
+def make_offer_row(seller: Organization, **fields: Any) -> Offer:
+    collection = Collection.objects.create(organization=seller, name="Letters")
+    snapshot = Snapshot.objects.create(
+        organization=seller,
+        collection=collection,
+        number=1,
+        size=1,
+        root=b"r" * 32,
+        totals={"works": 1, "bytes": 3},
+        citation=b"c" * 32,
+        secret=b"s" * 32,
+    )
+    text = "Terms."
+    terms = Terms.objects.create(
+        organization=seller,
+        name=f"Terms of {collection.pk}",
+        typed=text,
+        typed_sha256=hashlib.sha256(text.encode()).digest(),
+        text=text,
+        text_sha256=hashlib.sha256(text.encode()).digest(),
+        template_version="1",
+        published_at=timezone.now(),
+    )
+    values: dict[str, Any] = {
+        "organization": seller,
+        "collection": collection,
+        "snapshot": snapshot,
+        "terms": terms,
+        "state": "live",
+        "rights_basis": "own",
+        "rights_statement": "We wrote them.",
+        "published_at": timezone.now(),
+        "price_minor": 50_000,
+        "currency": "USD",
+    }
+    return Offer.objects.create(**{**values, **fields})
+
+
+def make_quote_row(buyer: Organization, on: Offer, **fields: Any) -> Quote:
+    now = timezone.now()
+    values: dict[str, Any] = {
+        "organization": buyer,
+        "seller": on.organization,
+        "livemode": False,
+        "offer": on,
+        "snapshot": on.snapshot,
+        "terms": on.terms,
+        "scope": {"uses": ["pretrain"], "territories": ["*"], "starts_at": now.isoformat()},
+        "lines": [{"kind": "license", "amount_minor": 50_000}, {"kind": "tax", "amount_minor": 0}],
+        "subtotal_minor": 50_000,
+        "tax_minor": 0,
+        "total_minor": 50_000,
+        "currency": "USD",
+        "document": DOCUMENT,
+        "document_sha256": hashlib.sha256(DOCUMENT.encode()).digest(),
+        "created_at": now,
+        "expires_at": now + timedelta(hours=1),
+    }
+    return Quote.objects.create(**{**values, **fields})
+
+
+def make_order_row(of: Quote, **fields: Any) -> Order:
+    values: dict[str, Any] = {
+        "organization": of.organization,
+        "seller": of.seller,
+        "livemode": of.livemode,
+        "quote": of,
+        "total_minor": of.total_minor,
+        "currency": of.currency,
+        "accepted_document_sha256": of.document_sha256,
+        "accepted_by_name": "Ada",
+        "accepted_by_title": "Counsel",
+        "accepted_by_actor": "system",
+    }
+    return Order.objects.create(**{**values, **fields})
+
+
+def paid_order_row(of: Quote, **fields: Any) -> Order:
+    return make_order_row(
+        of,
+        **{
+            "status": "paid",
+            "paid_at": timezone.now(),
+            "paid_minor": of.total_minor,
+            "payment_intent": f"pi_{of.pk}",
+            **fields,
+        },
+    )
+
+
+def make_command_row(of: Order, **fields: Any) -> Command:
+    values: dict[str, Any] = {
+        "organization": of.organization,
+        "livemode": of.livemode,
+        "order": of,
+        "kind": "refund",
+        "params": {},
+    }
+    return Command.objects.create(**{**values, **fields})

@@ -1,0 +1,232 @@
+"""The door to Stripe: the unmodified SDK against the simulator, checked by its own contract."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import stripe as sdk
+from django.db import transaction
+from django.utils import timezone
+
+from marketplace import access
+from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
+from marketplace.models import Organization
+from payments import orders, stripe_gateway
+from payments.models import Command
+from tests.make import make_offer
+from tests.payments.buying import order_for
+from tests.payments.simulating import Stripe, work
+from tests.people import ApiClient
+
+pytestmark = pytest.mark.django_db
+ClientFor = Callable[..., ApiClient]
+
+
+def checkout_params(**fields: Any) -> dict[str, Any]:
+    return {
+        "mode": "payment",
+        "client_reference_id": "ord_1",
+        "success_url": "http://127.0.0.1/back",
+        "expires_at": int((timezone.now() + timedelta(hours=1)).timestamp()),
+        "line_items": [
+            {
+                "quantity": 1,
+                "price_data": {
+                    "currency": "usd",
+                    "unit_amount": 50_000,
+                    "product_data": {"name": "License"},
+                },
+            }
+        ],
+        **fields,
+    }
+
+
+def test_a_checkout_is_opened_paid_and_refunded(stripe: Stripe) -> None:
+    opened = stripe_gateway.create_checkout(checkout_params(), key="k1")
+    assert (opened.is_open, opened.is_paid, opened.has_expired) == (True, False, False)
+    assert (opened.currency, opened.amount_minor, opened.order_ref) == ("USD", 50_000, "ord_1")
+    assert opened.payment is None
+
+    stripe.pay({"checkout_url": opened.url})
+    paid = stripe_gateway.retrieve_checkout(opened.session)
+    assert (paid.is_open, paid.is_paid, paid.has_expired) == (False, True, False)
+    assert paid.payment is not None
+    assert (paid.payment.received_minor, paid.payment.refunded_minor) == (50_000, 0)
+    assert paid.payment.paid_at is not None
+    assert abs(paid.payment.paid_at - timezone.now()) < timedelta(minutes=1)
+    assert stripe_gateway.retrieve_payment_intent(paid.payment.payment_intent) == paid.payment
+
+    whole = {"payment_intent": paid.payment.payment_intent, "amount": 50_000}
+    refund = stripe_gateway.refund(whole, key="k2")
+    assert (refund.status, refund.amount_minor) == ("succeeded", 50_000)
+    refunded = stripe_gateway.retrieve_checkout(opened.session).payment
+    assert refunded is not None
+    assert refunded.refunded_minor == 50_000
+
+
+def test_the_same_key_gives_the_same_session(stripe: Stripe) -> None:
+    params = checkout_params()
+
+    sessions = {stripe_gateway.create_checkout(params, key="k1").session for _ in range(3)}
+
+    assert len(sessions) == 1
+
+
+def test_a_refund_repeated_after_stripe_forgot_its_key_finds_the_first(stripe: Stripe) -> None:
+    opened = stripe_gateway.create_checkout(checkout_params(), key="k1")
+    stripe.pay({"checkout_url": opened.url})
+    payment = stripe_gateway.retrieve_checkout(opened.session).payment
+    assert payment is not None
+    whole = {"payment_intent": payment.payment_intent, "amount": 50_000}
+
+    first = stripe_gateway.refund(whole, key="k2")
+    second = stripe_gateway.refund(whole, key="another, as if k2 had been forgotten")
+
+    assert second == first
+
+
+def test_an_expired_checkout_cannot_be_paid(stripe: Stripe) -> None:
+    opened = stripe_gateway.create_checkout(checkout_params(), key="k1")
+
+    expired = stripe_gateway.expire_checkout(opened.session, key="k2")
+
+    assert (expired.is_open, expired.has_expired) == (False, True)
+    with pytest.raises(PaymentProviderRefused):
+        stripe_gateway.expire_checkout(opened.session, key="k3")
+
+
+def test_a_decline_says_why(stripe: Stripe) -> None:
+    opened = stripe_gateway.create_checkout(checkout_params(), key="k1")
+    stripe.decline({"checkout_url": opened.url})
+
+    payment = stripe_gateway.retrieve_checkout(opened.session).payment
+
+    assert payment is not None
+    assert "declined" in payment.decline
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mode": "barter"},
+        {"payment_method_types": ["card"]},
+        {"expires_at": 1},
+        {"colour": "red"},
+    ],
+)
+def test_a_wrong_request_is_refused_and_not_worth_a_repeat(
+    fields: dict[str, Any], stripe: Stripe
+) -> None:
+    with pytest.raises(PaymentProviderRefused):
+        stripe_gateway.create_checkout(checkout_params(**fields), key="k1")
+
+
+def test_a_session_that_is_not_there_is_refused(stripe: Stripe) -> None:
+    with pytest.raises(PaymentProviderRefused) as refusal:
+        stripe_gateway.retrieve_checkout("cs_test_dev_missing")
+
+    assert refusal.value.data == {"provider_code": "resource_missing"}
+
+
+def test_a_key_that_stripe_does_not_know_is_ours_to_repair(stripe: Stripe, settings: Any) -> None:
+    settings.STRIPE_API_KEY = "sk_test_somebody"
+
+    with pytest.raises(PaymentProviderUnavailable):
+        stripe_gateway.retrieve_checkout("cs_test_dev_1")
+
+
+@pytest.fixture
+def nobody_listens(settings: Any) -> Iterator[None]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings.STRIPE_API_BASE = f"http://127.0.0.1:{free.getsockname()[1]}"
+        yield
+
+
+def test_a_stripe_that_cannot_be_reached_may_be_tried_again(nobody_listens: None) -> None:
+    with pytest.raises(PaymentProviderUnavailable) as failure:
+        stripe_gateway.retrieve_checkout("cs_test_1")
+
+    assert failure.value.retryable
+
+
+def test_a_stripe_that_never_answers_is_given_up(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_gateway, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(stripe_gateway, "RETRIES_MAX", 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.STRIPE_API_BASE = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(PaymentProviderUnavailable):
+            stripe_gateway.retrieve_checkout("cs_test_1")
+
+    assert time.monotonic() - began < 5
+
+
+def test_no_call_is_made_inside_a_transaction(stripe: Stripe) -> None:
+    with access.system("hold a lock"), pytest.raises(RuntimeError, match="durable"):
+        stripe_gateway.create_checkout(checkout_params(), key="k1")
+    with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
+        stripe_gateway.retrieve_checkout("cs_test_1")
+
+    assert stripe.requests() == []
+
+
+def test_every_request_of_ours_fits_the_sdks_own_contract(
+    archive: Organization, lab: Organization, client_for: ClientFor, stripe: Stripe
+) -> None:
+    """The simulator checks each request, and so does this test, against the SDK's types."""
+    from payments.simulator import contract
+
+    opened = stripe_gateway.create_checkout(checkout_params(), key="k1")
+    stripe_gateway.expire_checkout(opened.session, key="k2")
+    order = order_for(client_for(lab), make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    work()
+    payment = stripe_gateway.retrieve_checkout(session := stripe.session_of(order)).payment
+    assert payment is not None
+    stripe_gateway.retrieve_payment_intent(payment.payment_intent)
+    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k3")
+    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k4")
+
+    seen = set()
+    for request in stripe.requests():
+        checked = contract.check(request["method"], request["path"], request["params"], form=True)
+        seen.add(checked.operation)
+        assert request["stripe_version"] == sdk.api_version
+    assert session
+    assert {str(operation) for operation in seen} == {
+        "POST /v1/checkout/sessions",
+        "GET /v1/checkout/sessions/{session}",
+        "POST /v1/checkout/sessions/{session}/expire",
+        "GET /v1/payment_intents/{intent}",
+        "POST /v1/refunds",
+        "GET /v1/refunds",
+    }
+
+
+def test_the_stored_request_is_what_was_sent(
+    archive: Organization, lab: Organization, client_for: ClientFor, stripe: Stripe
+) -> None:
+    order = order_for(client_for(lab), make_offer(archive, price_minor=50_000))
+
+    with access.system("read the command"):
+        command = Command.objects.get()
+    assert command.params["client_reference_id"] == order["id"]
+    assert command.params["metadata"] == {"order": order["id"]}
+    assert command.params["payment_intent_data"]["transfer_group"] == order["id"]
+    assert command.params["success_url"].startswith("http://127.0.0.1:8000/checkout/return/ord_")
+    assert command.params["adaptive_pricing"] == {"enabled": False}
+    [item] = command.params["line_items"]
+    assert item["price_data"]["unit_amount"] == 50_000
+    assert item["price_data"]["currency"] == "usd"
+    assert orders.returned(command.params["success_url"].rsplit("/", 1)[1]) == order["id"]
+    [request] = stripe.posts("/v1/checkout/sessions")
+    assert request["idempotency_key"] == str(command.pk)

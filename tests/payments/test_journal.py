@@ -1,0 +1,159 @@
+"""Double entry: what a sale, a refund and a fee post, in integers only."""
+
+from __future__ import annotations
+
+import ast
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from django.db import IntegrityError, transaction
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketplace import access
+from marketplace.models import Organization
+from marketplace.money import STRIPE_MAXIMUM_MINOR
+from payments import fees, journal, tax
+from payments.models import Account, Journal, Order, Posting
+from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
+
+PAYMENTS = Path(journal.__file__).parent
+
+
+@pytest.fixture
+def order(archive: Organization, lab: Organization) -> Order:
+    with access.system("test the journal"):
+        quote = make_quote_row(
+            lab,
+            make_offer_row(archive),
+            subtotal_minor=50_000,
+            tax_minor=9_500,
+            total_minor=59_500,
+        )
+        return paid_order_row(quote)
+
+
+def balances(of: Order) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for posting in Posting.objects.filter(journal__order=of).select_related("account"):
+        code = posting.account.code
+        found[code] = found.get(code, 0) + posting.amount_minor
+    return found
+
+
+def test_a_sale_owes_the_seller_the_market_and_the_tax_office(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fees, "MARKET_FEE_BASIS_POINTS", 250)
+
+    with access.system("test the journal"):
+        journal.post(order, journal.SALE, journal.sale(order))
+
+        assert balances(order) == {
+            "stripe_clearing": 59_500,
+            "seller_payable": -48_750,
+            "market_fee": -1_250,
+            "tax_payable": -9_500,
+        }
+        owed = Account.objects.get(code="seller_payable")
+        assert (owed.organization_id, owed.currency, owed.livemode) == (
+            order.seller_id,
+            "USD",
+            False,
+        )
+
+
+def test_a_line_of_nothing_is_left_out(order: Order) -> None:
+    with access.system("test the journal"):
+        posted = journal.post(order, journal.SALE, journal.sale(order))
+
+        codes = posted.postings.values_list("account__code", flat=True)
+        assert sorted(codes) == ["seller_payable", "stripe_clearing", "tax_payable"]
+
+
+def test_a_repeat_finds_the_first_journal(order: Order) -> None:
+    with access.system("test the journal"):
+        first = journal.post(order, journal.SALE, journal.sale(order))
+        second = journal.post(order, journal.SALE, journal.sale(order))
+
+        assert second.pk == first.pk
+        assert Journal.objects.count() == 1
+        assert Posting.objects.count() == 3
+
+
+def test_a_refund_brings_every_account_back_to_nothing(order: Order) -> None:
+    lines = journal.sale_ungrantable(order)
+
+    with access.system("test the journal"):
+        journal.post(order, journal.SALE_UNGRANTABLE, lines)
+        journal.post(order, journal.REFUND, journal.reversed_lines(lines))
+
+        assert balances(order) == {"stripe_clearing": 0, "buyer_refundable": 0}
+
+
+def test_lines_that_do_not_balance_are_refused_where_they_are_written(order: Order) -> None:
+    lines = [journal.Line(Account.Code.STRIPE_CLEARING, 5)]
+
+    with access.system("test the journal"):
+        with pytest.raises(IntegrityError, match="does not balance"), transaction.atomic():
+            journal.post(order, journal.SALE, lines)
+
+        assert Journal.objects.count() == 0
+
+
+@given(
+    st.integers(min_value=0, max_value=STRIPE_MAXIMUM_MINOR),
+    st.integers(min_value=0, max_value=fees.BASIS_POINTS_IN_ONE),
+)
+def test_a_share_is_rounded_half_to_even(amount_minor: int, basis_points: int) -> None:
+    exact = Fraction(amount_minor * basis_points, fees.BASIS_POINTS_IN_ONE)
+
+    assert fees.share_minor(amount_minor, basis_points) == round(exact)
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "share"),
+    [(100, 2), (20, 0), (60, 2), (140, 4), (180, 4), (99_999_999, 2_500_000)],
+)
+def test_some_shares_of_two_and_a_half_percent(amount_minor: int, share: int) -> None:
+    assert fees.share_minor(amount_minor, 250) == share
+
+
+def test_tax_is_that_of_the_buyers_country(
+    lab: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tax.calculate(buyer=lab, subtotal_minor=1_000) == tax.TaxLine("US", 0, 0)
+
+    monkeypatch.setitem(tax.RATES_BASIS_POINTS, "US", 1_900)
+
+    assert tax.calculate(buyer=lab, subtotal_minor=1_000) == tax.TaxLine("US", 1_900, 190)
+
+
+def money_modules() -> list[Path]:
+    # These handle seconds and paths, and no amounts.
+    apart = {"simulator", "management", "migrations", "demo.py", "processes.py"}
+    return [
+        path
+        for path in sorted(PAYMENTS.rglob("*.py"))
+        if not apart & set(path.relative_to(PAYMENTS).parts)
+    ]
+
+
+@pytest.mark.parametrize("path", money_modules(), ids=lambda path: path.name)
+def test_money_code_has_no_float_and_no_division(path: Path) -> None:
+    found = [
+        f"{path.name}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if is_inexact(node)
+    ]
+
+    assert found == []
+
+
+def is_inexact(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, float)
+    if isinstance(node, ast.BinOp | ast.AugAssign):
+        return isinstance(node.op, ast.Div)
+    return isinstance(node, ast.Name) and node.id in {"float", "Decimal"}

@@ -1,0 +1,215 @@
+"""Quotes: what is priced, what it says, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from licensing import offers
+from marketplace.models import Organization
+from payments import tax
+from tests.make import EXCLUSIVE, make_offer
+from tests.payments.buying import SCOPE, counts, order_for, quote_for
+from tests.payments.simulating import Stripe
+from tests.people import ApiClient, caller_for
+
+pytestmark = pytest.mark.django_db
+ClientFor = Callable[..., ApiClient]
+
+
+def test_a_quote_holds_the_price_the_scope_and_the_whole_contract(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    client = client_for(lab)
+    offer = make_offer(archive, price_minor=50_000)
+
+    response = client.post("/v1/quotes", {"offer": str(offer.pk), **SCOPE})
+
+    quote = response.json()
+    assert response.status_code == 201
+    assert response["Location"] == f"/v1/quotes/{quote['id']}"
+    assert quote["object"] == "quote"
+    assert quote["livemode"] is False
+    assert (quote["offer"], quote["seller"]) == (str(offer.pk), str(archive.pk))
+    assert quote["scope"] == SCOPE
+    assert quote["lines"] == [
+        {"kind": "license", "amount_minor": 50_000},
+        {"kind": "tax", "amount_minor": 0, "country": "US", "rate_basis_points": 0},
+    ]
+    assert (quote["subtotal_minor"], quote["tax_minor"], quote["total_minor"]) == (
+        50_000,
+        0,
+        50_000,
+    )
+    digest = hashlib.sha256(quote["document"].encode()).hexdigest()
+    assert quote["document_sha256"] == digest
+    assert archive.legal_name in quote["document"]
+    assert lab.legal_name in quote["document"]
+    made, ends = (datetime.fromisoformat(quote[name]) for name in ("created_at", "expires_at"))
+    assert ends - made == timedelta(hours=1)
+    assert set(quote["windows"]) == {"access", "training", "use"}
+    assert client.get(f"/v1/quotes/{quote['id']}").json() == quote
+    assert client.get("/v1/quotes").json()["data"] == [quote]
+
+
+def test_a_quote_holds_nothing(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    quote_for(client_for(lab), make_offer(archive, price_minor=50_000, typed=EXCLUSIVE))
+
+    assert counts() == {
+        "Quote": 1,
+        "Order": 0,
+        "Command": 0,
+        "ScopeClaim": 0,
+        "Grant": 0,
+        "LedgerEntry": 0,
+        "Journal": 0,
+    }
+
+
+def test_a_quote_begins_when_asked(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    begins = (timezone.now() + timedelta(days=30)).replace(microsecond=0)
+
+    quote = quote_for(
+        client_for(lab), make_offer(archive, price_minor=0), starts_at=begins.isoformat()
+    )
+
+    shown = datetime.fromisoformat(quote["windows"]["training"]["starts_at"])
+    assert shown == begins
+
+
+def test_tax_stands_on_its_own_line(
+    archive: Organization, lab: Organization, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tax.RATES_BASIS_POINTS, "US", 850)
+
+    quote = quote_for(client_for(lab), make_offer(archive, price_minor=50_000))
+
+    assert quote["lines"][1] == {
+        "kind": "tax",
+        "amount_minor": 4_250,
+        "country": "US",
+        "rate_basis_points": 850,
+    }
+    assert (quote["subtotal_minor"], quote["tax_minor"], quote["total_minor"]) == (
+        50_000,
+        4_250,
+        54_250,
+    )
+
+
+def refused(client: ApiClient, of: Any, **fields: Any) -> tuple[int, str, str | None]:
+    before = counts()
+    response = client.post("/v1/quotes", {"offer": str(of.pk), **SCOPE, **fields})
+    assert counts() == before
+    problem = response.json()
+    return response.status_code, problem["code"], problem.get("param")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"uses": ["levitate"]}, "uses[0]"),
+        ({"uses": []}, "uses"),
+        ({"uses": "pretrain"}, "uses"),
+        ({"territories": ["Atlantis"]}, "territories[0]"),
+        ({"territories": []}, "territories"),
+        ({"starts_at": "yesterday"}, "starts_at"),
+        ({"starts_at": "2020-01-01T00:00:00Z"}, "starts_at"),
+        ({"starts_at": "2999-01-01T00:00:00Z"}, "starts_at"),
+        ({"offer": "grt_01kqzzzzzzzzzzzzzzzzzzzzzz"}, "offer"),
+        ({"price_minor": 1}, "price_minor"),
+    ],
+)
+def test_a_wrong_field_is_named(
+    fields: dict[str, Any],
+    param: str,
+    archive: Organization,
+    lab: Organization,
+    client_for: ClientFor,
+) -> None:
+    offer = make_offer(archive, price_minor=50_000)
+
+    status, code, named = refused(client_for(lab), offer, **fields)
+
+    assert (status, code) == (422, "invalid_input")
+    assert named is not None
+    # Shape is checked first; which element is wrong, the terms say.
+    assert named.split("[")[0] == param.split("[")[0]
+
+
+def test_a_withdrawn_offer_is_not_quoted(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    offer = make_offer(archive, price_minor=50_000)
+    offers.withdraw(caller_for(archive), str(offer.pk))
+
+    assert refused(client_for(lab), offer)[:2] == (409, "offer_not_buyable")
+
+
+def test_an_offer_to_somebody_else_is_not_there(
+    archive: Organization, lab: Organization, stranger: Organization, client_for: ClientFor
+) -> None:
+    offer = make_offer(archive, price_minor=50_000, audience=str(lab.pk))
+
+    assert refused(client_for(stranger), offer)[:2] == (404, "not_found")
+    assert quote_for(client_for(lab), offer)["total_minor"] == 50_000
+
+
+def test_a_seller_cannot_buy_its_own(archive: Organization, client_for: ClientFor) -> None:
+    offer = make_offer(archive, price_minor=50_000)
+
+    assert refused(client_for(archive), offer)[:2] == (409, "own_collection")
+
+
+def test_exclusive_rights_that_are_held_are_not_quoted(
+    archive: Organization,
+    lab: Organization,
+    stranger: Organization,
+    client_for: ClientFor,
+    stripe: Stripe,
+) -> None:
+    offer = make_offer(archive, price_minor=50_000, typed=EXCLUSIVE)
+    order_for(client_for(lab), offer)
+
+    assert refused(client_for(stranger), offer)[:2] == (409, "rights_taken")
+
+
+def test_a_price_in_live_mode_is_not_quoted_where_stripe_is_in_test_mode(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    offer = make_offer(archive, price_minor=50_000)
+    live = client_for(lab, livemode=True)
+
+    assert refused(live, offer)[:2] == (409, "payment_mode_unavailable")
+
+
+def test_only_the_buyer_sees_a_quote(
+    archive: Organization, lab: Organization, stranger: Organization, client_for: ClientFor
+) -> None:
+    quote = quote_for(client_for(lab), make_offer(archive, price_minor=0))
+
+    for other in (archive, stranger):
+        assert client_for(other).get(f"/v1/quotes/{quote['id']}").status_code == 404
+    live = client_for(lab, livemode=True)
+    assert live.get(f"/v1/quotes/{quote['id']}").status_code == 404
+
+
+def test_a_repeat_with_the_same_key_gives_the_same_quote(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    client = client_for(lab)
+    body = {"offer": str(make_offer(archive, price_minor=0).pk), **SCOPE}
+
+    first, second = (client.post("/v1/quotes", body, Idempotency_Key="k") for _ in range(2))
+
+    assert second.json() == first.json()
+    assert counts()["Quote"] == 1

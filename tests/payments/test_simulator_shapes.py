@@ -1,0 +1,204 @@
+"""What the simulator answers has the shape of the SDK's classes: nothing invented or missing."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import stripe
+
+from tests.payments.simulator_account import Account, account
+
+__all__ = ["account"]
+
+# Every class that an answer may name by its "object".
+CLASSES: dict[str, type] = {
+    "balance_transaction": stripe.BalanceTransaction,
+    "charge": stripe.Charge,
+    "checkout.session": stripe.checkout.Session,
+    "event": stripe.Event,
+    "item": stripe.LineItem,
+    "list": stripe.ListObject,
+    "payment_intent": stripe.PaymentIntent,
+    "price": stripe.Price,
+    "refund": stripe.Refund,
+}
+
+
+def faults(annotation: Any, value: Any, path: str) -> Iterator[str]:
+    """Where a value differs from what the SDK says it is."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in {typing.Union, types.UnionType}:
+        yield from _faults_of_union(arguments, value, path)
+    elif annotation is type(None) or value is None:
+        if annotation is not type(None) or value is not None:
+            yield f"{path}: {value!r} for {annotation}"
+    elif isinstance(annotation, typing.ForwardRef | str):
+        named = annotation if isinstance(annotation, str) else annotation.__forward_arg__
+        if not isinstance(value, dict) or CLASSES[value["object"]].__name__ != named:
+            yield f"{path}: {value!r:.80} for {named}"
+        else:
+            yield from faults_of_object(CLASSES[value["object"]], value, path)
+    elif origin in {typing.Literal}:
+        if value not in arguments:
+            yield f"{path}: {value!r} is none of {arguments}"
+    elif origin is list:
+        for number, each in enumerate(value):
+            yield from faults(arguments[0], each, f"{path}[{number}]")
+    elif origin is stripe.ListObject:
+        yield from faults_of_object(stripe.ListObject, value, path)
+    elif "UntypedStripeObject" in str(annotation):
+        if not isinstance(value, dict):
+            yield f"{path}: {value!r:.80} is no map"
+    elif annotation in {Decimal}:
+        Decimal(value)
+    elif isinstance(annotation, type) and issubclass(annotation, stripe.StripeObject):
+        yield from faults_of_object(annotation, value, path)
+    elif isinstance(annotation, type):
+        if type(value) is not annotation:
+            yield f"{path}: {value!r} for {annotation.__name__}"
+    elif annotation is not Any and not isinstance(annotation, typing.TypeVar):
+        yield f"{path}: cannot judge {annotation}"
+
+
+def _faults_of_union(options: tuple[Any, ...], value: Any, path: str) -> Iterator[str]:
+    """None of the options fits. Enums are written open; here they are closed."""
+    if any(typing.get_origin(option) is typing.Literal for option in options):
+        options = tuple(option for option in options if option is not str)
+    found = [list(faults(option, value, path)) for option in options]
+    if all(found):
+        yield from min(found, key=len)
+
+
+def faults_of_object(cls: type, value: Any, path: str) -> Iterator[str]:
+    annotations = {
+        name: annotation
+        for name, annotation in cls.__annotations__.items()
+        if typing.get_origin(annotation) is not typing.ClassVar
+    }
+    if cls is stripe.ListObject:
+        annotations["object"] = typing.Literal["list"]
+    if not isinstance(value, dict):
+        yield f"{path}: {value!r:.80} is no object"
+        return
+    for name in value.keys() - annotations.keys():
+        yield f"{path}.{name}: invented"
+    for name, annotation in annotations.items():
+        if name in value:
+            if name == "data" and cls is stripe.ListObject:
+                for number, each in enumerate(value["data"]):
+                    yield from faults_of_answer(each, f"{path}.data[{number}]")
+            else:
+                yield from faults(annotation, value[name], f"{path}.{name}")
+        elif type(None) not in typing.get_args(annotation):
+            yield f"{path}.{name}: missing"
+
+
+def faults_of_answer(value: Any, path: str) -> Iterator[str]:
+    yield from faults_of_object(CLASSES[value["object"]], value, path)
+    if value["object"] == "event":
+        yield from faults_of_answer(value["data"]["object"], f"{path}.data.object")
+
+
+def get(account: Account, path: str) -> Any:
+    return account.http(path, Authorization="Bearer sk_test_devstripe_shapes")
+
+
+def test_every_answer_has_the_shape_of_the_sdks_classes(account: Account) -> None:
+    is_open = account.open()
+    declined = account.open()
+    account.control(f"sessions/{declined.id}/decline", {})
+    expired = account.open()
+    account.client.v1.checkout.sessions.expire(expired.id)
+    paid = account.paid()
+    assert isinstance(paid.payment_intent, stripe.PaymentIntent)
+    intent = paid.payment_intent.id
+    account.client.v1.refunds.create(
+        {"payment_intent": intent, "amount": 100, "reason": "duplicate", "metadata": {"a": "b"}}
+    )
+    account.client.v1.refunds.create({"payment_intent": intent})
+
+    seen: set[str] = set()
+    found: list[str] = []
+    for path in (
+        "/v1/checkout/sessions?expand[]=data.line_items&expand[]=data.payment_intent.latest_charge",
+        f"/v1/checkout/sessions/{is_open.id}/line_items",
+        f"/v1/checkout/sessions/{paid.id}",
+        "/v1/payment_intents",
+        "/v1/charges?expand[]=data.refunds&expand[]=data.balance_transaction",
+        "/v1/refunds?expand[]=data.charge&expand[]=data.balance_transaction",
+        "/v1/balance_transactions?expand[]=data.source",
+        "/v1/events?limit=100",
+    ):
+        answer = get(account, path)
+        found += faults_of_answer(answer, path)
+        seen |= {each["object"] for each in answer.get("data", [answer])}
+
+    assert found == []
+    assert seen == set(CLASSES) - {"list", "price"}
+
+
+def test_every_delivered_event_has_the_shape_of_the_sdks_classes(account: Account) -> None:
+    session = account.paid()
+    assert isinstance(session.payment_intent, stripe.PaymentIntent)
+    account.client.v1.refunds.create({"payment_intent": session.payment_intent.id})
+    events = get(account, "/v1/events?limit=100")["data"]
+
+    assert [list(faults_of_answer(event, event["type"])) for event in events] == [[]] * 7
+    assert {event["api_version"] for event in events} == {stripe.api_version}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"color": "red"}, "charge.color: invented"),
+        ({"amount": "100"}, "charge.amount: '100' for int"),
+        ({"amount": None}, "charge.amount: None for <class 'int'>"),
+        ({"status": "lost"}, "charge.status: 'lost' is none of"),
+        ({"fraud_details": {"x": 1}}, "charge.fraud_details.x: invented"),
+        ({"billing_details": None}, "charge.billing_details: None for"),
+    ],
+)
+def test_a_wrong_shape_would_be_found(account: Account, change: dict[str, Any], fault: str) -> None:
+    account.paid()
+    (charge,) = get(account, "/v1/charges")["data"]
+
+    found = list(faults_of_answer(charge | change, "charge"))
+
+    assert len(found) == 1
+    assert found[0].startswith(fault)
+
+
+def test_a_missing_field_would_be_found(account: Account) -> None:
+    account.paid()
+    (charge,) = get(account, "/v1/charges")["data"]
+    del charge["amount"]
+
+    assert list(faults_of_answer(charge, "charge")) == ["charge.amount: missing"]
+
+
+def test_error_codes_are_codes_that_stripe_has() -> None:
+    """The SDK lists Stripe's codes with the last error of a payment intent."""
+    annotation = stripe.PaymentIntent.LastPaymentError.__annotations__["code"]
+    literals = [each for each in typing.get_args(annotation) if typing.get_args(each)]
+    codes = {code for each in literals for code in typing.get_args(each)}
+
+    ours = {
+        "amount_too_large",
+        "amount_too_small",
+        "card_declined",
+        "charge_already_refunded",
+        "charge_not_refundable",
+        "parameter_invalid_empty",
+        "parameter_invalid_integer",
+        "parameter_missing",
+        "parameter_unknown",
+        "parameters_exclusive",
+        "resource_missing",
+        "url_invalid",
+    }
+    assert ours <= codes

@@ -1,0 +1,468 @@
+"""Settling orders: paid is a fact, a grant follows once, a refusal refunds, in any order."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from licensing import grants, scope_claims
+from licensing.models import ScopeClaim
+from marketplace import access
+from marketplace.errors import RightsTaken
+from marketplace.models import Organization
+from payments import orders, refunds, stripe_gateway, sync
+from payments.models import Command, Order
+from payments.stripe_gateway import CheckoutFacts, PaymentFacts
+from tests.make import EXCLUSIVE, make_offer
+from tests.payments.buying import (
+    GRANTED_ONCE,
+    REFUNDED_ONCE,
+    balances,
+    counts,
+    made_of,
+    order_for,
+    order_now,
+)
+from tests.payments.simulating import Stripe, work
+from tests.payments.test_orders import at_once
+from tests.people import ApiClient
+
+pytestmark = pytest.mark.django_db
+ClientFor = Callable[..., ApiClient]
+
+
+@pytest.fixture
+def buyer(lab: Organization, client_for: ClientFor) -> ApiClient:
+    return client_for(lab)
+
+
+def row_of(order: dict[str, Any]) -> Order:
+    with access.system("read an order in a test"):
+        return Order.objects.get(pk=order["id"])
+
+
+def settle(order: dict[str, Any]) -> Order:
+    return sync.sync_order(row_of(order).pk)
+
+
+def change(order: dict[str, Any], **fields: Any) -> None:
+    with access.system("change an order in a test"):
+        Order.objects.filter(pk=order["id"]).update(**fields)
+
+
+# --- the way through --------------------------------------------------------------------------
+
+
+def test_a_payment_leads_to_one_grant_entry_and_journal(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    stripe.deliver()
+
+    work()
+
+    settled = order_now(buyer, order)
+    assert settled["status"] == "granted"
+    assert settled["grant"].startswith("grt_")
+    assert (settled["paid_minor"], settled["refunded_minor"]) == (50_000, 0)
+    assert settled["checkout_url"] is None
+    assert made_of(order) == GRANTED_ONCE
+    assert balances() == {"stripe_clearing": 50_000, "seller_payable": -50_000}
+    assert row_of(order).next_sync_at is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_repeated_and_shuffled_events_issue_one_grant(
+    seed: int, archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.decline(order)
+    stripe.pay(order)
+    deliveries = list(stripe.mailbox.deliveries) * 3
+    random.Random(seed).shuffle(deliveries)
+
+    for delivery in deliveries:
+        assert delivery.post().status_code == 200
+        work()
+
+    assert order_now(buyer, order)["status"] == "granted"
+    assert made_of(order) == GRANTED_ONCE
+
+
+def test_a_payment_whose_events_are_all_lost_is_found_by_the_reconciler(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    change(order, next_sync_at=timezone.now())
+
+    work()
+
+    assert order_now(buyer, order)["status"] == "granted"
+    assert made_of(order) == GRANTED_ONCE
+
+
+def test_an_unsettled_order_is_looked_at_within_a_quarter_of_an_hour(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    waits = []
+    for _look in range(12):
+        change(order, next_sync_at=timezone.now())
+        assert sync.complete_due() == 1
+        due = row_of(order).next_sync_at
+        assert due is not None
+        waits.append(round((due - timezone.now()).total_seconds()))
+
+    assert waits[:3] == [10, 20, 40]
+    assert max(waits) == sync.LOOK_SECONDS_MAX == 900
+
+
+def test_an_order_whose_worker_died_is_due_again(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+
+    def die(_session: str) -> CheckoutFacts:
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stripe_gateway, "retrieve_checkout", die)
+        with pytest.raises(SystemExit):
+            settle(order)
+
+    due = row_of(order).next_sync_at
+    assert due is not None
+    assert due <= timezone.now() + timedelta(seconds=10)
+    assert settle(order).status == "granted"
+
+
+def test_a_declined_card_can_pay_later(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.decline(order)
+    stripe.deliver()
+    work()
+    declined = order_now(buyer, order)
+    assert (declined["status"], declined["checkout_url"]) == (
+        "awaiting_payment",
+        order["checkout_url"],
+    )
+    assert made_of(order)["claims"] == 1
+
+    stripe.pay(order)
+    stripe.deliver()
+    work()
+
+    assert order_now(buyer, order)["status"] == "granted"
+    assert made_of(order) == GRANTED_ONCE
+
+
+def test_an_expired_pay_page_frees_the_rights(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    offer = make_offer(archive, price_minor=50_000, typed=EXCLUSIVE)
+    order = order_for(buyer, offer)
+    stripe.expire(order)
+    stripe.deliver()
+
+    work()
+
+    assert order_now(buyer, order)["status"] == "expired"
+    assert made_of(order) == {"grants": 0, "entries": 0, "sales": 0, "refunds": 0, "claims": 0}
+    assert balances() == {}
+    assert order_for(buyer, offer)["status"] == "awaiting_payment"
+
+
+# --- paid, and not grantable ------------------------------------------------------------------
+
+
+def lose_the_rights(order: dict[str, Any], client: ApiClient, offer: Any) -> dict[str, Any]:
+    """The hold ran out before the payment was heard of, and somebody else took the rights."""
+    with access.system("let the time pass"):
+        ScopeClaim.objects.filter(held_by=order["id"]).update(
+            held_until=timezone.now() - timedelta(seconds=1)
+        )
+    scope_claims.release_overdue()
+    return order_for(client, offer)
+
+
+def test_paid_but_not_grantable_is_refunded_and_balanced(
+    archive: Organization,
+    buyer: ApiClient,
+    stranger: Organization,
+    client_for: ClientFor,
+    stripe: Stripe,
+) -> None:
+    offer = make_offer(archive, price_minor=50_000, typed=EXCLUSIVE)
+    late = order_for(buyer, offer)
+    stripe.pay(late)
+    winner = lose_the_rights(late, client_for(stranger), offer)
+
+    stripe.deliver()
+    work()
+
+    refunded = order_now(buyer, late)
+    assert (refunded["status"], refunded["refusal"]) == ("refunded", "rights_taken")
+    assert (refunded["paid_minor"], refunded["refunded_minor"]) == (50_000, 50_000)
+    assert refunded["grant"] is None
+    assert made_of(late) == REFUNDED_ONCE
+    assert balances() == {"stripe_clearing": 0, "buyer_refundable": 0}
+    assert made_of(winner)["claims"] == 1
+    assert len(stripe.posts("/v1/refunds")) == 1
+
+    # It is never tried again, whatever comes.
+    stripe.deliver()
+    work()
+    assert settle(late).status == "refunded"
+    assert made_of(late) == REFUNDED_ONCE
+
+
+def test_a_late_payment_is_granted_where_the_rights_are_still_free(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000, typed=EXCLUSIVE))
+    stripe.pay(order)
+    change(order, status="expired", next_sync_at=None)
+    with access.system("end the hold"):
+        scope_claims.release(order["id"])
+
+    stripe.deliver()
+    work()
+
+    assert order_now(buyer, order)["status"] == "granted"
+    assert made_of(order) == GRANTED_ONCE
+
+
+def test_a_refund_whose_answer_is_lost_is_made_once(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    with monkeypatch.context() as patch:
+        patch.setattr(orders, "issue_grant", refused)
+        assert settle(order).status == "paid_ungrantable"
+    stripe.drop_responses(stripe_gateway.RETRIES_MAX + 1)
+    work()
+    with access.system("let the time pass"):
+        assert Command.objects.get(kind="refund").state == "pending"
+        Command.objects.filter(kind="refund").update(next_attempt_at=timezone.now())
+
+    work()
+
+    assert order_now(buyer, order)["status"] == "refunded"
+    assert len(stripe.list("/v1/refunds")) == 1
+    assert made_of(order) == {**REFUNDED_ONCE, "claims": made_of(order)["claims"]}
+    assert balances() == {"stripe_clearing": 0, "buyer_refundable": 0}
+
+
+def refused(_order: Order) -> Any:
+    raise RightsTaken("Gone.")
+
+
+def test_a_failure_of_ours_keeps_paid_and_is_tried_again(
+    archive: Organization,
+    buyer: ApiClient,
+    stripe: Stripe,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+
+    def fail(**_arguments: Any) -> Any:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
+        patch.setattr(grants, "issue", fail)
+        assert settle(order).status == "paid"
+    assert order_now(buyer, order)["paid_minor"] == 50_000
+    assert made_of(order) == {"grants": 0, "entries": 0, "sales": 0, "refunds": 0, "claims": 1}
+    assert row_of(order).next_sync_at is not None
+
+    assert settle(order).status == "granted"
+    assert made_of(order) == GRANTED_ONCE
+
+
+def test_another_amount_than_asked_for_goes_back(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    monkeypatch.setattr(
+        stripe_gateway,
+        "retrieve_checkout",
+        lambda session: facts(session, is_paid=True, received_minor=49_999),
+    )
+
+    settled = settle(order)
+
+    assert (settled.status, settled.refusal) == ("paid_ungrantable", "paid_amount_differs")
+    with access.system("read the refund"):
+        assert Command.objects.get(kind="refund").params["amount"] == 49_999
+    assert balances() == {"stripe_clearing": 49_999, "buyer_refundable": -49_999}
+
+
+def facts(
+    session: str,
+    *,
+    is_paid: bool = False,
+    has_expired: bool = False,
+    received_minor: int = 50_000,
+    refunded_minor: int = 0,
+) -> CheckoutFacts:
+    payment = PaymentFacts(f"pi_{session}", received_minor, refunded_minor, None, "")
+    return CheckoutFacts(
+        session=session,
+        url="",
+        is_open=not (is_paid or has_expired),
+        has_expired=has_expired,
+        is_paid=is_paid,
+        order_ref="",
+        currency="USD",
+        amount_minor=50_000,
+        payment=payment if is_paid else None,
+    )
+
+
+# --- stale and strange facts ------------------------------------------------------------------
+
+STATES = list(Order.Status.values)
+FACTS: dict[str, dict[str, Any]] = {
+    "open": {},
+    "expired": {"has_expired": True},
+    "paid": {"is_paid": True},
+    "refunded": {"is_paid": True, "refunded_minor": 50_000},
+}
+# What a state and a fetched fact lead to; what is not listed stays as it was.
+LEADS_TO = {
+    ("awaiting_payment", "expired"): "expired",
+    ("awaiting_payment", "paid"): "granted",
+    ("awaiting_payment", "refunded"): "refunded",
+    ("expired", "paid"): "granted",
+    ("expired", "refunded"): "refunded",
+    ("paid", "open"): "granted",
+    ("paid", "expired"): "granted",
+    ("paid", "paid"): "granted",
+    ("paid", "refunded"): "refunded",
+    ("paid_ungrantable", "refunded"): "refunded",
+}
+
+
+@pytest.mark.parametrize(("state", "fact"), list(product(STATES, FACTS)))
+def test_facts_only_grow(
+    state: str,
+    fact: str,
+    archive: Organization,
+    buyer: ApiClient,
+    stripe: Stripe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every state meets every fact that a late, early or stale fetch can bring."""
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    bring_to(order, state, monkeypatch)
+
+    monkeypatch.setattr(
+        stripe_gateway, "retrieve_checkout", lambda session: facts(session, **FACTS[fact])
+    )
+    settled = settle(order)
+
+    assert settled.status == LEADS_TO.get((state, fact), state)
+
+
+def bring_to(order: dict[str, Any], state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead a fresh order to a state by what really leads there."""
+    steps: dict[str, list[str]] = {
+        "awaiting_payment": [],
+        "expired": ["expired"],
+        "granted": ["paid"],
+        "paid": ["paid"],
+        "paid_ungrantable": ["paid"],
+        "refunded": ["paid", "refunded"],
+    }
+    with monkeypatch.context() as patch:
+        if state == "paid":
+            patch.setattr(orders, "issue_grant", died)
+            patch.setattr(sync.logger, "disabled", True)
+        elif state in {"paid_ungrantable", "refunded"}:
+            patch.setattr(orders, "issue_grant", refused)
+        for fact in steps[state]:
+            patch.setattr(
+                stripe_gateway,
+                "retrieve_checkout",
+                lambda session, f=fact: facts(session, **FACTS[f]),
+            )
+            settle(order)
+    assert row_of(order).status == state
+
+
+def died(_order: Order) -> Any:
+    raise RuntimeError("no disk")
+
+
+def test_a_transition_that_is_not_in_the_table_is_refused() -> None:
+    for before, after in product(Order.Status.values, Order.Status.values):
+        order = Order(status=before)
+        if after in sync.TRANSITIONS.get(before, frozenset()):
+            sync._move(order, Order.Status(after))
+            assert order.status == after
+        else:
+            with pytest.raises(AssertionError):
+                sync._move(order, Order.Status(after))
+            assert order.status == before
+
+
+# --- at once ----------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_settlements_at_once_issue_one_grant(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    order_id = row_of(order).pk
+
+    settled = at_once(*[lambda: sync.sync_order(order_id)] * 8)
+
+    assert [one.status for one in settled] == ["granted"] * 8
+    assert len({one.grant_id for one in settled}) == 1
+    assert made_of(order) == GRANTED_ONCE
+    assert balances() == {"stripe_clearing": 50_000, "seller_payable": -50_000}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_settlements_at_once_refund_once(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    order_id = row_of(order).pk
+    monkeypatch.setattr(orders, "issue_grant", refused)
+
+    settled = at_once(*[lambda: sync.sync_order(order_id)] * 8)
+
+    assert [one.status for one in settled] == ["paid_ungrantable"] * 8
+    assert counts()["Journal"] == 1
+    with access.system("count the refunds"):
+        assert Command.objects.filter(kind="refund").count() == 1
+
+
+def test_a_refund_needs_the_whole_payment_to_end_an_order(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    row = row_of(order)
+    row.paid_minor, row.refunded_minor = 50_000, 49_999
+
+    with pytest.raises(AssertionError, match="whole refund"):
+        refunds.finish(row)

@@ -1,0 +1,189 @@
+"""Every detail route × {nobody, a key without the scope, another organization}."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from marketplace.access import Scope
+from marketplace.typeid import TypeID
+from tests.people import ApiClient
+from tests.security.world import World
+
+pytestmark = pytest.mark.django_db
+
+
+@dataclass(frozen=True)
+class Row:
+    """One detail route: whose object to ask for, by which body, and whom it is open to."""
+
+    subject: str
+    bodies: dict[str, Any] = field(default_factory=dict)
+    # Nobody needs a key for these: they show what is on sale to everybody.
+    public: bool = False
+
+
+ACCEPTED = {"document_sha256": "0" * 64, "name": "a", "title": "b", "authority": True}
+ATTESTED = {
+    "basis": "own",
+    "statement": "Ours.",
+    "person_name": "A",
+    "person_title": "B",
+    "authority": True,
+}
+# A route that is missing here fails `test_every_detail_route_stands_in_the_matrix`.
+MATRIX: dict[str, Row] = {
+    "collections/<pk>": Row("collection"),
+    "collections/<pk>/attestations": Row("collection", {"post": ATTESTED}),
+    "collections/<pk>/snapshots": Row("collection"),
+    "works/<pk>": Row("work"),
+    "contributors/<pk>": Row("contributor"),
+    "contributors/<pk>/consent": Row("contributor", {"post": {"consent": "granted"}}),
+    "contributors/<pk>/erase": Row("contributor"),
+    "imports/<pk>": Row("importjob"),
+    "imports/<pk>/rejections": Row("importjob"),
+    "api-keys/<pk>": Row("apikey"),
+    "api-keys/<pk>/rotate": Row("apikey"),
+    "api-keys/<pk>/revoke": Row("apikey"),
+    "snapshots/<pk>": Row("draft_snapshot"),
+    "terms/<pk>": Row("draft_terms"),
+    "terms/<pk>/text": Row("draft_terms"),
+    "terms/<pk>/publish": Row("draft_terms"),
+    "offers/<pk>": Row("offer"),
+    "offers/<pk>/publish": Row("offer"),
+    "offers/<pk>/withdraw": Row("offer"),
+    "listings/<pk>": Row("private_offer", public=True),
+    "quotes/<pk>": Row("quote"),
+    "orders/<pk>": Row("order"),
+    "grants/<pk>": Row("grant"),
+    "grants/<pk>/receipt": Row("grant"),
+    "grants/<pk>/manifest": Row("grant"),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    path: str
+    method: str
+    action: str
+    view: Any
+
+    def url(self, pk: object) -> str:
+        return "/v1/" + self.path.replace("<pk>", str(pk))
+
+
+def _walk(patterns: Any, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for pattern in patterns:
+        # Routers write regular expressions, we write paths: make both look alike.
+        shown = re.sub(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>", r"<\1\2>", str(pattern.pattern))
+        path = prefix + shown.replace("^", "").replace("$", "").replace("\\Z", "")
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, path)
+        else:
+            yield path, pattern
+
+
+def _routes() -> list[Route]:
+    found = []
+    for path, pattern in _walk(get_resolver().url_patterns):
+        actions = getattr(pattern.callback, "actions", None)
+        if not path.startswith("v1/") or "<" not in path or actions is None:
+            continue
+        view = pattern.callback.cls  # type: ignore[attr-defined]
+        for method, action in actions.items():
+            if method in {"get", "post", "put", "patch", "delete"}:
+                found.append(Route(path.removeprefix("v1/").rstrip("/"), method, action, view))
+    return found
+
+
+ROUTES = _routes()
+PRIVATE = [route for route in ROUTES if route.path in MATRIX and not MATRIX[route.path].public]
+
+
+def _name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def _ask(client: ApiClient, route: Route, pk: object) -> Any:
+    if route.method == "get":
+        return client.get(route.url(pk))
+    if route.method == "post":
+        return client.post(route.url(pk), MATRIX[route.path].bodies.get("post", {}))
+    return client.request(route.method.upper(), route.url(pk))
+
+
+def test_every_detail_route_stands_in_the_matrix() -> None:
+    assert {route.path for route in ROUTES} == set(MATRIX)
+
+
+def test_every_api_view_names_the_scope_of_every_action() -> None:
+    for path, pattern in _walk(get_resolver().url_patterns):
+        if path.startswith("v1/"):
+            view = pattern.callback.cls  # type: ignore[attr-defined]
+            for action in pattern.callback.actions.values():  # type: ignore[attr-defined]
+                assert action in view.scopes, f"{path}: {action}"
+
+
+@pytest.mark.parametrize("route", PRIVATE, ids=_name)
+def test_nobody_gets_401(world: World, route: Route) -> None:
+    answer = _ask(ApiClient(), route, world.subject(MATRIX[route.path].subject))
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("route", PRIVATE, ids=_name)
+def test_a_key_without_the_scope_gets_403(world: World, route: Route) -> None:
+    needed = route.view.scopes[route.action]
+    client = world.client(world.archive, scopes=[scope for scope in Scope if scope != needed])
+    answer = _ask(client, route, world.subject(MATRIX[route.path].subject))
+    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+    assert answer.json()["scope"] == needed.value
+
+
+@pytest.mark.parametrize("route", PRIVATE, ids=_name)
+def test_another_organization_gets_the_404_of_what_is_not_there(
+    world: World, route: Route
+) -> None:
+    pk = world.subject(MATRIX[route.path].subject)
+    before = world.fingerprint()
+    hidden = _ask(world.client(world.stranger), route, pk)
+    absent = TypeID.new(pk.prefix)
+    missing = _ask(world.client(world.stranger), route, absent)
+    assert (hidden.status_code, hidden.json()["code"]) == (404, "not_found")
+    shown = hidden.json() | {"request_id": None}
+    expected = missing.json() | {"request_id": None}
+    assert str(shown).replace(str(pk), "X") == str(expected).replace(str(absent), "X")
+    assert world.fingerprint() == before
+
+
+@pytest.mark.parametrize("route", PRIVATE, ids=_name)
+def test_what_is_no_id_gets_the_same_404(world: World, route: Route) -> None:
+    answer = _ask(world.client(world.archive), route, "not-an-id")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        route
+        for route in PRIVATE
+        if MATRIX[route.path].subject in {"apikey", "quote", "order", "grant"}
+    ],
+    ids=_name,
+)
+def test_a_live_key_does_not_see_what_is_of_test_mode(world: World, route: Route) -> None:
+    owner = world.archive if MATRIX[route.path].subject == "apikey" else world.lab
+    pk = world.subject(MATRIX[route.path].subject)
+    answer = _ask(world.client(owner, livemode=True), route, pk)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_private_listing_is_not_there_for_anybody_else(world: World) -> None:
+    pk = world.subject("private_offer")
+    for client in (ApiClient(), world.client(world.stranger)):
+        assert client.get(f"/v1/listings/{pk}").status_code == 404
+    assert world.client(world.lab).get(f"/v1/listings/{pk}").status_code == 200

@@ -1,0 +1,171 @@
+"""Both walls: `visible_to` alone, and row-level security alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection
+
+from marketplace.access import TenantQuerySet, acting, system
+from tests.people import caller_for
+from tests.security.world import World
+
+pytestmark = pytest.mark.django_db
+
+MODELS = [
+    model
+    for model in apps.get_models()
+    if isinstance(model._default_manager.all(), TenantQuerySet)
+]
+
+
+def _private_tables() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relrowsecurity AND relkind = 'r' ORDER BY relname"
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _count(table: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f'SELECT count(*) FROM "{table}"')
+        row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+# Tables whose rows belong to a tenant, or to nobody but us. A new table is put here, or into
+# PUBLIC, on purpose.
+PRIVATE = {
+    "marketplace_apikey",
+    "marketplace_attestation",
+    "marketplace_audit",
+    "marketplace_contributor",
+    "marketplace_contributoridentity",
+    "marketplace_idempotencykey",
+    "marketplace_importjob",
+    "marketplace_importrejection",
+    "marketplace_membership",
+    "licensing_agreement",
+    "licensing_coverage",
+    "licensing_grant",
+    "licensing_ledgeropening",
+    "licensing_period",
+    "licensing_scopeclaim",
+    "payments_account",
+    "payments_command",
+    "payments_journal",
+    "payments_order",
+    "payments_posting",
+    "payments_quote",
+    "payments_stripeevent",
+}
+PUBLIC = {
+    # The catalogue: walled off by visible_to (decision 5).
+    "marketplace_organization",
+    "marketplace_collection",
+    "marketplace_collectionitem",
+    "marketplace_work",
+    "marketplace_representation",
+    "licensing_offer",
+    "licensing_snapshot",
+    "licensing_terms",
+    # People who sign in: of no one tenant.
+    "marketplace_user",
+    "marketplace_user_groups",
+    "marketplace_user_user_permissions",
+    # The public log.
+    "licensing_ledgercheckpoint",
+    "licensing_ledgerentry",
+    "licensing_ledgerleaf",
+    "licensing_ledgerpending",
+    "licensing_ledgertile",
+    "licensing_ledgertree",
+}
+
+
+def test_every_table_of_ours_is_private_or_public_on_purpose() -> None:
+    ours = {
+        table
+        for table in connection.introspection.table_names()
+        if table.startswith(("marketplace_", "licensing_", "payments_"))
+    }
+    assert ours == PRIVATE | PUBLIC
+    assert set(_private_tables()) == PRIVATE
+
+
+def test_row_level_security_binds_the_owner_too() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_class WHERE relrowsecurity AND NOT relforcerowsecurity"
+        )
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("table", sorted(PRIVATE))
+def test_with_no_tenant_set_a_private_table_reads_no_row(world: World, table: str) -> None:
+    with system("count in a test"):
+        assert _count(table) > 0, "The world must hold a row, or this proves nothing."
+    assert _count(table) == 0
+
+
+@pytest.mark.parametrize("table", sorted(PRIVATE))
+def test_row_level_security_alone_hides_everything_from_a_stranger(
+    world: World, table: str
+) -> None:
+    """The stranger's own rows of the world are one key and its audit row."""
+    own = {"marketplace_apikey": 1, "marketplace_audit": 1}
+    world.client(world.stranger)
+    with acting(caller_for(world.stranger), writing=False):
+        assert _count(table) == own.get(table, 0)
+
+
+def _seen_by_stranger(model: Any) -> int:
+    """How many rows `visible_to` alone shows to somebody with no part in the world."""
+    with system("look past row-level security in a test"):
+        outsider = caller_for(world_outsider())
+        return int(model._default_manager.visible_to(outsider).count())
+
+
+def world_outsider() -> Any:
+    from marketplace.models import Organization
+
+    return Organization.objects.get(name="Outsider")
+
+
+# What anybody may see: an outsider's own organization; terms and snapshots of public listings.
+OPEN = {"Organization": 1}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_visible_to_alone_hides_what_is_not_the_callers(world: World, model: Any) -> None:
+    with system("count in a test"):
+        total = model._default_manager.count()
+    assert total > 0, "The world must hold a row, or this proves nothing."
+    assert _seen_by_stranger(model) == world.open_rows(model)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_widened_visible_to_turns_that_test_red(
+    world: World, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        type(model._default_manager.all()), "visible_to", lambda rows, caller: rows.all()
+    )
+    assert _seen_by_stranger(model) > world.open_rows(model)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_visible_to_keeps_the_modes_apart(world: World, model: Any) -> None:
+    if "livemode" not in {field.name for field in model._meta.fields}:
+        assert not hasattr(model, "livemode")
+        return
+    with system("look past row-level security in a test"):
+        for organization in (world.archive, world.lab):
+            for livemode in (True, False):
+                caller = caller_for(organization, livemode=livemode)
+                rows = model._default_manager.visible_to(caller)
+                assert set(rows.values_list("livemode", flat=True)) <= {livemode}

@@ -1,0 +1,190 @@
+"""A small market with a row in every tenant's table, in both modes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from licensing import offers, snapshots, terms
+from marketplace import api_keys, collections, contributors, imports, organizations
+from marketplace.access import Scope, acting, system
+from marketplace.models import IdempotencyKey, ImportJob, Organization, Work
+from marketplace.typeid import TypeID
+from payments import orders, quotes
+from payments.models import Account, Command, Journal, Posting, StripeEvent
+from tests.database import TestDatabase
+from tests.make import TYPED, records
+from tests.people import ApiClient, caller_for, found
+
+ACCEPTANCE = {"name": "Lin", "title": "Counsel", "authority": True}
+
+
+@dataclass
+class World:
+    """Who is in it, and one id of each kind to ask for."""
+
+    archive: Organization
+    lab: Organization
+    stranger: Organization
+    subjects: dict[str, TypeID] = field(default_factory=dict)
+
+    def subject(self, name: str) -> TypeID:
+        return self.subjects[name]
+
+    def client(
+        self,
+        organization: Organization,
+        *,
+        livemode: bool = False,
+        scopes: Iterable[str] = tuple(Scope),
+    ) -> ApiClient:
+        caller = caller_for(organization, livemode=livemode)
+        _key, secret = api_keys.create(caller, name="test", scopes=[str(one) for one in scopes])
+        return ApiClient(secret)
+
+    def open_rows(self, model: Any) -> int:
+        """How many rows of a model an outsider may see: itself, and what the market shows."""
+        return {"Organization": 1, "Terms": 1, "Snapshot": 1}.get(model.__name__, 0)
+
+    def fingerprint(self) -> str:
+        """A hash over every row of ours but keys and audits, which asking itself writes."""
+        tables = [
+            table
+            for table in connection.introspection.table_names()
+            if table.startswith(("marketplace_", "licensing_", "payments_"))
+            and table not in {"marketplace_apikey", "marketplace_audit"}
+        ]
+        digest = hashlib.sha256()
+        with system("compare the world in a test"), connection.cursor() as cursor:
+            for table in sorted(tables):
+                cursor.execute(f'SELECT md5(coalesce(string_agg(t::text, $$|$$ ORDER BY t::text), $$$$)) FROM "{table}" t')
+                digest.update(str(cursor.fetchone()).encode())
+        return digest.hexdigest()
+
+
+def _catalogue(world: World) -> dict[str, Any]:
+    archive = caller_for(world.archive)
+    contributor = contributors.add(
+        archive, external_id="c-1", consent="granted", name="Con Tributor", email="c@example.org"
+    )
+    collection = collections.create(archive, name="Letters")
+    collections.attest(
+        archive,
+        str(collection.pk),
+        basis="own",
+        statement="We wrote them.",
+        person_name="Ada",
+        person_title="Head of rights",
+        authority=True,
+    )
+    # The second record repeats the first one's bytes: a rejection with its reason.
+    job = imports.run(archive, str(collection.pk), imports.Records(records(3, repeat=1)))
+    snapshot = snapshots.finalize(archive, str(collection.pk))
+    drafted = terms.draft(archive, name="Training", typed=TYPED)
+    published = terms.publish(archive, str(drafted.pk))
+    hidden = collections.create(archive, name="Drawer")
+    imports.run(archive, str(hidden.pk), imports.Records(records(2, start=100)))
+    with acting(archive, writing=False):
+        work = Work.objects.filter(organization=world.archive).first()
+    assert work is not None
+    world.subjects |= {
+        "collection": collection.pk,
+        "contributor": contributor.pk,
+        "work": work.pk,
+        "importjob": job.pk,
+        "draft_snapshot": snapshots.finalize(archive, str(hidden.pk)).pk,
+        "draft_terms": terms.draft(archive, name="Unpublished", typed=TYPED).pk,
+        "apikey": api_keys.create(archive, name="seen", scopes=["works:read"])[0].pk,
+    }
+    return {"snapshot": str(snapshot.pk), "terms": str(published.pk)}
+
+
+def _offers(world: World, made_of: dict[str, Any]) -> str:
+    archive = caller_for(world.archive)
+    for name, audience in (("offer", None), ("private_offer", str(world.lab.pk))):
+        offer = offers.make(archive, **made_of, price_minor=0, currency="USD", audience=audience)
+        world.subjects[name] = offers.publish(archive, str(offer.pk)).pk
+    return str(world.subjects["offer"])
+
+
+def _purchases(world: World, offer: str) -> None:
+    for livemode in (True, False):
+        lab = caller_for(world.lab, livemode=livemode)
+        quote = quotes.make(lab, offer=offer, uses=["pretrain"], territories=["DE"])
+        order = orders.place(
+            lab,
+            quote=str(quote.pk),
+            accept={"document_sha256": bytes(quote.document_sha256).hex(), **ACCEPTANCE},  # type: ignore[typeddict-item]
+        )
+        assert order.grant is not None
+        world.subjects |= {"quote": quote.pk, "order": order.pk, "grant": order.grant.pk}
+        with system("fill the world of a test"):
+            _money(order, livemode)
+
+
+def _money(order: Any, livemode: bool) -> None:
+    """What a paid order would have left behind; this one was free."""
+    Command.objects.create(
+        organization=order.organization,
+        livemode=livemode,
+        order=order,
+        kind=Command.Kind.REFUND,
+        params={},
+    )
+    StripeEvent.objects.create(id=f"evt_{livemode}", type="x", livemode=livemode, body={})
+    journal = Journal.objects.create(
+        organization=order.organization, livemode=livemode, kind="sale", order=order
+    )
+    for code, owner, amount in (
+        (Account.Code.STRIPE_CLEARING, None, 100),
+        (Account.Code.SELLER_PAYABLE, order.seller, -100),
+    ):
+        account = Account.objects.create(
+            livemode=livemode, code=code, organization=owner, currency="USD"
+        )
+        Posting.objects.create(
+            journal=journal, account=account, currency="USD", amount_minor=amount
+        )
+
+
+@pytest.fixture(scope="module")
+def world(
+    django_db_setup: TestDatabase, django_db_blocker: DjangoDbBlocker, ledger_keys: object
+) -> Iterator[World]:
+    """Archive sells to Lab, in both modes; Stranger and Outsider have no part in it.
+
+    Committed once for a module, since it takes a second to make; a test's own rows roll back.
+    """
+    with django_db_blocker.unblock():
+        yield _build()
+        django_db_setup.remake()
+
+
+def _build() -> World:
+    made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
+    found("Outsider", "lab")
+    for organization in (made.archive, made.lab):
+        organizations.admit(
+            organization,
+            email=f"{organization.name}@example.org",
+            name=organization.name,
+            password="correct horse battery",
+            role="owner",
+        )
+        for livemode in (True, False):
+            made.client(organization, livemode=livemode)
+    _purchases(made, _offers(made, _catalogue(made)))
+    answer = made.client(made.archive).post(
+        "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"
+    )
+    assert answer.status_code == 201
+    with system("check the world of a test"):
+        assert IdempotencyKey.objects.count() == 1
+        assert ImportJob.objects.count() == 2
+    return made
