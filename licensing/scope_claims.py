@@ -101,7 +101,7 @@ def take_over(held_by: str, grant: Grant) -> ScopeClaim:
         raise taken
     claim.state, claim.grant, claim.held_until = State.ACTIVE, grant, None
     # A paid order is refused for good: what nobody can pay for any more must not be the reason.
-    _overdue().filter(collection_id=claim.collection_id).exclude(pk=claim.pk).update(
+    _overdue().filter(collection__number=claim.collection_id).exclude(pk=claim.pk).update(
         state=State.RELEASED
     )
     if not _saved(claim):

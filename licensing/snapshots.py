@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
+from psycopg.rows import tuple_row
 
 from licensing import settree
 from licensing.models import Snapshot
@@ -19,8 +22,15 @@ from marketplace.access import Caller, acting
 from marketplace.errors import CollectionEmpty
 from marketplace.models import Collection, CollectionItem
 
-# For the sort by digest; the default would spill a million rows to disk in many small runs.
-_WORK_MEMORY = "128MB"
+# Until the transaction ends. The default memory would spill the sort of a million digests to disk
+# in many small runs; all rows are wanted, not the first ones soon; and compiling the plan takes
+# longer than it saves.
+_PLANNED = """
+SET LOCAL work_mem = '128MB';
+SET LOCAL cursor_tuple_fraction = 1;
+SET LOCAL jit = off;
+"""
+_FETCHED_AT_ONCE = 2_000
 _REPORT_EVERY = 10_000
 
 
@@ -73,7 +83,9 @@ def of_collection(caller: Caller, collection_id: str) -> QuerySet[Snapshot]:
 
 def items(snapshot: Snapshot) -> Iterator[Item]:
     """A snapshot's works, ascending by digest. Streams; needs an open transaction throughout."""
-    yield from _items(snapshot.collection, snapshot.number, bytes(snapshot.secret))
+    secret = bytes(snapshot.secret)
+    for row in _rows(snapshot.collection, snapshot.number, _SHOWN):
+        yield Item._make((*row[:-1], _contributor_ref(secret, row[-1])))
 
 
 def _unchanged(collection: Collection) -> Snapshot | None:
@@ -92,7 +104,7 @@ def _unchanged(collection: Collection) -> Snapshot | None:
 def _freeze(caller: Caller, collection: Collection, report: Report | None) -> Snapshot:
     number, secret = collection.next_snapshot, os.urandom(settree.SECRET_LENGTH)
     tree = settree.SetTree("snapshot", secret)
-    counted = _Counted(_items(collection, number, secret), report)
+    counted = _Counted(_rows(collection, number, _HASHED), secret, report)
     tree.extend(counted)
     if not tree.size:
         raise CollectionEmpty(
@@ -117,23 +129,26 @@ def _freeze(caller: Caller, collection: Collection, report: Report | None) -> Sn
 
 
 class _Counted:
-    """Each item's key and the hash of its metadata; sums the items' bytes on the way."""
+    """Each row's key and the hash of its metadata; sums the rows' bytes on the way."""
 
-    def __init__(self, found: Iterator[Item], report: Report | None) -> None:
-        self._found, self._report = found, report
+    def __init__(
+        self, rows: Iterator[tuple[Any, ...]], secret: bytes, report: Report | None
+    ) -> None:
+        self._rows, self._secret, self._report = rows, secret, report
         self.bytes = 0
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         metadata_sha256, total = settree.metadata_sha256, 0
-        for place, item in enumerate(self._found, start=1):
-            total += item.length
+        for place, row in enumerate(self._rows, start=1):
+            digest, length, media_type, canonicalization, contributor = row
+            total += length
             yield (
-                item.digest,
+                digest,
                 metadata_sha256(
-                    media_type=item.media_type,
-                    length=item.length,
-                    canonicalization=item.canonicalization,
-                    contributor=item.contributor_ref,
+                    media_type=media_type,
+                    length=length,
+                    canonicalization=canonicalization,
+                    contributor=_contributor_ref(self._secret, contributor),
                 ),
             )
             if self._report is not None and place % _REPORT_EVERY == 0:
@@ -141,32 +156,42 @@ class _Counted:
         self.bytes = total
 
 
-_ITEMS = """
-COPY (
-    SELECT form.digest, form.length, form.media_type, form.canonicalization, form.custody,
-        work.external_id, work.title, work.contributor_id
-    FROM marketplace_collectionitem item
-    JOIN marketplace_representation form ON form.id = item.representation_id
-    JOIN marketplace_work work ON work.id = item.work_id
-    WHERE item.collection_number = {collection:d} AND item.added_in <= {number:d}
-        AND (item.removed_in IS NULL OR item.removed_in > {number:d})
-    ORDER BY form.digest
-) TO STDOUT (FORMAT binary)
+# What a snapshot holds is said once; its root and its manifest read different columns of it.
+_ROWS = """
+SELECT {columns}
+FROM marketplace_collectionitem item
+JOIN marketplace_representation form ON form.id = item.representation_id
+JOIN marketplace_work work ON work.id = item.work_id
+WHERE item.collection_number = %(collection)s AND item.added_in <= %(number)s
+    AND (item.removed_in IS NULL OR item.removed_in > %(number)s)
+ORDER BY form.digest
 """
+_HASHED = "form.digest, form.length, form.media_type, form.canonicalization, work.contributor_id"
+# In the order of Item's fields.
+_SHOWN = (
+    "form.digest, form.length, form.media_type, form.canonicalization, form.custody,"
+    " work.external_id, work.title, work.contributor_id"
+)
 
 
-def _items(collection: Collection, number: int, secret: bytes) -> Iterator[Item]:
+def _rows(collection: Collection, number: int, columns: str) -> Iterator[tuple[Any, ...]]:
+    """Stream columns of what is in a snapshot, ascending by digest.
+
+    Through a server's cursor in PostgreSQL's binary format, which Django does not offer: COPY
+    took Python four times as long, for it hands over each row by itself.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
-        # Django's debugging cursor takes no parameters for COPY; these are integers of ours.
-        with cursor.copy(_ITEMS.format(collection=collection.number, number=number)) as copy:
-            copy.set_types(["bytea", "int8", "text", "text", "text", "text", "text", "uuid"])
-            for row in copy.rows():
-                contributor = row[7]
-                yield Item(
-                    *row[:7], None if contributor is None else _contributor(secret, contributor)
-                )
+        cursor.execute(_PLANNED)
+    name = f"snapshot_{secrets.token_hex(8)}"
+    with psycopg.ServerCursor(connection.connection, name, row_factory=tuple_row) as cursor:
+        found = {"collection": collection.number, "number": number}
+        cursor.execute(_ROWS.format(columns=columns), found, binary=True)
+        while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
+            yield from rows
 
 
-def _contributor(secret: bytes, contributor: UUID) -> str:
+def _contributor_ref(secret: bytes, contributor: UUID | None) -> str | None:
+    """Commit to a contributor without naming them: only the secret's holders can check it."""
+    if contributor is None:
+        return None
     return hashlib.sha256(b"licet/contributor/v1" + secret + contributor.bytes).hexdigest()

@@ -103,4 +103,3 @@ def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:
             representation__digest__in=list(digests),
             removed_in__isnull=True,
         ).update(removed_in=collection.next_snapshot)
-

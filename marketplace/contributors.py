@@ -62,7 +62,9 @@ def set_consent(caller: Caller, id: str, *, consent: str) -> Contributor:
             contributor.consent = consent
             contributor.consent_changed_at = timezone.now()
             contributor.save(update_fields=["consent", "consent_changed_at"])
-            audit.record(caller, "contributor.consent_changed", subject=contributor, consent=consent)
+            audit.record(
+                caller, "contributor.consent_changed", subject=contributor, consent=consent
+            )
         idempotency.names(caller, contributor)
     return contributor
 

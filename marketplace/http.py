@@ -446,7 +446,9 @@ class TenantViewSet(GenericViewSet[Any]):
 
         A view whose verb goes on after its first transaction (a call to Stripe) overrides this.
         """
-        return self.created(self._effect(effect))
+        row = self._effect(effect)
+        # Other verbs change a row that was there before.
+        return self.created(row) if self.action == "create" else self.answered(row)
 
     def _effect(self, effect: str) -> Any:
         with acting(self.caller, writing=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import mimetypes
 import os
 import stat
@@ -265,16 +266,20 @@ class Records:
 class Directory:
     """A folder of the server: every regular file in it, kept in the hosted store.
 
-    `prefix` begins each work's external id, so that two folders may hold the same names. Folders
-    whose name is in `exclude` are left out.
+    `prefix` begins each work's external id, so that two folders may hold the same names; it is
+    the folder's name unless given. Folders whose name is in `exclude` are left out.
     """
 
-    def __init__(self, root: Path, *, prefix: str = "", exclude: Iterable[str] = ()) -> None:
+    def __init__(
+        self, root: Path, *, prefix: str | None = None, exclude: Iterable[str] = ()
+    ) -> None:
         self.root = Path(os.path.realpath(root))
         self.exclude = frozenset(exclude)
-        self.bytes_kept = 0
-        self._prefix = f"{prefix}/" if prefix else ""
+        self.bytes_read = 0
+        begin = _shown(self.root.name) if prefix is None else prefix
+        self._prefix = f"{begin}/" if begin else ""
         self._intake: storage.Intake | None = None
+        self._stream: io.FileIO
         self._own = {
             os.path.realpath(folder)
             for folder in (settings.DATA_DIR, settings.STORAGE_DIR, settings.LEDGER_KEY_DIR)
@@ -309,8 +314,10 @@ class Directory:
             for parts, found in self._walk():
                 if parts > begin:
                     yield self._read(self._intake, parts, found)
-        finally:
+        except BaseException:
+            # Not at the end of the walk: the last batch is settled after it.
             self._intake.discard()
+            raise
 
     def settle(self) -> None:
         if self._intake is not None:
@@ -355,25 +362,28 @@ class Directory:
             handle = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             return Rejected(name, "unreadable", error.strerror or "")
-        entry = _keep(intake, handle, name)
-        if isinstance(entry, Record):
-            self.bytes_kept += entry.length
-        return entry
+        # Outside that `except`: a full disk of ours is no fault of the file.
+        with os.fdopen(handle, "rb", buffering=0) as self._stream:
+            return _keep(intake, self, handle, name)
+
+    def read(self, size: int) -> bytes:
+        """Read on in the file that is being kept, counting for whoever watches."""
+        chunk = self._stream.read(size) or b""
+        self.bytes_read += len(chunk)
+        return chunk
 
 
-def _keep(intake: storage.Intake, handle: int, name: str) -> Entry:
-    # Outside the caller's `except`: a full disk of ours is no fault of the file.
-    with os.fdopen(handle, "rb", buffering=0) as stream:
-        before = os.fstat(handle)
-        if not stat.S_ISREG(before.st_mode):
-            return Rejected(name, "not_a_file")
-        if before.st_size == 0:
-            return Rejected(name, "empty")
-        try:
-            kept = intake.put(stream)
-        except storage.Unreadable as error:
-            return Rejected(name, "unreadable", str(error))
-        after = os.fstat(handle)
+def _keep(intake: storage.Intake, stream: storage.Readable, handle: int, name: str) -> Entry:
+    before = os.fstat(handle)
+    if not stat.S_ISREG(before.st_mode):
+        return Rejected(name, "not_a_file")
+    if before.st_size == 0:
+        return Rejected(name, "empty")
+    try:
+        kept = intake.put(stream)
+    except storage.Unreadable as error:
+        return Rejected(name, "unreadable", str(error))
+    after = os.fstat(handle)
     if (kept.length, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         return Rejected(name, "changed_while_read")
     title = name.rpartition("/")[2]

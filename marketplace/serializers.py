@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from marketplace.api_keys import OVERLAP_SECONDS, OVERLAP_SECONDS_MAX
@@ -13,7 +15,6 @@ from marketplace.http import (
     StrictBooleanField,
     StrictCharField,
     StrictIntegerField,
-    TypeIDSerializerField,
 )
 from marketplace.models import (
     ApiKey,
@@ -39,6 +40,8 @@ class HexField(serializers.CharField):
 
 
 class OrganizationSerializer(Resource[Organization]):
+    """A tenant. The legal identity is what stands in its agreements."""
+
     object_name = "organization"
 
     class Meta:
@@ -56,6 +59,8 @@ class OrganizationSerializer(Resource[Organization]):
 
 
 class ApiKeySerializer(Resource[ApiKey]):
+    """A scoped secret of one organization and one mode, without the secret."""
+
     object_name = "api_key"
 
     class Meta:
@@ -79,30 +84,41 @@ class NewApiKeySerializer(ApiKeySerializer):
     """A key just made, with its secret: shown this once."""
 
     secret = serializers.CharField(
-        read_only=True, allow_null=True, help_text="Keep it now: it is stored nowhere."
+        read_only=True, allow_null=True, help_text=_("Keep it now: it is stored nowhere.")
     )
     secret_already_shown = serializers.BooleanField(
-        read_only=True, required=False, help_text="Present in a replayed answer."
+        read_only=True, required=False, help_text=_("Present in a replayed answer.")
     )
 
-    class Meta(ApiKeySerializer.Meta):
-        fields = (*ApiKeySerializer.Meta.fields, "secret", "secret_already_shown")  # type: ignore[assignment]
+    class Meta:
+        model = ApiKey
+        fields = (*ApiKeySerializer.Meta.fields, "secret", "secret_already_shown")
         read_only_fields = fields
 
 
 class CreateApiKey(Body):
-    name = StrictCharField(max_length=100)
-    scopes = serializers.ListField(child=StrictCharField(max_length=40), max_length=50)
-    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    """What the new key is called, and what it may do."""
+
+    name = StrictCharField(max_length=100, help_text=_("For people, such as “nightly pull”."))
+    scopes = serializers.ListField(
+        child=StrictCharField(max_length=40),
+        max_length=50,
+        help_text=_("Of those that you hold, such as “grants:read” and “delivery:read”."),
+    )
+    expires_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text=_("Without it, the key works until revoked.")
+    )
 
 
 class RotateApiKey(Body):
+    """How the old secret ends."""
+
     overlap_seconds = StrictIntegerField(
         required=False,
         default=OVERLAP_SECONDS,
         min_value=0,
         max_value=OVERLAP_SECONDS_MAX,
-        help_text="How long the old secret goes on working.",
+        help_text=_("How long the old secret goes on working."),
     )
 
 
@@ -114,6 +130,8 @@ class Nothing(Body):
 
 
 class CollectionSerializer(Resource[Collection]):
+    """Works that one organization keeps together."""
+
     object_name = "collection"
 
     class Meta:
@@ -123,17 +141,26 @@ class CollectionSerializer(Resource[Collection]):
 
 
 class CreateCollection(Body):
+    """An empty collection."""
+
     name = StrictCharField(max_length=200)
-    description = StrictCharField(max_length=10_000, required=False, allow_blank=True)
+    description = StrictCharField(
+        max_length=10_000,
+        required=False,
+        allow_blank=True,
+        help_text=_("What is in it, for buyers."),
+    )
     notice = StrictCharField(
         max_length=200,
         required=False,
         allow_blank=True,
-        help_text="Shown wherever the collection is.",
+        help_text=_("Shown wherever the collection is."),
     )
 
 
 class AttestationSerializer(Resource[Attestation]):
+    """A person's statement of why the organization may license a collection."""
+
     object_name = "attestation"
 
     class Meta:
@@ -152,24 +179,30 @@ class AttestationSerializer(Resource[Attestation]):
 
 
 class Attest(Body):
-    basis = serializers.ChoiceField(choices=Attestation.Basis.choices)
+    """The statement, and who makes it."""
+
+    basis = serializers.ChoiceField(
+        choices=Attestation.Basis.choices, help_text=_("On what the rights rest.")
+    )
     license_name = StrictCharField(
         max_length=100,
         required=False,
         allow_blank=True,
-        help_text="Where the basis is an open license: its SPDX identifier.",
+        help_text=_("Where the basis is an open license: its SPDX identifier."),
     )
-    statement = StrictCharField(max_length=5_000)
-    person_name = StrictCharField(max_length=200)
-    person_title = StrictCharField(max_length=200)
-    authority = StrictBooleanField(help_text="I have authority to bind the organization.")
+    statement = StrictCharField(max_length=5_000, help_text=_("In the person's own words."))
+    person_name = StrictCharField(max_length=200, help_text=_("Who states it."))
+    person_title = StrictCharField(max_length=200, help_text=_("As what, such as “Archivist”."))
+    authority = StrictBooleanField(help_text=_("I have authority to bind the organization."))
 
 
 # --- works ------------------------------------------------------------------------------------
 
 
 class RepresentationSerializer(serializers.ModelSerializer[Representation]):
-    digest = HexField(read_only=True, help_text="SHA-256 of the exact bytes.")
+    """One exact byte form of a work."""
+
+    digest = HexField(read_only=True, help_text=_("SHA-256 of the exact bytes."))
 
     class Meta:
         model = Representation
@@ -178,6 +211,8 @@ class RepresentationSerializer(serializers.ModelSerializer[Representation]):
 
 
 class WorkSerializer(Resource[Work]):
+    """One item of content in its owner's own terms, with its exact byte forms."""
+
     object_name = "work"
     representations = RepresentationSerializer(many=True, read_only=True)
 
@@ -197,39 +232,59 @@ class WorkSerializer(Resource[Work]):
 
 
 class ContributorIdentitySerializer(serializers.Serializer[Any]):
+    """Who a contributor is."""
+
     name = serializers.CharField(read_only=True)
     email = serializers.CharField(read_only=True)
 
 
 class ContributorSerializer(Resource[Contributor]):
+    """A person whose works are in your collections."""
+
     object_name = "contributor"
-    identity = serializers.SerializerMethodField(help_text="Null once the person was erased.")
+    identity = serializers.SerializerMethodField(
+        help_text=_("Null once the person was erased, or where nobody was named.")
+    )
 
     class Meta:
         model = Contributor
         fields = ("id", "external_id", "consent", "consent_changed_at", "identity", "created_at")
         read_only_fields = fields
 
-    def get_identity(self, row: Contributor) -> ContributorIdentitySerializer | None:
+    @extend_schema_field(ContributorIdentitySerializer(allow_null=True))
+    def get_identity(self, row: Contributor) -> Any:
         identity = getattr(row, "identity", None)
-        return ContributorIdentitySerializer(identity).data if identity is not None else None  # type: ignore[return-value]
+        return None if identity is None else ContributorIdentitySerializer(identity).data
 
 
 class AddContributor(Body):
-    external_id = StrictCharField(max_length=200)
+    """A reference of your own, and who it stands for."""
+
+    external_id = StrictCharField(max_length=200, help_text=_("Your own reference."))
     consent = serializers.ChoiceField(choices=Contributor.Consent.choices, required=False)
-    name = StrictCharField(max_length=200, required=False, allow_blank=True)
+    name = StrictCharField(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text=_("Kept apart from the reference, so that it can be erased."),
+    )
     email = serializers.EmailField(required=False, allow_blank=True, max_length=254)
 
 
 class SetConsent(Body):
-    consent = serializers.ChoiceField(choices=["granted", "refused", "withdrawn"])
+    """What the contributor said."""
+
+    consent = serializers.ChoiceField(
+        choices=Contributor.Consent.choices, help_text=_("Anything but “unknown”.")
+    )
 
 
 # --- imports ----------------------------------------------------------------------------------
 
 
 class ImportJobSerializer(Resource[ImportJob]):
+    """One import into a collection, and how far it is."""
+
     object_name = "import"
 
     class Meta:
@@ -251,8 +306,9 @@ class ImportJobSerializer(Resource[ImportJob]):
 
 
 class ImportRejectionSerializer(Resource[ImportRejection]):
+    """One entry of a source that was not imported, and why. Act on `code`."""
+
     object_name = "import_rejection"
-    job = TypeIDSerializerField(prefix="imp", source="job_id", read_only=True)
 
     class Meta:
         model = ImportRejection

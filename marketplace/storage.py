@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from django.conf import settings
 
@@ -22,6 +22,12 @@ _CHUNK = 1 << 20
 _FLUSHES_AT_ONCE = 8
 # What lies in `incoming` for so long was left by a process that died.
 _ABANDONED_SECONDS = 24 * 3600
+
+
+class Readable(Protocol):
+    """A binary stream that returns no bytes at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Unreadable(Exception):
@@ -50,7 +56,7 @@ class Intake:
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._sweep()
 
-    def put(self, stream: BinaryIO) -> Stored:
+    def put(self, stream: Readable) -> Stored:
         """Copy a stream, read once: hashed while it is copied. Raises Unreadable."""
         begin = _read(stream)
         rest = _read(stream)
@@ -108,7 +114,7 @@ class Intake:
                     left.unlink()
 
 
-def put(stream: BinaryIO) -> Stored:
+def put(stream: Readable) -> Stored:
     """Keep one stream's bytes durably. The same bytes twice are kept once. Raises Unreadable."""
     intake = Intake()
     kept = intake.put(stream)
@@ -135,7 +141,7 @@ def _copy(chunks: Iterable[bytes], temporary: Path) -> Stored:
     return Stored(digest.digest(), length)
 
 
-def _read(stream: BinaryIO) -> bytes:
+def _read(stream: Readable) -> bytes:
     try:
         return stream.read(_CHUNK)
     except OSError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.urls import path
 
 from marketplace import views
 
-_COLLECTION = {"get": "list", "post": "create"}
-_DETAIL = {"get": "retrieve"}
+_COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
+_DETAIL: dict[str, Any] = {"get": "retrieve"}
 
 urlpatterns = [
     path("organization", views.OrganizationViewSet.as_view({"get": "own"}), name="organization"),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from django.db.models import Prefetch, Q, QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from django.db.models import Model, Prefetch, QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from marketplace import api_keys, collections, contributors
-from marketplace.access import Scope, acting
+from marketplace.access import Scope
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.models import (
     ApiKey,
@@ -43,6 +49,9 @@ from marketplace.serializers import (
     WorkSerializer,
 )
 
+# A secret is shown once, also to a client that lost the answer which held it.
+ALREADY_SHOWN = {"secret": None, "secret_already_shown": True}
+
 
 class OrganizationViewSet(TenantViewSet):
     """The organization that the key belongs to."""
@@ -56,6 +65,10 @@ class OrganizationViewSet(TenantViewSet):
         return Response(self.shown(self.caller.organization))
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List API keys"),
+    retrieve=extend_schema(summary="Show an API key"),
+)
 class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
     """Scoped secrets of one organization and one mode."""
 
@@ -75,10 +88,17 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
         "maker does not hold, and belongs to its maker's mode.",
         request=CreateApiKey,
         responses={201: NewApiKeySerializer},
+        examples=[
+            OpenApiExample(
+                "A key that only pulls",
+                value={"name": "nightly pull", "scopes": ["grants:read", "delivery:read"]},
+                request_only=True,
+            )
+        ],
     )
     def create(self, request: Request) -> Response:
         key, secret = api_keys.create(self.caller, **self.read(CreateApiKey))
-        return self._with_secret(key, secret, "/v1/api-keys")
+        return self._with_secret(key, secret)
 
     @extend_schema(
         summary="Rotate an API key",
@@ -89,7 +109,7 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
     )
     def rotate(self, request: Request, pk: str) -> Response:
         key, secret = api_keys.rotate(self.caller, pk, **self.read(RotateApiKey))
-        return self._with_secret(key, secret, "/v1/api-keys")
+        return self._with_secret(key, secret)
 
     @extend_schema(
         summary="Revoke an API key",
@@ -101,21 +121,27 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
         self.read(Nothing)
         return self.answered(api_keys.revoke(self.caller, pk))
 
-    def _with_secret(self, key: ApiKey, secret: str, url: str) -> Response:
+    def collection_url(self) -> str:
+        """Of all keys: a rotated key's successor is not below it."""
+        return reverse("api-keys")
+
+    def _with_secret(self, key: ApiKey, secret: str | None) -> Response:
         response = self.created(key)
-        response["Location"] = f"{url}/{key.pk}"
-        response.data = {**cast("dict[str, Any]", response.data), "secret": secret}
+        shown: dict[str, Any] = {"secret": secret} if secret else ALREADY_SHOWN
+        response.data = {**cast("dict[str, Any]", response.data), **shown}
         return response
 
     def resume(self, effect: str) -> Response:
         """The first answer was lost before it was stored, and its secret with it."""
-        response = self.created(self._effect(effect))
-        response["Location"] = f"/v1/api-keys/{effect}"
-        shown = cast("dict[str, Any]", response.data)
-        response.data = {**shown, "secret": None, "secret_already_shown": True}
-        return response
+        if self.action == "revoke":
+            return super().resume(effect)
+        return self._with_secret(self._effect(effect), None)
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List your collections"),
+    retrieve=extend_schema(summary="Show a collection"),
+)
 class CollectionViewSet(Listing, Retrieving, TenantViewSet):
     """Works that one organization keeps together."""
 
@@ -129,6 +155,8 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
 
     @extend_schema(
         summary="Create a collection",
+        description="It starts empty. Import works into it, attest why you may license them, then "
+        "freeze a snapshot to offer.",
         request=CreateCollection,
         responses={201: CollectionSerializer},
     )
@@ -136,6 +164,9 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
         return self.created(collections.create(self.caller, **self.read(CreateCollection)))
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List a collection's attestations"),
+)
 class AttestationViewSet(Listing, TenantViewSet):
     """Who stated, and why, that a collection may be licensed. The newest statement counts."""
 
@@ -159,11 +190,34 @@ class AttestationViewSet(Listing, TenantViewSet):
         "rights. Statements are never changed: make a new one.",
         request=Attest,
         responses={201: AttestationSerializer},
+        examples=[
+            OpenApiExample(
+                "Under an open license",
+                value={
+                    "basis": "open_license",
+                    "license_name": "PSF-2.0",
+                    "statement": "Published under the PSF License Version 2.",
+                    "person_name": "Ada Archivist",
+                    "person_title": "Head of rights",
+                    "authority": True,
+                },
+                request_only=True,
+            )
+        ],
     )
     def create(self, request: Request, pk: str) -> Response:
         return self.created(collections.attest(self.caller, pk, **self.read(Attest)))
 
+    def created(self, row: Model) -> Response:
+        """201, and the list's address: an attestation has none of its own."""
+        response = super().created(row)
+        response["Location"] = self.collection_url()
+        return response
 
+
+@extend_schema_view(
+    retrieve=extend_schema(summary="Show a work"),
+)
 class WorkViewSet(Listing, Retrieving, TenantViewSet):
     """Items of content, in the owner's own terms."""
 
@@ -178,23 +232,31 @@ class WorkViewSet(Listing, Retrieving, TenantViewSet):
 
     def get_queryset(self) -> QuerySet[Any]:
         rows = super().get_queryset()
-        collection = self.request.query_params.get("collection") if self.request else None
-        if self.action != "list" or not collection:
+        if self.action != "list" or getattr(self, "swagger_fake_view", False):
+            return rows
+        collection = self.request.query_params.get("collection")
+        if collection is None:
             return rows
         found = Collection.objects.get_visible(self.caller, collection)
         live = CollectionItem.objects.filter(
-            Q(removed_in__isnull=True), organization=found.organization_id, collection=found
+            organization=found.organization_id, collection=found, removed_in__isnull=True
         )
         return rows.filter(pk__in=live.values("work"))
 
     @extend_schema(
         summary="List works",
-        parameters=[OpenApiParameter("collection", str, description="Only those in it now.")],
+        parameters=[
+            OpenApiParameter("collection", str, description="Only those in this collection now.")
+        ],
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List contributors"),
+    retrieve=extend_schema(summary="Show a contributor"),
+)
 class ContributorViewSet(Listing, Retrieving, TenantViewSet):
     """People whose works are in your collections."""
 
@@ -213,6 +275,8 @@ class ContributorViewSet(Listing, Retrieving, TenantViewSet):
 
     @extend_schema(
         summary="Add a contributor",
+        description="Name and email are kept apart from the reference, so that they can be erased "
+        "while works, consent and money keep it.",
         request=AddContributor,
         responses={201: ContributorSerializer},
     )
@@ -221,6 +285,7 @@ class ContributorViewSet(Listing, Retrieving, TenantViewSet):
 
     @extend_schema(
         summary="Record a contributor's consent",
+        description="Repeating it changes nothing.",
         request=SetConsent,
         responses={200: ContributorSerializer},
     )
@@ -239,6 +304,10 @@ class ContributorViewSet(Listing, Retrieving, TenantViewSet):
         return self.answered(contributors.erase(self.caller, pk))
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List imports"),
+    retrieve=extend_schema(summary="Show an import's progress"),
+)
 class ImportViewSet(Listing, Retrieving, TenantViewSet):
     """Imports and their progress. `manage.py import_directory` starts one."""
 
@@ -247,6 +316,9 @@ class ImportViewSet(Listing, Retrieving, TenantViewSet):
     scopes = {"list": Scope.WORKS_READ, "retrieve": Scope.WORKS_READ}
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List what an import left out"),
+)
 class ImportRejectionViewSet(Listing, TenantViewSet):
     """What an import left out, each entry with its reason."""
 
@@ -258,6 +330,5 @@ class ImportRejectionViewSet(Listing, TenantViewSet):
         rows = super().get_queryset()
         if getattr(self, "swagger_fake_view", False):
             return rows
-        with acting(self.caller, writing=False):
-            job = ImportJob.objects.get_visible(self.caller, self.kwargs["pk"])
-        return rows.filter(job=job)
+        # The 404 of an import that is not the caller's, not an empty list.
+        return rows.filter(job=ImportJob.objects.get_visible(self.caller, self.kwargs["pk"]))

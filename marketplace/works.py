@@ -76,12 +76,14 @@ class LeftOut:
 
 
 # One batch, staged so that what is there already can be told from what is new. COPY cannot go
-# into the tables themselves: one repeated row would refuse them all.
+# into the tables themselves: one repeated row would refuse them all. Emptied twice: at the commit,
+# so that a pooled connection keeps no tenant's rows; before, for two batches in one transaction.
 _STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS work_batch (
     n integer, work_id uuid, external_id text, title text, source_url text, language text,
     digest bytea, length bigint, media_type text, canonicalization text, custody text
-) ON COMMIT DELETE ROWS
+) ON COMMIT DELETE ROWS;
+TRUNCATE work_batch
 """
 _COPY = "COPY work_batch FROM STDIN"
 
@@ -127,9 +129,7 @@ WHERE NOT EXISTS (SELECT FROM known WHERE known.n = batch.n)
 """
 
 
-def add(
-    caller: Caller, collection: Collection, records: Sequence[Record]
-) -> dict[int, LeftOut]:
+def add(caller: Caller, collection: Collection, records: Sequence[Record]) -> dict[int, LeftOut]:
     """Record works and put them into a collection, in the caller's transaction.
 
     Bytes that the organization has already are not recorded again; where the collection lacks

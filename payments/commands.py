@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from licensing import scope_claims
 from marketplace.access import Caller, acting, system
@@ -123,7 +124,9 @@ def _create_checkout(command: Command) -> CheckoutFacts:
     expires_at = datetime.fromtimestamp(command.params["expires_at"], UTC)
     if expires_at <= timezone.now():
         # Nobody ever saw this session's address, so nobody can have paid it.
-        raise PaymentProviderRefused("The time for paying passed before Stripe could be reached.")
+        raise PaymentProviderRefused(
+            _("The time for paying passed before Stripe could be reached.")
+        )
     return stripe_gateway.create_checkout(command.params, key=str(command.pk))
 
 

@@ -134,6 +134,7 @@ class QuoteSerializer(Resource[Quote]):
             "created_at",
             "expires_at",
         ]
+        read_only_fields = fields
 
     @extend_schema_field(WindowsSerializer)
     def get_windows(self, quote: Quote) -> Any:
@@ -161,6 +162,7 @@ class OrderSerializer(Resource[Order]):
 
     object_name = "order"
     acceptance = AcceptanceSerializer(source="*", read_only=True)
+    grant = TypeIDSerializerField(prefix="grt", source="grant_id", read_only=True, allow_null=True)
     checkout_url = serializers.SerializerMethodField(
         help_text=_("Where to pay. Null unless the order awaits payment and its page is open.")
     )
@@ -188,6 +190,7 @@ class OrderSerializer(Resource[Order]):
             "granted_at",
             "refusal",
         ]
+        read_only_fields = fields
 
     def get_checkout_url(self, order: Order) -> str | None:
         awaits = order.status == Order.Status.AWAITING_PAYMENT

@@ -12,7 +12,12 @@ from django.utils import timezone
 
 from licensing import scope_claims
 from marketplace.access import system
-from marketplace.errors import DomainError, NotFound, PaymentProviderUnavailable
+from marketplace.errors import (
+    DomainError,
+    NotFound,
+    PaymentProviderRefused,
+    PaymentProviderUnavailable,
+)
 from payments import journal, orders, refunds, stripe_gateway
 from payments.models import Order
 from payments.stripe_gateway import CheckoutFacts
@@ -61,7 +66,7 @@ def returned(token: str) -> Outcome:
     order_id = Order._meta.pk.to_python(orders.returned(token))
     try:
         order, facts = _sync(order_id)
-    except PaymentProviderUnavailable:
+    except (PaymentProviderUnavailable, PaymentProviderRefused):
         return Outcome(_whole(order_id), decline="", is_stale=True)
     decline = facts.payment.decline if facts is not None and facts.payment is not None else ""
     return Outcome(_whole(order.pk), decline=decline, is_stale=False)

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +19,10 @@ from payments.models import Order, Quote
 from payments.serializers import MakeQuote, OrderSerializer, PlaceOrder, QuoteSerializer
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List your quotes"),
+    retrieve=extend_schema(summary="Get a quote, with the contract that it would make"),
+)
 class QuoteViewSet(Listing, Retrieving, TenantViewSet):
     """Prices for a chosen scope, frozen for an hour with the contract that they would make."""
 
@@ -48,6 +52,10 @@ class QuoteViewSet(Listing, Retrieving, TenantViewSet):
         return self.created(quotes.make(self.caller, **self.read(MakeQuote)))
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List your orders"),
+    retrieve=extend_schema(summary="Get an order, and how it is paid"),
+)
 class OrderViewSet(Listing, Retrieving, TenantViewSet):
     """Buy a license: accept a quote, pay, and hold the grant."""
 

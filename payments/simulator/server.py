@@ -59,7 +59,7 @@ class Simulator:
         """Serve until `stop` is called from another thread."""
         self.postman.start()
         try:
-            self._server.serve_forever(poll_interval=0.1)
+            self._server.serve_forever(poll_interval=0.02)
         finally:
             self.postman.stop()
             self._server.server_close()

@@ -204,6 +204,16 @@ def test_values_are_read_as_the_types_of_the_contract() -> None:
     assert params["line_items"][0]["quantity"] == 1
 
 
+def test_parameters_can_be_checked_as_they_are_handed_to_the_sdk() -> None:
+    """For tests that replace the gateway: no form is needed to check what it was given."""
+    params = session_params()
+
+    assert contract.check("POST", "/v1/checkout/sessions", params, form=False).params == params
+    for name, wrong in [("expires_at", "1790000000"), ("metadata", {"order": 1}), ("mode", 1)]:
+        with pytest.raises(ContractError):
+            contract.check("POST", "/v1/checkout/sessions", params | {name: wrong}, form=False)
+
+
 def test_a_list_may_come_as_numbered_entries() -> None:
     numbered = {"expand": {"0": "charge", "10": "b", "2": "a"}, "charge": "ch_1"}
 
@@ -271,7 +281,7 @@ def test_metadata_can_be_unset_by_empty_text() -> None:
 
 def test_parameters_that_were_removed_from_this_version_are_unknown() -> None:
     for path in ("/v1/payment_intents", "/v1/checkout/sessions"):
-        params = {"payment_method_types": ["card"]}
+        params: dict[str, Any] = {"payment_method_types": ["card"]}
         if path == "/v1/payment_intents":
             params |= {"amount": "100", "currency": "usd"}
 

@@ -11,8 +11,9 @@ import pytest
 from django.test import Client
 
 from marketplace import access
+from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from marketplace.models import Organization
-from payments import orders, pages
+from payments import orders, pages, stripe_gateway
 from payments.models import Order
 from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import GRANTED_ONCE, made_of, order_for, order_now
@@ -144,11 +145,22 @@ def test_a_grant_that_is_still_to_come_is_told(
     assert refreshes(response)
 
 
+@pytest.mark.parametrize(
+    "error", [PaymentProviderUnavailable("Away."), PaymentProviderRefused("No such session.")]
+)
 def test_a_stripe_that_is_away_does_not_break_the_page(
-    archive: Organization, buyer: ApiClient, stripe: Stripe, settings: Any
+    error: Exception,
+    archive: Organization,
+    buyer: ApiClient,
+    stripe: Stripe,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     order = order_for(buyer, make_offer(archive, price_minor=50_000))
-    settings.STRIPE_API_BASE = "http://127.0.0.1:9"
+
+    def fail(_session: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(stripe_gateway, "retrieve_checkout", fail)
 
     response = page_of(order)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.parse
+import urllib.request
 from typing import Any
 
 import pytest
@@ -26,9 +27,7 @@ def sessions(account: Account) -> int:
     "key", ["sk_live_51abc", "rk_live_51abc", "sk_test_51abc", "pk_test_devstripe", ""]
 )
 def test_only_the_simulators_own_keys_are_taken(account: Account, key: str) -> None:
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-
-    status, error = account.refusal("/v1/events", **headers)
+    status, error = account.refusal("/v1/events", Authorization=f"Bearer {key}")
 
     assert (status, error["type"]) == (401, "invalid_request_error")
     assert "51abc" not in json.dumps(error)
@@ -114,6 +113,26 @@ def test_the_same_key_replays_the_first_answer(account: Account) -> None:
     assert sessions(account) == 1
 
 
+def test_a_replayed_answer_says_so_and_names_the_first_request(account: Account) -> None:
+    body = (
+        b"success_url=https://market.example/&line_items[0][quantity]=1"
+        b"&line_items[0][price_data][currency]=usd"
+        b"&line_items[0][price_data][unit_amount]=100"
+        b"&line_items[0][price_data][product_data][name]=License"
+    )
+    headers = {"Authorization": AUTHORIZATION, "Idempotency-Key": "k"}
+    answers = []
+    for _repeat in range(2):
+        request = urllib.request.Request(f"{account.url}/v1/checkout/sessions", body, headers)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answers.append((response.headers, response.read()))
+
+    (first, first_body), (again, again_body) = answers
+    assert again_body == first_body
+    assert (first["Idempotent-Replayed"], again["Idempotent-Replayed"]) == (None, "true")
+    assert again["Original-Request"] == first["Request-Id"] != again["Request-Id"]
+
+
 def test_the_same_key_with_other_parameters_is_refused(account: Account) -> None:
     account.create(session_params(), key="k")
 
@@ -128,7 +147,8 @@ def test_the_same_key_with_other_parameters_is_refused(account: Account) -> None
 
 
 def test_a_request_that_failed_its_validation_frees_its_key(account: Account) -> None:
-    for wrong in ({"colour": "red"}, {"expires_at": 1}, {"line_items": []}):
+    wrongs: list[dict[str, Any]] = [{"colour": "red"}, {"expires_at": 1}, {"line_items": []}]
+    for wrong in wrongs:
         with pytest.raises(stripe.InvalidRequestError):
             account.create(session_params() | wrong, key="k")
 

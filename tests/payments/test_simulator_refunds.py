@@ -140,7 +140,7 @@ def test_only_a_refunds_metadata_changes(account: Account, intent: str) -> None:
     assert changed.metadata is not None
     assert changed.metadata.to_dict() == {"b": "2"}
     with pytest.raises(stripe.InvalidRequestError):
-        account.client.v1.refunds.update(refund.id, {"amount": 1})  # type: ignore[typeddict-unknown-key]
+        account.client.v1.refunds.update(refund.id, {"amount": 1})  # type: ignore[arg-type]
 
 
 def test_what_refunds_of_connected_accounts_need_is_not_covered(

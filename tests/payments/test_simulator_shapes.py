@@ -54,7 +54,7 @@ def faults(annotation: Any, value: Any, path: str) -> Iterator[str]:
     elif "UntypedStripeObject" in str(annotation):
         if not isinstance(value, dict):
             yield f"{path}: {value!r:.80} is no map"
-    elif annotation in {Decimal}:
+    elif annotation in (Decimal,):
         Decimal(value)
     elif isinstance(annotation, type) and issubclass(annotation, stripe.StripeObject):
         yield from faults_of_object(annotation, value, path)

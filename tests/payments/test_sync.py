@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import product
@@ -438,6 +439,41 @@ def test_eight_settlements_at_once_issue_one_grant(
     assert len({one.grant_id for one in settled}) == 1
     assert made_of(order) == GRANTED_ONCE
     assert balances() == {"stripe_clearing": 50_000, "seller_payable": -50_000}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_settlement_does_not_undo_a_newer_one(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail without the row lock of `sync._locked`: the older facts were saved last."""
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    order_id = row_of(order).pk
+    older_is_merging, newer_is_done = threading.Event(), threading.Event()
+    newer_thread: list[int] = []
+    merge = sync._merge
+
+    def merge_slowly(row: Order, found: CheckoutFacts) -> None:
+        if not found.is_paid:
+            older_is_merging.set()
+            newer_is_done.wait(0.5)
+        merge(row, found)
+
+    def retrieve(session: str) -> CheckoutFacts:
+        return facts(session, is_paid=threading.get_ident() in newer_thread)
+
+    def newer() -> None:
+        newer_thread.append(threading.get_ident())
+        older_is_merging.wait(10)
+        sync.sync_order(order_id)
+        newer_is_done.set()
+
+    monkeypatch.setattr(sync, "_merge", merge_slowly)
+    monkeypatch.setattr(stripe_gateway, "retrieve_checkout", retrieve)
+
+    at_once(lambda: sync.sync_order(order_id), newer)
+
+    assert order_now(buyer, order)["status"] == "granted"
+    assert made_of(order) == GRANTED_ONCE
 
 
 @pytest.mark.django_db(transaction=True)

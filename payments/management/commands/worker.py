@@ -75,10 +75,14 @@ def repeat(job: Job, stopping: threading.Event) -> None:
     """Do a job until told to stop; what fails is logged, and done again later."""
     try:
         while not stopping.is_set():
-            wait = job.every_seconds if run_safely(job) else max(REST_SECONDS, job.every_seconds)
-            stopping.wait(wait)
+            stopping.wait(pause_after(job, is_done=run_safely(job)))
     finally:
         connection.close()
+
+
+def pause_after(job: Job, *, is_done: bool) -> float:
+    """How long a job rests before it is done again."""
+    return job.every_seconds if is_done else max(REST_SECONDS, job.every_seconds)
 
 
 def run_safely(job: Job) -> bool:
