@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerFieldExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerFieldExtension,
+)
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
@@ -65,6 +68,13 @@ class TypeIDScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-
         return {"type": "string", "pattern": self.target.pattern}
 
 
+class ObjectScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = "marketplace.http.ObjectField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {"type": "string", "const": self.target.name}
+
+
 class LicetSchema(AutoSchema):
     """drf-spectacular's, with problem documents, idempotency keys and tags by noun."""
 
@@ -85,7 +95,7 @@ class LicetSchema(AutoSchema):
             )
         ]
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         responses: dict[str, Any] = super()._get_response_bodies(direction)
         self._register_problem()
         scopes = getattr(self.view, "scopes", {})
@@ -107,7 +117,7 @@ class LicetSchema(AutoSchema):
         return responses
 
     def _register_problem(self) -> None:
-        component = ResolvedComponent(
+        component = ResolvedComponent(  # type: ignore[no-untyped-call]
             name="Problem", type=ResolvedComponent.SCHEMA, schema=PROBLEM, object="Problem"
         )
         self.registry.register_on_missing(component)

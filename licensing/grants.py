@@ -57,9 +57,9 @@ def issue(
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
     _lock(made_by)
-    repeated = Agreement.objects.filter(made_by=made_by).select_related("grant").first()
-    if repeated is not None:
-        return repeated.grant
+    repeated = Agreement.objects.filter(made_by=made_by)
+    if repeated.exists():
+        return repeated.get().grant
     issued = _Issued(
         licensor=licensor,
         licensee=licensee,

@@ -148,9 +148,7 @@ class SnapshotQuerySet(TenantQuerySet["Snapshot"]):
         """One's own; those of offers that one may buy; those that one's grants cover."""
         offered = Offer.objects.buyable_by(caller).filter(snapshot=OuterRef("pk"))
         covered = Coverage.objects.visible_to(caller).filter(snapshot=OuterRef("pk"))
-        return self.filter(
-            Q(organization=caller.organization) | Exists(offered) | Exists(covered)
-        )
+        return self.filter(Q(organization=caller.organization) | Exists(offered) | Exists(covered))
 
 
 class Snapshot(models.Model):
@@ -204,9 +202,7 @@ class TermsQuerySet(TenantQuerySet["Terms"]):
         """One's own; those of offers that one may buy; those of one's grants."""
         offered = Offer.objects.buyable_by(caller).filter(terms=OuterRef("pk"))
         granted = Period.objects.visible_to(caller).filter(terms=OuterRef("pk"))
-        return self.filter(
-            Q(organization=caller.organization) | Exists(offered) | Exists(granted)
-        )
+        return self.filter(Q(organization=caller.organization) | Exists(offered) | Exists(granted))
 
 
 class Terms(models.Model):

@@ -83,13 +83,18 @@ def hold(
     return claim
 
 
-def take_over(held_by: str, grant: Grant) -> ScopeClaim:
+def take_over(held_by: str, grant: Grant) -> None:
     """Give the claim that an order holds to the grant that the order became.
 
     A claim that was released meanwhile is taken again, if nobody else has taken what it excludes.
     Raises RightsTaken.
     """
     assert connection.in_atomic_block, "A claim changes hands with its grant."
+    # Held until now, as nearly always: nobody can have taken what it excludes.
+    if ScopeClaim.objects.filter(held_by=held_by, state=State.HELD).update(
+        state=State.ACTIVE, grant=grant, held_until=None
+    ):
+        return
     taken = RightsTaken(_("The rights are no longer free for this order."), holder=held_by)
     claim = ScopeClaim.objects.filter(held_by=held_by).first()
     if claim is None:
@@ -106,7 +111,6 @@ def take_over(held_by: str, grant: Grant) -> ScopeClaim:
     )
     if not _saved(claim):
         raise taken
-    return claim
 
 
 def release(held_by: str) -> None:

@@ -71,11 +71,11 @@ class SnapshotSerializer(Resource[Snapshot]):
         )
         read_only_fields = fields
 
-    @extend_schema_field({"type": "string", "enum": [settree.TREE]})
+    @extend_schema_field({"type": "string", "const": settree.TREE})
     def get_tree(self, _row: Snapshot) -> str:
         return settree.TREE
 
-    @extend_schema_field({"type": "string", "enum": ["snapshot"]})
+    @extend_schema_field({"type": "string", "const": "snapshot"})
     def get_type(self, _row: Snapshot) -> str:
         return "snapshot"
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connection, models, transaction
 
 from marketplace.errors import NotFound
@@ -148,6 +148,6 @@ class TenantQuerySet(models.QuerySet[M]):
         if lock:
             rows = rows.select_for_update(of=("self",))
         try:
-            return cast(M, rows.get(pk=id))
-        except (self.model.DoesNotExist, ValidationError, ValueError):
+            return rows.get(pk=id)
+        except (ObjectDoesNotExist, ValidationError, ValueError):
             raise NotFound(f"There is no {self.model._meta.verbose_name} “{id}”.") from None

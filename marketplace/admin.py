@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -16,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from marketplace import models
 from marketplace.access import system
 
+
 class OperatorSite(admin.AdminSite):
     """Django's admin, for operators. Its views see all tenants, and the database is told why."""
 
@@ -27,13 +27,11 @@ class OperatorSite(admin.AdminSite):
         user = request.user
         return bool(user.is_active and getattr(user, "is_operator", False))
 
-    def admin_view(
-        self, view: Callable[..., HttpResponseBase], cacheable: bool = False
-    ) -> Callable[..., HttpResponseBase]:
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         @wraps(view)
         def seeing_all(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             with system(f"operator {request.user.pk} in the admin"):
-                response = view(request, *args, **kwargs)
+                response: HttpResponseBase = view(request, *args, **kwargs)
                 if isinstance(response, TemplateResponse):
                     response.render()  # while the rows can still be read
                 return response
@@ -85,7 +83,9 @@ admin.site.register(
     models.Organization,
     show("name", "kind", "legal_name", "jurisdiction", search=("name", "legal_name")),
 )
-admin.site.register(models.User, show("email", "name", "is_operator", "is_active", search=("email",)))
+admin.site.register(
+    models.User, show("email", "name", "is_operator", "is_active", search=("email",))
+)
 admin.site.register(models.Membership, show("user", "organization", "role"))
 admin.site.register(
     models.ApiKey,
@@ -95,5 +95,7 @@ admin.site.register(models.Contributor, show("external_id", "organization", "con
 admin.site.register(models.Collection, show("name", "organization", "next_snapshot"))
 admin.site.register(models.Attestation, show("collection", "basis", "person_name", "attested_at"))
 admin.site.register(models.Work, show("external_id", "organization", "title"))
-admin.site.register(models.ImportJob, show("source", "collection", "status", "imported", "rejected"))
+admin.site.register(
+    models.ImportJob, show("source", "collection", "status", "imported", "rejected")
+)
 admin.site.register(models.Audit, show("at", "organization", "actor", "action", "subject"))

@@ -103,7 +103,7 @@ def authenticate(secret: str) -> Caller:
             .first()
         )
         now = timezone.now()
-        if key is None or key.expires_at is not None and key.expires_at <= now:
+        if key is None or (key.expires_at is not None and key.expires_at <= now):
             raise Unauthenticated(_("The API key is unknown, expired or revoked."))
         if key.last_used_at is None or key.last_used_at < now - _USE_NOTED_EVERY:
             ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
@@ -180,5 +180,3 @@ def _scopes(caller: Caller, scopes: list[str]) -> list[str]:
     if not scopes:
         raise InvalidInput(_("A key without scopes could do nothing."), param="scopes")
     return sorted(set(scopes))
-
-

@@ -45,7 +45,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 class MemberSessionAuthentication(SessionAuthentication):
     """A member signed in on this site. Works in test mode only; live mode takes a key."""
 
-    def authenticate(self, request: Request) -> tuple[User, Caller] | None:  # type: ignore[override]
+    def authenticate(self, request: Request) -> tuple[User, Caller] | None:
         found = super().authenticate(request)
         if found is None:
             return None

@@ -174,7 +174,7 @@ class StrictCharField(serializers.CharField):
             self.fail("invalid")
         if "\x00" in data:
             raise serializers.ValidationError(_("The null character is not allowed."))
-        return cast(str, super().to_internal_value(data))
+        return super().to_internal_value(data)
 
 
 class StrictIntegerField(serializers.IntegerField):
@@ -211,20 +211,24 @@ class Body(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class ObjectField(serializers.Field[Any, Any, str, Any]):
+    """What kind of thing this is: always the same word."""
+
+    def __init__(self, *, name: str, **kwargs: Any) -> None:
+        self.name = name
+        super().__init__(read_only=True, source="*", **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        return self.name
+
+
 class Resource(serializers.ModelSerializer[M]):
     """What goes out for one row: its fields, and `object` naming its kind."""
 
     object_name: ClassVar[str]
 
     def get_fields(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {
-            "object": serializers.ChoiceField(
-                choices=[self.object_name], read_only=True, source="*"
-            )
-        }
-        fields["object"].to_representation = lambda _row: self.object_name
-        fields.update(super().get_fields())
-        return fields
+        return {"object": ObjectField(name=self.object_name), **super().get_fields()}
 
     def build_standard_field(self, field_name: str, model_field: Any) -> Any:
         if isinstance(model_field, TypeIDField):
@@ -238,6 +242,7 @@ class Resource(serializers.ModelSerializer[M]):
                 "prefix": target.prefix,
                 "read_only": True,
                 "source": f"{field_name}_id",
+                "allow_null": relation_info.model_field.null,
             }
         return super().build_relational_field(field_name, relation_info)
 
@@ -251,9 +256,7 @@ PAGE_LENGTH_MAX = 200
 class KeysetPagination(BasePagination):
     """Newest first, by id: `{"data": […], "has_more": bool, "next_cursor": …}`. Never counts."""
 
-    def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: Any = None
-    ) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         limit = self._limit(request)
         cursor = request.query_params.get("cursor")
         rows = queryset.order_by("-pk")
@@ -266,9 +269,7 @@ class KeysetPagination(BasePagination):
         return page
 
     def get_paginated_response(self, data: Any) -> Response:
-        return Response(
-            {"data": data, "has_more": self.has_more, "next_cursor": self.next_cursor}
-        )
+        return Response({"data": data, "has_more": self.has_more, "next_cursor": self.next_cursor})
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -365,7 +366,9 @@ class TenantViewSet(GenericViewSet[Any]):
         return rows
 
     def get_object(self) -> Any:
-        rows = cast("TenantQuerySet[Any]", self.select(cast(Any, self.model)._default_manager.all()))
+        rows = cast(
+            "TenantQuerySet[Any]", self.select(cast(Any, self.model)._default_manager.all())
+        )
         return rows.get_visible(self.caller, self.kwargs["pk"])
 
     def created(self, row: Model) -> Response:
@@ -454,9 +457,7 @@ class TenantViewSet(GenericViewSet[Any]):
         with acting(self.caller, writing=False):
             return cast(Any, self.model)._default_manager.get_visible(self.caller, effect)
 
-    def finalize_response(
-        self, request: Request, response: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self._unanswered is not None:
             self._store(*self._unanswered, response)
         return super().finalize_response(request, response, *args, **kwargs)

@@ -9,8 +9,8 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,11 +77,14 @@ class Source(Protocol):
     def check(self) -> None:
         """Raise InvalidInput where there is nothing to read."""
 
-    def entries(self, after: str) -> Generator[Entry, None, None]:
+    def entries(self, after: str) -> Iterator[Entry]:
         """Everything that comes after the entry named `after` ("" for all)."""
 
     def settle(self) -> None:
         """Make durable what the entries so far stand for: their rows commit next."""
+
+    def close(self) -> None:
+        """Drop what was not settled. The import has ended, well or not."""
 
 
 def run(
@@ -97,12 +100,11 @@ def run(
     source.check()
     job = _begin(caller, collection_id, source)
     try:
-        with closing(source.entries(job.resume_after)) as entries:
-            for batch in _batches(entries):
-                source.settle()
-                _commit(caller, job, batch)
-                if report is not None:
-                    report(job)
+        for batch in _batches(source.entries(job.resume_after)):
+            source.settle()
+            _commit(caller, job, batch)
+            if report is not None:
+                report(job)
         _finish(caller, job)
     except ImportUnderWay:
         # The job is the other process's now.
@@ -110,6 +112,8 @@ def run(
     except BaseException as error:
         _stop(caller, job, error)
         raise
+    finally:
+        source.close()
     if report is not None:
         report(job)
     return job
@@ -218,7 +222,12 @@ def _advance(
     job.imported += len(records) - len(left_out)
     job.repeated += counts[works.REPEATED]
     job.rejected += len(batch) - len(records) + len(left_out) - counts[works.REPEATED]
-    job.bytes_read += sum(record.length for record in records)
+    # What an invalid record says of itself counts for nothing.
+    job.bytes_read += sum(
+        record.length
+        for n, record in enumerate(records)
+        if n not in left_out or left_out[n].code != works.INVALID
+    )
     job.resume_after = names[-1] if names else before
     is_ours = ImportJob.objects.filter(
         pk=job.pk, status=ImportJob.Status.RUNNING, resume_after=before
@@ -249,7 +258,7 @@ class Records:
     def check(self) -> None:
         """Nothing can be wrong before the first record."""
 
-    def entries(self, after: str) -> Generator[Entry, None, None]:
+    def entries(self, after: str) -> Iterator[Entry]:
         rows = iter(self.rows)
         if after and all(row.name != after for row in rows):
             raise InvalidInput(
@@ -261,6 +270,9 @@ class Records:
 
     def settle(self) -> None:
         """Records name their bytes only by digest."""
+
+    def close(self) -> None:
+        """Nothing was kept."""
 
 
 class Directory:
@@ -307,21 +319,20 @@ class Directory:
                 _("The folder is empty. Put files into it, or name another one."), param="folder"
             )
 
-    def entries(self, after: str) -> Generator[Entry, None, None]:
+    def entries(self, after: str) -> Iterator[Entry]:
         begin = tuple(after.removeprefix(self._prefix).split("/")) if after else ()
         self._intake = storage.Intake()
-        try:
-            for parts, found in self._walk():
-                if parts > begin:
-                    yield self._read(self._intake, parts, found)
-        except BaseException:
-            # Not at the end of the walk: the last batch is settled after it.
-            self._intake.discard()
-            raise
+        for parts, found in self._walk():
+            if parts > begin:
+                yield self._read(self._intake, parts, found)
 
     def settle(self) -> None:
         if self._intake is not None:
             self._intake.settle()
+
+    def close(self) -> None:
+        if self._intake is not None:
+            self._intake.discard()
 
     def _walk(self) -> Iterator[tuple[tuple[str, ...], os.DirEntry[str] | OSError]]:
         """Everything below the root that is no folder, in the order of the names' parts."""

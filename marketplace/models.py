@@ -142,7 +142,9 @@ class Membership(models.Model):
             models.UniqueConstraint(
                 name="membership_is_one_per_user", fields=["organization", "user"]
             ),
-            models.UniqueConstraint(name="membership_of_organization", fields=["organization", "id"]),
+            models.UniqueConstraint(
+                name="membership_of_organization", fields=["organization", "id"]
+            ),
             models.CheckConstraint(
                 name="membership_role_is_known",
                 condition=Q(role__in=["owner", "manager", "editor", "finance", "viewer"]),
@@ -234,7 +236,9 @@ class Contributor(models.Model):
             models.UniqueConstraint(
                 name="contributor_external_id_is_unique", fields=["organization", "external_id"]
             ),
-            models.UniqueConstraint(name="contributor_of_organization", fields=["organization", "id"]),
+            models.UniqueConstraint(
+                name="contributor_of_organization", fields=["organization", "id"]
+            ),
             models.CheckConstraint(
                 name="contributor_consent_is_known",
                 condition=Q(consent__in=["unknown", "granted", "refused", "withdrawn"]),
@@ -305,7 +309,9 @@ class Collection(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(name="collection_of_organization", fields=["organization", "id"]),
+            models.UniqueConstraint(
+                name="collection_of_organization", fields=["organization", "id"]
+            ),
             models.UniqueConstraint(
                 name="collection_number_of_organization", fields=["organization", "number"]
             ),
@@ -448,9 +454,7 @@ class Representation(models.Model):
         REFERENCE = "reference", _("Digest only")
 
     id = models.BigAutoField(primary_key=True)
-    organization = models.ForeignKey(
-        Organization, models.PROTECT, related_name="+", db_index=False
-    )
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
     work = models.ForeignKey(
         Work, models.PROTECT, related_name="representations", db_index=False, db_constraint=False
     )
@@ -470,11 +474,10 @@ class Representation(models.Model):
             ),
             models.UniqueConstraint(name="representation_of_work", fields=["work", "id"]),
             models.CheckConstraint(
-                name="representation_digest_is_sha256", condition=Exact(Length("digest"), DIGEST_LENGTH)
+                name="representation_digest_is_sha256",
+                condition=Exact(Length("digest"), DIGEST_LENGTH),
             ),
-            models.CheckConstraint(
-                name="representation_is_not_empty", condition=Q(length__gt=0)
-            ),
+            models.CheckConstraint(name="representation_is_not_empty", condition=Q(length__gt=0)),
             models.CheckConstraint(
                 name="representation_custody_is_known",
                 condition=Q(custody__in=["hosted", "remote", "reference"]),
@@ -507,9 +510,7 @@ class CollectionItem(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    organization = models.ForeignKey(
-        Organization, models.PROTECT, related_name="+", db_index=False
-    )
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
     collection = models.ForeignKey(
         Collection,
         models.PROTECT,

@@ -51,13 +51,13 @@ def currency(code: str, *, param: str = "currency") -> Currency:
         return CURRENCIES[code]
     except KeyError:
         raise InvalidInput(
-            f"“{code}” is not a currency that this market takes. It takes: {', '.join(CURRENCIES)}.",
+            f"“{code}” is no currency of this market. It takes: {', '.join(CURRENCIES)}.",
             param=param,
         ) from None
 
 
 def check_price(amount_minor: int, code: str, *, param: str = "price_minor") -> None:
-    """Refuse an amount that could never be charged: 0 is free; else it lies within Stripe's limits."""
+    """Refuse what could never be charged. 0 is free; all else lies within Stripe's limits."""
     unit = currency(code)
     if amount_minor < 0:
         raise InvalidInput("A price cannot be negative. Use 0 for a free license.", param=param)
@@ -78,7 +78,10 @@ def check_price(amount_minor: int, code: str, *, param: str = "price_minor") -> 
 def show(amount_minor: int, code: str) -> str:
     """Write an amount for people: `1,250.00 USD`. Integer arithmetic only."""
     exponent = CURRENCIES[code].exponent
-    sign, digits = ("-" if amount_minor < 0 else ""), str(abs(amount_minor)).rjust(exponent + 1, "0")
+    sign, digits = (
+        ("-" if amount_minor < 0 else ""),
+        str(abs(amount_minor)).rjust(exponent + 1, "0"),
+    )
     whole = digits[: len(digits) - exponent]
     fraction = "." + digits[len(digits) - exponent :] if exponent else ""
     return f"{sign}{int(whole):,}{fraction} {code}"

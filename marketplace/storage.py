@@ -79,16 +79,17 @@ class Intake:
 
     def settle(self) -> None:
         """Keep what was put, for good: after this, a row that names it may commit."""
-        waiting, self._waiting = self._waiting, {}
-        _flush(waiting.values())
+        _flush(self._waiting.values())
         folders = set()
-        for digest, temporary in waiting.items():
+        while self._waiting:
+            digest, temporary = next(iter(self._waiting.items()))
             final = path(digest)
             if not final.parent.exists():
                 final.parent.mkdir(parents=True, exist_ok=True)
                 # A new folder is itself an entry of the one above.
                 folders |= {final.parent.parent, final.parent.parent.parent}
             temporary.replace(final)
+            del self._waiting[digest]
             folders.add(final.parent)
         _flush(folders)
 

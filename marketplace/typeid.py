@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 in the database, TypeIDs (`grt_01j…`) everywhere a person or a client looks."""
+"""Identifiers: UUIDv7 in the database, TypeIDs (`grt_01j…`) wherever somebody looks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIX_PATTERN = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 
 
 class TypeID(uuid.UUID):
-    """A UUID that prints with the prefix of what it names. Equal to the plain UUID of the same bits."""
+    """A UUID that prints with the prefix of what it names. Equals the UUID of the same bits."""
 
     __slots__ = ("prefix",)
     prefix: str
@@ -71,7 +71,7 @@ def uuid7() -> uuid.UUID:
 
 @deconstructible
 class _New:
-    """The default of a primary key, made in Python so that a row knows its id before it is saved."""
+    """The default of a primary key: a row knows its id before it is saved."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -81,7 +81,7 @@ class _New:
 
 
 class TypeIDField(models.UUIDField):  # type: ignore[type-arg]
-    """A `uuid` column whose Python value is a TypeID. A primary key gets a fresh UUIDv7 by default."""
+    """A `uuid` column whose Python value is a TypeID. A primary key defaults to a fresh UUIDv7."""
 
     default_error_messages = {"invalid": _("“%(value)s” is not an id of this kind.")}
 
@@ -104,7 +104,7 @@ class TypeIDField(models.UUIDField):  # type: ignore[type-arg]
         return None if value is None else TypeID(self.prefix, value)
 
     def to_python(self, value: Any) -> TypeID | None:
-        if value is None or isinstance(value, TypeID) and value.prefix == self.prefix:
+        if value is None or (isinstance(value, TypeID) and value.prefix == self.prefix):
             return value
         try:
             if isinstance(value, TypeID):

@@ -27,7 +27,8 @@ _LENGTHS = {
     "media_type": 255,
     "canonicalization": 40,
 }
-_LENGTH_MAX = 2**63 - 1
+# Larger integers have no canonical JSON, which a snapshot's leaves are made of.
+_LENGTH_MAX = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Record:
         if len(self.digest) != DIGEST_LENGTH:
             return f"digest: not {DIGEST_LENGTH} bytes"
         if not 0 < self.length <= _LENGTH_MAX:
-            return "length: not positive"
+            return f"length: not 1 to {_LENGTH_MAX}"
         if self.custody not in Representation.Custody.values:
             return "custody: unknown"
         return ""

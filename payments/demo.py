@@ -179,9 +179,7 @@ def gather() -> Cast:
         (archive, "archive@demo.example", "Ada Archivist"),
         (lab, "lab@demo.example", "Lin Labcoat"),
     ):
-        organizations.admit(
-            organization, email=email, name=name, password=PASSWORD, role="owner"
-        )
+        organizations.admit(organization, email=email, name=name, password=PASSWORD, role="owner")
         caller = organizations.operator(organization)
         _key, keys[organization.pk] = api_keys.create(
             caller, name="demonstration", scopes=[scope.value for scope in Scope]
@@ -232,7 +230,7 @@ class Story:
             offer = self.offer(snapshot["id"], terms["id"])
         self.script.detail(first_sentences(terms["text"]))
         self.script.detail(f"listing {offer['id']} at {PRICE_MINOR // 100:,} {CURRENCY}")
-        return offer
+        return dict(offer)
 
     def shown_folder(self) -> str:
         return str(self.folder) if self.is_own_folder else "Python's standard library"
@@ -481,6 +479,8 @@ def migrate() -> None:
 def build_offline() -> None:
     """Build the verifier that the demonstration hands to the lab."""
     subprocess.run(
-        [sys.executable, "-m", "licensing.offline.build"], cwd=settings.BASE_DIR, check=True,
+        [sys.executable, "-m", "licensing.offline.build"],
+        cwd=settings.BASE_DIR,
+        check=True,
         capture_output=True,
     )

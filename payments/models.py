@@ -103,9 +103,7 @@ class Order(models.Model):
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="orders")
     seller = models.ForeignKey(Organization, models.PROTECT, related_name="+")
     livemode = models.BooleanField()
-    quote = models.OneToOneField(
-        Quote, models.PROTECT, related_name="order", db_constraint=False
-    )
+    quote = models.OneToOneField(Quote, models.PROTECT, related_name="order", db_constraint=False)
     status = models.CharField(max_length=16, choices=Status, default=Status.AWAITING_PAYMENT)
     total_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
@@ -217,9 +215,7 @@ class Command(models.Model):
     id = TypeIDField(prefix="cmd", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
     livemode = models.BooleanField()
-    order = models.ForeignKey(
-        Order, models.PROTECT, related_name="commands", db_constraint=False
-    )
+    order = models.ForeignKey(Order, models.PROTECT, related_name="commands", db_constraint=False)
     kind = models.CharField(max_length=15, choices=Kind)
     # The exact parameters of the call.
     params = models.JSONField()
@@ -379,9 +375,7 @@ class Journal(models.Model):
     livemode = models.BooleanField()
     # "sale", "sale_ungrantable", "refund".
     kind = models.CharField(max_length=20)
-    order = models.ForeignKey(
-        Order, models.PROTECT, related_name="journals", db_constraint=False
-    )
+    order = models.ForeignKey(Order, models.PROTECT, related_name="journals", db_constraint=False)
     occurred_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = JournalQuerySet.as_manager()
@@ -414,5 +408,3 @@ class Posting(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount_minor} {self.currency}"
-
-

@@ -99,7 +99,8 @@ def running(ports: list[int]) -> Iterator[World]:
     """Start a whole world on `ports` (web, delivery, simulator); stop all of it at the end."""
     logs = Path(settings.DATA_DIR) / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    world = World(*ports, log_directory=logs)
+    web, delivery, simulator = ports
+    world = World(web, delivery, simulator, log_directory=logs)
     try:
         _start(world)
         yield world

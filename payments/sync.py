@@ -38,6 +38,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 # least: events are lost, and whoever paid must not wait for one.
 LOOK_SECONDS = 5
 LOOK_SECONDS_MAX = 900
+# Longer than Stripe can take to answer, its retries included.
+CLAIMED_FOR = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +127,19 @@ def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | None]:
 
 def _claim(order_id: UUID) -> str | None:
     """Note the attempt, so that it is made again if this process dies. Returns the session's id."""
-    with system("claim an order to settle it"):
-        try:
-            order = Order.objects.select_for_update().get(pk=order_id)
-        except Order.DoesNotExist:
-            raise NotFound(f"There is no order “{order_id}”.") from None
-        if order.next_sync_at is not None:
-            order.sync_attempts += 1
-            order.next_sync_at = _next_look(order)
-            order.save(update_fields=["sync_attempts", "next_sync_at"])
-        return order.checkout_session
+    with system("claim an order to settle it"), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE payments_order SET sync_attempts = sync_attempts + 1,
+                next_sync_at = CASE WHEN next_sync_at IS NOT NULL THEN %s::timestamptz END
+            WHERE id = %s RETURNING checkout_session
+            """,
+            [timezone.now() + CLAIMED_FOR, order_id],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise NotFound(f"There is no order “{order_id}”.")
+    return None if row[0] is None else str(row[0])
 
 
 def _locked(order_id: UUID) -> Order:
@@ -143,7 +148,6 @@ def _locked(order_id: UUID) -> Order:
         .select_related(
             "quote__organization",
             "quote__seller",
-            "quote__offer__collection",
             "quote__snapshot",
             "quote__terms",
         )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from licensing import offers, snapshots, terms
-from licensing.models import Grant, Offer
+from django.db import connection
+from django.utils import timezone
+
+from licensing import grants, offers, scope_claims, snapshots, terms
+from licensing.models import Grant, Offer, ScopeClaim
 from marketplace import collections, imports
 from marketplace.access import acting
 from marketplace.models import Collection, Organization
+from marketplace.typeid import TypeID
 from payments import orders, quotes
 from tests.people import caller_for
 
@@ -31,6 +36,7 @@ TYPED: dict[str, Any] = {
     "redistribution": "none",
     "on_expiry": {"raw_copies_delete_within_days": 30, "weights": "keep_and_continue"},
 }
+DOCUMENT = "A contract."
 EXCLUSIVE = {**TYPED, "exclusivity": "exclusive"}
 
 
@@ -121,3 +127,57 @@ def make_grant(
     )
     assert order.grant is not None
     return order.grant
+
+
+def issue_grant(
+    licensee: Organization,
+    offer: Offer,
+    *,
+    made_by: str | None = None,
+    livemode: bool = False,
+    uses: Sequence[str] = ("pretrain",),
+    territories: Sequence[str] = ("EU",),
+    starts_at: datetime | None = None,
+) -> Grant:
+    """A grant as an order would have it issued: its rights are held, then it is."""
+    made_by = made_by or str(TypeID.new("ord"))
+    with acting(caller_for(licensee, livemode=livemode)):
+        offer = offers.buyable(caller_for(licensee), str(offer.pk))
+        starts_at = starts_at or timezone.now().replace(microsecond=0)
+        typed = terms.load(offer.terms)
+        bought: dict[str, Any] = {
+            "licensor": offer.organization,
+            "licensee": licensee,
+            "livemode": livemode,
+            "uses": uses,
+            "territories": territories,
+        }
+        if not ScopeClaim.objects.filter(held_by=made_by).exists():
+            scope_claims.hold(
+                offer_collection=offer.collection,
+                during=typed.windows(starts_at).training,
+                exclusive=typed.exclusive,
+                held_by=made_by,
+                held_until=timezone.now() + timedelta(hours=1),
+                **bought,
+            )
+        grant = grants.issue(
+            **bought,
+            snapshot=offer.snapshot,
+            terms=offer.terms,
+            starts_at=starts_at,
+            price_minor=offer.price_minor,
+            currency=offer.currency,
+            document=DOCUMENT,
+            acceptance=grants.Acceptance(
+                document_sha256=hashlib.sha256(DOCUMENT.encode()).digest(),
+                name="Lin",
+                title="Counsel",
+                actor="system",
+                accepted_at=timezone.now(),
+            ),
+            made_by=made_by,
+        )
+        # As the commit would: at the end of a test nobody's rows are visible any more.
+        connection.check_constraints()
+        return grant

@@ -12,7 +12,7 @@ from django.db import connection
 
 from licensing import jcs
 from licensing.ledger import commitments, tree
-from licensing.models import LedgerEntry, LedgerOpening, LedgerPending
+from licensing.models import LedgerEntry
 
 # The test log and the live one: own origins, own keys, no entry in common.
 LOGS = commitments.LOGS
@@ -20,6 +20,19 @@ LOGS = commitments.LOGS
 
 class LedgerCorrupted(Exception):
     """What is stored contradicts a hash over it: the log stops until a person has looked."""
+
+
+# One statement: an entry is recorded with every grant.
+_APPEND = """
+WITH entry AS (
+    INSERT INTO licensing_ledgerentry (log, kind, subject_ref, seq, body, leaf_hash, created_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
+), opening AS (
+    INSERT INTO licensing_ledgeropening (entry_id, parties, seed, values)
+    SELECT id, %s::uuid[], %s, %s FROM entry
+)
+INSERT INTO licensing_ledgerpending (entry_id, log) SELECT id, %s FROM entry RETURNING entry_id
+"""
 
 
 def name(*, livemode: bool) -> str:
@@ -57,7 +70,7 @@ def append(
         prev=prev,
         commitments=commitments.commit(kind, seed, values),
     )
-    entry = LedgerEntry.objects.create(
+    entry = LedgerEntry(
         log=log,
         kind=kind,
         subject_ref=subject_ref,
@@ -66,11 +79,15 @@ def append(
         leaf_hash=tree.leaf_hash(body),
         created_at=at,
     )
-    LedgerOpening.objects.create(
-        entry=entry,
-        parties=list(parties),
-        seed=seed,
-        values=jcs.dumps(dict(values)).decode(),
-    )
-    LedgerPending.objects.create(entry=entry, log=log)
+    opened = jcs.dumps(dict(values)).decode()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _APPEND,
+            (
+                *(log, kind, subject_ref, seq, body, bytes(entry.leaf_hash), at),
+                *(list(parties), seed, opened, log),
+            ),
+        )
+        (entry.pk,) = cursor.fetchone() or (None,)
+    entry._state.adding = False
     return entry

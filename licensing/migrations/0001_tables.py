@@ -13,438 +13,891 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('marketplace', '0002_walls'),
+        ("marketplace", "0002_walls"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LedgerCheckpoint',
+            name="LedgerCheckpoint",
             fields=[
-                ('pk', models.CompositePrimaryKey('log', 'size', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('log', models.CharField(max_length=4)),
-                ('size', models.BigIntegerField()),
-                ('note', models.TextField()),
-                ('signed_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "log", "size", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("log", models.CharField(max_length=4)),
+                ("size", models.BigIntegerField()),
+                ("note", models.TextField()),
+                (
+                    "signed_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LedgerEntry',
+            name="LedgerEntry",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('log', models.CharField(max_length=4)),
-                ('kind', models.CharField(max_length=40)),
-                ('subject_ref', models.BinaryField(max_length=16)),
-                ('seq', models.IntegerField()),
-                ('body', models.BinaryField()),
-                ('leaf_hash', models.BinaryField(max_length=32)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("log", models.CharField(max_length=4)),
+                ("kind", models.CharField(max_length=40)),
+                ("subject_ref", models.BinaryField(max_length=16)),
+                ("seq", models.IntegerField()),
+                ("body", models.BinaryField()),
+                ("leaf_hash", models.BinaryField(max_length=32)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
             options={
-                'verbose_name': 'ledger entry',
-                'verbose_name_plural': 'ledger entries',
+                "verbose_name": "ledger entry",
+                "verbose_name_plural": "ledger entries",
             },
         ),
         migrations.CreateModel(
-            name='LedgerLeaf',
+            name="LedgerLeaf",
             fields=[
-                ('pk', models.CompositePrimaryKey('log', 'index', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('log', models.CharField(max_length=4)),
-                ('index', models.BigIntegerField()),
-                ('leaf_hash', models.BinaryField(max_length=32)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "log",
+                        "index",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("log", models.CharField(max_length=4)),
+                ("index", models.BigIntegerField()),
+                ("leaf_hash", models.BinaryField(max_length=32)),
             ],
         ),
         migrations.CreateModel(
-            name='LedgerTile',
+            name="LedgerTile",
             fields=[
-                ('pk', models.CompositePrimaryKey('log', 'level', 'index', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('log', models.CharField(max_length=4)),
-                ('level', models.SmallIntegerField()),
-                ('index', models.BigIntegerField()),
-                ('hashes', models.BinaryField(max_length=8192)),
-                ('root', models.BinaryField(max_length=32)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "log",
+                        "level",
+                        "index",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("log", models.CharField(max_length=4)),
+                ("level", models.SmallIntegerField()),
+                ("index", models.BigIntegerField()),
+                ("hashes", models.BinaryField(max_length=8192)),
+                ("root", models.BinaryField(max_length=32)),
             ],
         ),
         migrations.CreateModel(
-            name='LedgerTree',
+            name="LedgerTree",
             fields=[
-                ('pk', models.CompositePrimaryKey('log', 'size', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('log', models.CharField(max_length=4)),
-                ('size', models.BigIntegerField()),
-                ('root', models.BinaryField(max_length=32)),
-                ('integrated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "log", "size", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("log", models.CharField(max_length=4)),
+                ("size", models.BigIntegerField()),
+                ("root", models.BinaryField(max_length=32)),
+                (
+                    "integrated_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Offer',
+            name="Offer",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='off', primary_key=True, serialize=False)),
-                ('state', models.CharField(choices=[('draft', 'Draft'), ('live', 'On sale'), ('withdrawn', 'Withdrawn')], default='draft', max_length=9)),
-                ('price_minor', models.BigIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('rights_basis', models.CharField(blank=True, max_length=14)),
-                ('rights_license', models.CharField(blank=True, max_length=100)),
-                ('rights_statement', models.TextField(blank=True)),
-                ('opens_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('closes_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('published_at', models.DateTimeField(blank=True, null=True)),
-                ('withdrawn_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="off", primary_key=True, serialize=False),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("live", "On sale"),
+                            ("withdrawn", "Withdrawn"),
+                        ],
+                        default="draft",
+                        max_length=9,
+                    ),
+                ),
+                ("price_minor", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("rights_basis", models.CharField(blank=True, max_length=14)),
+                ("rights_license", models.CharField(blank=True, max_length=100)),
+                ("rights_statement", models.TextField(blank=True)),
+                ("opens_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("closes_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("published_at", models.DateTimeField(blank=True, null=True)),
+                ("withdrawn_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Period',
+            name="Period",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='per', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('number', models.IntegerField(default=1)),
-                ('scope', models.JSONField()),
-                ('access_window', django.contrib.postgres.fields.ranges.DateTimeRangeField()),
-                ('training_window', django.contrib.postgres.fields.ranges.DateTimeRangeField()),
-                ('use_window', django.contrib.postgres.fields.ranges.DateTimeRangeField()),
-                ('price_basis', models.JSONField()),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="per", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("number", models.IntegerField(default=1)),
+                ("scope", models.JSONField()),
+                ("access_window", django.contrib.postgres.fields.ranges.DateTimeRangeField()),
+                ("training_window", django.contrib.postgres.fields.ranges.DateTimeRangeField()),
+                ("use_window", django.contrib.postgres.fields.ranges.DateTimeRangeField()),
+                ("price_basis", models.JSONField()),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ScopeClaim',
+            name="ScopeClaim",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='clm', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('uses', licensing.models.MultiRangeField()),
-                ('territories', licensing.models.MultiRangeField()),
-                ('during', django.contrib.postgres.fields.ranges.DateTimeRangeField()),
-                ('lane', licensing.models.LaneField()),
-                ('state', models.CharField(choices=[('held', 'Held'), ('active', 'Active'), ('suspended', 'Suspended'), ('released', 'Released')], max_length=9)),
-                ('held_by', models.CharField(max_length=60, unique=True)),
-                ('held_until', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="clm", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("uses", licensing.models.MultiRangeField()),
+                ("territories", licensing.models.MultiRangeField()),
+                ("during", django.contrib.postgres.fields.ranges.DateTimeRangeField()),
+                ("lane", licensing.models.LaneField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("held", "Held"),
+                            ("active", "Active"),
+                            ("suspended", "Suspended"),
+                            ("released", "Released"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                ("held_by", models.CharField(max_length=60, unique=True)),
+                ("held_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Snapshot',
+            name="Snapshot",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='snp', primary_key=True, serialize=False)),
-                ('number', models.IntegerField()),
-                ('size', models.BigIntegerField()),
-                ('root', models.BinaryField(max_length=32)),
-                ('totals', models.JSONField()),
-                ('citation', models.BinaryField(max_length=32)),
-                ('secret', models.BinaryField(max_length=32)),
-                ('finalized_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="snp", primary_key=True, serialize=False),
+                ),
+                ("number", models.IntegerField()),
+                ("size", models.BigIntegerField()),
+                ("root", models.BinaryField(max_length=32)),
+                ("totals", models.JSONField()),
+                ("citation", models.BinaryField(max_length=32)),
+                ("secret", models.BinaryField(max_length=32)),
+                (
+                    "finalized_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Terms',
+            name="Terms",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='trm', primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=200)),
-                ('version', models.IntegerField(default=1)),
-                ('typed', models.TextField()),
-                ('typed_sha256', models.BinaryField(max_length=32)),
-                ('text', models.TextField()),
-                ('text_sha256', models.BinaryField(max_length=32)),
-                ('template_version', models.CharField(max_length=20)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('published_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="trm", primary_key=True, serialize=False),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("version", models.IntegerField(default=1)),
+                ("typed", models.TextField()),
+                ("typed_sha256", models.BinaryField(max_length=32)),
+                ("text", models.TextField()),
+                ("text_sha256", models.BinaryField(max_length=32)),
+                ("template_version", models.CharField(max_length=20)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("published_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'verbose_name': 'terms',
-                'verbose_name_plural': 'terms',
+                "verbose_name": "terms",
+                "verbose_name_plural": "terms",
             },
         ),
         migrations.CreateModel(
-            name='Agreement',
+            name="Agreement",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='agr', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('controlling', models.CharField(choices=[('typed', 'The typed terms'), ('document', 'The document')], max_length=8)),
-                ('document', models.TextField()),
-                ('document_sha256', models.BinaryField(max_length=32)),
-                ('accepted_by_name', models.CharField(max_length=200)),
-                ('accepted_by_title', models.CharField(max_length=200)),
-                ('accepted_by_actor', models.CharField(max_length=40)),
-                ('accepted_at', models.DateTimeField()),
-                ('made_by', models.CharField(max_length=60)),
-                ('licensee', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('licensor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="agr", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                (
+                    "controlling",
+                    models.CharField(
+                        choices=[("typed", "The typed terms"), ("document", "The document")],
+                        max_length=8,
+                    ),
+                ),
+                ("document", models.TextField()),
+                ("document_sha256", models.BinaryField(max_length=32)),
+                ("accepted_by_name", models.CharField(max_length=200)),
+                ("accepted_by_title", models.CharField(max_length=200)),
+                ("accepted_by_actor", models.CharField(max_length=40)),
+                ("accepted_at", models.DateTimeField()),
+                ("made_by", models.CharField(max_length=60)),
+                (
+                    "licensee",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "licensor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Grant',
+            name="Grant",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='grt', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('grant_ref', models.BinaryField(max_length=16, unique=True)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('suspended', 'Suspended'), ('revoked', 'Revoked'), ('expired', 'Expired')], default='active', max_length=9)),
-                ('issued_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('agreement', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='grant', to='licensing.agreement')),
-                ('licensee', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='grants_held', to='marketplace.organization')),
-                ('licensor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='grants_given', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="grt", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("grant_ref", models.BinaryField(max_length=16, unique=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("active", "Active"),
+                            ("suspended", "Suspended"),
+                            ("revoked", "Revoked"),
+                            ("expired", "Expired"),
+                        ],
+                        default="active",
+                        max_length=9,
+                    ),
+                ),
+                (
+                    "issued_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "agreement",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="grant",
+                        to="licensing.agreement",
+                    ),
+                ),
+                (
+                    "licensee",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="grants_held",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "licensor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="grants_given",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Coverage',
+            name="Coverage",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='cov', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('effective_from', models.DateTimeField()),
-                ('licensee', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('licensor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('grant', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='coverage', to='licensing.grant')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="cov", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("effective_from", models.DateTimeField()),
+                (
+                    "licensee",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "licensor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "grant",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="coverage",
+                        to="licensing.grant",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LedgerOpening',
+            name="LedgerOpening",
             fields=[
-                ('entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='opening', serialize=False, to='licensing.ledgerentry')),
-                ('parties', django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), size=None)),
-                ('seed', models.BinaryField(max_length=32)),
-                ('values', models.TextField()),
+                (
+                    "entry",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="opening",
+                        serialize=False,
+                        to="licensing.ledgerentry",
+                    ),
+                ),
+                (
+                    "parties",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.UUIDField(), size=None
+                    ),
+                ),
+                ("seed", models.BinaryField(max_length=32)),
+                ("values", models.TextField()),
             ],
         ),
         migrations.CreateModel(
-            name='LedgerPending',
+            name="LedgerPending",
             fields=[
-                ('entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='+', serialize=False, to='licensing.ledgerentry')),
-                ('log', models.CharField(max_length=4)),
+                (
+                    "entry",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to="licensing.ledgerentry",
+                    ),
+                ),
+                ("log", models.CharField(max_length=4)),
             ],
         ),
         migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.UniqueConstraint(fields=('log', 'subject_ref', 'seq'), name='ledger_chain_does_not_fork'),
+            model_name="ledgerentry",
+            constraint=models.UniqueConstraint(
+                fields=("log", "subject_ref", "seq"), name="ledger_chain_does_not_fork"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.CheckConstraint(condition=models.Q(('log__in', ['test', 'live'])), name='ledger_entry_is_in_a_known_log'),
+            model_name="ledgerentry",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("log__in", ["test", "live"])),
+                name="ledger_entry_is_in_a_known_log",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.CheckConstraint(condition=django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length('body'), 65535), name='ledger_entry_fits_a_tile'),
+            model_name="ledgerentry",
+            constraint=models.CheckConstraint(
+                condition=django.db.models.lookups.LessThanOrEqual(
+                    django.db.models.functions.text.Length("body"), 65535
+                ),
+                name="ledger_entry_fits_a_tile",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.CheckConstraint(condition=django.db.models.lookups.Exact(django.db.models.functions.text.Length('subject_ref'), 16), name='ledger_entry_subject_is_16_bytes'),
+            model_name="ledgerentry",
+            constraint=models.CheckConstraint(
+                condition=django.db.models.lookups.Exact(
+                    django.db.models.functions.text.Length("subject_ref"), 16
+                ),
+                name="ledger_entry_subject_is_16_bytes",
+            ),
         ),
         migrations.AddField(
-            model_name='grant',
-            name='issued_entry',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='licensing.ledgerentry'),
+            model_name="grant",
+            name="issued_entry",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="licensing.ledgerentry",
+            ),
         ),
         migrations.AddField(
-            model_name='coverage',
-            name='entry',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='licensing.ledgerentry'),
+            model_name="coverage",
+            name="entry",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="licensing.ledgerentry",
+            ),
         ),
         migrations.AddField(
-            model_name='ledgerleaf',
-            name='entry',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='leaf', to='licensing.ledgerentry'),
+            model_name="ledgerleaf",
+            name="entry",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="leaf",
+                to="licensing.ledgerentry",
+            ),
         ),
         migrations.AddField(
-            model_name='offer',
-            name='audience',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='private_offers', to='marketplace.organization'),
+            model_name="offer",
+            name="audience",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="private_offers",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='offer',
-            name='collection',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='offers', to='marketplace.collection'),
+            model_name="offer",
+            name="collection",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="offers",
+                to="marketplace.collection",
+            ),
         ),
         migrations.AddField(
-            model_name='offer',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='offers', to='marketplace.organization'),
+            model_name="offer",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="offers",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='period',
-            name='entry',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='licensing.ledgerentry'),
+            model_name="period",
+            name="entry",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="licensing.ledgerentry",
+            ),
         ),
         migrations.AddField(
-            model_name='period',
-            name='grant',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='periods', to='licensing.grant'),
+            model_name="period",
+            name="grant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="periods",
+                to="licensing.grant",
+            ),
         ),
         migrations.AddField(
-            model_name='period',
-            name='licensee',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="period",
+            name="licensee",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='period',
-            name='licensor',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="period",
+            name="licensor",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='scopeclaim',
-            name='collection',
-            field=models.ForeignKey(db_column='collection_number', db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='claims', to='marketplace.collection', to_field='number'),
+            model_name="scopeclaim",
+            name="collection",
+            field=models.ForeignKey(
+                db_column="collection_number",
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="claims",
+                to="marketplace.collection",
+                to_field="number",
+            ),
         ),
         migrations.AddField(
-            model_name='scopeclaim',
-            name='grant',
-            field=models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='claims', to='licensing.grant'),
+            model_name="scopeclaim",
+            name="grant",
+            field=models.ForeignKey(
+                blank=True,
+                db_constraint=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="claims",
+                to="licensing.grant",
+            ),
         ),
         migrations.AddField(
-            model_name='scopeclaim',
-            name='licensee',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="scopeclaim",
+            name="licensee",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='scopeclaim',
-            name='licensor',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="scopeclaim",
+            name="licensor",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='snapshot',
-            name='collection',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='marketplace.collection'),
+            model_name="snapshot",
+            name="collection",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="snapshots",
+                to="marketplace.collection",
+            ),
         ),
         migrations.AddField(
-            model_name='snapshot',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="snapshot",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='offer',
-            name='snapshot',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='offers', to='licensing.snapshot'),
+            model_name="offer",
+            name="snapshot",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="offers",
+                to="licensing.snapshot",
+            ),
         ),
         migrations.AddField(
-            model_name='coverage',
-            name='snapshot',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='coverage', to='licensing.snapshot'),
+            model_name="coverage",
+            name="snapshot",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="coverage",
+                to="licensing.snapshot",
+            ),
         ),
         migrations.AddField(
-            model_name='terms',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="terms",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='period',
-            name='terms',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='licensing.terms'),
+            model_name="period",
+            name="terms",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="licensing.terms",
+            ),
         ),
         migrations.AddField(
-            model_name='offer',
-            name='terms',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='offers', to='licensing.terms'),
+            model_name="offer",
+            name="terms",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="offers",
+                to="licensing.terms",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agreement',
-            constraint=models.UniqueConstraint(fields=('licensor', 'licensee', 'livemode', 'id'), name='agreement_of_parties'),
+            model_name="agreement",
+            constraint=models.UniqueConstraint(
+                fields=("licensor", "licensee", "livemode", "id"), name="agreement_of_parties"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agreement',
-            constraint=models.UniqueConstraint(fields=('made_by',), name='agreement_is_made_once'),
+            model_name="agreement",
+            constraint=models.UniqueConstraint(fields=("made_by",), name="agreement_is_made_once"),
         ),
         migrations.AddConstraint(
-            model_name='agreement',
-            constraint=models.CheckConstraint(condition=django.db.models.lookups.Exact(marketplace.models.Sha256('document'), models.F('document_sha256')), name='agreement_hash_is_of_its_document'),
+            model_name="agreement",
+            constraint=models.CheckConstraint(
+                condition=django.db.models.lookups.Exact(
+                    marketplace.models.Sha256("document"), models.F("document_sha256")
+                ),
+                name="agreement_hash_is_of_its_document",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agreement',
-            constraint=models.CheckConstraint(condition=models.Q(('licensor', models.F('licensee')), _negated=True), name='agreement_parties_differ'),
+            model_name="agreement",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("licensor", models.F("licensee")), _negated=True),
+                name="agreement_parties_differ",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agreement',
-            constraint=models.CheckConstraint(condition=models.Q(('controlling__in', ['typed', 'document'])), name='agreement_states_what_controls'),
+            model_name="agreement",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("controlling__in", ["typed", "document"])),
+                name="agreement_states_what_controls",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agreement',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('accepted_by_name', ''), _negated=True), models.Q(('accepted_by_title', ''), _negated=True)), name='agreement_names_who_accepted'),
+            model_name="agreement",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("accepted_by_name", ""), _negated=True),
+                    models.Q(("accepted_by_title", ""), _negated=True),
+                ),
+                name="agreement_names_who_accepted",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='grant',
-            constraint=models.UniqueConstraint(fields=('licensor', 'licensee', 'livemode', 'id'), name='grant_of_parties'),
+            model_name="grant",
+            constraint=models.UniqueConstraint(
+                fields=("licensor", "licensee", "livemode", "id"), name="grant_of_parties"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='grant',
-            constraint=models.CheckConstraint(condition=models.Q(('licensor', models.F('licensee')), _negated=True), name='grant_parties_differ', violation_error_message='An organization cannot license its own collection.'),
+            model_name="grant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("licensor", models.F("licensee")), _negated=True),
+                name="grant_parties_differ",
+                violation_error_message="An organization cannot license its own collection.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='grant',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', True), ('status__in', ['active', 'suspended'])), models.Q(('ended_at__isnull', False), ('status__in', ['revoked', 'expired'])), _connector='OR'), name='grant_ended_at_iff_ended'),
+            model_name="grant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at__isnull", True), ("status__in", ["active", "suspended"])),
+                    models.Q(("ended_at__isnull", False), ("status__in", ["revoked", "expired"])),
+                    _connector="OR",
+                ),
+                name="grant_ended_at_iff_ended",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='scopeclaim',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('grant__isnull', True), ('held_until__isnull', False), ('state', 'held')), models.Q(('grant__isnull', False), ('state__in', ['active', 'suspended'])), ('state', 'released'), _connector='OR'), name='scope_claim_state_matches_its_holder'),
+            model_name="scopeclaim",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("grant__isnull", True), ("held_until__isnull", False), ("state", "held")
+                    ),
+                    models.Q(("grant__isnull", False), ("state__in", ["active", "suspended"])),
+                    ("state", "released"),
+                    _connector="OR",
+                ),
+                name="scope_claim_state_matches_its_holder",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='snapshot_of_organization'),
+            model_name="snapshot",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="snapshot_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.UniqueConstraint(fields=('collection', 'number'), name='snapshot_number_is_unique'),
+            model_name="snapshot",
+            constraint=models.UniqueConstraint(
+                fields=("collection", "number"), name="snapshot_number_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('size__gt', 0)), name='snapshot_is_not_empty'),
+            model_name="snapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("size__gt", 0)), name="snapshot_is_not_empty"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(django.db.models.lookups.Exact(django.db.models.functions.text.Length('root'), 32), django.db.models.lookups.Exact(django.db.models.functions.text.Length('citation'), 32), django.db.models.lookups.Exact(django.db.models.functions.text.Length('secret'), 32)), name='snapshot_hashes_are_sha256'),
+            model_name="snapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    django.db.models.lookups.Exact(
+                        django.db.models.functions.text.Length("root"), 32
+                    ),
+                    django.db.models.lookups.Exact(
+                        django.db.models.functions.text.Length("citation"), 32
+                    ),
+                    django.db.models.lookups.Exact(
+                        django.db.models.functions.text.Length("secret"), 32
+                    ),
+                ),
+                name="snapshot_hashes_are_sha256",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='coverage',
-            constraint=models.UniqueConstraint(fields=('grant', 'snapshot'), name='coverage_is_given_once'),
+            model_name="coverage",
+            constraint=models.UniqueConstraint(
+                fields=("grant", "snapshot"), name="coverage_is_given_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='terms',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='terms_of_organization'),
+            model_name="terms",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="terms_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='terms',
-            constraint=models.UniqueConstraint(fields=('organization', 'name', 'version'), name='terms_version_is_unique'),
+            model_name="terms",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "name", "version"), name="terms_version_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='terms',
-            constraint=models.CheckConstraint(condition=models.Q(django.db.models.lookups.Exact(marketplace.models.Sha256('typed'), models.F('typed_sha256')), django.db.models.lookups.Exact(marketplace.models.Sha256('text'), models.F('text_sha256'))), name='terms_hashes_are_of_their_texts'),
+            model_name="terms",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    django.db.models.lookups.Exact(
+                        marketplace.models.Sha256("typed"), models.F("typed_sha256")
+                    ),
+                    django.db.models.lookups.Exact(
+                        marketplace.models.Sha256("text"), models.F("text_sha256")
+                    ),
+                ),
+                name="terms_hashes_are_of_their_texts",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='period',
-            constraint=models.UniqueConstraint(fields=('grant', 'number'), name='period_number_is_unique'),
+            model_name="period",
+            constraint=models.UniqueConstraint(
+                fields=("grant", "number"), name="period_number_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='period',
-            constraint=models.CheckConstraint(condition=models.Q(('access_window__isempty', False), ('training_window__isempty', False), ('use_window__isempty', False)), name='period_windows_are_not_empty'),
+            model_name="period",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("access_window__isempty", False),
+                    ("training_window__isempty", False),
+                    ("use_window__isempty", False),
+                ),
+                name="period_windows_are_not_empty",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='period',
-            constraint=models.CheckConstraint(condition=models.Q(('access_window__lower_inf', False), ('training_window__lower_inf', False), ('use_window__lower_inf', False)), name='period_windows_begin'),
+            model_name="period",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("access_window__lower_inf", False),
+                    ("training_window__lower_inf", False),
+                    ("use_window__lower_inf", False),
+                ),
+                name="period_windows_begin",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='offer',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='offer_of_organization'),
+            model_name="offer",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="offer_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='offer',
-            constraint=models.CheckConstraint(condition=models.Q(('price_minor__gte', 0)), name='offer_price_is_not_negative'),
+            model_name="offer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("price_minor__gte", 0)), name="offer_price_is_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='offer',
-            constraint=models.CheckConstraint(condition=models.Q(('currency__regex', '^[A-Z]{3}$')), name='offer_currency_is_iso_4217'),
+            model_name="offer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("currency__regex", "^[A-Z]{3}$")),
+                name="offer_currency_is_iso_4217",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='offer',
-            constraint=models.CheckConstraint(condition=models.Q(('closes_at__isnull', True), ('closes_at__gt', models.F('opens_at')), _connector='OR'), name='offer_closes_after_it_opens'),
+            model_name="offer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("closes_at__isnull", True),
+                    ("closes_at__gt", models.F("opens_at")),
+                    _connector="OR",
+                ),
+                name="offer_closes_after_it_opens",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='offer',
-            constraint=models.CheckConstraint(condition=models.Q(('audience__isnull', True), models.Q(('audience', models.F('organization')), _negated=True), _connector='OR'), name='offer_is_not_private_to_its_owner'),
+            model_name="offer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("audience__isnull", True),
+                    models.Q(("audience", models.F("organization")), _negated=True),
+                    _connector="OR",
+                ),
+                name="offer_is_not_private_to_its_owner",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='offer',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('published_at__isnull', True), ('state', 'draft'), ('withdrawn_at__isnull', True)), models.Q(('published_at__isnull', False), ('state', 'live'), ('withdrawn_at__isnull', True)), models.Q(('state', 'withdrawn'), ('withdrawn_at__isnull', False)), _connector='OR'), name='offer_state_matches_its_dates'),
+            model_name="offer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("published_at__isnull", True),
+                        ("state", "draft"),
+                        ("withdrawn_at__isnull", True),
+                    ),
+                    models.Q(
+                        ("published_at__isnull", False),
+                        ("state", "live"),
+                        ("withdrawn_at__isnull", True),
+                    ),
+                    models.Q(("state", "withdrawn"), ("withdrawn_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="offer_state_matches_its_dates",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='offer',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'live'), _negated=True), models.Q(('rights_basis', ''), _negated=True), _connector='OR'), name='offer_on_sale_states_its_rights_basis'),
+            model_name="offer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "live"), _negated=True),
+                    models.Q(("rights_basis", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="offer_on_sale_states_its_rights_basis",
+            ),
         ),
     ]

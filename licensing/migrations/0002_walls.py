@@ -136,10 +136,9 @@ def _foreign_keys() -> list[migrations.RunSQL]:
 
 
 def _walls() -> list[migrations.RunSQL]:
-    conditions = {
-        table: "licensor_id = (SELECT licet_tenant()) OR licensee_id = (SELECT licet_tenant())"
-        for table in BY_PARTY
-    } | {"ledgeropening": "(SELECT licet_tenant()) = ANY (parties)"}
+    conditions = dict.fromkeys(
+        BY_PARTY, "licensor_id = (SELECT licet_tenant()) OR licensee_id = (SELECT licet_tenant())"
+    ) | {"ledgeropening": "(SELECT licet_tenant()) = ANY (parties)"}
     return [
         migrations.RunSQL(
             f"ALTER TABLE licensing_{table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"

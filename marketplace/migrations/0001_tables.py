@@ -11,11 +11,10 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
@@ -24,370 +23,878 @@ class Migration(migrations.Migration):
             "DROP SEQUENCE marketplace_collection_number",
         ),
         migrations.CreateModel(
-            name='Collection',
+            name="Collection",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='col', primary_key=True, serialize=False)),
-                ('number', models.IntegerField(db_default=models.Func(models.Value('marketplace_collection_number'), function='nextval'), editable=False, unique=True)),
-                ('name', models.CharField(max_length=200)),
-                ('description', models.TextField(blank=True, max_length=10000)),
-                ('notice', models.CharField(blank=True, max_length=200)),
-                ('next_snapshot', models.IntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="col", primary_key=True, serialize=False),
+                ),
+                (
+                    "number",
+                    models.IntegerField(
+                        db_default=models.Func(
+                            models.Value("marketplace_collection_number"), function="nextval"
+                        ),
+                        editable=False,
+                        unique=True,
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("description", models.TextField(blank=True, max_length=10000)),
+                ("notice", models.CharField(blank=True, max_length=200)),
+                ("next_snapshot", models.IntegerField(default=1, editable=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Contributor',
+            name="Contributor",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='ctr', primary_key=True, serialize=False)),
-                ('external_id', models.CharField(max_length=200)),
-                ('consent', models.CharField(choices=[('unknown', 'Not asked'), ('granted', 'Granted'), ('refused', 'Refused'), ('withdrawn', 'Withdrawn')], default='unknown', max_length=9)),
-                ('consent_changed_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="ctr", primary_key=True, serialize=False),
+                ),
+                ("external_id", models.CharField(max_length=200)),
+                (
+                    "consent",
+                    models.CharField(
+                        choices=[
+                            ("unknown", "Not asked"),
+                            ("granted", "Granted"),
+                            ("refused", "Refused"),
+                            ("withdrawn", "Withdrawn"),
+                        ],
+                        default="unknown",
+                        max_length=9,
+                    ),
+                ),
+                ("consent_changed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('id', marketplace.typeid.TypeIDField(prefix='usr', primary_key=True, serialize=False)),
-                ('email', models.EmailField(max_length=254, unique=True)),
-                ('name', models.CharField(max_length=200)),
-                ('is_active', models.BooleanField(default=True)),
-                ('is_operator', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
+                ),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="usr", primary_key=True, serialize=False),
+                ),
+                ("email", models.EmailField(max_length=254, unique=True)),
+                ("name", models.CharField(max_length=200)),
+                ("is_active", models.BooleanField(default=True)),
+                ("is_operator", models.BooleanField(default=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ContributorIdentity',
+            name="ContributorIdentity",
             fields=[
-                ('contributor', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='identity', serialize=False, to='marketplace.contributor')),
-                ('name', models.CharField(max_length=200)),
-                ('email', models.EmailField(blank=True, max_length=254)),
+                (
+                    "contributor",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="identity",
+                        serialize=False,
+                        to="marketplace.contributor",
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("email", models.EmailField(blank=True, max_length=254)),
             ],
         ),
         migrations.CreateModel(
-            name='ImportJob',
+            name="ImportJob",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='imp', primary_key=True, serialize=False)),
-                ('source', models.CharField(max_length=500)),
-                ('status', models.CharField(choices=[('running', 'Running'), ('finished', 'Finished'), ('failed', 'Failed')], default='running', max_length=8)),
-                ('imported', models.BigIntegerField(default=0)),
-                ('repeated', models.BigIntegerField(default=0)),
-                ('rejected', models.BigIntegerField(default=0)),
-                ('bytes_read', models.BigIntegerField(default=0)),
-                ('resume_after', models.CharField(blank=True, max_length=4000)),
-                ('failure', models.CharField(blank=True, max_length=500)),
-                ('started_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('collection', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='imports', to='marketplace.collection')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="imp", primary_key=True, serialize=False),
+                ),
+                ("source", models.CharField(max_length=500)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("finished", "Finished"),
+                            ("failed", "Failed"),
+                        ],
+                        default="running",
+                        max_length=8,
+                    ),
+                ),
+                ("imported", models.BigIntegerField(default=0)),
+                ("repeated", models.BigIntegerField(default=0)),
+                ("rejected", models.BigIntegerField(default=0)),
+                ("bytes_read", models.BigIntegerField(default=0)),
+                ("resume_after", models.CharField(blank=True, max_length=4000)),
+                ("failure", models.CharField(blank=True, max_length=500)),
+                (
+                    "started_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "collection",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="imports",
+                        to="marketplace.collection",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'import',
+                "verbose_name": "import",
             },
         ),
         migrations.CreateModel(
-            name='Organization',
+            name="Organization",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='org', primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('creator', 'Creator'), ('platform', 'Platform'), ('lab', 'AI lab'), ('operator', 'Operator')], max_length=8)),
-                ('name', models.CharField(max_length=200)),
-                ('legal_name', models.CharField(max_length=200)),
-                ('jurisdiction', models.CharField(max_length=6)),
-                ('registration_number', models.CharField(blank=True, max_length=100)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="org", primary_key=True, serialize=False),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("creator", "Creator"),
+                            ("platform", "Platform"),
+                            ("lab", "AI lab"),
+                            ("operator", "Operator"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("legal_name", models.CharField(max_length=200)),
+                ("jurisdiction", models.CharField(max_length=6)),
+                ("registration_number", models.CharField(blank=True, max_length=100)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('kind__in', ['creator', 'platform', 'lab', 'operator'])), name='organization_kind_is_known'), models.CheckConstraint(condition=models.Q(models.Q(('name', ''), _negated=True), models.Q(('legal_name', ''), _negated=True)), name='organization_has_a_name'), models.CheckConstraint(condition=models.Q(('jurisdiction__regex', '^[A-Z]{2}(-[A-Z0-9]{1,3})?$')), name='organization_jurisdiction_is_iso_3166')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("kind__in", ["creator", "platform", "lab", "operator"])
+                        ),
+                        name="organization_kind_is_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("name", ""), _negated=True),
+                            models.Q(("legal_name", ""), _negated=True),
+                        ),
+                        name="organization_has_a_name",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("jurisdiction__regex", "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")),
+                        name="organization_jurisdiction_is_iso_3166",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Membership',
+            name="Membership",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='mem', primary_key=True, serialize=False)),
-                ('role', models.CharField(choices=[('owner', 'Owner'), ('manager', 'Manager'), ('editor', 'Editor'), ('finance', 'Finance'), ('viewer', 'Viewer')], max_length=7)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='memberships', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='memberships', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="mem", primary_key=True, serialize=False),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("owner", "Owner"),
+                            ("manager", "Manager"),
+                            ("editor", "Editor"),
+                            ("finance", "Finance"),
+                            ("viewer", "Viewer"),
+                        ],
+                        max_length=7,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="memberships",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ImportRejection',
+            name="ImportRejection",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=4000)),
-                ('code', models.CharField(max_length=40)),
-                ('detail', models.CharField(max_length=1000)),
-                ('job', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='rejections', to='marketplace.importjob')),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=4000)),
+                ("code", models.CharField(max_length=40)),
+                ("detail", models.CharField(max_length=1000)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rejections",
+                        to="marketplace.importjob",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='importjob',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="importjob",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('key', models.CharField(max_length=255)),
-                ('fingerprint', models.BinaryField(max_length=32)),
-                ('effect', models.CharField(blank=True, max_length=60, null=True)),
-                ('response_status', models.SmallIntegerField(blank=True, null=True)),
-                ('response_body', models.JSONField(blank=True, null=True)),
-                ('response_location', models.CharField(blank=True, max_length=500)),
-                ('locked_until', models.DateTimeField()),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("livemode", models.BooleanField()),
+                ("key", models.CharField(max_length=255)),
+                ("fingerprint", models.BinaryField(max_length=32)),
+                ("effect", models.CharField(blank=True, max_length=60, null=True)),
+                ("response_status", models.SmallIntegerField(blank=True, null=True)),
+                ("response_body", models.JSONField(blank=True, null=True)),
+                ("response_location", models.CharField(blank=True, max_length=500)),
+                ("locked_until", models.DateTimeField()),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='contributor',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='contributors', to='marketplace.organization'),
+            model_name="contributor",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="contributors",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddField(
-            model_name='collection',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='collections', to='marketplace.organization'),
+            model_name="collection",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="collections",
+                to="marketplace.organization",
+            ),
         ),
         migrations.CreateModel(
-            name='Audit',
+            name="Audit",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='aud', primary_key=True, serialize=False)),
-                ('actor', models.CharField(max_length=40)),
-                ('action', models.CharField(max_length=60)),
-                ('subject', models.CharField(max_length=60)),
-                ('data', models.JSONField(default=dict)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="aud", primary_key=True, serialize=False),
+                ),
+                ("actor", models.CharField(max_length=40)),
+                ("action", models.CharField(max_length=60)),
+                ("subject", models.CharField(max_length=60)),
+                ("data", models.JSONField(default=dict)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'audit',
+                "verbose_name_plural": "audit",
             },
         ),
         migrations.CreateModel(
-            name='Attestation',
+            name="Attestation",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='att', primary_key=True, serialize=False)),
-                ('basis', models.CharField(choices=[('own', 'Own works'), ('assigned', 'Rights assigned to us'), ('agent', 'Agent of the owners'), ('platform_terms', 'Terms of our platform'), ('open_license', 'Open license'), ('public_domain', 'Public domain')], max_length=14)),
-                ('license_name', models.CharField(blank=True, max_length=100)),
-                ('statement', models.TextField(max_length=5000)),
-                ('person_name', models.CharField(max_length=200)),
-                ('person_title', models.CharField(max_length=200)),
-                ('actor', models.CharField(max_length=40)),
-                ('attested_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('collection', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='attestations', to='marketplace.collection')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="att", primary_key=True, serialize=False),
+                ),
+                (
+                    "basis",
+                    models.CharField(
+                        choices=[
+                            ("own", "Own works"),
+                            ("assigned", "Rights assigned to us"),
+                            ("agent", "Agent of the owners"),
+                            ("platform_terms", "Terms of our platform"),
+                            ("open_license", "Open license"),
+                            ("public_domain", "Public domain"),
+                        ],
+                        max_length=14,
+                    ),
+                ),
+                ("license_name", models.CharField(blank=True, max_length=100)),
+                ("statement", models.TextField(max_length=5000)),
+                ("person_name", models.CharField(max_length=200)),
+                ("person_title", models.CharField(max_length=200)),
+                ("actor", models.CharField(max_length=40)),
+                (
+                    "attested_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "collection",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attestations",
+                        to="marketplace.collection",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='key', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('name', models.CharField(max_length=100)),
-                ('digest', models.BinaryField(max_length=32)),
-                ('last_four', models.CharField(max_length=4)),
-                ('scopes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=40), size=None)),
-                ('created_by', models.CharField(max_length=40)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('rotated_from', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='rotated_to', to='marketplace.apikey')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='api_keys', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="key", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("name", models.CharField(max_length=100)),
+                ("digest", models.BinaryField(max_length=32)),
+                ("last_four", models.CharField(max_length=4)),
+                (
+                    "scopes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=40), size=None
+                    ),
+                ),
+                ("created_by", models.CharField(max_length=40)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "rotated_from",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rotated_to",
+                        to="marketplace.apikey",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="api_keys",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'API key',
+                "verbose_name": "API key",
             },
         ),
         migrations.CreateModel(
-            name='Work',
+            name="Work",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='wrk', primary_key=True, serialize=False)),
-                ('external_id', models.CharField(max_length=1000)),
-                ('title', models.CharField(blank=True, max_length=1000)),
-                ('source_url', models.URLField(blank=True, max_length=2000)),
-                ('language', models.CharField(blank=True, max_length=35)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('contributor', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='works', to='marketplace.contributor')),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='works', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="wrk", primary_key=True, serialize=False),
+                ),
+                ("external_id", models.CharField(max_length=1000)),
+                ("title", models.CharField(blank=True, max_length=1000)),
+                ("source_url", models.URLField(blank=True, max_length=2000)),
+                ("language", models.CharField(blank=True, max_length=35)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "contributor",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="works",
+                        to="marketplace.contributor",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="works",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Representation',
+            name="Representation",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('digest', models.BinaryField(max_length=32)),
-                ('length', models.BigIntegerField()),
-                ('media_type', models.CharField(max_length=255)),
-                ('canonicalization', models.CharField(default='raw', max_length=40)),
-                ('custody', models.CharField(choices=[('hosted', 'Hosted here'), ('remote', "In the seller's own store"), ('reference', 'Digest only')], max_length=9)),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('work', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='representations', to='marketplace.work')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("digest", models.BinaryField(max_length=32)),
+                ("length", models.BigIntegerField()),
+                ("media_type", models.CharField(max_length=255)),
+                ("canonicalization", models.CharField(default="raw", max_length=40)),
+                (
+                    "custody",
+                    models.CharField(
+                        choices=[
+                            ("hosted", "Hosted here"),
+                            ("remote", "In the seller's own store"),
+                            ("reference", "Digest only"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "work",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="representations",
+                        to="marketplace.work",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CollectionItem',
+            name="CollectionItem",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('added_in', models.IntegerField()),
-                ('removed_in', models.IntegerField(blank=True, null=True)),
-                ('collection', models.ForeignKey(db_column='collection_number', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='items', to='marketplace.collection', to_field='number')),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('representation', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='items', to='marketplace.representation')),
-                ('work', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.work')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("added_in", models.IntegerField()),
+                ("removed_in", models.IntegerField(blank=True, null=True)),
+                (
+                    "collection",
+                    models.ForeignKey(
+                        db_column="collection_number",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="items",
+                        to="marketplace.collection",
+                        to_field="number",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "representation",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="items",
+                        to="marketplace.representation",
+                    ),
+                ),
+                (
+                    "work",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.work",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='user',
-            constraint=models.CheckConstraint(condition=models.Q(('email', models.Func(models.F('email'), function='lower'))), name='user_email_is_lower_case'),
+            model_name="user",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("email", models.Func(models.F("email"), function="lower"))),
+                name="user_email_is_lower_case",
+            ),
         ),
         migrations.AddField(
-            model_name='contributoridentity',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization'),
+            model_name="contributoridentity",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('organization', 'user'), name='membership_is_one_per_user'),
+            model_name="membership",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "user"), name="membership_is_one_per_user"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='membership_of_organization'),
+            model_name="membership",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="membership_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['owner', 'manager', 'editor', 'finance', 'viewer'])), name='membership_role_is_known'),
+            model_name="membership",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("role__in", ["owner", "manager", "editor", "finance", "viewer"])
+                ),
+                name="membership_role_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='importjob',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='import_of_organization'),
+            model_name="importjob",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="import_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='importjob',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['running', 'finished', 'failed'])), name='import_status_is_known'),
+            model_name="importjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["running", "finished", "failed"])),
+                name="import_status_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='importjob',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', True), ('status', 'running')), models.Q(models.Q(('status', 'running'), _negated=True), ('finished_at__isnull', False)), _connector='OR'), name='import_is_ended_iff_dated'),
+            model_name="importjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("finished_at__isnull", True), ("status", "running")),
+                    models.Q(
+                        models.Q(("status", "running"), _negated=True),
+                        ("finished_at__isnull", False),
+                    ),
+                    _connector="OR",
+                ),
+                name="import_is_ended_iff_dated",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='idempotencykey',
-            constraint=models.UniqueConstraint(fields=('organization', 'livemode', 'key'), name='idempotency_key_is_unique'),
+            model_name="idempotencykey",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "livemode", "key"), name="idempotency_key_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contributor',
-            constraint=models.UniqueConstraint(fields=('organization', 'external_id'), name='contributor_external_id_is_unique'),
+            model_name="contributor",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "external_id"), name="contributor_external_id_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contributor',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='contributor_of_organization'),
+            model_name="contributor",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="contributor_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contributor',
-            constraint=models.CheckConstraint(condition=models.Q(('consent__in', ['unknown', 'granted', 'refused', 'withdrawn'])), name='contributor_consent_is_known'),
+            model_name="contributor",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("consent__in", ["unknown", "granted", "refused", "withdrawn"])),
+                name="contributor_consent_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contributor',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('consent', 'unknown'), ('consent_changed_at__isnull', True)), models.Q(models.Q(('consent', 'unknown'), _negated=True), ('consent_changed_at__isnull', False)), _connector='OR'), name='contributor_consent_is_dated_iff_known'),
+            model_name="contributor",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("consent", "unknown"), ("consent_changed_at__isnull", True)),
+                    models.Q(
+                        models.Q(("consent", "unknown"), _negated=True),
+                        ("consent_changed_at__isnull", False),
+                    ),
+                    _connector="OR",
+                ),
+                name="contributor_consent_is_dated_iff_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='collection',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='collection_of_organization'),
+            model_name="collection",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="collection_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='collection',
-            constraint=models.UniqueConstraint(fields=('organization', 'number'), name='collection_number_of_organization'),
+            model_name="collection",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "number"), name="collection_number_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='collection',
-            constraint=models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='collection_has_a_name'),
+            model_name="collection",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("name", ""), _negated=True), name="collection_has_a_name"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='collection',
-            constraint=models.CheckConstraint(condition=models.Q(('next_snapshot__gte', 1)), name='collection_snapshots_count_from_one'),
+            model_name="collection",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("next_snapshot__gte", 1)),
+                name="collection_snapshots_count_from_one",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='audit',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='audit_of_organization'),
+            model_name="audit",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="audit_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attestation',
-            constraint=models.CheckConstraint(condition=models.Q(('basis__in', ['own', 'assigned', 'agent', 'platform_terms', 'open_license', 'public_domain'])), name='attestation_basis_is_known'),
+            model_name="attestation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "basis__in",
+                        [
+                            "own",
+                            "assigned",
+                            "agent",
+                            "platform_terms",
+                            "open_license",
+                            "public_domain",
+                        ],
+                    )
+                ),
+                name="attestation_basis_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attestation',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('basis', 'open_license'), _negated=True), models.Q(('license_name', ''), _negated=True), _connector='OR'), name='attestation_names_its_open_license'),
+            model_name="attestation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("basis", "open_license"), _negated=True),
+                    models.Q(("license_name", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="attestation_names_its_open_license",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attestation',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('statement', ''), _negated=True), models.Q(('person_name', ''), _negated=True), models.Q(('person_title', ''), _negated=True)), name='attestation_is_signed'),
+            model_name="attestation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("statement", ""), _negated=True),
+                    models.Q(("person_name", ""), _negated=True),
+                    models.Q(("person_title", ""), _negated=True),
+                ),
+                name="attestation_is_signed",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.UniqueConstraint(fields=('digest',), name='api_key_digest_is_unique'),
+            model_name="apikey",
+            constraint=models.UniqueConstraint(fields=("digest",), name="api_key_digest_is_unique"),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='api_key_of_organization'),
+            model_name="apikey",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="api_key_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.CheckConstraint(condition=django.db.models.lookups.Exact(django.db.models.functions.text.Length('digest'), 32), name='api_key_digest_is_sha256'),
+            model_name="apikey",
+            constraint=models.CheckConstraint(
+                condition=django.db.models.lookups.Exact(
+                    django.db.models.functions.text.Length("digest"), 32
+                ),
+                name="api_key_digest_is_sha256",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.CheckConstraint(condition=models.Q(('expires_at__isnull', True), ('expires_at__gt', models.F('created_at')), _connector='OR'), name='api_key_expires_after_creation'),
+            model_name="apikey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("expires_at__isnull", True),
+                    ("expires_at__gt", models.F("created_at")),
+                    _connector="OR",
+                ),
+                name="api_key_expires_after_creation",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='work',
-            constraint=models.UniqueConstraint(fields=('organization', 'external_id'), name='work_external_id_is_unique'),
+            model_name="work",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "external_id"), name="work_external_id_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='work',
-            constraint=models.UniqueConstraint(fields=('organization', 'id'), name='work_of_organization'),
+            model_name="work",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "id"), name="work_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='work',
-            constraint=models.CheckConstraint(condition=models.Q(('external_id', ''), _negated=True), name='work_has_an_external_id'),
+            model_name="work",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("external_id", ""), _negated=True),
+                name="work_has_an_external_id",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='representation',
-            constraint=models.UniqueConstraint(fields=('organization', 'digest'), name='representation_digest_is_unique'),
+            model_name="representation",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "digest"), name="representation_digest_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='representation',
-            constraint=models.UniqueConstraint(fields=('work', 'id'), name='representation_of_work'),
+            model_name="representation",
+            constraint=models.UniqueConstraint(
+                fields=("work", "id"), name="representation_of_work"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='representation',
-            constraint=models.CheckConstraint(condition=django.db.models.lookups.Exact(django.db.models.functions.text.Length('digest'), 32), name='representation_digest_is_sha256'),
+            model_name="representation",
+            constraint=models.CheckConstraint(
+                condition=django.db.models.lookups.Exact(
+                    django.db.models.functions.text.Length("digest"), 32
+                ),
+                name="representation_digest_is_sha256",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='representation',
-            constraint=models.CheckConstraint(condition=models.Q(('length__gt', 0)), name='representation_is_not_empty'),
+            model_name="representation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("length__gt", 0)), name="representation_is_not_empty"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='representation',
-            constraint=models.CheckConstraint(condition=models.Q(('custody__in', ['hosted', 'remote', 'reference'])), name='representation_custody_is_known'),
+            model_name="representation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("custody__in", ["hosted", "remote", "reference"])),
+                name="representation_custody_is_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='collectionitem',
-            index=models.Index(fields=['organization', 'representation'], name='item_by_representation'),
+            model_name="collectionitem",
+            index=models.Index(
+                fields=["organization", "representation"], name="item_by_representation"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='collectionitem',
-            constraint=models.UniqueConstraint(condition=models.Q(('removed_in__isnull', True)), fields=('collection', 'representation'), name='item_lives_once_at_a_time'),
+            model_name="collectionitem",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("removed_in__isnull", True)),
+                fields=("collection", "representation"),
+                name="item_lives_once_at_a_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='collectionitem',
-            constraint=models.CheckConstraint(condition=models.Q(('removed_in__isnull', True), ('removed_in__gte', models.F('added_in')), _connector='OR'), name='item_is_removed_after_it_was_added'),
+            model_name="collectionitem",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("removed_in__isnull", True),
+                    ("removed_in__gte", models.F("added_in")),
+                    _connector="OR",
+                ),
+                name="item_is_removed_after_it_was_added",
+            ),
         ),
     ]

@@ -10,243 +10,618 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('licensing', '0002_walls'),
-        ('marketplace', '0002_walls'),
+        ("licensing", "0002_walls"),
+        ("marketplace", "0002_walls"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('code', models.CharField(choices=[('stripe_clearing', 'Paid to Stripe, not settled'), ('seller_payable', 'Owed to a seller'), ('market_fee', "The market's fee"), ('tax_payable', 'Tax owed'), ('buyer_refundable', 'Owed back to a buyer')], max_length=16)),
-                ('currency', models.CharField(max_length=3)),
-                ('organization', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("livemode", models.BooleanField()),
+                (
+                    "code",
+                    models.CharField(
+                        choices=[
+                            ("stripe_clearing", "Paid to Stripe, not settled"),
+                            ("seller_payable", "Owed to a seller"),
+                            ("market_fee", "The market's fee"),
+                            ("tax_payable", "Tax owed"),
+                            ("buyer_refundable", "Owed back to a buyer"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("currency", models.CharField(max_length=3)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Order',
+            name="Order",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='ord', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('status', models.CharField(choices=[('awaiting_payment', 'Awaiting payment'), ('paid', 'Paid'), ('granted', 'Granted'), ('paid_ungrantable', 'Paid, refund under way'), ('refunded', 'Refunded'), ('expired', 'Expired')], default='awaiting_payment', max_length=16)),
-                ('total_minor', models.BigIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('accepted_document_sha256', models.BinaryField(max_length=32)),
-                ('accepted_by_name', models.CharField(max_length=200)),
-                ('accepted_by_title', models.CharField(max_length=200)),
-                ('accepted_by_actor', models.CharField(max_length=40)),
-                ('accepted_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('checkout_session', models.CharField(blank=True, max_length=255, null=True, unique=True)),
-                ('checkout_url', models.TextField(blank=True)),
-                ('checkout_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('payment_intent', models.CharField(blank=True, max_length=255, null=True, unique=True)),
-                ('paid_at', models.DateTimeField(blank=True, null=True)),
-                ('paid_minor', models.BigIntegerField(default=0)),
-                ('refunded_minor', models.BigIntegerField(default=0)),
-                ('granted_at', models.DateTimeField(blank=True, null=True)),
-                ('refusal', models.CharField(blank=True, max_length=60)),
-                ('next_sync_at', models.DateTimeField(blank=True, null=True)),
-                ('sync_attempts', models.IntegerField(default=0)),
-                ('grant', models.OneToOneField(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='licensing.grant')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='orders', to='marketplace.organization')),
-                ('seller', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="ord", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("awaiting_payment", "Awaiting payment"),
+                            ("paid", "Paid"),
+                            ("granted", "Granted"),
+                            ("paid_ungrantable", "Paid, refund under way"),
+                            ("refunded", "Refunded"),
+                            ("expired", "Expired"),
+                        ],
+                        default="awaiting_payment",
+                        max_length=16,
+                    ),
+                ),
+                ("total_minor", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("accepted_document_sha256", models.BinaryField(max_length=32)),
+                ("accepted_by_name", models.CharField(max_length=200)),
+                ("accepted_by_title", models.CharField(max_length=200)),
+                ("accepted_by_actor", models.CharField(max_length=40)),
+                (
+                    "accepted_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "checkout_session",
+                    models.CharField(blank=True, max_length=255, null=True, unique=True),
+                ),
+                ("checkout_url", models.TextField(blank=True)),
+                ("checkout_expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "payment_intent",
+                    models.CharField(blank=True, max_length=255, null=True, unique=True),
+                ),
+                ("paid_at", models.DateTimeField(blank=True, null=True)),
+                ("paid_minor", models.BigIntegerField(default=0)),
+                ("refunded_minor", models.BigIntegerField(default=0)),
+                ("granted_at", models.DateTimeField(blank=True, null=True)),
+                ("refusal", models.CharField(blank=True, max_length=60)),
+                ("next_sync_at", models.DateTimeField(blank=True, null=True)),
+                ("sync_attempts", models.IntegerField(default=0)),
+                (
+                    "grant",
+                    models.OneToOneField(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="licensing.grant",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="orders",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "seller",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Journal',
+            name="Journal",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='jnl', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('kind', models.CharField(max_length=20)),
-                ('occurred_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('order', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='journals', to='payments.order')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="jnl", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("kind", models.CharField(max_length=20)),
+                (
+                    "occurred_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="journals",
+                        to="payments.order",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Command',
+            name="Command",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='cmd', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('kind', models.CharField(choices=[('create_checkout', 'Create a Checkout session'), ('refund', 'Refund')], max_length=15)),
-                ('params', models.JSONField()),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('done', 'Done'), ('refused', 'Refused')], default='pending', max_length=7)),
-                ('stripe_id', models.CharField(blank=True, max_length=255)),
-                ('refusal', models.CharField(blank=True, max_length=1000)),
-                ('attempts', models.IntegerField(default=0)),
-                ('first_sent_at', models.DateTimeField(blank=True, null=True)),
-                ('next_attempt_at', models.DateTimeField(blank=True, default=django.utils.timezone.now, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('order', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='commands', to='payments.order')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="cmd", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("create_checkout", "Create a Checkout session"),
+                            ("refund", "Refund"),
+                        ],
+                        max_length=15,
+                    ),
+                ),
+                ("params", models.JSONField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("pending", "Pending"), ("done", "Done"), ("refused", "Refused")],
+                        default="pending",
+                        max_length=7,
+                    ),
+                ),
+                ("stripe_id", models.CharField(blank=True, max_length=255)),
+                ("refusal", models.CharField(blank=True, max_length=1000)),
+                ("attempts", models.IntegerField(default=0)),
+                ("first_sent_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "next_attempt_at",
+                    models.DateTimeField(blank=True, default=django.utils.timezone.now, null=True),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="commands",
+                        to="payments.order",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Posting',
+            name="Posting",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('currency', models.CharField(max_length=3)),
-                ('amount_minor', models.BigIntegerField()),
-                ('account', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='postings', to='payments.account')),
-                ('journal', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='postings', to='payments.journal')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("currency", models.CharField(max_length=3)),
+                ("amount_minor", models.BigIntegerField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="postings",
+                        to="payments.account",
+                    ),
+                ),
+                (
+                    "journal",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="postings",
+                        to="payments.journal",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Quote',
+            name="Quote",
             fields=[
-                ('id', marketplace.typeid.TypeIDField(prefix='quo', primary_key=True, serialize=False)),
-                ('livemode', models.BooleanField()),
-                ('scope', models.JSONField()),
-                ('lines', models.JSONField()),
-                ('subtotal_minor', models.BigIntegerField()),
-                ('tax_minor', models.BigIntegerField()),
-                ('total_minor', models.BigIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('document', models.TextField()),
-                ('document_sha256', models.BinaryField(max_length=32)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('expires_at', models.DateTimeField()),
-                ('offer', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='quotes', to='licensing.offer')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='quotes', to='marketplace.organization')),
-                ('seller', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='marketplace.organization')),
-                ('snapshot', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='licensing.snapshot')),
-                ('terms', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='licensing.terms')),
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="quo", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("scope", models.JSONField()),
+                ("lines", models.JSONField()),
+                ("subtotal_minor", models.BigIntegerField()),
+                ("tax_minor", models.BigIntegerField()),
+                ("total_minor", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("document", models.TextField()),
+                ("document_sha256", models.BinaryField(max_length=32)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "offer",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="quotes",
+                        to="licensing.offer",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="quotes",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "seller",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+                (
+                    "snapshot",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="licensing.snapshot",
+                    ),
+                ),
+                (
+                    "terms",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="licensing.terms",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='order',
-            name='quote',
-            field=models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='order', to='payments.quote'),
+            model_name="order",
+            name="quote",
+            field=models.OneToOneField(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="order",
+                to="payments.quote",
+            ),
         ),
         migrations.CreateModel(
-            name='StripeEvent',
+            name="StripeEvent",
             fields=[
-                ('id', models.CharField(max_length=255, primary_key=True, serialize=False)),
-                ('type', models.CharField(max_length=100)),
-                ('livemode', models.BooleanField()),
-                ('api_version', models.CharField(blank=True, max_length=60)),
-                ('object_id', models.CharField(blank=True, max_length=255)),
-                ('order_ref', models.CharField(blank=True, max_length=60)),
-                ('body', models.JSONField()),
-                ('received_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('handled_at', models.DateTimeField(blank=True, null=True)),
-                ('attempts', models.IntegerField(default=0)),
-                ('last_error', models.CharField(blank=True, max_length=1000)),
-                ('next_attempt_at', models.DateTimeField(blank=True, default=django.utils.timezone.now, null=True)),
+                ("id", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("type", models.CharField(max_length=100)),
+                ("livemode", models.BooleanField()),
+                ("api_version", models.CharField(blank=True, max_length=60)),
+                ("object_id", models.CharField(blank=True, max_length=255)),
+                ("order_ref", models.CharField(blank=True, max_length=60)),
+                ("body", models.JSONField()),
+                (
+                    "received_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("handled_at", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.IntegerField(default=0)),
+                ("last_error", models.CharField(blank=True, max_length=1000)),
+                (
+                    "next_attempt_at",
+                    models.DateTimeField(blank=True, default=django.utils.timezone.now, null=True),
+                ),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('next_attempt_at__isnull', False)), fields=['next_attempt_at'], name='stripe_event_due')],
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('handled_at__isnull', True), ('next_attempt_at__isnull', False)), models.Q(('handled_at__isnull', False), ('next_attempt_at__isnull', True)), _connector='OR'), name='stripe_event_is_due_iff_unhandled')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("next_attempt_at__isnull", False)),
+                        fields=["next_attempt_at"],
+                        name="stripe_event_due",
+                    )
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("handled_at__isnull", True), ("next_attempt_at__isnull", False)
+                            ),
+                            models.Q(
+                                ("handled_at__isnull", False), ("next_attempt_at__isnull", True)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="stripe_event_is_due_iff_unhandled",
+                    )
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.UniqueConstraint(fields=('livemode', 'code', 'organization', 'currency'), name='account_is_one', nulls_distinct=False),
+            model_name="account",
+            constraint=models.UniqueConstraint(
+                fields=("livemode", "code", "organization", "currency"),
+                name="account_is_one",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.UniqueConstraint(fields=('id', 'currency'), name='account_of_currency'),
+            model_name="account",
+            constraint=models.UniqueConstraint(
+                fields=("id", "currency"), name="account_of_currency"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.CheckConstraint(condition=models.Q(('code__in', ['stripe_clearing', 'seller_payable', 'market_fee', 'tax_payable', 'buyer_refundable'])), name='account_code_is_known'),
+            model_name="account",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "code__in",
+                        [
+                            "stripe_clearing",
+                            "seller_payable",
+                            "market_fee",
+                            "tax_payable",
+                            "buyer_refundable",
+                        ],
+                    )
+                ),
+                name="account_code_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='journal',
-            constraint=models.UniqueConstraint(fields=('order', 'kind'), name='journal_is_posted_once'),
+            model_name="journal",
+            constraint=models.UniqueConstraint(
+                fields=("order", "kind"), name="journal_is_posted_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='command',
-            index=models.Index(condition=models.Q(('next_attempt_at__isnull', False)), fields=['next_attempt_at'], name='command_due'),
+            model_name="command",
+            index=models.Index(
+                condition=models.Q(("next_attempt_at__isnull", False)),
+                fields=["next_attempt_at"],
+                name="command_due",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='command',
-            constraint=models.UniqueConstraint(fields=('order', 'kind'), name='command_is_given_once'),
+            model_name="command",
+            constraint=models.UniqueConstraint(
+                fields=("order", "kind"), name="command_is_given_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='command',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['create_checkout', 'refund'])), name='command_kind_is_known'),
+            model_name="command",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["create_checkout", "refund"])),
+                name="command_kind_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='command',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'done', 'refused'])), name='command_state_is_known'),
+            model_name="command",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["pending", "done", "refused"])),
+                name="command_state_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='command',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('next_attempt_at__isnull', False), ('state', 'pending')), models.Q(models.Q(('state', 'pending'), _negated=True), ('next_attempt_at__isnull', True)), _connector='OR'), name='command_is_due_iff_pending'),
+            model_name="command",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("next_attempt_at__isnull", False), ("state", "pending")),
+                    models.Q(
+                        models.Q(("state", "pending"), _negated=True),
+                        ("next_attempt_at__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="command_is_due_iff_pending",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='command',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'done'), models.Q(('stripe_id', ''), _negated=True)), models.Q(models.Q(('state', 'done'), _negated=True), ('stripe_id', '')), _connector='OR'), name='command_result_iff_done'),
+            model_name="command",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "done"), models.Q(("stripe_id", ""), _negated=True)),
+                    models.Q(models.Q(("state", "done"), _negated=True), ("stripe_id", "")),
+                    _connector="OR",
+                ),
+                name="command_result_iff_done",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='posting',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_minor', 0), _negated=True), name='posting_moves_something'),
+            model_name="posting",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount_minor", 0), _negated=True),
+                name="posting_moves_something",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='quote',
-            constraint=models.UniqueConstraint(fields=('organization', 'livemode', 'id'), name='quote_of_organization'),
+            model_name="quote",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "livemode", "id"), name="quote_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='quote',
-            constraint=models.CheckConstraint(condition=models.Q(('organization', models.F('seller')), _negated=True), name='quote_parties_differ'),
+            model_name="quote",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("organization", models.F("seller")), _negated=True),
+                name="quote_parties_differ",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='quote',
-            constraint=models.CheckConstraint(condition=models.Q(('total_minor', django.db.models.expressions.CombinedExpression(models.F('subtotal_minor'), '+', models.F('tax_minor')))), name='quote_adds_up'),
+            model_name="quote",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "total_minor",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("subtotal_minor"), "+", models.F("tax_minor")
+                        ),
+                    )
+                ),
+                name="quote_adds_up",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='quote',
-            constraint=models.CheckConstraint(condition=models.Q(('subtotal_minor__gte', 0), ('tax_minor__gte', 0)), name='quote_is_not_negative'),
+            model_name="quote",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("subtotal_minor__gte", 0), ("tax_minor__gte", 0)),
+                name="quote_is_not_negative",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='quote',
-            constraint=models.CheckConstraint(condition=models.Q(('expires_at__gt', models.F('created_at'))), name='quote_expires_after_it_was_made'),
+            model_name="quote",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("expires_at__gt", models.F("created_at"))),
+                name="quote_expires_after_it_was_made",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='quote',
-            constraint=models.CheckConstraint(condition=django.db.models.lookups.Exact(marketplace.models.Sha256('document'), models.F('document_sha256')), name='quote_document_hash_is_of_its_text'),
+            model_name="quote",
+            constraint=models.CheckConstraint(
+                condition=django.db.models.lookups.Exact(
+                    marketplace.models.Sha256("document"), models.F("document_sha256")
+                ),
+                name="quote_document_hash_is_of_its_text",
+            ),
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=models.Index(condition=models.Q(('next_sync_at__isnull', False)), fields=['next_sync_at'], name='order_due_for_sync'),
+            model_name="order",
+            index=models.Index(
+                condition=models.Q(("next_sync_at__isnull", False)),
+                fields=["next_sync_at"],
+                name="order_due_for_sync",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.UniqueConstraint(fields=('organization', 'livemode', 'id'), name='order_of_organization'),
+            model_name="order",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "livemode", "id"), name="order_of_organization"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['awaiting_payment', 'paid', 'granted', 'paid_ungrantable', 'refunded', 'expired'])), name='order_status_is_known'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        [
+                            "awaiting_payment",
+                            "paid",
+                            "granted",
+                            "paid_ungrantable",
+                            "refunded",
+                            "expired",
+                        ],
+                    )
+                ),
+                name="order_status_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('organization', models.F('seller')), _negated=True), name='order_parties_differ'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("organization", models.F("seller")), _negated=True),
+                name="order_parties_differ",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('paid_at__isnull', True), ('status__in', ['awaiting_payment', 'expired'])), models.Q(models.Q(('status__in', ['awaiting_payment', 'expired']), _negated=True), ('paid_at__isnull', False)), _connector='OR'), name='order_paid_at_iff_paid'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("paid_at__isnull", True), ("status__in", ["awaiting_payment", "expired"])
+                    ),
+                    models.Q(
+                        models.Q(("status__in", ["awaiting_payment", "expired"]), _negated=True),
+                        ("paid_at__isnull", False),
+                    ),
+                    _connector="OR",
+                ),
+                name="order_paid_at_iff_paid",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('grant__isnull', False), ('granted_at__isnull', False), ('status', 'granted')), models.Q(models.Q(('status', 'granted'), _negated=True), ('grant__isnull', True), ('granted_at__isnull', True)), _connector='OR'), name='order_grant_iff_granted'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("grant__isnull", False),
+                        ("granted_at__isnull", False),
+                        ("status", "granted"),
+                    ),
+                    models.Q(
+                        models.Q(("status", "granted"), _negated=True),
+                        ("grant__isnull", True),
+                        ("granted_at__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="order_grant_iff_granted",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['paid_ungrantable', 'refunded']), models.Q(('refusal', ''), _negated=True)), models.Q(models.Q(('status__in', ['paid_ungrantable', 'refunded']), _negated=True), ('refusal', '')), _connector='OR'), name='order_refusal_iff_ungrantable'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("status__in", ["paid_ungrantable", "refunded"]),
+                        models.Q(("refusal", ""), _negated=True),
+                    ),
+                    models.Q(
+                        models.Q(("status__in", ["paid_ungrantable", "refunded"]), _negated=True),
+                        ("refusal", ""),
+                    ),
+                    _connector="OR",
+                ),
+                name="order_refusal_iff_ungrantable",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('refunded_minor__gte', 0), ('refunded_minor__lte', models.F('paid_minor'))), name='order_refunds_no_more_than_was_paid'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("refunded_minor__gte", 0), ("refunded_minor__lte", models.F("paid_minor"))
+                ),
+                name="order_refunds_no_more_than_was_paid",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('accepted_by_name', ''), _negated=True), models.Q(('accepted_by_title', ''), _negated=True)), name='order_names_who_accepted'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("accepted_by_name", ""), _negated=True),
+                    models.Q(("accepted_by_title", ""), _negated=True),
+                ),
+                name="order_names_who_accepted",
+            ),
         ),
     ]

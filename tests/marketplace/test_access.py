@@ -88,7 +88,9 @@ def test_the_application_is_no_superuser_and_owns_nothing() -> None:
             "SELECT current_user, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
         )
         assert cursor.fetchone() == ("licet_app", False, False)
-        cursor.execute("SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = 'licet_app'")
+        cursor.execute(
+            "SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = 'licet_app'"
+        )
         assert cursor.fetchone() == (0,)
 
 
@@ -107,10 +109,8 @@ def _callers_of_system() -> set[str]:
         for path in (root / app).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and (
-                    isinstance(node.func, ast.Name)
-                    and node.func.id == "system"
-                    or isinstance(node.func, ast.Attribute)
-                    and node.func.attr == "system"
+                    (isinstance(node.func, ast.Name) and node.func.id == "system")
+                    or (isinstance(node.func, ast.Attribute) and node.func.attr == "system")
                 ):
                     found.add(path.relative_to(root).with_suffix("").as_posix().replace("/", "."))
     return found

@@ -56,9 +56,7 @@ def test_a_collection_is_made_and_shown_alike(client_for: ClientFor, archive: Or
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 201])
-def test_a_collection_needs_a_name(
-    client_for: ClientFor, archive: Organization, name: str
-) -> None:
+def test_a_collection_needs_a_name(client_for: ClientFor, archive: Organization, name: str) -> None:
     answer = client_for(archive).post("/v1/collections", {"name": name})
     assert (answer.status_code, answer.json()["param"]) == (422, "name")
     assert Collection.objects.count() == 0

@@ -145,9 +145,7 @@ def test_a_key_without_the_scope_gets_403(world: World, route: Route) -> None:
 
 
 @pytest.mark.parametrize("route", PRIVATE, ids=_name)
-def test_another_organization_gets_the_404_of_what_is_not_there(
-    world: World, route: Route
-) -> None:
+def test_another_organization_gets_the_404_of_what_is_not_there(world: World, route: Route) -> None:
     pk = world.subject(MATRIX[route.path].subject)
     before = world.fingerprint()
     hidden = _ask(world.client(world.stranger), route, pk)

@@ -15,9 +15,7 @@ from tests.security.world import World
 pytestmark = pytest.mark.django_db
 
 MODELS = [
-    model
-    for model in apps.get_models()
-    if isinstance(model._default_manager.all(), TenantQuerySet)
+    model for model in apps.get_models() if isinstance(model._default_manager.all(), TenantQuerySet)
 ]
 
 

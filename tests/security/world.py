@@ -63,7 +63,10 @@ class World:
         digest = hashlib.sha256()
         with system("compare the world in a test"), connection.cursor() as cursor:
             for table in sorted(tables):
-                cursor.execute(f'SELECT md5(coalesce(string_agg(t::text, $$|$$ ORDER BY t::text), $$$$)) FROM "{table}" t')
+                cursor.execute(
+                    "SELECT md5(coalesce(string_agg(row::text, '|' ORDER BY row::text), ''))"
+                    f' FROM "{table}" row'
+                )
                 digest.update(str(cursor.fetchone()).encode())
         return digest.hexdigest()
 

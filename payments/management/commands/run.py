@@ -21,7 +21,7 @@ class Command(BaseCommand):
             "--port",
             type=int,
             default=processes.FIRST_PORT,
-            help="the web port; delivery and the simulator take the next two (default: %(default)s)",
+            help="the web port; delivery and simulator take the next two (default: %(default)s)",
         )
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
