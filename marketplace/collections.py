@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
@@ -87,6 +88,12 @@ def attest(
 def attestation(collection: Collection) -> Attestation | None:
     """The attestation that counts: the newest. Read as the owner, inside its transaction."""
     return Attestation.objects.filter(collection=collection).order_by("-id").first()
+
+
+def attestations(caller: Caller, id: str) -> QuerySet[Attestation]:
+    """All attestations of one of the caller's collections. Raises NotFound."""
+    collection = Collection.objects.get_visible(caller, id)
+    return Attestation.objects.visible_to(caller).filter(collection=collection)
 
 
 def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -24,7 +25,7 @@ from django.utils.translation import gettext_lazy
 from marketplace import audit, storage, works
 from marketplace.access import Caller, acting
 from marketplace.errors import ImportUnderWay, InvalidInput
-from marketplace.models import Collection, ImportJob
+from marketplace.models import Collection, ImportJob, ImportRejection
 from marketplace.works import EXTERNAL_ID_LENGTH_MAX, LeftOut, Record
 
 __all__ = ["REASONS", "Directory", "Record", "Records", "Rejected", "Source", "run"]
@@ -117,6 +118,12 @@ def run(
     if report is not None:
         report(job)
     return job
+
+
+def rejections(caller: Caller, id: str) -> QuerySet[ImportRejection]:
+    """What one of the caller's imports left out. Raises NotFound."""
+    job = ImportJob.objects.get_visible(caller, id)
+    return ImportRejection.objects.visible_to(caller).filter(job=job)
 
 
 def _begin(caller: Caller, collection_id: str, source: Source) -> ImportJob:

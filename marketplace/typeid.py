@@ -62,11 +62,14 @@ class TypeID(uuid.UUID):
 
 
 def uuid7() -> uuid.UUID:
-    """A UUIDv7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, then 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10))
-    number = milliseconds << 80 | 0x7 << 76 | (random >> 64 & 0xFFF) << 64
-    return uuid.UUID(int=number | 0b10 << 62 | random & (1 << 62) - 1)
+    """A UUIDv7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, 12 of their fraction, 62 random.
+
+    The fraction (6.2, method 3) keeps the order of what one process makes within a millisecond.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = nanoseconds * 4096 // 1_000_000
+    random = int.from_bytes(os.urandom(8)) & (1 << 62) - 1
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random)
 
 
 @deconstructible

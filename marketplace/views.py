@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from django.db.models import Model, Prefetch, QuerySet
+from django.db.models import Model, QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -15,19 +15,17 @@ from drf_spectacular.utils import (
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from marketplace import api_keys, collections, contributors
+from marketplace import api_keys, collections, contributors, imports, works
 from marketplace.access import Scope
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.models import (
     ApiKey,
     Attestation,
     Collection,
-    CollectionItem,
     Contributor,
     ImportJob,
     ImportRejection,
     Organization,
-    Representation,
     Work,
 )
 from marketplace.serializers import (
@@ -175,14 +173,10 @@ class AttestationViewSet(Listing, TenantViewSet):
     scopes = {"list": Scope.COLLECTIONS_READ, "create": Scope.COLLECTIONS_WRITE}
 
     def get_queryset(self) -> QuerySet[Any]:
-        rows = super().get_queryset()
-        if getattr(self, "swagger_fake_view", False):
-            return rows
-        if self.action == "list":
-            # The 404 of a collection that is not the caller's, not an empty list.
-            collection = Collection.objects.get_visible(self.caller, self.kwargs["pk"])
-            return rows.filter(collection=collection)
-        return rows
+        if self.action != "list" or getattr(self, "swagger_fake_view", False):
+            return super().get_queryset()
+        # The 404 of a collection that is not the caller's, not an empty list.
+        return collections.attestations(self.caller, self.kwargs["pk"])
 
     @extend_schema(
         summary="Attest a collection's rights basis",
@@ -226,22 +220,15 @@ class WorkViewSet(Listing, Retrieving, TenantViewSet):
     scopes = {"list": Scope.WORKS_READ, "retrieve": Scope.WORKS_READ}
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.prefetch_related(
-            Prefetch("representations", Representation.objects.order_by("id"))
-        )
+        return works.with_forms(rows)
 
     def get_queryset(self) -> QuerySet[Any]:
-        rows = super().get_queryset()
         if self.action != "list" or getattr(self, "swagger_fake_view", False):
-            return rows
+            return super().get_queryset()
         collection = self.request.query_params.get("collection")
         if collection is None:
-            return rows
-        found = Collection.objects.get_visible(self.caller, collection)
-        live = CollectionItem.objects.filter(
-            organization=found.organization_id, collection=found, removed_in__isnull=True
-        )
-        return rows.filter(pk__in=live.values("work"))
+            return super().get_queryset()
+        return self.select(works.in_collection(self.caller, collection))
 
     @extend_schema(
         summary="List works",
@@ -327,8 +314,7 @@ class ImportRejectionViewSet(Listing, TenantViewSet):
     scopes = {"list": Scope.WORKS_READ}
 
     def get_queryset(self) -> QuerySet[Any]:
-        rows = super().get_queryset()
         if getattr(self, "swagger_fake_view", False):
-            return rows
+            return super().get_queryset()
         # The 404 of an import that is not the caller's, not an empty list.
-        return rows.filter(job=ImportJob.objects.get_visible(self.caller, self.kwargs["pk"]))
+        return imports.rejections(self.caller, self.kwargs["pk"])

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
+from django.db.models import Prefetch, QuerySet
 
 from marketplace.access import Caller
-from marketplace.models import DIGEST_LENGTH, Collection, Representation
+from marketplace.models import (
+    DIGEST_LENGTH,
+    Collection,
+    CollectionItem,
+    Representation,
+    Work,
+)
 from marketplace.typeid import uuid7
 
 EXTERNAL_ID_LENGTH_MAX = 1000
@@ -162,6 +169,20 @@ def add(caller: Caller, collection: Collection, records: Sequence[Record]) -> di
         cursor.execute(_ADD, names)
         left_out.update((n, LeftOut(code)) for n, code in cursor.fetchall())
     return left_out
+
+
+def in_collection(caller: Caller, collection_id: str) -> QuerySet[Work]:
+    """The works that are in one of the caller's collections now. Raises NotFound."""
+    collection = Collection.objects.get_visible(caller, collection_id)
+    live = CollectionItem.objects.filter(
+        organization=collection.organization_id, collection=collection, removed_in__isnull=True
+    )
+    return Work.objects.visible_to(caller).filter(pk__in=live.values("work"))
+
+
+def with_forms(rows: QuerySet[Work]) -> QuerySet[Work]:
+    """The same works; their representations are read with them, in one query for all."""
+    return rows.prefetch_related(Prefetch("representations", Representation.objects.order_by("id")))
 
 
 def _left_out_by_themselves(records: Sequence[Record]) -> dict[int, LeftOut]:

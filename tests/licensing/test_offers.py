@@ -225,7 +225,10 @@ def test_nobody_buys_its_own(archive: Organization) -> None:
         offers.buyable(caller_for(archive), str(make_offer(archive).pk))
 
 
-@pytest.mark.parametrize("id", ["off_", "nothing", str(TypeID.new("off")), str(TypeID.new("col"))])
+@pytest.mark.parametrize(
+    "id",
+    ["off_", "nothing", "off_01m86nywy0fqhtmrs59rm4ban2", "col_01m86nywy1erwb87mb0jj4pgss"],
+)
 def test_what_is_no_offer_is_not_there(lab: Organization, id: str) -> None:
     with pytest.raises(NotFound):
         offers.buyable(caller_for(lab), id)

@@ -135,8 +135,8 @@ def test_a_refused_claim_leaves_the_transaction_usable(
     hold(collection, lab, "first")
     with acting(caller_for(stranger)):
         with pytest.raises(RightsTaken):
-            hold(collection, stranger, "second")
-        assert hold(collection, stranger, "third", uses=["embed"]).state == "held"
+            claim(collection, stranger, "second")
+        assert claim(collection, stranger, "third", uses=["embed"]).state == "held"
 
 
 def test_what_was_released_is_free(

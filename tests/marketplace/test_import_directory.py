@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +123,8 @@ class World:
 
 
 @pytest.fixture
-def world(test_database: TestDatabase, tmp_path: Path) -> Iterator[World]:
-    yield World(test_database, tmp_path)
+def world(test_database: TestDatabase, tmp_path: Path) -> World:
+    return World(test_database, tmp_path)
 
 
 def fill(folder: Path, count: int) -> None:
@@ -247,7 +246,7 @@ def test_an_interrupted_import_says_how_to_go_on(world: World) -> None:
     job = world.job()
     assert job is not None
     assert job.status == "failed"
-    assert [path for path in (world.store / "incoming").iterdir()] == []
+    assert list((world.store / "incoming").iterdir()) == []
     assert world.run().returncode == 0
     world.assert_whole(works=60, rejected=0)
 

@@ -79,3 +79,12 @@ def test_an_id_survives_copies_and_pickles_with_its_prefix() -> None:
     value = TypeID.new("grt")
     for other in (copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert (other, other.prefix, str(other)) == (value, "grt", str(value))
+
+
+def test_ids_made_one_after_another_ascend() -> None:
+    values = []
+    for _number in range(200):
+        values.append(uuid7())
+        time.sleep(1e-6)
+    assert values == sorted(values)
+    assert len(set(values)) == 200

@@ -1,0 +1,370 @@
+"""Every rule that the tables of marketplace keep by themselves, broken on purpose, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, connection, transaction
+from django.db.models import CheckConstraint, UniqueConstraint
+from django.db.utils import ProgrammingError
+from django.utils import timezone
+
+from marketplace import access
+from marketplace.models import (
+    ApiKey,
+    Attestation,
+    Audit,
+    Collection,
+    CollectionItem,
+    Contributor,
+    ContributorIdentity,
+    IdempotencyKey,
+    ImportJob,
+    ImportRejection,
+    Membership,
+    Organization,
+    Representation,
+    User,
+    Work,
+)
+from tests.people import found
+
+pytestmark = pytest.mark.django_db
+
+
+class Tenant:
+    """One valid row of everything that an organization owns."""
+
+    def __init__(self, organization: Organization, user: User) -> None:
+        self.organization = organization
+        self.membership = Membership.objects.create(
+            organization=organization, user=user, role="owner"
+        )
+        self.key = self.api_key(digest=organization.pk.bytes * 2)
+        self.contributor = Contributor.objects.create(organization=organization, external_id="c")
+        self.identity = ContributorIdentity.objects.create(
+            contributor=self.contributor, organization=organization, name="Con"
+        )
+        self.collection = Collection.objects.create(organization=organization, name="Letters")
+        self.collection.refresh_from_db()
+        self.attestation = self.attest()
+        self.work = Work.objects.create(organization=organization, external_id="w")
+        self.form = self.represent()
+        self.item = self.add()
+        self.job = ImportJob.objects.create(
+            organization=organization, collection=self.collection, source="s"
+        )
+        self.rejection = ImportRejection.objects.create(
+            organization=organization, job=self.job, name="n", code="empty", detail="d"
+        )
+        self.audit = Audit.objects.create(
+            organization=organization, actor="system", action="a", subject="s"
+        )
+        self.idempotency = self.idempotency_key()
+
+    def api_key(self, **fields: Any) -> ApiKey:
+        values = {"livemode": False, "name": "k", "digest": b"\x01" * 32, "scopes": []}
+        return ApiKey.objects.create(organization=self.organization, **{**values, **fields})
+
+    def attest(self, **fields: Any) -> Attestation:
+        values = {
+            "collection": self.collection,
+            "basis": "own",
+            "statement": "Ours.",
+            "person_name": "Ada",
+            "person_title": "Head",
+            "actor": "system",
+        }
+        return Attestation.objects.create(organization=self.organization, **{**values, **fields})
+
+    def represent(self, **fields: Any) -> Representation:
+        values = {
+            "work": self.work,
+            "digest": b"\x02" * 32,
+            "length": 1,
+            "media_type": "text/plain",
+            "custody": "reference",
+        }
+        return Representation.objects.create(organization=self.organization, **{**values, **fields})
+
+    def add(self, **fields: Any) -> CollectionItem:
+        values = {
+            "collection": self.collection,
+            "work": self.work,
+            "representation": self.form,
+            "added_in": 1,
+        }
+        return CollectionItem.objects.create(organization=self.organization, **{**values, **fields})
+
+    def idempotency_key(self, **fields: Any) -> IdempotencyKey:
+        values = {"livemode": False, "key": "k", "fingerprint": b"", "locked_until": timezone.now()}
+        return IdempotencyKey.objects.create(organization=self.organization, **{**values, **fields})
+
+
+class World(Tenant):
+    """One tenant's rows, and another's beside them; each case breaks one thing."""
+
+    def __init__(self, archive: Organization, stranger: Organization) -> None:
+        self.user = User.objects.create(email="a@example.org", name="A")
+        super().__init__(archive, self.user)
+        self.other = Tenant(stranger, self.user)
+
+    def organize(self, **fields: Any) -> None:
+        values = {"kind": "lab", "name": "N", "legal_name": "N", "jurisdiction": "IE"}
+        Organization.objects.create(**{**values, **fields})
+
+    def contribute(self, **fields: Any) -> None:
+        Contributor.objects.create(
+            **{"organization": self.organization, "external_id": "c2", **fields}
+        )
+
+    def identify(self, contributor: Contributor) -> None:
+        ContributorIdentity.objects.create(
+            contributor=contributor, organization=self.organization, name="x"
+        )
+
+    def nameless(self) -> Contributor:
+        """Another tenant's contributor who has no identity yet."""
+        return Contributor.objects.create(
+            organization=self.other.organization, external_id="nameless"
+        )
+
+    def collect(self, **fields: Any) -> None:
+        Collection.objects.create(**{"organization": self.organization, "name": "N", **fields})
+
+    def work_again(self, **fields: Any) -> Work:
+        return Work.objects.create(
+            **{"organization": self.organization, "external_id": "w2", **fields}
+        )
+
+    def import_again(self, **fields: Any) -> None:
+        values = {"organization": self.organization, "collection": self.collection, "source": "s"}
+        ImportJob.objects.create(**{**values, **fields})
+
+    def reject(self, job: ImportJob) -> None:
+        ImportRejection.objects.create(
+            organization=self.organization, job=job, name="n", code="c", detail="d"
+        )
+
+
+@pytest.fixture
+def world(archive: Organization, stranger: Organization) -> Iterator[World]:
+    with access.system("test the tables"):
+        yield World(archive, stranger)
+
+
+def rotated_twice(world: World) -> None:
+    world.api_key(digest=b"\x03" * 32, rotated_from=world.key)
+    world.api_key(digest=b"\x04" * 32, rotated_from=world.key)
+
+
+BREAKS: dict[str, Callable[[World], Any]] = {
+    # organizations and people
+    "organization_kind_is_known": lambda w: w.organize(kind="guild"),
+    "organization_has_a_name": lambda w: w.organize(legal_name=""),
+    "organization_jurisdiction_is_iso_3166": lambda w: w.organize(jurisdiction="Eire"),
+    "marketplace_user_email_key": lambda w: User.objects.create(email="a@example.org", name="B"),
+    "user_email_is_lower_case": lambda w: User.objects.create(email="B@example.org", name="B"),
+    "membership_is_one_per_user": lambda w: Membership.objects.create(
+        organization=w.organization, user=w.user, role="viewer"
+    ),
+    "membership_role_is_known": lambda w: Membership.objects.create(
+        organization=found("Third", "lab"), user=w.user, role="king"
+    ),
+    # keys
+    "api_key_digest_is_unique": lambda w: w.api_key(digest=bytes(w.key.digest)),
+    "api_key_digest_is_sha256": lambda w: w.api_key(digest=b"\x01" * 31),
+    "api_key_expires_after_creation": lambda w: w.api_key(
+        expires_at=timezone.now() - timedelta(seconds=1)
+    ),
+    "marketplace_apikey_rotated_from_id_key": rotated_twice,
+    # contributors
+    "contributor_external_id_is_unique": lambda w: w.contribute(external_id="c"),
+    "contributor_consent_is_known": lambda w: w.contribute(
+        consent="perhaps", consent_changed_at=timezone.now()
+    ),
+    "contributor_consent_is_dated_iff_known": lambda w: w.contribute(consent="granted"),
+    "contributoridentity_contributor_id_same_organization": lambda w: w.identify(w.nameless()),
+    # collections
+    "marketplace_collection_number_key": lambda w: w.collect(number=w.collection.number),
+    "collection_has_a_name": lambda w: w.collect(name=""),
+    "collection_snapshots_count_from_one": lambda w: w.collect(next_snapshot=0),
+    "attestation_basis_is_known": lambda w: w.attest(basis="because"),
+    "attestation_names_its_open_license": lambda w: w.attest(basis="open_license"),
+    "attestation_is_signed": lambda w: w.attest(person_name=""),
+    "attestation_collection_id_same_organization": lambda w: w.attest(
+        collection=w.other.collection
+    ),
+    # works
+    "work_external_id_is_unique": lambda w: w.work_again(external_id="w"),
+    "work_has_an_external_id": lambda w: w.work_again(external_id=""),
+    "work_contributor_id_same_organization": lambda w: w.work_again(
+        contributor=w.other.contributor
+    ),
+    "representation_digest_is_unique": lambda w: w.represent(),
+    "representation_digest_is_sha256": lambda w: w.represent(digest=b"\x02" * 33),
+    "representation_is_not_empty": lambda w: w.represent(digest=b"\x03" * 32, length=0),
+    "representation_custody_is_known": lambda w: w.represent(digest=b"\x03" * 32, custody="lost"),
+    "representation_work_id_same_organization": lambda w: w.represent(
+        digest=b"\x03" * 32, work=w.other.work
+    ),
+    # items
+    "item_is_removed_after_it_was_added": lambda w: w.add(added_in=2, removed_in=1),
+    "collectionitem_collection_number_same_organization": lambda w: w.add(
+        collection=w.other.collection
+    ),
+    "collectionitem_work_id_same_organization": lambda w: w.add(
+        work=w.other.work, representation=w.other.form
+    ),
+    "item_representation_same_work": lambda w: w.add(representation=w.other.form),
+    # imports
+    "import_status_is_known": lambda w: w.import_again(status="lost", finished_at=timezone.now()),
+    "import_is_ended_iff_dated": lambda w: w.import_again(finished_at=timezone.now()),
+    "importjob_collection_id_same_organization": lambda w: w.import_again(
+        collection=w.other.collection
+    ),
+    "importrejection_job_id_same_organization": lambda w: w.reject(w.other.job),
+    # idempotency
+    "idempotency_key_is_unique": lambda w: w.idempotency_key(),
+}
+# Keys that only serve as targets of composite foreign keys: each holds the primary key, which
+# no row can break alone.
+TARGETS = {
+    "membership_of_organization",
+    "api_key_of_organization",
+    "contributor_of_organization",
+    "collection_of_organization",
+    "collection_number_of_organization",
+    "work_of_organization",
+    "representation_of_work",
+    "import_of_organization",
+    "audit_of_organization",
+}
+# Broken in tests of their own, below: one is an index, one refuses changes.
+ELSEWHERE = {"item_lives_once_at_a_time", "item_ends_once"}
+
+
+def broken_by(act: Callable[[], Any]) -> str | None:
+    """The name of the constraint that refuses an act, now or at the end of its transaction."""
+    cause = None
+    try:
+        with transaction.atomic():
+            act()
+            connection.check_constraints()
+    except IntegrityError as error:
+        cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
+    assert broken_by(lambda: BREAKS[name](world)) == name
+
+
+def test_an_item_lives_once_at_a_time(world: World) -> None:
+    assert broken_by(world.add) == "item_lives_once_at_a_time"
+    world.item.removed_in = 2
+    world.item.save(update_fields=["removed_in"])
+    world.add(added_in=2)
+
+
+def test_every_named_constraint_has_a_case() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT conname FROM pg_constraint
+            WHERE conrelid::regclass::text LIKE 'marketplace\\_%'
+              AND conrelid::regclass::text NOT LIKE 'marketplace\\_user\\_%'
+              AND (contype IN ('u', 'x', 'c') OR conname LIKE '%\\_same\\_%')
+            UNION SELECT tgname FROM pg_trigger
+            WHERE tgrelid::regclass::text LIKE 'marketplace\\_%' AND NOT tgisinternal
+              AND tgname NOT LIKE 'insert\\_only%'
+            """
+        )
+        named = {name for (name,) in cursor.fetchall()}
+    declared = {
+        constraint.name
+        for model in apps.get_app_config("marketplace").get_models()
+        for constraint in model._meta.constraints
+        if isinstance(constraint, CheckConstraint | UniqueConstraint)
+    }
+    # A unique constraint with a condition is an index to PostgreSQL.
+    assert declared - {"item_lives_once_at_a_time"} <= named
+    assert named | {"item_lives_once_at_a_time"} == set(BREAKS) | TARGETS | ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"removed_in": None},
+        {"removed_in": 3},
+        {"removed_in": 2, "added_in": 2},
+    ],
+)
+def test_an_items_numbers_are_set_once(world: World, change: dict[str, int | None]) -> None:
+    """Refused to the owner, too."""
+    values = ", ".join(f"{name} = {'NULL' if n is None else n}" for name, n in change.items())
+    if "added_in" not in change:
+        world.item.removed_in = 2
+        world.item.save(update_fields=["removed_in"])
+    with pytest.raises(IntegrityError, match="an item's numbers are set once"):
+        owner_changes(f"UPDATE marketplace_collectionitem SET {values} WHERE id = {world.item.pk}")
+
+
+def owner_changes(statement: str) -> None:
+    """Run one statement as the owner, in the test's own transaction; undone if it fails."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL ROLE licet_owner")
+        cursor.execute(statement)
+        cursor.execute("SET LOCAL ROLE licet_app")
+
+
+@pytest.mark.parametrize("column", ["added_in", "collection_number", "representation_id"])
+def test_the_application_may_only_end_an_item(world: World, column: str) -> None:
+    with (
+        pytest.raises(ProgrammingError, match="permission denied"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(f"UPDATE marketplace_collectionitem SET {column} = {column}")
+    with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
+        world.item.delete()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("table", ["attestation", "importrejection", "audit"])
+def test_what_was_written_stays(
+    table: str,
+    archive: Organization,
+    stranger: Organization,
+    owner_connection: psycopg.Connection[Any],
+) -> None:
+    with access.system("write one of each"):
+        World(archive, stranger)
+    for verb in (f"UPDATE marketplace_{table} SET id = id", f"DELETE FROM marketplace_{table}"):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            as_application(verb)
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            as_owner(owner_connection, verb)
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        owner_connection.execute(f"TRUNCATE marketplace_{table} CASCADE")
+    with access.system("count them"), connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM marketplace_{table}")
+        assert cursor.fetchone() == (2,)
+
+
+def as_application(statement: str) -> None:
+    with access.system("try it as the application"), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def as_owner(owner: psycopg.Connection[Any], statement: str) -> None:
+    with owner.transaction():
+        # The owner, too, sees the rows only as all-tenant work.
+        owner.execute("SELECT set_config('licet.system', 'test', true)")
+        owner.execute(statement)
