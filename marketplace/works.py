@@ -206,6 +206,8 @@ def _left_out_by_themselves(records: Sequence[Record]) -> dict[int, LeftOut]:
 
 def _stage(cursor: Any, records: Sequence[Record], left_out: dict[int, LeftOut]) -> None:
     cursor.execute(_STAGE)
+    # Sorted, so that ids made within one millisecond, too, keep the records' order.
+    ids = sorted(uuid7() for _record in records)
     with cursor.copy(_COPY) as copy:
         for n, record in enumerate(records):
             if n in left_out:
@@ -213,7 +215,7 @@ def _stage(cursor: Any, records: Sequence[Record], left_out: dict[int, LeftOut])
             copy.write_row(
                 (
                     n,
-                    uuid7(),
+                    ids[n],
                     record.external_id,
                     record.title,
                     record.source_url,
