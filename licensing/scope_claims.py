@@ -133,8 +133,9 @@ def _lock(collection_number: int) -> None:
     """Make claims on a collection wait for each other, until the transaction ends.
 
     Two overlapping inserts at once can each wait for the other's end, until PostgreSQL breaks one
-    off as a deadlock, a second later: 91 times in 2,000 races of eight. An advisory lock, not the collection's row: that is locked for
-    seconds while a snapshot is made, and nobody's purchase should wait for that.
+    off as a deadlock, a second later: 91 times in 2,000 races of eight. An advisory lock, not the
+    collection's row: that is locked for seconds while a snapshot is made, and nobody's purchase
+    should wait for that.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCKS, collection_number])

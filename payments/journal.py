@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
 
 from marketplace.models import Organization
 from marketplace.money import currency as known_currency
@@ -87,17 +86,23 @@ def reversed_lines(lines: list[Line]) -> list[Line]:
 
 
 def _accounts(order: Order, lines: list[Line]) -> dict[tuple[str, UUID | None], int]:
-    """The keys of the lines' accounts, found by one query; what is missing is opened."""
+    """The keys of the lines' accounts, found by one query; what is missing is opened.
+
+    Plain SQL: with every sale, compiling the query took four times as long as running it.
+    """
     owners = [line.organization_id for line in lines if line.organization_id is not None]
-    rows = Account.objects.filter(
-        Q(organization__isnull=True) | Q(organization__in=owners),
-        livemode=order.livemode,
-        currency=order.currency,
-        code__in=[line.code for line in lines],
-    )
-    found: dict[tuple[str, UUID | None], int] = {
-        (code, owner): pk for pk, code, owner in rows.values_list("pk", "code", "organization_id")
-    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT code, organization_id, id FROM payments_account
+            WHERE livemode = %s AND currency = %s AND code = ANY(%s)
+                AND (organization_id IS NULL OR organization_id = ANY(%s::uuid[]))
+            """,
+            [order.livemode, order.currency, [str(line.code) for line in lines], owners],
+        )
+        found: dict[tuple[str, UUID | None], int] = {
+            (code, owner): pk for code, owner, pk in cursor.fetchall()
+        }
     for line in lines:
         if line.amount_minor and (line.code, line.organization_id) not in found:
             found[line.code, line.organization_id] = _account(order, line).pk

@@ -9,7 +9,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection, connections
 
+from marketplace import devdb
 from payments import demo, processes
 
 
@@ -46,6 +48,7 @@ class Command(BaseCommand):
                     world.check()
                     time.sleep(0.5)
         except KeyboardInterrupt:
+            _stop_database()
             print("\nStopped.")
         except (demo.DemoFailed, processes.ProcessFailed) as error:
             raise CommandError(str(error)) from None
@@ -81,6 +84,22 @@ Ctrl-C stops all of it.
 """,
             flush=True,
         )
+
+
+def _stop_database() -> None:
+    """End the embedded server too, unless somebody else is using it."""
+    data_dir = settings.DEVDB.data_dir
+    if data_dir is None:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        others = (cursor.fetchone() or (0,))[0]
+    connections.close_all()
+    if not others:
+        devdb.stop(data_dir)
 
 
 def _near(path: Path) -> str:

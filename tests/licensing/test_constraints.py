@@ -1,0 +1,390 @@
+"""Every rule that the tables of licensing keep by themselves, broken on purpose, by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, connection, models, transaction
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.db.models import CheckConstraint, UniqueConstraint
+from django.db.utils import ProgrammingError
+from django.utils import timezone
+
+from licensing import offers
+from licensing.models import (
+    Agreement,
+    Grant,
+    LedgerEntry,
+    LedgerLeaf,
+    Offer,
+)
+from marketplace import access
+from marketplace.models import Organization
+from tests import ledger
+from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
+from tests.people import caller_for, found
+
+pytestmark = pytest.mark.django_db
+
+
+class World:
+    """A grant, and what it came from; each case copies one row and changes one thing in it."""
+
+    def __init__(self, seller: Organization, buyer: Organization) -> None:
+        self.seller, self.buyer = seller, buyer
+        self.offer = make_offer(seller, typed=EXCLUSIVE)
+        self.grant = issue_grant(buyer, self.offer)
+
+    def other_offer(self) -> Offer:
+        return make_offer(found("Other archive", "platform"))
+
+    def other_grant(self) -> Grant:
+        """Of other parties."""
+        return issue_grant(found("Other lab", "lab"), self.other_offer())
+
+    def second_grant(self) -> Grant:
+        """Of the same parties."""
+        offer = make_offer(self.seller, collection=make_collection(self.seller, name="More"))
+        return issue_grant(self.buyer, offer)
+
+
+@pytest.fixture
+def world(archive: Organization, lab: Organization) -> World:
+    return World(archive, lab)
+
+
+def again(row: models.Model, **changes: Any) -> None:
+    """Insert a copy of a row, with what is changed."""
+    fields = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    del fields[row._meta.pk.attname]
+    copy = type(row)(**{**fields, **changes})
+    copy.save(force_insert=True)
+
+
+def draft(world: World, **changes: Any) -> None:
+    unpublished = {"state": "draft", "published_at": None, "rights_basis": ""}
+    again(world.offer, **{**unpublished, **changes})
+
+
+def agreed(world: World, **changes: Any) -> None:
+    again(world.grant.agreement, **{"made_by": "another", **changes})
+
+
+def granted(world: World, **changes: Any) -> None:
+    """A grant whose keys are all its own."""
+    agreed(world)
+    agreement = Agreement.objects.get(made_by="another")
+    fields: dict[str, Any] = {
+        "agreement_id": agreement.pk,
+        "grant_ref": os.urandom(16),
+        "issued_entry_id": ledger.append().pk,
+    }
+    again(world.grant, **{**fields, **changes})
+
+
+def period(world: World, **changes: Any) -> None:
+    fields = {"number": 2, "entry_id": ledger.append().pk}
+    again(world.grant.periods.get(), **{**fields, **changes})
+
+
+def coverage(world: World, **changes: Any) -> None:
+    fields: dict[str, Any] = {
+        "entry_id": ledger.append().pk,
+        "snapshot_id": world.second_grant().coverage.get().snapshot_id,
+    }
+    again(world.grant.coverage.get(), **{**fields, **changes})
+
+
+def claim(world: World, **changes: Any) -> None:
+    fields: dict[str, Any] = {"held_by": "another", "state": "released"}
+    again(world.grant.claims.get(), **{**fields, **changes})
+
+
+def entry(**fields: Any) -> None:
+    LedgerEntry.objects.create(
+        **{
+            "log": "test",
+            "kind": "note.made",
+            "subject_ref": os.urandom(16),
+            "seq": 0,
+            "body": b"{}",
+            "leaf_hash": b"h" * 32,
+            **fields,
+        }
+    )
+
+
+def leaf_twice(world: World) -> None:
+    for index in (0, 1):
+        LedgerLeaf.objects.create(
+            log="test", index=index, entry=world.grant.issued_entry, leaf_hash=b"h" * 32
+        )
+
+
+def forked(world: World) -> None:
+    first = world.grant.issued_entry
+    entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
+
+
+def window(*bounds: Any) -> DateTimeTZRange:
+    return DateTimeTZRange(*bounds)
+
+
+NOW = timezone.now()
+Break = Callable[[World], Any]
+BREAKS: dict[str, Break] = {
+    # the ledger
+    "ledger_chain_does_not_fork": forked,
+    "ledger_entry_is_in_a_known_log": lambda _w: entry(log="mine"),
+    "ledger_entry_fits_a_tile": lambda _w: entry(body=b"x" * 65_536),
+    "ledger_entry_subject_is_16_bytes": lambda _w: entry(subject_ref=b"short"),
+    "ledger_entry_has_its_subject": lambda _w: entry(kind="grant.issued"),
+    "licensing_ledgerleaf_entry_id_key": leaf_twice,
+    # snapshots
+    "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
+    "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
+    "snapshot_hashes_are_sha256": lambda w: again(w.offer.snapshot, number=9, secret=b"short"),
+    "snapshot_collection_id_same_parties": lambda w: again(
+        w.offer.snapshot, collection_id=w.other_offer().collection_id, number=9
+    ),
+    # terms
+    "terms_version_is_unique": lambda w: again(w.offer.terms),
+    "terms_hashes_are_of_their_texts": lambda w: again(w.offer.terms, version=9, text="Mine."),
+    # offers
+    "offer_price_is_not_negative": lambda w: draft(w, price_minor=-1),
+    "offer_currency_is_iso_4217": lambda w: draft(w, currency="usd"),
+    "offer_closes_after_it_opens": lambda w: draft(w, closes_at=w.offer.opens_at),
+    "offer_is_not_private_to_its_owner": lambda w: draft(w, audience_id=w.seller.pk),
+    "offer_state_matches_its_dates": lambda w: draft(w, withdrawn_at=NOW),
+    "offer_on_sale_states_its_rights_basis": lambda w: again(w.offer, rights_basis=""),
+    "offer_collection_id_same_parties": lambda w: draft(
+        w, collection_id=w.other_offer().collection_id
+    ),
+    "offer_snapshot_id_same_parties": lambda w: draft(w, snapshot_id=w.other_offer().snapshot_id),
+    "offer_terms_id_same_parties": lambda w: draft(w, terms_id=w.other_offer().terms_id),
+    # agreements
+    "agreement_is_made_once": lambda w: again(w.grant.agreement),
+    "agreement_hash_is_of_its_document": lambda w: agreed(w, document="Another contract."),
+    "agreement_parties_differ": lambda w: agreed(w, licensee_id=w.seller.pk),
+    "agreement_states_what_controls": lambda w: agreed(w, controlling="neither"),
+    "agreement_names_who_accepted": lambda w: agreed(w, accepted_by_title=""),
+    # grants
+    "grant_parties_differ": lambda w: granted(w, licensee_id=w.seller.pk),
+    "grant_ended_at_iff_ended": lambda w: granted(w, status="revoked"),
+    "grant_agreement_id_same_parties": lambda w: granted(w, livemode=True),
+    "licensing_grant_agreement_id_key": lambda w: granted(w, agreement_id=w.grant.agreement_id),
+    "licensing_grant_grant_ref_key": lambda w: granted(w, grant_ref=bytes(w.grant.grant_ref)),
+    "licensing_grant_issued_entry_id_key": lambda w: granted(
+        w, issued_entry_id=w.grant.issued_entry_id
+    ),
+    # periods
+    "period_number_is_unique": lambda w: period(w, number=1),
+    "period_windows_are_not_empty": lambda w: period(w, access_window=window(NOW, NOW)),
+    "period_windows_begin": lambda w: period(w, training_window=window(None, NOW)),
+    "licensing_period_entry_id_key": lambda w: period(w, entry_id=w.grant.issued_entry_id),
+    "period_grant_id_same_parties": lambda w: period(w, grant_id=w.other_grant().pk),
+    "period_terms_id_same_parties": lambda w: period(w, terms_id=w.other_offer().terms_id),
+    # coverage
+    "coverage_is_given_once": lambda w: coverage(w, snapshot_id=w.offer.snapshot_id),
+    "licensing_coverage_entry_id_key": lambda w: coverage(w, entry_id=w.grant.issued_entry_id),
+    "coverage_grant_id_same_parties": lambda w: coverage(w, livemode=True),
+    "coverage_snapshot_id_same_parties": lambda w: coverage(
+        w, snapshot_id=w.other_offer().snapshot_id
+    ),
+    # claims
+    "scope_claim_state_matches_its_holder": lambda w: claim(w, state="active", grant_id=None),
+    "licensing_scopeclaim_held_by_key": lambda w: claim(w, held_by=w.grant.claims.get().held_by),
+    "scope_claims_do_not_overlap": lambda w: claim(w, state="active"),
+    "scopeclaim_collection_number_same_parties": lambda w: claim(
+        w, collection_id=w.other_offer().collection.number
+    ),
+    "scopeclaim_grant_id_same_parties": lambda w: claim(w, grant_id=w.other_grant().pk),
+}
+# Keys that only serve as targets of composite foreign keys: each holds the primary key, which
+# no row can break alone.
+TARGETS = {
+    "snapshot_of_organization",
+    "terms_of_organization",
+    "offer_of_organization",
+    "agreement_of_parties",
+    "grant_of_parties",
+}
+# Broken in tests of their own, below: triggers name no constraint.
+ELSEWHERE = {"terms_published_are_fixed", "offer_published_is_fixed"}
+
+
+def broken_by(act: Callable[[], Any]) -> str | None:
+    """The name of the constraint that refuses an act, now or at the end of its transaction."""
+    cause = None
+    try:
+        with transaction.atomic():
+            act()
+            connection.check_constraints()
+    except IntegrityError as error:
+        cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
+    with access.system("test the tables"):
+        assert broken_by(lambda: BREAKS[name](world)) == name
+
+
+@pytest.mark.parametrize("copy", [draft, agreed, period, coverage, claim])
+def test_the_copies_that_the_cases_change_are_sound(
+    world: World, copy: Callable[[World], None]
+) -> None:
+    with access.system("test the tables"):
+        assert broken_by(lambda: copy(world)) is None
+
+
+def test_every_named_constraint_has_a_case() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT conname FROM pg_constraint
+            WHERE conrelid::regclass::text LIKE 'licensing\\_%'
+              AND (contype IN ('u', 'x', 'c') OR conname LIKE '%\\_same\\_parties')
+            UNION SELECT tgname FROM pg_trigger
+            WHERE tgrelid::regclass::text LIKE 'licensing\\_%' AND NOT tgisinternal
+              AND tgname NOT LIKE 'insert\\_only%'
+            """
+        )
+        named = {name for (name,) in cursor.fetchall()}
+    declared = {
+        constraint.name
+        for model in apps.get_app_config("licensing").get_models()
+        for constraint in model._meta.constraints
+        if isinstance(constraint, CheckConstraint | UniqueConstraint)
+    }
+
+    assert declared <= named
+    assert named == set(BREAKS) | TARGETS | ELSEWHERE
+
+
+# --- what never changes -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(archive: Organization, lab: Organization, transactional_db: None) -> Iterator[World]:
+    """Committed, so that another connection sees it."""
+    yield World(archive, lab)
+
+
+INSERT_ONLY = ["snapshot", "agreement", "period", "coverage", "ledgerentry"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("table", INSERT_ONLY)
+def test_what_was_written_stays(
+    table: str, written: World, owner_connection: psycopg.Connection[Any]
+) -> None:
+    for verb in (
+        f"UPDATE licensing_{table} SET id = id",
+        f"DELETE FROM licensing_{table}",
+    ):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            as_application(verb)
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            as_owner(owner_connection, verb)
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        owner_connection.execute(f"TRUNCATE licensing_{table} CASCADE")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "UPDATE licensing_terms SET name = 'Other'",
+        "UPDATE licensing_terms SET published_at = NULL",
+        "DELETE FROM licensing_terms",
+    ],
+)
+def test_published_terms_never_change(
+    verb: str, written: World, owner_connection: psycopg.Connection[Any]
+) -> None:
+    with pytest.raises(IntegrityError, match="published terms never change"):
+        as_application(verb)
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        as_owner(owner_connection, verb)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "column",
+    ["price_minor = 0", "closes_at = NULL, opens_at = now()", "rights_statement = 'Other.'"],
+)
+def test_a_published_offer_can_only_be_withdrawn(
+    column: str, written: World, owner_connection: psycopg.Connection[Any]
+) -> None:
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        as_owner(owner_connection, f"UPDATE licensing_offer SET {column}")
+    offers.withdraw(caller_for(written.seller), str(written.offer.pk))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE licensing_offer SET price_minor = 0",
+        "DELETE FROM licensing_offer",
+        "UPDATE licensing_grant SET licensee_id = licensor_id",
+        "UPDATE licensing_grant SET issued_at = now()",
+        "DELETE FROM licensing_grant",
+        "UPDATE licensing_ledgeropening SET values = '{}'",
+        "UPDATE licensing_ledgerpending SET log = 'live'",
+        "TRUNCATE licensing_scopeclaim",
+    ],
+)
+def test_the_application_has_no_right_to(statement: str, world: World) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied|must be owner"):
+        as_application(statement)
+
+
+def as_application(statement: str) -> None:
+    with (
+        access.system("try it as the application"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+
+
+def as_owner(owner: psycopg.Connection[Any], statement: str) -> None:
+    with owner.transaction():
+        # The owner, too, sees the rows only as all-tenant work.
+        owner.execute("SELECT set_config('licet.system', 'test', true)")
+        owner.execute(statement)
+
+
+@pytest.mark.parametrize("table", ["agreement", "grant", "period", "coverage", "scopeclaim"])
+def test_without_a_tenant_a_private_table_shows_nothing(table: str, world: World) -> None:
+    with access.system("count in a test"):
+        assert rows_of(table) == 1
+    assert rows_of(table) == 0
+
+
+def rows_of(table: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM licensing_{table}")
+        row: tuple[int] = cursor.fetchone()
+        return row[0]
+
+
+def test_a_hash_must_be_of_what_is_stored(world: World) -> None:
+    text = world.offer.terms.text + "More."
+    with access.system("test the tables"):
+        assert broken_by(lambda: again(world.offer.terms, version=9, text=text)) == (
+            "terms_hashes_are_of_their_texts"
+        )
+        digest = hashlib.sha256(text.encode()).digest()
+        assert (
+            broken_by(lambda: again(world.offer.terms, version=9, text=text, text_sha256=digest))
+            is None
+        )
