@@ -2,72 +2,10 @@
 
 from __future__ import annotations
 
-from functools import wraps
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import BinaryField
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
-from django.utils.translation import gettext_lazy as _
 
 from marketplace import models
-from marketplace.access import system
-
-
-class OperatorSite(admin.AdminSite):
-    """Django's admin, for operators. Its views see all tenants, and the database is told why."""
-
-    site_header = site_title = _("Licet operators")
-    index_title = _("Everything on record")
-    enable_nav_sidebar = False
-
-    def has_permission(self, request: HttpRequest) -> bool:
-        user = request.user
-        return bool(user.is_active and getattr(user, "is_operator", False))
-
-    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        @wraps(view)
-        def seeing_all(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            with system(f"operator {request.user.pk} in the admin"):
-                response: HttpResponseBase = view(request, *args, **kwargs)
-                if isinstance(response, TemplateResponse):
-                    response.render()  # while the rows can still be read
-                return response
-
-        return super().admin_view(seeing_all, cacheable)
-
-
-class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """One table, to look at."""
-
-    show_full_result_count = False
-    list_per_page = 50
-    # Never shown: secrets, and bytes that mean nothing on a page.
-    hidden: tuple[str, ...] = ("password", "secret", "seed", "values")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.admin_site.has_permission(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.admin_site.has_permission(request)
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [
-            field.name
-            for field in self.model._meta.fields
-            if field.name not in self.hidden and not isinstance(field, BinaryField)
-        ]
+from marketplace.operator_site import OperatorAdmin
 
 
 def show(*names: str, search: tuple[str, ...] = ()) -> type[OperatorAdmin]:

@@ -13,5 +13,5 @@ class MarketplaceConfig(AppConfig):
 
 
 class OperatorAdminConfig(admin_apps.AdminConfig):
-    default_site = "marketplace.admin.OperatorSite"
+    default_site = "marketplace.operator_site.OperatorSite"
     default = False

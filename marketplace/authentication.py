@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from marketplace import api_keys
 from marketplace.access import Caller, Scope, system
-from marketplace.errors import MissingScope, Unauthenticated
+from marketplace.errors import CsrfTokenInvalid, MissingScope, Unauthenticated
 from marketplace.models import Membership, User
 from marketplace.organizations import ROLE_SCOPES
 
@@ -53,6 +54,14 @@ class MemberSessionAuthentication(SessionAuthentication):
         assert isinstance(user, User)
         caller = member_caller(user, request.headers.get(ORGANIZATION_HEADER, ""))
         return None if caller is None else (user, caller)
+
+    def enforce_csrf(self, request: Any) -> None:
+        try:
+            super().enforce_csrf(request)
+        except PermissionDenied:
+            raise CsrfTokenInvalid(
+                _("Send the value of the cookie “csrftoken” as “X-CSRFToken”, or use an API key.")
+            ) from None
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE

@@ -71,6 +71,12 @@ class MissingScope(DomainError):
     code, status, title = "missing_scope", 403, "The key lacks a scope"
 
 
+class CsrfTokenInvalid(DomainError):
+    """A signed-in member's write came without the token of this site, or from another site."""
+
+    code, status, title = "csrf_token_invalid", 403, "The CSRF token is missing or wrong"
+
+
 class NotFound(DomainError):
     """Not there, or not yours: the two look the same."""
 

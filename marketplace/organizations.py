@@ -59,13 +59,19 @@ def admit(organization: Organization, *, email: str, name: str, password: str, r
 
 
 def appoint_operator(*, email: str, name: str, password: str) -> User:
-    """Make a person an operator of this market, who may enter the admin."""
-    user, is_new = User.objects.get_or_create(
-        email=email.lower(), defaults={"name": name, "is_operator": True, "is_superuser": True}
-    )
-    if is_new:
-        user.set_password(password)
-        user.save(update_fields=["password"])
+    """Make a person an operator of this market, who may enter the admin.
+
+    Somebody who signs in already keeps their password. Repeating it changes nothing.
+    """
+    with transaction.atomic():
+        user = User.objects.select_for_update().filter(email=email.lower()).first()
+        if user is None:
+            user = User(email=email.lower(), name=name, is_operator=True)
+            user.set_password(password)
+            user.save(force_insert=True)
+        elif not user.is_operator:
+            user.is_operator = True
+            user.save(update_fields=["is_operator"])
     return user
 
 

@@ -452,8 +452,12 @@ def pay(checkout_url: str) -> None:
 
 
 def count_pulled(target: Path) -> int:
-    """How many works the lab holds, counted from its own files."""
-    return sum(1 for path in (target / "works").rglob("*") if path.is_file())
+    """How many works the lab holds of what it just pulled, counted from its own files.
+
+    The folder keeps what earlier grants brought, so that a pull fetches nothing twice.
+    """
+    works = (target / "index.ndjson").read_text().splitlines()
+    return sum(1 for line in works if (target / json.loads(line)["file"]).is_file())
 
 
 def first_sentences(text: str) -> str:
