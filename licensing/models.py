@@ -179,6 +179,9 @@ class Snapshot(models.Model):
         constraints = [
             models.UniqueConstraint(name="snapshot_of_organization", fields=["organization", "id"]),
             models.UniqueConstraint(
+                name="snapshot_of_collection", fields=["organization", "collection", "id"]
+            ),
+            models.UniqueConstraint(
                 name="snapshot_number_is_unique", fields=["collection", "number"]
             ),
             models.CheckConstraint(name="snapshot_is_not_empty", condition=Q(size__gt=0)),

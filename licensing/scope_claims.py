@@ -146,7 +146,10 @@ def _saved(claim: ScopeClaim) -> bool:
     try:
         # A savepoint, so that the refusal leaves the caller's transaction usable.
         with transaction.atomic():
-            claim.save()
+            if claim._state.adding:
+                claim.save(force_insert=True)
+            else:
+                claim.save(update_fields=["state", "grant", "held_until"])
     except IntegrityError as error:
         if isinstance(error.__cause__, ExclusionViolation):
             return False

@@ -742,6 +742,12 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="snapshot",
             constraint=models.UniqueConstraint(
+                fields=("organization", "collection", "id"), name="snapshot_of_collection"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="snapshot",
+            constraint=models.UniqueConstraint(
                 fields=("collection", "number"), name="snapshot_number_is_unique"
             ),
         ),

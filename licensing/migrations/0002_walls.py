@@ -6,7 +6,12 @@ from django.db import migrations
 COMPOSITE = [
     ("snapshot", "organization_id, collection_id", "marketplace_collection", "organization_id, id"),
     ("offer", "organization_id, collection_id", "marketplace_collection", "organization_id, id"),
-    ("offer", "organization_id, snapshot_id", "licensing_snapshot", "organization_id, id"),
+    (
+        "offer",
+        "organization_id, collection_id, snapshot_id",
+        "licensing_snapshot",
+        "organization_id, collection_id, id",
+    ),
     ("offer", "organization_id, terms_id", "licensing_terms", "organization_id, id"),
     (
         "grant",
@@ -91,6 +96,8 @@ GRANT UPDATE (
 ) ON licensing_offer TO licet_app;
 REVOKE UPDATE, DELETE ON licensing_grant FROM licet_app;
 GRANT UPDATE (status, ended_at) ON licensing_grant TO licet_app;
+REVOKE UPDATE, DELETE ON licensing_scopeclaim FROM licet_app;
+GRANT UPDATE (state, grant_id, held_until) ON licensing_scopeclaim TO licet_app;
 REVOKE UPDATE ON licensing_ledgeropening FROM licet_app;
 REVOKE UPDATE ON licensing_ledgerpending FROM licet_app;
 """
@@ -99,7 +106,7 @@ DROP TRIGGER terms_published_are_fixed ON licensing_terms;
 DROP FUNCTION terms_published_are_fixed();
 DROP TRIGGER offer_published_is_fixed ON licensing_offer;
 DROP FUNCTION offer_published_is_fixed();
-GRANT UPDATE, DELETE ON licensing_offer, licensing_grant TO licet_app;
+GRANT UPDATE, DELETE ON licensing_offer, licensing_grant, licensing_scopeclaim TO licet_app;
 GRANT UPDATE ON licensing_ledgeropening, licensing_ledgerpending TO licet_app;
 """
 

@@ -103,6 +103,20 @@ def _insert_only() -> list[migrations.RunSQL]:
     ]
 
 
+# Snapshots are computed from these rows again whenever a manifest is made: what a root depends on
+# never changes, and nothing that somebody bought or used goes away.
+FIXED = """
+REVOKE UPDATE, DELETE ON marketplace_representation, marketplace_work, marketplace_apikey
+    FROM licet_app;
+REVOKE DELETE ON marketplace_collection, marketplace_organization FROM licet_app;
+GRANT UPDATE (title, source_url, language) ON marketplace_work TO licet_app;
+GRANT UPDATE (expires_at, revoked_at, last_used_at) ON marketplace_apikey TO licet_app;
+"""
+FIXED_UNDONE = """
+GRANT UPDATE, DELETE ON marketplace_representation, marketplace_work, marketplace_apikey,
+    marketplace_collection, marketplace_organization TO licet_app;
+"""
+
 # An item's life is written once: who may change a row may only end it.
 ITEMS = """
 REVOKE UPDATE, DELETE ON marketplace_collectionitem FROM licet_app;
@@ -142,5 +156,6 @@ class Migration(migrations.Migration):
         *_foreign_keys(),
         *_walls(),
         *_insert_only(),
+        migrations.RunSQL(FIXED, FIXED_UNDONE),
         migrations.RunSQL(ITEMS, ITEMS_UNDONE),
     ]

@@ -88,6 +88,23 @@ ALTER TABLE payments_journal DROP COLUMN xid;
 """
 
 
+# What was agreed and what Stripe said stay as they are; only what happens next is written.
+FIXED = """
+REVOKE UPDATE, DELETE ON payments_order, payments_command, payments_stripeevent FROM licet_app;
+GRANT UPDATE (
+    status, checkout_session, checkout_url, payment_intent, paid_at, paid_minor, refunded_minor,
+    grant_id, granted_at, refusal, next_sync_at, sync_attempts
+) ON payments_order TO licet_app;
+GRANT UPDATE (state, stripe_id, refusal, attempts, first_sent_at, next_attempt_at)
+    ON payments_command TO licet_app;
+GRANT UPDATE (handled_at, attempts, last_error, next_attempt_at)
+    ON payments_stripeevent TO licet_app;
+"""
+FIXED_UNDONE = """
+GRANT UPDATE, DELETE ON payments_order, payments_command, payments_stripeevent TO licet_app;
+"""
+
+
 def _foreign_keys() -> list[migrations.RunSQL]:
     operations = []
     for table, columns, target, keys in COMPOSITE:
@@ -141,4 +158,5 @@ class Migration(migrations.Migration):
         *_foreign_keys(),
         *_walls(),
         *_insert_only(),
+        migrations.RunSQL(FIXED, FIXED_UNDONE),
     ]

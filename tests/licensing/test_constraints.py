@@ -209,6 +209,7 @@ BREAKS: dict[str, Break] = {
 # Keys that only serve as targets of composite foreign keys: each holds the primary key, which
 # no row can break alone.
 TARGETS = {
+    "snapshot_of_collection",
     "snapshot_of_organization",
     "terms_of_organization",
     "offer_of_organization",
