@@ -41,6 +41,7 @@ _DETAIL_LENGTH_MAX = 1000
 REASONS = {
     works.REPEATED: gettext_lazy("The collection holds the same bytes already."),
     works.NAME_TAKEN: gettext_lazy("This name was imported before, with other bytes."),
+    works.CONTRIBUTOR_UNKNOWN: gettext_lazy("Nobody is recorded under that contributor's id."),
     works.INVALID: gettext_lazy("The record cannot be kept as it is."),
     "empty": gettext_lazy("The file has no bytes."),
     "unreadable": gettext_lazy("It could not be read."),

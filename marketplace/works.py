@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import Prefetch, QuerySet
@@ -14,6 +15,7 @@ from marketplace.models import (
     DIGEST_LENGTH,
     Collection,
     CollectionItem,
+    Contributor,
     Representation,
     Work,
 )
@@ -25,6 +27,7 @@ EXTERNAL_ID_LENGTH_MAX = 1000
 REPEATED = "repeated"
 NAME_TAKEN = "name_taken"
 INVALID = "invalid"
+CONTRIBUTOR_UNKNOWN = "contributor_unknown"
 
 _LENGTHS = {
     "external_id": EXTERNAL_ID_LENGTH_MAX,
@@ -51,6 +54,8 @@ class Record:
     source_url: str = ""
     language: str = ""
     canonicalization: str = "raw"
+    # The external id of who made it; "" where nobody said.
+    contributor: str = ""
 
     @property
     def name(self) -> str:
@@ -89,7 +94,8 @@ class LeftOut:
 _STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS work_batch (
     n integer, work_id uuid, external_id text, title text, source_url text, language text,
-    digest bytea, length bigint, media_type text, canonicalization text, custody text
+    digest bytea, length bigint, media_type text, canonicalization text, custody text,
+    contributor_id uuid
 ) ON COMMIT DELETE ROWS;
 TRUNCATE work_batch
 """
@@ -108,8 +114,9 @@ WITH known AS MATERIALIZED (
     ) form
 ), new_work AS (
     INSERT INTO marketplace_work
-        (id, organization_id, external_id, title, source_url, language, created_at)
-    SELECT work_id, %(organization)s, external_id, title, source_url, language, now()
+        (id, organization_id, external_id, title, source_url, language, contributor_id, created_at)
+    SELECT work_id, %(organization)s, external_id, title, source_url, language, contributor_id,
+        now()
     FROM work_batch batch
     WHERE NOT EXISTS (SELECT FROM known WHERE known.n = batch.n)
     ON CONFLICT (organization_id, external_id) DO NOTHING
@@ -144,7 +151,8 @@ def add(caller: Caller, collection: Collection, records: Sequence[Record]) -> di
     them, they become an item of it. Returns what was left out, by its position in `records`.
     """
     assert connection.in_atomic_block, "Works are recorded with their import's progress."
-    left_out = _left_out_by_themselves(records)
+    contributors = _contributors(caller, records)
+    left_out = _left_out_by_themselves(records, contributors)
     with connection.cursor() as cursor:
         # One organization's batches wait for each other: two that bring the same bytes would
         # otherwise both find them new.
@@ -160,7 +168,7 @@ def add(caller: Caller, collection: Collection, records: Sequence[Record]) -> di
             [collection.pk],
         )
         number, snapshot = cursor.fetchone() or (None, None)
-        _stage(cursor, records, left_out)
+        _stage(cursor, records, left_out, contributors)
         names = {
             "organization": caller.organization.pk,
             "collection": number,
@@ -185,7 +193,18 @@ def with_forms(rows: QuerySet[Work]) -> QuerySet[Work]:
     return rows.prefetch_related(Prefetch("representations", Representation.objects.order_by("id")))
 
 
-def _left_out_by_themselves(records: Sequence[Record]) -> dict[int, LeftOut]:
+def _contributors(caller: Caller, records: Sequence[Record]) -> dict[str, UUID]:
+    """The keys of the contributors that some records name."""
+    named = {record.contributor for record in records if record.contributor}
+    if not named:
+        return {}
+    rows = Contributor.objects.visible_to(caller).filter(external_id__in=named)
+    return dict(rows.values_list("external_id", "pk"))
+
+
+def _left_out_by_themselves(
+    records: Sequence[Record], contributors: Mapping[str, UUID]
+) -> dict[int, LeftOut]:
     """What the tables would refuse, and what repeats another record of the same batch."""
     left_out: dict[int, LeftOut] = {}
     digests: set[bytes] = set()
@@ -194,6 +213,8 @@ def _left_out_by_themselves(records: Sequence[Record]) -> dict[int, LeftOut]:
         fault = record.fault()
         if fault:
             left_out[n] = LeftOut(INVALID, fault)
+        elif record.contributor and record.contributor not in contributors:
+            left_out[n] = LeftOut(CONTRIBUTOR_UNKNOWN, f"contributor: {record.contributor[:200]}")
         elif record.digest in digests:
             left_out[n] = LeftOut(REPEATED)
         elif record.external_id in names:
@@ -204,7 +225,12 @@ def _left_out_by_themselves(records: Sequence[Record]) -> dict[int, LeftOut]:
     return left_out
 
 
-def _stage(cursor: Any, records: Sequence[Record], left_out: dict[int, LeftOut]) -> None:
+def _stage(
+    cursor: Any,
+    records: Sequence[Record],
+    left_out: Mapping[int, LeftOut],
+    contributors: Mapping[str, UUID],
+) -> None:
     cursor.execute(_STAGE)
     # Sorted, so that ids made within one millisecond, too, keep the records' order.
     ids = sorted(uuid7() for _record in records)
@@ -225,6 +251,7 @@ def _stage(cursor: Any, records: Sequence[Record], left_out: dict[int, LeftOut])
                     record.media_type,
                     record.canonicalization,
                     record.custody,
+                    contributors.get(record.contributor),
                 )
             )
 

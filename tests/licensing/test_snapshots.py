@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,9 @@ from django.db import connection
 
 from licensing import jcs, offers, settree, snapshots
 from licensing.models import Snapshot
-from marketplace import collections, imports
+from marketplace import collections, contributors, imports
 from marketplace.access import acting
-from marketplace.models import Collection, Contributor, Organization, Work
+from marketplace.models import Collection, Organization
 from tests.make import make_collection, make_grant, make_offer, records
 from tests.people import ApiClient, caller_for
 
@@ -158,10 +159,11 @@ def test_a_collection_that_was_emptied_cannot_be_frozen(
 
 def test_a_contributor_is_committed_to_and_not_named(archive: Organization) -> None:
     collection = make_collection(archive, works=2)
-    with acting(caller_for(archive)):
-        contributor = Contributor.objects.create(organization=archive, external_id="c-1")
-        work = Work.objects.filter(organization=archive).latest("external_id")
-        Work.objects.filter(pk=work.pk).update(contributor=contributor)
+    caller = caller_for(archive)
+    contributor = contributors.add(caller, external_id="c-1", consent="granted")
+    (record,) = records(1, start=77)
+    signed = dataclasses.replace(record, contributor="c-1")
+    imports.run(caller, str(collection.pk), imports.Records([signed]))
 
     def refs(snapshot: Snapshot) -> set[str | None]:
         with acting(caller_for(archive), writing=False):

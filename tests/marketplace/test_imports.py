@@ -12,7 +12,7 @@ from django.db import connection
 
 from licensing import snapshots
 from licensing.models import Snapshot
-from marketplace import collections, imports, works
+from marketplace import collections, contributors, imports, works
 from marketplace.access import acting
 from marketplace.errors import CollectionEmpty, ImportUnderWay, InvalidInput, NotFound
 from marketplace.imports import Record, Records
@@ -405,3 +405,24 @@ def test_a_batch_keeps_its_pace_in_a_large_catalogue(archive: Organization) -> N
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "Index Scan using representation_digest_is_unique" in plan
     assert "Seq Scan on marketplace_representation" not in plan
+
+
+def test_a_work_names_its_contributor_and_an_unknown_one_is_refused(
+    archive: Organization, client_for: Callable[..., ApiClient]
+) -> None:
+    caller = caller_for(archive)
+    collection = str(collections.create(caller, name="Letters").pk)
+    ada = contributors.add(caller, external_id="ada", consent="granted")
+    by_ada, by_nobody = (
+        dataclasses.replace(record, contributor=name)
+        for record, name in zip(records(2), ("ada", "nobody"), strict=True)
+    )
+
+    job = imports.run(caller, collection, imports.Records([by_ada, by_nobody]))
+
+    assert (job.imported, job.rejected) == (1, 1)
+    client = client_for(archive)
+    (work,) = client.get("/v1/works").json()["data"]
+    assert (work["external_id"], work["contributor"]) == ("work-0", str(ada.pk))
+    (left_out,) = client.get(f"/v1/imports/{job.pk}/rejections").json()["data"]
+    assert (left_out["name"], left_out["code"]) == ("work-1", "contributor_unknown")
