@@ -26,4 +26,15 @@ class Reference(SpectacularSwaggerView):
 
 def errors(request: HttpRequest) -> HttpResponse:
     """Every error code, what it means, and whether trying again may help."""
-    return render(request, "api_docs/errors.html", {"errors": error_codes()})
+    # Not the classes: a template would call them, and reads nothing that begins with "_".
+    rows = [
+        {
+            "code": kind.code,
+            "status": kind.status,
+            "title": kind.title,
+            "meaning": kind.__doc__,
+            "retryable": kind.retryable,
+        }
+        for kind in error_codes()
+    ]
+    return render(request, "api_docs/errors.html", {"rows": rows})

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core import signing
+from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -42,6 +43,8 @@ MANIFEST = "manifest"
 
 # A manifest's lines leave in pieces of about this size.
 _PIECE_BYTES = 64 * 1024
+# How long a reader of a manifest may take nothing before it is broken off.
+_STALL_SECONDS = 60
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -234,6 +237,9 @@ def _lines(link: Link) -> Generator[bytes, None, None]:
 
 
 def _whole(link: Link) -> Iterator[bytes]:
+    with connection.cursor() as cursor:
+        # A reader that stalls must not hold the database's oldest snapshot.
+        cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {_STALL_SECONDS * 1000:d}")
     grant = _grant(link)
     _check_in_force(grant)
     snapshot = _newest_covered(grant)

@@ -50,6 +50,8 @@ def matching(
     """Narrow listings down. Raises InvalidInput for a word that means nothing here."""
     if len(q) > QUERY_LENGTH_MAX:
         raise InvalidInput(_("Search for fewer words."), param="q")
+    if q and not q.isprintable():
+        raise InvalidInput(_("Search for words without control characters."), param="q")
     for word in q.split():
         rows = rows.filter(
             Q(collection__name__icontains=word)

@@ -156,7 +156,8 @@ def _mode(secret: str) -> bool:
         ):
             return livemode
     raise MalformedApiKey(
-        _("The API key's checksum is wrong: it was cut or mistyped. Copy it again.")
+        _("The API key's checksum is wrong: it was cut or mistyped. Copy it again."),
+        param="Authorization",
     )
 
 

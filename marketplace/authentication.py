@@ -16,7 +16,7 @@ from rest_framework.request import Request
 
 from marketplace import api_keys
 from marketplace.access import Caller, Scope, system
-from marketplace.errors import CsrfTokenInvalid, MissingScope, Unauthenticated
+from marketplace.errors import CsrfTokenInvalid, MissingScope, NotFound, Unauthenticated
 from marketplace.models import Membership, User
 from marketplace.organizations import ROLE_SCOPES
 
@@ -68,7 +68,10 @@ class MemberSessionAuthentication(SessionAuthentication):
 
 
 def member_caller(user: User, organization: str = "") -> Caller | None:
-    """The caller that a signed-in user is: for the organization asked for, else their first."""
+    """The caller that a signed-in user is: for the organization asked for, else their first.
+
+    None for a member of nobody. Raises NotFound for an organization that is not theirs.
+    """
     with system("find the memberships of a signed-in user"):
         memberships = list(
             Membership.objects.filter(user=user).select_related("organization").order_by("id")
@@ -81,6 +84,10 @@ def member_caller(user: User, organization: str = "") -> Caller | None:
                 scopes=ROLE_SCOPES[membership.role],
                 user=user,
             )
+    if organization:
+        raise NotFound(
+            _("You are no member of “%(id)s”.") % {"id": organization}, param=ORGANIZATION_HEADER
+        )
     return None
 
 

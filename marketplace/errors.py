@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 
+def printable(text: str) -> str:
+    """Text that may repeat what a client sent, fit for a terminal, a log and PostgreSQL."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else f"\\u{ord(each):04x}" for each in text
+    )
+
+
 class DomainError(Exception):
     """A refusal, rendered as a problem document (RFC 9457) at the edge. Details are data."""
 
@@ -93,6 +100,12 @@ class NotAcceptable(DomainError):
     """None of the media types asked for can be given."""
 
     code, status, title = "not_acceptable", 406, "Not acceptable"
+
+
+class RequestTooLarge(DomainError):
+    """The body is larger than this server reads at once."""
+
+    code, status, title = "request_too_large", 413, "The request is too large"
 
 
 class UnsupportedMediaType(DomainError):

@@ -12,10 +12,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from rest_framework import exceptions, serializers, status
 from rest_framework.pagination import BasePagination
@@ -57,11 +60,14 @@ def problem(request: Any, error: errors.DomainError) -> JsonResponse:
         "type": f"/docs/errors#{error.code}",
         "title": str(error.title),
         "status": error.status,
-        "detail": str(error.detail),
+        "detail": errors.printable(str(error.detail)),
         "code": error.code,
         "retryable": error.retryable,
         "request_id": getattr(request, "request_id", None),
-        **error.data,
+        **{
+            name: errors.printable(value) if isinstance(value, str) else value
+            for name, value in error.data.items()
+        },
     }
     response = JsonResponse(body, status=error.status, content_type=PROBLEM_TYPE)
     if error.status == status.HTTP_401_UNAUTHORIZED:
@@ -92,6 +98,10 @@ def as_domain_error(error: Exception) -> errors.DomainError:
         return errors.InvalidInput(detail, param=param)
     if isinstance(error, exceptions.ParseError):
         return errors.MalformedRequest(str(error.detail))
+    if isinstance(error, RecursionError):
+        return errors.MalformedRequest(_("The body is nested too deeply."))
+    if isinstance(error, RequestDataTooBig):
+        return errors.RequestTooLarge(_("Send less at once."))
     if isinstance(error, exceptions.UnsupportedMediaType):
         return errors.UnsupportedMediaType(_("Send application/json."))
     if isinstance(error, exceptions.NotAcceptable):
@@ -129,12 +139,34 @@ def _first_error(detail: Any, path: str = "") -> tuple[str, str]:
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """The resolver's 404."""
-    return problem(request, errors.NotFound(_("There is nothing at this address.")))
+    return _refused(request, errors.NotFound(_("There is nothing at this address.")))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """The last resort's 500."""
-    return problem(request, errors.InternalError(_("This is our fault, and it was recorded.")))
+    return _refused(request, errors.InternalError(_("This is our fault, and it was recorded.")))
+
+
+_MACHINE_PATHS = ("/v1/", "/ledger/", "/stripe/")
+
+
+def _refused(request: HttpRequest, error: errors.DomainError) -> HttpResponse:
+    """A page for whoever reads pages, a problem document for everybody else."""
+    is_page = "text/html" in request.headers.get("Accept", "")
+    if not is_page or request.path.startswith(_MACHINE_PATHS) or settings.PROCESS == "delivery":
+        return problem(request, error)
+    if error.status < 500:
+        return render(request, "marketplace/problem.html", {"error": error}, status=error.status)
+    # Without the request: to say who reads, a page asks the database, which may be what failed.
+    page = render_to_string("marketplace/problem.html", {"error": error})
+    return HttpResponse(page, status=error.status)
+
+
+def csrf_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without its token: an old page, or another site's."""
+    return _refused(
+        request, errors.CsrfTokenInvalid(_("Go back, load the page anew, and send it again."))
+    )
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -397,13 +429,11 @@ class TenantViewSet(GenericViewSet[Any]):
 
     # --- idempotent POSTs ---
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        # Django keeps the raw body only if it is read before REST framework parses the stream.
-        if request.method == "POST" and request.headers.get(IDEMPOTENCY_HEADER):
-            request.body  # noqa: B018
-        return super().dispatch(request, *args, **kwargs)
-
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if request.method == "POST":
+            # Before REST framework parses the stream: the raw bytes make the fingerprint, and a
+            # body that is too large is refused here.
+            request._request.body  # noqa: B018
         super().initial(request, *args, **kwargs)
         key = request.headers.get(IDEMPOTENCY_HEADER, "")
         if request.method != "POST" or not key or not isinstance(request.auth, Caller):
@@ -413,9 +443,10 @@ class TenantViewSet(GenericViewSet[Any]):
             request.method, request.get_full_path(), request._request.body
         )
         replay = idempotency.begin(caller, key, print_)
+        if replay is None or not replay.is_answered:
+            self._unanswered = (caller, print_)
         if replay is not None and (replay.is_answered or replay.row.effect):
             raise _Replayed(replay)
-        self._unanswered = (caller, print_)
 
     def handle_exception(self, exc: Exception) -> Any:
         if isinstance(exc, _Replayed):
@@ -468,9 +499,13 @@ class TenantViewSet(GenericViewSet[Any]):
         body = getattr(response, "data", None)
         if body is None and response.get("Content-Type", "").startswith(PROBLEM_TYPE):
             body = json.loads(response.content)
-            if body["retryable"]:
-                return
-        if code >= 500 or code in {401, 403, 429} or body is None:
+        if code < 500 and isinstance(body, dict) and body.get("retryable"):
+            return  # a lost race: the row is another request's
+        if code >= 500:
+            # The answer asks for a retry: what the request made, if anything, waits for it.
+            idempotency.let_go(caller, caller.request_key, print_)
+            return
+        if code in {401, 403, 429} or body is None:
             return
         idempotency.store(
             caller,

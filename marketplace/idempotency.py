@@ -83,24 +83,38 @@ def names(caller: Caller, effect: models.Model) -> None:
 
 def store(caller: Caller, key: str, print_: bytes, status: int, body: Any, location: str) -> None:
     """Keep the answer: successes, and refusals that a verb decided."""
+    answer = {
+        "response_status": status,
+        "response_body": body,
+        "response_location": location,
+    }
     with acting(caller, writing=False):
-        IdempotencyKey.objects.update_or_create(
-            organization=caller.organization,
-            livemode=caller.livemode,
-            key=key,
-            defaults={
-                "response_status": status,
-                "response_body": body,
-                "response_location": location,
-            },
-            create_defaults={
-                "fingerprint": print_,
-                "response_status": status,
-                "response_body": body,
-                "response_location": location,
-                "locked_until": timezone.now(),
-            },
+        unanswered = IdempotencyKey.objects.visible_to(caller).filter(
+            key=key, fingerprint=print_, response_status__isnull=True
         )
+        if not unanswered.update(**answer):
+            # A refusal left no row, or another request came first: its answer stands.
+            IdempotencyKey.objects.bulk_create(
+                [
+                    IdempotencyKey(
+                        organization=caller.organization,
+                        livemode=caller.livemode,
+                        key=key,
+                        fingerprint=print_,
+                        locked_until=timezone.now(),
+                        **answer,
+                    )
+                ],
+                ignore_conflicts=True,
+            )
+
+
+def let_go(caller: Caller, key: str, print_: bytes) -> None:
+    """End the lease of a request that failed, so that its retry need not wait for it."""
+    with acting(caller, writing=False):
+        IdempotencyKey.objects.visible_to(caller).filter(
+            key=key, fingerprint=print_, response_status__isnull=True
+        ).update(locked_until=timezone.now())
 
 
 def _find(caller: Caller, key: str) -> IdempotencyKey | None:

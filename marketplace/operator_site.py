@@ -39,6 +39,10 @@ class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.admin_site.has_permission(request)
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        # A filter by a hidden field in the address would tell it letter by letter.
+        return False
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return [
             field.name

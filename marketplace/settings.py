@@ -22,14 +22,17 @@ def _list(name: str, default: str) -> list[str]:
     return [part.strip() for part in _environ.get(name, default).split(",") if part.strip()]
 
 
-DEBUG = _flag("LICET_DEBUG")
+# On this machine, to try it out: an embedded database, a simulated Stripe, fixed secrets.
+DEVELOPMENT = _flag("LICET_DEBUG")
+# Django's own debug pages stay off even then: every error is a problem document, everywhere.
+DEBUG = False
 DATA_DIR = Path(_environ.get("LICET_DATA_DIR", BASE_DIR / ".data")).resolve()
 
 
 def _required(name: str, development: str) -> str:
     """A setting that production must name; development gets a fixed one."""
     value = _environ.get(name, "")
-    if not value and not DEBUG:
+    if not value and not DEVELOPMENT:
         raise ImproperlyConfigured(
             f"Set {name}, or LICET_DEBUG=1 to try Licet out on this machine."
         )
@@ -117,7 +120,7 @@ def _database(url: str) -> dict[str, object]:
         "options": start,
         # A pool and CONN_MAX_AGE exclude each other in Django; a connection for each request
         # would cost 9 to 12 ms of PostgreSQL's time.
-        "pool": {"min_size": 0, "max_size": 8, "timeout": 10},
+        "pool": {"min_size": 0, "max_size": 16, "timeout": 10},
         # Statements that come again are prepared: planning under row-level security costs more
         # than running them. A pooler between us and PostgreSQL must know prepared statements.
         "server_side_binding": True,
@@ -158,6 +161,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "marketplace.http.csrf_refused"
 
 # --- words and times --------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 # Development collects nothing: files are found where they stand.
-WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_AUTOREFRESH = DEVELOPMENT
 
 # --- the API ----------------------------------------------------------------------------------
 

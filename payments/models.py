@@ -85,7 +85,9 @@ class OrderQuerySet(TenantQuerySet["Order"]):
 
 
 class Order(models.Model):
-    """A quote's acceptance by a named person, and how it is paid. Written by `orders` and `sync`.
+    """A quote's acceptance by a named person, and how it is paid.
+
+    Written by `orders`, `sync`, and `commands` (the pay page, or that there will be none).
 
     Lifecycle: `sync.TRANSITIONS`. Paid is a fact and always commits; what follows may be refused.
     """

@@ -142,15 +142,22 @@ def _lock(quote: str) -> None:
 
 def _check(quote: Quote, accept: Accept) -> None:
     if Order.objects.filter(quote=quote).exists():
-        raise QuoteAlreadyAccepted(_("This quote was accepted before."), quote=str(quote.pk))
+        raise QuoteAlreadyAccepted(
+            _("This quote was accepted before. Ask for a new one."),
+            param="quote",
+            quote=str(quote.pk),
+        )
     if quote.expires_at <= timezone.now():
-        raise QuoteExpired(_("The quote has expired. Ask for a new one."), quote=str(quote.pk))
+        raise QuoteExpired(
+            _("The quote has expired. Ask for a new one."), param="quote", quote=str(quote.pk)
+        )
     if accept["document_sha256"] != bytes(quote.document_sha256).hex():
         raise AcceptedDocumentMismatch(
             _(
                 "The acceptance names another document than the quoted one. Read it, and send its"
                 " document_sha256."
             ),
+            param="accept.document_sha256",
             quoted=bytes(quote.document_sha256).hex(),
         )
     if accept["authority"] is not True:

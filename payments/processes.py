@@ -22,6 +22,10 @@ from django.conf import settings
 FIRST_PORT = 8000
 READY_WITHIN_SECONDS = 60
 STOP_WITHIN_SECONDS = 8
+# Enough that a few requests which wait (for Stripe, for a receipt) do not stop the others.
+WEB_THREADS = 16
+# Most of these wait for somebody's slow line.
+DELIVERY_THREADS = 64
 
 
 class ProcessFailed(Exception):
@@ -116,8 +120,9 @@ def _start(world: World) -> None:
         simulator += ["--webhook-url", f"{world.web_url}/stripe/webhook"]
         simulator += ["--webhook-secret", settings.STRIPE_WEBHOOK_SECRETS[0]]
         _spawn(world, "simulator", simulator)
-    _spawn(world, "web", _granian(world.web_port))
-    _spawn(world, "delivery", _granian(world.delivery_port), LICET_PROCESS="delivery")
+    _spawn(world, "web", _granian(world.web_port, threads=WEB_THREADS))
+    delivery = _granian(world.delivery_port, threads=DELIVERY_THREADS)
+    _spawn(world, "delivery", delivery, LICET_PROCESS="delivery")
     _spawn(world, "worker", [python, "manage.py", "worker"])
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     _wait_for(world, f"{world.web_url}/health", deadline)
@@ -126,10 +131,11 @@ def _start(world: World) -> None:
         _wait_for(world, f"{world.simulator_url}/", deadline)
 
 
-def _granian(port: int) -> list[str]:
+def _granian(port: int, *, threads: int) -> list[str]:
     # WSGI: under ASGI, synchronous views lose two thirds of their throughput.
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--blocking-threads", "4", "--no-ws"]
+    command += ["--port", str(port), "--workers", "1", "--no-ws"]
+    command += ["--blocking-threads", str(threads), "--backpressure", str(threads)]
     return [*command, "marketplace.wsgi:application"]
 
 

@@ -82,7 +82,9 @@ def handle_due(limit: int = 100) -> int:
 def _parsed(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw)
-    except ValueError:
+        # PostgreSQL keeps no half of a surrogate pair.
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         body = None
     if (
         not isinstance(body, dict)

@@ -35,12 +35,9 @@ class CheckoutFacts:
 
     session: str
     url: str
-    is_open: bool
     has_expired: bool
     is_paid: bool
-    order_ref: str
     currency: str
-    amount_minor: int
     payment: PaymentFacts | None
 
 
@@ -92,24 +89,6 @@ def retrieve_checkout(session: str) -> CheckoutFacts:
             client.v1.checkout.sessions.retrieve(
                 session, {"expand": ["payment_intent.latest_charge"]}
             )
-        )
-    )
-
-
-def expire_checkout(session: str, *, key: str) -> CheckoutFacts:
-    """End an open Checkout session, so that nobody can pay it any more."""
-    return _call(
-        lambda client: _checkout(
-            client.v1.checkout.sessions.expire(session, {}, {"idempotency_key": key})
-        )
-    )
-
-
-def retrieve_payment_intent(payment_intent: str) -> PaymentFacts:
-    """Fetch a payment with its charge."""
-    return _call(
-        lambda client: _payment(
-            client.v1.payment_intents.retrieve(payment_intent, {"expand": ["latest_charge"]})
         )
     )
 
@@ -207,12 +186,9 @@ def _checkout(session: stripe.checkout.Session) -> CheckoutFacts:
     return CheckoutFacts(
         session=session.id,
         url=session.url or "",
-        is_open=session.status == "open",
         has_expired=session.status == "expired",
         is_paid=session.payment_status == "paid",
-        order_ref=session.client_reference_id or "",
         currency=(session.currency or "").upper(),
-        amount_minor=session.amount_total or 0,
         payment=_payment(payment) if isinstance(payment, stripe.PaymentIntent) else None,
     )
 

@@ -104,7 +104,7 @@ def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | None]:
         order = _locked(order_id)
         _merge(order, facts)
         if order.status == Status.PAID:
-            _grant_or_refund(order)
+            _grant_or_refund(order, facts.currency)
         if order.status == Status.PAID_UNGRANTABLE and order.refunded_minor == order.paid_minor:
             refunds.finish(order)
             _move(order, Status.REFUNDED)
@@ -177,11 +177,12 @@ def _merge(order: Order, facts: CheckoutFacts) -> None:
         scope_claims.release(str(order.pk))
 
 
-def _grant_or_refund(order: Order) -> None:
+def _grant_or_refund(order: Order, currency: str) -> None:
     """Grant in a savepoint. A refusal is final and refunds; a failure of ours is tried again."""
     try:
         with transaction.atomic():
-            if (order.paid_minor, order.refunded_minor) != (order.total_minor, 0):
+            came = (order.paid_minor, currency, order.refunded_minor)
+            if came != (order.total_minor, order.currency, 0):
                 raise _PaidOtherwise
             order.grant = orders.issue_grant(order)
             journal.post(order, journal.SALE, journal.sale(order))
@@ -202,7 +203,7 @@ def _grant_or_refund(order: Order) -> None:
 
 
 class _PaidOtherwise(DomainError):
-    """Another amount came than was asked for, or some of it went back before the grant."""
+    """Something else came than was asked for, or some of it went back before the grant."""
 
     code = "paid_amount_differs"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -13,7 +14,7 @@ from rest_framework.response import Response
 
 from marketplace.access import Scope
 from marketplace.errors import DomainError, MethodNotAllowed
-from marketplace.http import Listing, Retrieving, TenantViewSet, problem
+from marketplace.http import Listing, Retrieving, TenantViewSet, as_domain_error, problem
 from payments import orders, quotes, stripe_events
 from payments.models import Order, Quote
 from payments.serializers import MakeQuote, OrderSerializer, PlaceOrder, QuoteSerializer
@@ -94,6 +95,6 @@ def stripe_webhook(request: HttpRequest) -> HttpResponse:
         return refused
     try:
         event = stripe_events.receive(request.body, request.headers.get("Stripe-Signature", ""))
-    except DomainError as refusal:
-        return problem(request, refusal)
+    except (DomainError, RequestDataTooBig) as refusal:
+        return problem(request, as_domain_error(refusal))
     return JsonResponse({"received": event.pk})

@@ -51,7 +51,7 @@ def load(log: str) -> notes.Signer:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read().decode()
     except FileNotFoundError:
-        if settings.DEBUG and log == "test":
+        if settings.DEVELOPMENT and log == "test":
             create(log)
             return load(log)
         raise KeyUnusable(

@@ -33,10 +33,15 @@ def read_keys(given: Sequence[str]) -> list[notes.Verifier]:
     for value in given:
         lines = [value]
         # Every verifier key holds two plus signs; a path may too, so look for the file first.
-        if Path(value).is_file():
-            lines = Path(value).read_text(encoding="utf-8", errors="replace").splitlines()
-        elif value.count("+") < 2:
-            raise UsageError(f"--key {value}: no such file, and no verifier key")
+        try:
+            if Path(value).is_file():
+                lines = Path(value).read_text(encoding="utf-8", errors="replace").splitlines()
+            elif value.count("+") < 2:
+                raise UsageError(f"--key {value[:200]}: no such file, and no verifier key")
+        except (OSError, ValueError) as error:
+            # A key may be longer than a file's name can be; anything else is no key.
+            if value.count("+") < 2:
+                raise UsageError(f"--key {value[:200]}: {error}") from None
         try:
             keys += [
                 notes.Verifier.parse(line.strip())

@@ -187,12 +187,9 @@ def _facts(session: str, *, payment: PaymentFacts | None) -> CheckoutFacts:
     return CheckoutFacts(
         session=session,
         url=f"https://pay.example/{session}",
-        is_open=payment is None,
         has_expired=False,
         is_paid=payment is not None,
-        order_ref="",
         currency="USD",
-        amount_minor=PRICE_MINOR,
         payment=payment,
     )
 

@@ -19,6 +19,7 @@ from licensing.ledger import notes, signer
 def key_dir(tmp_path: Path, settings: Any) -> Path:
     directory = tmp_path / "keys"
     settings.LEDGER_KEY_DIR = directory
+    settings.DEVELOPMENT = False
     return directory
 
 
@@ -84,7 +85,7 @@ def test_only_development_makes_a_key_by_itself_and_only_the_test_logs(
 ) -> None:
     with pytest.raises(signer.KeyUnusable, match=r"manage\.py ledger_key --log test"):
         signer.load("test")
-    settings.DEBUG = True
+    settings.DEVELOPMENT = True
 
     assert signer.load("test").verifier.name == "licet.example/ledger/test"
 

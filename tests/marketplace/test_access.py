@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
-
 import pytest
-from django.conf import settings
 from django.db import connection
 
 from marketplace.access import Scope, acting, system
@@ -96,21 +92,3 @@ def test_the_application_is_no_superuser_and_owns_nothing() -> None:
 
 def test_scopes_say_read_or_write() -> None:
     assert {scope.value.split(":")[1] for scope in Scope} == {"read", "write"}
-
-
-# All-tenant work is named here, so that a new caller is a decision and not an accident.
-ALL_TENANT_CALLERS: set[str] = set()
-
-
-def _callers_of_system() -> set[str]:
-    found = set()
-    root = Path(settings.BASE_DIR)
-    for app in ("marketplace", "licensing", "payments", "api_docs"):
-        for path in (root / app).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and (
-                    (isinstance(node.func, ast.Name) and node.func.id == "system")
-                    or (isinstance(node.func, ast.Attribute) and node.func.attr == "system")
-                ):
-                    found.add(path.relative_to(root).with_suffix("").as_posix().replace("/", "."))
-    return found

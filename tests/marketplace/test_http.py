@@ -83,6 +83,65 @@ def test_a_wrong_body_names_its_field_and_changes_nothing(
     assert count(archive) == 0
 
 
+@pytest.mark.parametrize(
+    ("url", "body", "param"),
+    [
+        ("/v1/collections", {"\x00": 1}, "\\u0000"),
+        ("/v1/collections", {"\ud800": 1}, "\\ud800"),
+        ("/v1/collections", {"name": "\ud800"}, "name"),
+        ("/v1/terms", {"name": "t", "typed": {"\x00": 1}}, "typed.\\u0000"),
+        ("/v1/terms", {"name": "t", "typed": {"v": "\ud800"}}, "typed"),
+    ],
+)
+def test_a_refusal_that_repeats_what_cannot_be_stored_is_kept_all_the_same(
+    client_for: ClientFor, archive: Organization, url: str, body: object, param: str
+) -> None:
+    client = client_for(archive)
+    first = client.post(url, body, Idempotency_Key="k1")
+    assert (first.status_code, first.json()["code"]) == (422, "invalid_input")
+    assert first.json()["param"].startswith(param)
+    assert client.post(url, body, Idempotency_Key="k1").json() == first.json()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k1"}])
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"[" * 200_000, 400, "malformed_request"),
+        (b'"' + b"x" * 3_000_000 + b'"', 413, "request_too_large"),
+    ],
+)
+def test_a_body_that_would_exhaust_the_server_is_refused(
+    client: Client,
+    client_for: ClientFor,
+    archive: Organization,
+    data: bytes,
+    status: int,
+    code: str,
+    headers: dict[str, str],
+) -> None:
+    response = client.post(
+        "/v1/collections",
+        data=data,
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {client_for(archive).secret}", **headers},
+    )
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert count(archive) == 0
+
+
+def test_whoever_reads_pages_gets_a_page_for_what_is_not_there(client: Client) -> None:
+    page = client.get("/nothing", headers={"Accept": "text/html"})
+    assert (page.status_code, page["Content-Type"]) == (404, "text/html; charset=utf-8")
+    api = client.get("/v1/nothing", headers={"Accept": "text/html"})
+    assert (api.status_code, api["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_a_search_for_what_is_no_word_is_refused(client: Client) -> None:
+    response = client.get("/v1/listings?q=%00")
+    assert (response.status_code, response.json()["param"]) == (422, "q")
+
+
 def test_a_body_that_is_no_json_is_malformed(
     client: Client, client_for: ClientFor, archive: Organization
 ) -> None:
@@ -176,6 +235,17 @@ def test_a_key_used_for_another_request_is_refused_and_the_first_answer_stands(
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert client.post("/v1/collections", BODY, Idempotency_Key="k1").json() == first.json()
     assert count(archive) == 1
+
+
+def test_a_refusal_that_loses_a_race_does_not_replace_the_first_answer(
+    client_for: ClientFor, archive: Organization
+) -> None:
+    client = client_for(archive)
+    first = client.post("/v1/collections", BODY, Idempotency_Key="k1")
+    caller = caller_for(archive)
+    # The loser began before the first one's row could be seen, and ends after it.
+    idempotency.store(caller, "k1", b"another request's print" + bytes(9), 422, {"code": "x"}, "")
+    assert client.post("/v1/collections", BODY, Idempotency_Key="k1").json() == first.json()
 
 
 def test_two_organizations_may_use_the_same_key(

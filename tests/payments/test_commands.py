@@ -30,9 +30,7 @@ class FakeGateway:
 
     def create_checkout(self, params: dict[str, Any], *, key: str) -> CheckoutFacts:
         self._called("create_checkout", params, key)
-        return CheckoutFacts(
-            "cs_1", "https://pay/cs_1", True, False, False, "", "USD", 50_000, None
-        )
+        return CheckoutFacts("cs_1", "https://pay/cs_1", False, False, "USD", None)
 
     def refund(self, params: dict[str, Any], *, key: str) -> RefundFacts:
         self._called("refund", params, key)

@@ -346,4 +346,5 @@ def test_the_simulator_has_a_behavior_for_every_call_of_the_gateway() -> None:
     covered = {contract.find(*route)[0].service for route in BEHAVIORS}
 
     assert calls_of_the_gateway() - covered == set()
-    assert len(calls_of_the_gateway()) >= 5
+    # Create and retrieve a session, make and list refunds.
+    assert len(calls_of_the_gateway()) >= 4

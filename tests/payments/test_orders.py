@@ -73,7 +73,12 @@ def test_a_free_license_is_granted_at_once_without_stripe(
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
-    "another document": ({"document_sha256": "0" * 64}, 409, "accepted_document_mismatch", None),
+    "another document": (
+        {"document_sha256": "0" * 64},
+        409,
+        "accepted_document_mismatch",
+        "accept.document_sha256",
+    ),
     "no authority": ({"authority": False}, 422, "invalid_input", "accept.authority"),
     "authority as text": ({"authority": "yes"}, 422, "invalid_input", "accept.authority"),
     "no name": ({"name": " "}, 422, "invalid_input", "accept.name"),
@@ -99,6 +104,26 @@ def test_an_acceptance_that_does_not_fit_changes_nothing(
     assert problem.get("param") == param
     assert counts() == before
     assert stripe.requests() == []
+
+
+def test_a_retry_need_not_wait_when_stripe_was_away(
+    archive: Organization, lab: Organization, client_for: ClientFor, stripe: Stripe, settings: Any
+) -> None:
+    client = client_for(lab)
+    body = acceptance(quote_for(client, make_offer(archive, price_minor=50_000)))
+    there = settings.STRIPE_API_BASE
+    settings.STRIPE_API_BASE = "http://127.0.0.1:9"
+    away = client.post("/v1/orders", body, Idempotency_Key="k1")
+    assert (away.status_code, away.json()["code"]) == (503, "payment_provider_unavailable")
+    settings.STRIPE_API_BASE = there
+
+    resumed = client.post("/v1/orders", body, Idempotency_Key="k1")
+    again = client.post("/v1/orders", body, Idempotency_Key="k1")
+
+    assert (resumed.status_code, again.status_code) == (201, 201)
+    assert resumed.json()["id"] == away.json()["order"]
+    assert again.json() == resumed.json()
+    assert again["Idempotent-Replayed"] == "true"
 
 
 def test_a_quote_makes_one_order(

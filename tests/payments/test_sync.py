@@ -325,12 +325,9 @@ def facts(
     return CheckoutFacts(
         session=session,
         url="",
-        is_open=not (is_paid or has_expired),
         has_expired=has_expired,
         is_paid=is_paid,
-        order_ref="",
         currency="USD",
-        amount_minor=50_000,
         payment=payment if is_paid else None,
     )
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from marketplace import imports, organizations
 from marketplace.access import Caller, acting
-from marketplace.errors import DomainError
+from marketplace.errors import DomainError, printable
 from marketplace.models import ImportJob, ImportRejection, Organization
 
 SAY_EVERY_SECONDS = 1.0
@@ -95,7 +95,8 @@ class Command(BaseCommand):
         self.stdout.write(progress.line())
         for code, count, names in _left_out(caller, job):
             more = " …" if count > len(names) else ""
-            self.stdout.write(f"{code} ({count}): {imports.REASONS[code]} {', '.join(names)}{more}")
+            shown = printable(", ".join(names)).replace("\n", "\\n")
+            self.stdout.write(f"{code} ({count}): {imports.REASONS[code]} {shown}{more}")
         if job.rejected + job.repeated > 0:
             self.stdout.write(_("Each one: GET /v1/imports/%(job)s/rejections") % {"job": job.pk})
 

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, folder: Path | None, **options: Any) -> None:
-        if not settings.DEBUG:
+        if not settings.DEVELOPMENT:
             raise CommandError("The demonstration needs LICET_DEBUG=1; use `make demo`.")
         if folder is not None and not folder.expanduser().is_dir():
             raise CommandError(f"{folder} is not a folder. Try: make demo FROM=/any/folder")
@@ -33,6 +33,8 @@ class Command(BaseCommand):
             self._play(script, folder.expanduser().resolve() if folder else None)
         except (demo.DemoFailed, processes.ProcessFailed) as error:
             raise CommandError(str(error)) from None
+        except KeyboardInterrupt:
+            raise CommandError("Stopped. Run it again: it goes on in the same world.") from None
         finally:
             script.end()
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, connections
@@ -27,9 +28,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
-        if not settings.DEBUG:
+        if not settings.DEVELOPMENT:
             raise CommandError("`run` is for trying Licet out and needs LICET_DEBUG=1.")
         ports = [port, port + 1, port + 2]
+        if not 0 < ports[0] <= ports[-1] < 2**16:
+            raise CommandError(f"There is no port {port} with two after it. Try --port 9000")
         for each in ports:
             if not processes.is_free(each):
                 raise CommandError(
@@ -91,15 +94,24 @@ def _stop_database() -> None:
     data_dir = settings.DEVDB.data_dir
     if data_dir is None:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
-        others = (cursor.fetchone() or (0,))[0]
     connections.close_all()
-    if not others:
+    connection.close_pool()  # type: ignore[attr-defined]
+    if not _is_used(data_dir):
         devdb.stop(data_dir)
+
+
+def _is_used(data_dir: Path) -> bool:
+    """Whether others are connected. Asks as the administrator: the application sees no others."""
+    with psycopg.connect(devdb.administrator_url(data_dir), autocommit=True) as admin:
+        for _look in range(10):
+            row = admin.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            ).fetchone()
+            if row == (0,):
+                return False
+            time.sleep(0.1)  # our own processes' connections may be about to end
+    return True
 
 
 def _near(path: Path) -> str:

@@ -1,0 +1,118 @@
+"""Who sees all tenants: read from the source, so that a new caller is a decision, no accident."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+APPS = ("marketplace", "licensing", "payments", "api_docs")
+
+# Each module that may open a block for all tenants, and why one tenant's would not do.
+ALL_TENANT_CALLERS = {
+    "marketplace.api_keys": "Whose key it is, is only known once it is found.",
+    "marketplace.authentication": "A person's memberships are of several tenants.",
+    "marketplace.operator_site": "Operators look at everything, and change nothing.",
+    "licensing.scope_claims": "The worker ends overdue claims of everybody.",
+    "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
+    "licensing.delivery": "A signed link stands for the caller, and names its grant.",
+    "payments.stripe_events": "Stripe's events belong to nobody until they are handled.",
+    "payments.sync": "Settling an order writes rows of its buyer and of its seller.",
+    "payments.commands": "The worker makes the due calls to Stripe of everybody.",
+    "payments.demo": "Looks whether the demonstration's tenants are there.",
+}
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    for app in APPS:
+        for path in sorted((ROOT / app).rglob("*.py")):
+            name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+            yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+
+
+def _uses_system(module: ast.Module) -> bool:
+    """Whether the module gets hold of `access.system`, by whatever name, to call or to hand on."""
+    ways = {"marketplace.access"}
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and node.module == "marketplace.access":
+            if {"system", "*"} & {alias.name for alias in node.names}:
+                return True
+        elif isinstance(node, ast.ImportFrom) and node.module == "marketplace":
+            ways |= {alias.asname or alias.name for alias in node.names if alias.name == "access"}
+        elif isinstance(node, ast.Import):
+            ways |= {
+                alias.asname
+                for alias in node.names
+                if alias.name == "marketplace.access" and alias.asname
+            }
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr == "system"
+        and ast.unparse(node.value) in ways
+        for node in ast.walk(module)
+    )
+
+
+def test_only_the_modules_named_here_see_all_tenants() -> None:
+    found = {name for name, module in _modules() if _uses_system(module)}
+    assert found == set(ALL_TENANT_CALLERS)
+
+
+def test_each_of_them_has_its_reason() -> None:
+    assert all(reason.endswith(".") for reason in ALL_TENANT_CALLERS.values())
+
+
+def test_no_view_and_no_serializer_is_among_them() -> None:
+    """What runs for a tenant asks as that tenant."""
+    layers = {name.rsplit(".", 1)[1] for name in ALL_TENANT_CALLERS}
+    assert not {layer for layer in layers if "view" in layer or layer in {"serializers", "pages"}}
+
+
+def test_every_block_says_a_reason_that_the_source_shows() -> None:
+    for name, module in _modules():
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"system", "access.system"}:
+                [reason] = node.args
+                shown = isinstance(reason, ast.JoinedStr) or (
+                    isinstance(reason, ast.Constant) and len(str(reason.value)) > 10
+                )
+                assert shown, f"{name}, line {node.lineno}"
+
+
+def test_only_access_and_migrations_touch_the_settings_that_the_walls_read() -> None:
+    found = {
+        name
+        for name, module in _modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and ("licet.tenant" in node.value or "licet.system" in node.value)
+    }
+    assert {name for name in found if ".migrations." not in name} == {"marketplace.access"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from marketplace.access import system",
+        "from marketplace.access import system as everybody",
+        "from marketplace.access import *",
+        "from marketplace import access\naccess.system('a reason')",
+        "from marketplace import access as a\nblock = a.system",
+        "import marketplace.access\nmarketplace.access.system('a reason')",
+        "import marketplace.access as a\na.system('a reason')",
+    ],
+)
+def test_no_way_to_name_it_escapes_this_test(source: str) -> None:
+    assert _uses_system(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import os\nos.system('ls')", "from marketplace.access import acting", "system = 1\nsystem"],
+)
+def test_other_systems_are_not_meant(source: str) -> None:
+    assert not _uses_system(ast.parse(source))
