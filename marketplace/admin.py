@@ -5,17 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from marketplace import models
-from marketplace.operator_site import OperatorAdmin
-
-
-def show(*names: str, search: tuple[str, ...] = ()) -> type[OperatorAdmin]:
-    """An OperatorAdmin with these columns."""
-    return type(
-        "TableAdmin",
-        (OperatorAdmin,),
-        {"list_display": names, "search_fields": search, "list_select_related": True},
-    )
-
+from marketplace.operator_site import show
 
 admin.site.register(
     models.Organization,

@@ -230,6 +230,12 @@ class OrderNotPayable(DomainError):
     code, status, title = "order_not_payable", 409, "The order cannot be paid"
 
 
+class PaidAmountDiffers(DomainError):
+    """Something else came than was asked for. Stands as an order's refusal; it is refunded."""
+
+    code, status, title = "paid_amount_differs", 409, "Another amount was paid"
+
+
 class GrantNotInForce(DomainError):
     """The grant is suspended, revoked, expired, or outside its access window."""
 

@@ -22,7 +22,7 @@ class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     list_per_page = 50
     # Never shown: secrets, and bytes that mean nothing on a page.
-    hidden: tuple[str, ...] = ("password", "secret", "seed", "values")
+    hidden: tuple[str, ...] = ("password", "secret", "seed", "values", "body", "params")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -49,6 +49,15 @@ class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             for field in self.model._meta.fields
             if field.name not in self.hidden and not isinstance(field, BinaryField)
         ]
+
+
+def show(*names: str, search: tuple[str, ...] = ()) -> type[OperatorAdmin]:
+    """An OperatorAdmin with these columns."""
+    return type(
+        "TableAdmin",
+        (OperatorAdmin,),
+        {"list_display": names, "search_fields": search, "list_select_related": True},
+    )
 
 
 class OperatorSite(admin.AdminSite):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from django.db import transaction
 
 from marketplace import audit
@@ -27,6 +29,11 @@ def found(
     """Create an organization. An operator's act; its first member is added with `admit`."""
     if kind not in Organization.Kind.values:
         raise InvalidInput(f"Use one of: {', '.join(Organization.Kind.values)}.", param="kind")
+    if not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", jurisdiction):
+        raise InvalidInput(
+            "Use an ISO 3166-1 alpha-2 code, such as “IE”, or a subdivision, such as “US-DE”.",
+            param="jurisdiction",
+        )
     organization = Organization(
         kind=kind,
         name=name,

@@ -15,6 +15,7 @@ from marketplace.access import system
 from marketplace.errors import (
     DomainError,
     NotFound,
+    PaidAmountDiffers,
     PaymentProviderRefused,
     PaymentProviderUnavailable,
 )
@@ -183,7 +184,7 @@ def _grant_or_refund(order: Order, currency: str) -> None:
         with transaction.atomic():
             came = (order.paid_minor, currency, order.refunded_minor)
             if came != (order.total_minor, order.currency, 0):
-                raise _PaidOtherwise
+                raise PaidAmountDiffers
             order.grant = orders.issue_grant(order)
             journal.post(order, journal.SALE, journal.sale(order))
             # Deferred checks run here, where they can still be undone without "paid".
@@ -200,12 +201,6 @@ def _grant_or_refund(order: Order, currency: str) -> None:
     else:
         _move(order, Status.GRANTED)
         order.granted_at = timezone.now()
-
-
-class _PaidOtherwise(DomainError):
-    """Something else came than was asked for, or some of it went back before the grant."""
-
-    code = "paid_amount_differs"
 
 
 def _move(order: Order, status: Status) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -33,14 +34,17 @@ _MAIN = "import sys\n\nfrom licensing.offline.__main__ import main\n\nsys.exit(m
 
 def build(target: Path) -> str:
     """Write the archive. Gives its SHA-256."""
-    with target.open("wb") as file:
+    # Renamed when it is whole: somebody may be running the one that stands there.
+    making = target.with_name(f"{target.name}.{os.getpid()}")
+    with making.open("wb") as file:
         file.write(_SHEBANG)
         # Stored, not compressed: compressed bytes depend on the zlib that made them.
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_entry("__main__.py"), _MAIN)
             for source in SOURCES:
                 archive.writestr(_entry(source), (ROOT / source).read_bytes())
-    target.chmod(0o755)
+    making.chmod(0o755)
+    making.replace(target)
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 

@@ -26,6 +26,14 @@ pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 # What an operator looks at. A new page is put here on purpose.
 TABLES = [
+    "licensing.Agreement",
+    "licensing.Grant",
+    "licensing.LedgerEntry",
+    "licensing.Offer",
+    "licensing.Period",
+    "licensing.ScopeClaim",
+    "licensing.Snapshot",
+    "licensing.Terms",
     "marketplace.ApiKey",
     "marketplace.Attestation",
     "marketplace.Audit",
@@ -36,8 +44,15 @@ TABLES = [
     "marketplace.Organization",
     "marketplace.User",
     "marketplace.Work",
+    "payments.Account",
+    "payments.Command",
+    "payments.Journal",
+    "payments.Order",
+    "payments.Posting",
+    "payments.Quote",
+    "payments.StripeEvent",
 ]
-NEVER_SHOWN = {"password", "secret", "seed", "values"}
+NEVER_SHOWN = {"password", "secret", "seed", "values", "body", "params"}
 every_table = pytest.mark.parametrize("label", TABLES)
 
 

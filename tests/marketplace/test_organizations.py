@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import authenticate
-from django.db import IntegrityError, transaction
 
 from marketplace import organizations
 from marketplace.access import Scope, acting, system
@@ -51,12 +50,10 @@ def test_an_unknown_kind_of_organization_is_refused() -> None:
 
 @pytest.mark.parametrize("jurisdiction", ["", "nl", "NLD", "US_DE", "N1"])
 def test_a_jurisdiction_that_is_no_code_is_refused(jurisdiction: str) -> None:
-    with (
-        pytest.raises(IntegrityError, match="organization_jurisdiction_is_iso_3166"),
-        transaction.atomic(),
-    ):
+    with pytest.raises(InvalidInput) as refusal:
         organizations.found(kind="lab", name="L", legal_name="L", jurisdiction=jurisdiction)
-    assert Organization.objects.count() == 0
+    assert refusal.value.data == {"param": "jurisdiction"}
+    assert not Organization.objects.exists()
 
 
 def test_a_member_is_admitted_with_a_password_a_role_and_a_record(archive: Organization) -> None:

@@ -1,0 +1,23 @@
+"""The operators' view of this app's tables."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from licensing import models
+from marketplace.operator_site import show
+
+admin.site.register(models.Snapshot, show("collection", "number", "size", "finalized_at"))
+admin.site.register(models.Terms, show("name", "version", "organization", "published_at"))
+admin.site.register(
+    models.Offer, show("collection", "organization", "state", "price_minor", "currency", "audience")
+)
+admin.site.register(
+    models.Agreement, show("id", "licensor", "licensee", "livemode", "accepted_by_name")
+)
+admin.site.register(
+    models.Grant, show("id", "licensor", "licensee", "livemode", "status", "issued_at")
+)
+admin.site.register(models.Period, show("grant", "number", "terms", "training_window"))
+admin.site.register(models.ScopeClaim, show("held_by", "collection", "state", "held_until"))
+admin.site.register(models.LedgerEntry, show("id", "log", "kind", "seq", "created_at"))
