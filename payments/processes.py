@@ -120,8 +120,8 @@ def _start(world: World) -> None:
         simulator += ["--webhook-url", f"{world.web_url}/stripe/webhook"]
         simulator += ["--webhook-secret", settings.STRIPE_WEBHOOK_SECRETS[0]]
         _spawn(world, "simulator", simulator)
-    _spawn(world, "web", _granian(world.web_port, threads=WEB_THREADS))
-    delivery = _granian(world.delivery_port, threads=DELIVERY_THREADS)
+    _spawn(world, "web", served(world.web_port, threads=WEB_THREADS))
+    delivery = served(world.delivery_port, threads=DELIVERY_THREADS)
     _spawn(world, "delivery", delivery, LICET_PROCESS="delivery")
     _spawn(world, "worker", [python, "manage.py", "worker"])
     deadline = time.monotonic() + READY_WITHIN_SECONDS
@@ -131,7 +131,8 @@ def _start(world: World) -> None:
         _wait_for(world, f"{world.simulator_url}/", deadline)
 
 
-def _granian(port: int, *, threads: int) -> list[str]:
+def served(port: int, *, threads: int) -> list[str]:
+    """The command that serves the application; LICET_PROCESS says which part of it."""
     # WSGI: under ASGI, synchronous views lose two thirds of their throughput.
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--no-ws"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
+import socket
 import subprocess
-import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -28,6 +30,7 @@ from licensing.offline import manifest as manifests
 from marketplace import access, storage
 from marketplace.errors import GrantNotInForce, NotFound
 from marketplace.models import CollectionItem, Organization
+from payments import processes
 from payments.processes import free_ports
 from tests.database import TestDatabase
 from tests.licensing.rows import HOUR, WORKS, make_grant_row, make_item_row
@@ -556,11 +559,9 @@ def test_the_verb_refuses_what_the_api_refuses(archive: Organization, lab: Organ
 def process(test_database: TestDatabase, tmp_path: Path) -> Iterator[str]:
     """The delivery process as `make run` starts it; gives its address."""
     port = free_ports(1)[0]
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--blocking-threads", "2", "--no-ws"]
     log = (tmp_path / "delivery.log").open("wb")
     running = subprocess.Popen(
-        [*command, "marketplace.wsgi:application"],
+        processes.served(port, threads=processes.DELIVERY_THREADS),
         env={
             **os.environ,
             "LICET_DEBUG": "1",
@@ -621,6 +622,31 @@ def test_the_process_serves_manifests_and_works(
     assert (missing.value.code, json.load(missing.value)["code"]) == (404, "not_found")
     refused.value.close()
     missing.value.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readers_that_take_nothing_do_not_stop_the_others(
+    process: str, archive: Organization, lab: Organization, settings: Any
+) -> None:
+    """Seen to fail (a timeout) with four threads, as any other web process would have."""
+    settings.DELIVERY_URL = process
+    large = os.urandom(20_000_000)
+    grant = make_grant_row(archive, lab, works=[*WORKS, large])
+    link, small = (
+        delivery.Link(str(grant.pk), False, hashlib.sha256(work).hexdigest(), expires()).url()
+        for work in (large, WORKS[0])
+    )
+    address = urllib.parse.urlsplit(link)
+    assert address.hostname is not None
+    with contextlib.ExitStack() as stack:
+        for _reader in range(8):
+            stalled = socket.create_connection((address.hostname, address.port or 80), timeout=5)
+            stack.enter_context(stalled)
+            request = f"GET {address.path}?{address.query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+            stalled.sendall(request.encode())
+            assert stalled.recv(12) == b"HTTP/1.1 200"
+        with urllib.request.urlopen(small, timeout=5) as answer:
+            assert answer.read() == WORKS[0]
 
 
 def _coverage(grant: Grant) -> Coverage:
