@@ -205,7 +205,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
-    "SORT_OPERATIONS": False,
 }
 
 # --- works and their delivery -----------------------------------------------------------------
