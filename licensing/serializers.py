@@ -313,14 +313,14 @@ class ListingSerializer(Resource[Offer]):
 # --- grants -----------------------------------------------------------------------------------
 
 
-class GrantScopeSerializer(serializers.Serializer[Any]):
+class ScopeSerializer(serializers.Serializer[Any]):
     """What a license is for, and where."""
 
     uses = serializers.ListField(child=serializers.CharField())
     territories = serializers.ListField(child=serializers.CharField())
 
 
-class GrantWindowSerializer(serializers.Serializer[Any]):
+class WindowSerializer(serializers.Serializer[Any]):
     """A half-open interval of time."""
 
     starts_at = serializers.DateTimeField(source="lower")
@@ -332,9 +332,9 @@ class GrantWindowSerializer(serializers.Serializer[Any]):
 class GrantWindowsSerializer(serializers.Serializer[Any]):
     """When a license allows what."""
 
-    access = GrantWindowSerializer(source="access_window", help_text="Works may be fetched.")
-    training = GrantWindowSerializer(source="training_window", help_text="Training may start.")
-    use = GrantWindowSerializer(source="use_window", help_text="What was made may be used.")
+    access = WindowSerializer(source="access_window", help_text="Works may be fetched.")
+    training = WindowSerializer(source="training_window", help_text="Training may start.")
+    use = WindowSerializer(source="use_window", help_text="What was made may be used.")
 
 
 class PriceBasisSerializer(serializers.Serializer[Any]):
@@ -349,7 +349,7 @@ class PeriodSerializer(Resource[Period]):
     """What a grant permits, and when: the first period, a renewal, or an amendment."""
 
     object_name = "period"
-    scope = GrantScopeSerializer(read_only=True)
+    scope = ScopeSerializer(read_only=True)
     windows = GrantWindowsSerializer(source="*", read_only=True)
     price_basis = PriceBasisSerializer(read_only=True)
 

@@ -54,12 +54,6 @@ class InvalidInput(DomainError):
         super().__init__(detail, param=param, **data)
 
 
-class NotSupportedYet(DomainError):
-    """Understood, priced or planned, and not built: never accepted and then not enforced."""
-
-    code, status, title = "not_supported_yet", 422, "Not supported yet"
-
-
 class Unauthenticated(DomainError):
     """No key, or one that is unknown, expired or revoked."""
 

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from licensing.serializers import ScopeSerializer, WindowSerializer
 from marketplace.http import (
     Body,
     Resource,
@@ -75,28 +76,12 @@ class LineSerializer(serializers.Serializer[Any]):
     rate_basis_points = serializers.IntegerField(required=False)
 
 
-class WindowSerializer(serializers.Serializer[Any]):
-    """A half-open interval of time."""
-
-    starts_at = serializers.DateTimeField(source="lower")
-    ends_at = serializers.DateTimeField(
-        source="upper", allow_null=True, help_text=_("Not included. Null: without an end.")
-    )
-
-
 class WindowsSerializer(serializers.Serializer[Any]):
     """When a license allows what."""
 
     access = WindowSerializer(help_text=_("When works may be fetched."))
     training = WindowSerializer(help_text=_("When training may be started."))
     use = WindowSerializer(help_text=_("When what was made may be used."))
-
-
-class ScopeSerializer(serializers.Serializer[Any]):
-    """What a license is for, and where."""
-
-    uses = serializers.ListField(child=serializers.CharField())
-    territories = serializers.ListField(child=serializers.CharField())
 
 
 class QuoteSerializer(Resource[Quote]):
