@@ -39,6 +39,13 @@ class Scope(StrEnum):
     ORDERS_WRITE = "orders:write"
     GRANTS_READ = "grants:read"
     DELIVERY_READ = "delivery:read"
+    DECISIONS_READ = "decisions:read"
+    ACCESS_REQUESTS_READ = "access_requests:read"
+    ACCESS_REQUESTS_WRITE = "access_requests:write"
+    OPT_OUTS_READ = "opt_outs:read"
+    OPT_OUTS_WRITE = "opt_outs:write"
+    MEMBERS_READ = "members:read"
+    MEMBERS_WRITE = "members:write"
 
 
 class FirstWrite(Protocol):

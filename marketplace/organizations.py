@@ -15,10 +15,17 @@ from marketplace.models import Membership, Organization, User
 _READ = frozenset(scope for scope in Scope if scope.value.endswith(":read"))
 ROLE_SCOPES: dict[str, frozenset[Scope]] = {
     Membership.Role.OWNER: frozenset(Scope),
-    Membership.Role.MANAGER: frozenset(Scope) - {Scope.KEYS_WRITE},
+    Membership.Role.MANAGER: frozenset(Scope) - {Scope.KEYS_WRITE, Scope.MEMBERS_WRITE},
     Membership.Role.EDITOR: _READ
-    | {Scope.WORKS_WRITE, Scope.COLLECTIONS_WRITE, Scope.TERMS_WRITE, Scope.OFFERS_WRITE},
-    Membership.Role.FINANCE: _READ | {Scope.QUOTES_WRITE, Scope.ORDERS_WRITE},
+    | {
+        Scope.WORKS_WRITE,
+        Scope.COLLECTIONS_WRITE,
+        Scope.TERMS_WRITE,
+        Scope.OFFERS_WRITE,
+        Scope.OPT_OUTS_WRITE,
+    },
+    Membership.Role.FINANCE: _READ
+    | {Scope.QUOTES_WRITE, Scope.ORDERS_WRITE, Scope.ACCESS_REQUESTS_WRITE},
     Membership.Role.VIEWER: _READ,
 }
 

@@ -123,10 +123,10 @@ def test_each_role_may_do_what_its_name_says() -> None:
         role: {scope.value for scope in scopes - READS}
         for role, scopes in organizations.ROLE_SCOPES.items()
     }
-    sells = {"works:write", "collections:write", "terms:write", "offers:write"}
-    buys = {"quotes:write", "orders:write"}
+    sells = {"works:write", "collections:write", "terms:write", "offers:write", "opt_outs:write"}
+    buys = {"quotes:write", "orders:write", "access_requests:write"}
     assert written == {
-        "owner": sells | buys | {"keys:write"},
+        "owner": sells | buys | {"keys:write", "members:write"},
         "manager": sells | buys,
         "editor": sells,
         "finance": buys,

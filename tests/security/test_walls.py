@@ -68,6 +68,8 @@ PUBLIC = {
     "marketplace_collectionitem",
     "marketplace_work",
     "marketplace_representation",
+    # Digests alone, which importers and licensees of other tenants must find.
+    "marketplace_reserveddigest",
     "licensing_offer",
     "licensing_snapshot",
     "licensing_terms",

@@ -1,143 +1,21 @@
-"""The tables of terms, snapshots, offers, grants, and the ledger."""
+"""The tables of what may be licensed, and of what was."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
-from django.contrib.postgres.fields import ArrayField, DateTimeRangeField
+from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Length
-from django.db.models.lookups import Exact, LessThanOrEqual
+from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from licensing.models.ledger import LedgerEntry
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models import DIGEST_LENGTH, Collection, Organization, Sha256
 from marketplace.typeid import TypeIDField
-
-# --- the ledger (knows no business noun; only licensing.ledger writes these) ------------------
-
-
-class LedgerEntry(models.Model):
-    """One recorded fact: the exact bytes that were hashed. Written by `ledger.log.append`.
-
-    Updates: cannot. Deletion: cannot. Guarantees: commits with the row whose creation it records,
-    and `(log, subject_ref, seq)` is unique, so the chain of one subject cannot fork.
-    """
-
-    id = models.BigAutoField(primary_key=True)
-    log = models.CharField(max_length=4)
-    kind = models.CharField(max_length=40)
-    # Sixteen random bytes that name the subject in public, and are no key of ours.
-    subject_ref = models.BinaryField(max_length=16)
-    seq = models.IntegerField()
-    body = models.BinaryField()
-    # RFC 6962: SHA-256(0x00 || body). Computed again from the stored body before integration.
-    leaf_hash = models.BinaryField(max_length=DIGEST_LENGTH)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    class Meta:
-        verbose_name = _("ledger entry")
-        verbose_name_plural = _("ledger entries")
-        constraints = [
-            models.UniqueConstraint(
-                name="ledger_chain_does_not_fork", fields=["log", "subject_ref", "seq"]
-            ),
-            models.CheckConstraint(
-                name="ledger_entry_is_in_a_known_log", condition=Q(log__in=["test", "live"])
-            ),
-            models.CheckConstraint(
-                name="ledger_entry_fits_a_tile",
-                condition=LessThanOrEqual(Length("body"), 65_535),
-            ),
-            models.CheckConstraint(
-                name="ledger_entry_subject_is_16_bytes", condition=Exact(Length("subject_ref"), 16)
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.log} {self.kind} #{self.pk}"
-
-
-class LedgerPending(models.Model):
-    """An entry that waits for its place in the log. The only ledger row that is ever deleted.
-
-    A queue, not a watermark on ids: an id is taken before its transaction commits, so a watermark
-    would skip whoever commits late.
-    """
-
-    entry = models.OneToOneField(LedgerEntry, models.PROTECT, primary_key=True, related_name="+")
-    log = models.CharField(max_length=4)
-
-
-class LedgerLeaf(models.Model):
-    """The place of an entry in its log: gapless, from 0. Insert-only. Written by the sequencer."""
-
-    pk = models.CompositePrimaryKey("log", "index")
-    log = models.CharField(max_length=4)
-    index = models.BigIntegerField()
-    entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="leaf")
-    leaf_hash = models.BinaryField(max_length=DIGEST_LENGTH)
-
-
-class LedgerTile(models.Model):
-    """A full tile: 256 hashes of one level (C2SP tlog-tiles). Insert-only.
-
-    Partial tiles are prefixes of what stands in leaves and lower tiles; no row is ever updated.
-    """
-
-    pk = models.CompositePrimaryKey("log", "level", "index")
-    log = models.CharField(max_length=4)
-    level = models.SmallIntegerField()
-    index = models.BigIntegerField()
-    hashes = models.BinaryField(max_length=256 * DIGEST_LENGTH)
-    # What the tile folds to: one hash of the tile above, read without reading this one.
-    root = models.BinaryField(max_length=DIGEST_LENGTH)
-
-
-class LedgerTree(models.Model):
-    """An integrated state of a log: everything up to `size` has its place. Insert-only."""
-
-    pk = models.CompositePrimaryKey("log", "size")
-    log = models.CharField(max_length=4)
-    size = models.BigIntegerField()
-    root = models.BinaryField(max_length=DIGEST_LENGTH)
-    integrated_at = models.DateTimeField(default=timezone.now, editable=False)
-
-
-class LedgerCheckpoint(models.Model):
-    """A signed note over an integrated state, made after that state was committed. Insert-only."""
-
-    pk = models.CompositePrimaryKey("log", "size")
-    log = models.CharField(max_length=4)
-    size = models.BigIntegerField()
-    # The exact note (C2SP tlog-checkpoint), ASCII and ends of line included.
-    note = models.TextField()
-    signed_at = models.DateTimeField(default=timezone.now, editable=False)
-
-
-class LedgerOpeningQuerySet(TenantQuerySet["LedgerOpening"]):
-    def visible_to(self, caller: Caller) -> Self:
-        return self.filter(parties__contains=[caller.organization.pk])
-
-
-class LedgerOpening(models.Model):
-    """What an entry's commitments commit to, for its parties only. Deletable: that is erasure."""
-
-    entry = models.OneToOneField(
-        LedgerEntry, models.PROTECT, primary_key=True, related_name="opening"
-    )
-    parties = ArrayField(models.UUIDField())
-    # The one secret of the entry: every field's salt derives from it.
-    seed = models.BinaryField(max_length=32)
-    # Canonical JSON (RFC 8785) of {field: value}, as it was committed to.
-    values = models.TextField()
-
-    objects = LedgerOpeningQuerySet.as_manager()
-
-
-# --- what may be licensed ---------------------------------------------------------------------
 
 
 class SnapshotQuerySet(TenantQuerySet["Snapshot"]):
@@ -348,16 +226,13 @@ class Offer(models.Model):
         return f"{self.collection_id} for {self.price_minor} {self.currency}"
 
 
-# --- what was licensed ------------------------------------------------------------------------
-
-
-def _party(caller: Caller) -> Q:
+def party_to(caller: Caller) -> Q:
     return Q(licensor=caller.organization) | Q(licensee=caller.organization)
 
 
 class AgreementQuerySet(TenantQuerySet["Agreement"]):
     def visible_to(self, caller: Caller) -> Self:
-        return self.filter(_party(caller), livemode=caller.livemode)
+        return self.filter(party_to(caller), livemode=caller.livemode)
 
 
 class Agreement(models.Model):
@@ -418,7 +293,7 @@ class Agreement(models.Model):
 
 class GrantQuerySet(TenantQuerySet["Grant"]):
     def visible_to(self, caller: Caller) -> Self:
-        return self.filter(_party(caller), livemode=caller.livemode)
+        return self.filter(party_to(caller), livemode=caller.livemode)
 
 
 class Grant(models.Model):
@@ -474,7 +349,7 @@ class Grant(models.Model):
 
 class PeriodQuerySet(TenantQuerySet["Period"]):
     def visible_to(self, caller: Caller) -> Self:
-        return self.filter(_party(caller), livemode=caller.livemode)
+        return self.filter(party_to(caller), livemode=caller.livemode)
 
 
 class Period(models.Model):
@@ -530,7 +405,7 @@ class Period(models.Model):
 
 class CoverageQuerySet(TenantQuerySet["Coverage"]):
     def visible_to(self, caller: Caller) -> Self:
-        return self.filter(_party(caller), livemode=caller.livemode)
+        return self.filter(party_to(caller), livemode=caller.livemode)
 
 
 class Coverage(models.Model):
@@ -556,78 +431,3 @@ class Coverage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.snapshot_id} under {self.grant_id}"
-
-
-class MultiRangeField(models.Field):  # type: ignore[type-arg]
-    """PostgreSQL's `int4multirange`: a set of small integers. Python: psycopg's Multirange."""
-
-    def db_type(self, connection: Any) -> str:
-        return "int4multirange"
-
-
-class LaneField(models.Field):  # type: ignore[type-arg]
-    """PostgreSQL's `int8range`, bounds included as psycopg's Range says."""
-
-    def db_type(self, connection: Any) -> str:
-        return "int8range"
-
-
-class ScopeClaimQuerySet(TenantQuerySet["ScopeClaim"]):
-    def visible_to(self, caller: Caller) -> Self:
-        return self.filter(_party(caller), livemode=caller.livemode)
-
-
-class ScopeClaim(models.Model):
-    """Who holds which use of a collection, where and when; the database keeps exclusivity.
-
-    A non-exclusive claim takes a lane of its own, an exclusive one every lane; overlapping claims
-    in a common lane are refused by `scope_claims_do_not_overlap` (an exclusion constraint).
-    Lifecycle: held (by an order) -> active (by its grant) -> released. Written by `scope_claims`.
-    """
-
-    class State(models.TextChoices):
-        HELD = "held", _("Held")
-        ACTIVE = "active", _("Active")
-        SUSPENDED = "suspended", _("Suspended")
-        RELEASED = "released", _("Released")
-
-    id = TypeIDField(prefix="clm", primary_key=True)
-    livemode = models.BooleanField()
-    licensor = models.ForeignKey(Organization, models.PROTECT, related_name="+")
-    licensee = models.ForeignKey(Organization, models.PROTECT, related_name="+")
-    collection = models.ForeignKey(
-        Collection,
-        models.PROTECT,
-        to_field="number",
-        db_column="collection_number",
-        related_name="claims",
-        db_constraint=False,
-    )
-    # Vocabulary numbers.
-    uses = MultiRangeField()
-    territories = MultiRangeField()
-    during = DateTimeRangeField()
-    lane = LaneField()
-    state = models.CharField(max_length=9, choices=State)
-    # The order that holds it, as a TypeID, and until when.
-    held_by = models.CharField(max_length=60, unique=True)
-    held_until = models.DateTimeField(null=True, blank=True)
-    grant = models.ForeignKey(
-        Grant, models.PROTECT, null=True, blank=True, related_name="claims", db_constraint=False
-    )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    objects = ScopeClaimQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                name="scope_claim_state_matches_its_holder",
-                condition=Q(state="held", held_until__isnull=False, grant__isnull=True)
-                | Q(state__in=["active", "suspended"], grant__isnull=False)
-                | Q(state="released"),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.held_by} ({self.state})"

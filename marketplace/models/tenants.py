@@ -1,0 +1,195 @@
+"""The tables of tenants, their people and their keys."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Func, Q
+from django.db.models.functions import Length
+from django.db.models.lookups import Exact
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from marketplace.access import Caller, TenantQuerySet
+from marketplace.models.digests import DIGEST_LENGTH
+from marketplace.typeid import TypeIDField
+
+
+class OrganizationQuerySet(TenantQuerySet["Organization"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(pk=caller.organization.pk)
+
+
+class Organization(models.Model):
+    """A tenant. It can license out, license in, or both; `kind` is a label, not a right.
+
+    Written by `organizations`. Its legal identity is public: both parties of a grant see it.
+    """
+
+    class Kind(models.TextChoices):
+        CREATOR = "creator", _("Creator")
+        PLATFORM = "platform", _("Platform")
+        LAB = "lab", _("AI lab")
+        OPERATOR = "operator", _("Operator")
+
+    id = TypeIDField(prefix="org", primary_key=True)
+    kind = models.CharField(max_length=8, choices=Kind)
+    name = models.CharField(max_length=200)
+    legal_name = models.CharField(max_length=200)
+    # ISO 3166-1 alpha-2, or a subdivision of it (ISO 3166-2), such as "US-DE".
+    jurisdiction = models.CharField(max_length=6)
+    registration_number = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = OrganizationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="organization_kind_is_known",
+                condition=Q(kind__in=["creator", "platform", "lab", "operator"]),
+            ),
+            models.CheckConstraint(
+                name="organization_has_a_name", condition=~Q(name="") & ~Q(legal_name="")
+            ),
+            models.CheckConstraint(
+                name="organization_jurisdiction_is_iso_3166",
+                condition=Q(jurisdiction__regex=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email=(username or "").lower())
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person who signs in. Rights come from memberships; operators are `is_operator`.
+
+    Written by `organizations`.
+    """
+
+    id = TypeIDField(prefix="usr", primary_key=True)
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=200)
+    is_active = models.BooleanField(default=True)
+    is_operator = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="user_email_is_lower_case",
+                condition=Q(email=Func(F("email"), function="lower")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_staff(self) -> bool:
+        """Django's admin asks this; only operators may enter."""
+        return self.is_operator
+
+
+class MembershipQuerySet(TenantQuerySet["Membership"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization)
+
+
+class Membership(models.Model):
+    """A user's role in an organization. Written by `organizations`."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner", _("Owner")
+        MANAGER = "manager", _("Manager")
+        EDITOR = "editor", _("Editor")
+        FINANCE = "finance", _("Finance")
+        VIEWER = "viewer", _("Viewer")
+
+    id = TypeIDField(prefix="mem", primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="memberships")
+    user = models.ForeignKey(User, models.PROTECT, related_name="memberships")
+    role = models.CharField(max_length=7, choices=Role)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = MembershipQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="membership_is_one_per_user", fields=["organization", "user"]
+            ),
+            models.UniqueConstraint(
+                name="membership_of_organization", fields=["organization", "id"]
+            ),
+            models.CheckConstraint(
+                name="membership_role_is_known",
+                condition=Q(role__in=["owner", "manager", "editor", "finance", "viewer"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
+class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization, livemode=caller.livemode)
+
+
+class ApiKey(models.Model):
+    """A scoped secret of one organization and one mode. The secret itself is never stored.
+
+    Updates: `last_used_at`, `expires_at` (earlier only) and `revoked_at`. Written by `api_keys`.
+    """
+
+    id = TypeIDField(prefix="key", primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="api_keys")
+    livemode = models.BooleanField()
+    name = models.CharField(max_length=100)
+    # SHA-256 of the secret. At 178 random bits a slow hash would add nothing.
+    digest = models.BinaryField(max_length=DIGEST_LENGTH)
+    last_four = models.CharField(max_length=4)
+    scopes = ArrayField(models.CharField(max_length=40))
+    rotated_from = models.OneToOneField(
+        "self", models.PROTECT, null=True, blank=True, related_name="rotated_to"
+    )
+    created_by = models.CharField(max_length=40)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        constraints = [
+            # Serves `api_keys.authenticate`, by digest.
+            models.UniqueConstraint(name="api_key_digest_is_unique", fields=["digest"]),
+            models.UniqueConstraint(name="api_key_of_organization", fields=["organization", "id"]),
+            models.CheckConstraint(
+                name="api_key_digest_is_sha256", condition=Exact(Length("digest"), DIGEST_LENGTH)
+            ),
+            models.CheckConstraint(
+                name="api_key_expires_after_creation",
+                condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("created_at")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} …{self.last_four}"
