@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from django.db import IntegrityError, transaction
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -10,6 +14,29 @@ from marketplace import audit, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Contributor, ContributorIdentity
+from marketplace.typeid import TypeID, uuid7
+
+Consent = Contributor.Consent
+# No import gives these back: somebody records the new consent on purpose.
+NO_CONSENT = frozenset({Consent.REFUSED.value, Consent.WITHDRAWN.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What a record says of its contributor; "" where it says nothing."""
+
+    name: str = ""
+    email: str = ""
+    consent: str = ""
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of the contributors that records name, by the records' positions."""
+
+    ids: Mapping[str, UUID] = field(default_factory=dict)
+    unknown: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
 
 
 def add(
@@ -74,10 +101,151 @@ def erase(caller: Caller, id: str) -> Contributor:
     with acting(caller):
         contributor = Contributor.objects.get_visible(caller, id, lock=True)
         erased, _tables = ContributorIdentity.objects.filter(contributor=contributor).delete()
+        if contributor.erased_at is None:
+            # Also where nobody was named: a later import must not name them again.
+            contributor.erased_at = timezone.now()
+            contributor.save(update_fields=["erased_at"])
         if erased:
             audit.record(caller, "contributor.erased", subject=contributor)
         idempotency.names(caller, contributor)
     return contributor
+
+
+def settle(
+    caller: Caller,
+    rows: Sequence[tuple[int, str, Person | None]],
+    *,
+    is_trial: bool = False,
+    refused: Iterable[str] = (),
+) -> Settled:
+    """Record the contributors of many records, one after another, in the caller's transaction.
+
+    Rows are (position, external id, what is said of them); None for a person names somebody who
+    must be recorded already. Consent only ever turns for the worse here: a record that says
+    "granted" of somebody who refused is itself refused. A row is refused by what stood before it
+    and what it says itself. Erased people stay erased. With `is_trial` nothing is written, and
+    `refused` names those whom earlier rows of the same trial would have recorded as refusing.
+    """
+    assert connection.in_atomic_block, "Contributors are recorded with their works."
+    named = {name for _n, name, _person in rows}
+    known = _locked(caller, named)
+    new = {name for _n, name, person in rows if person is not None and name not in known}
+    if new and not is_trial:
+        _insert(caller, sorted(new))
+        known = _locked(caller, named)
+    settled = Settled(ids={name: one.id for name, one in known.items()})
+    consents = {name: one.consent for name, one in known.items()}
+    consents |= dict.fromkeys(refused, Consent.REFUSED.value)
+    people: dict[str, Person] = {}
+    for n, name, person in rows:
+        if person is None:
+            if name not in consents:
+                settled.unknown.append(n)
+                continue
+        else:
+            consents[name] = _merged(consents.get(name, Consent.UNKNOWN.value), person.consent)
+            if person.name:
+                people[name] = person
+        if consents[name] in NO_CONSENT:
+            settled.refused.append(n)
+    if not is_trial:
+        _set_consents(caller, known, consents, new)
+        _name(
+            caller, {known[name].id: who for name, who in people.items() if not known[name].erased}
+        )
+    return settled
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    id: UUID
+    consent: str
+    erased: bool
+
+
+def _locked(caller: Caller, names: Iterable[str]) -> dict[str, _Known]:
+    """Contributors by their external ids; their consent stays until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT external_id, id, consent, erased_at IS NOT NULL FROM marketplace_contributor"
+            " WHERE organization_id = %s AND external_id = ANY(%s)"
+            " ORDER BY external_id FOR NO KEY UPDATE",
+            [caller.organization.pk, list(names)],
+        )
+        return {row[0]: _Known(*row[1:]) for row in cursor.fetchall()}
+
+
+def _insert(caller: Caller, names: Sequence[str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO marketplace_contributor (id, organization_id, external_id, consent, created_at)"
+            " SELECT id, %s, external_id, 'unknown', now()"
+            " FROM unnest(%s::uuid[], %s::text[]) AS new (id, external_id)"
+            " ON CONFLICT (organization_id, external_id) DO NOTHING",
+            [caller.organization.pk, sorted(uuid7() for _name in names), list(names)],
+        )
+
+
+def _merged(now: str, said: str) -> str:
+    if not said or said == Consent.UNKNOWN:
+        return now
+    if now in NO_CONSENT and said != Consent.WITHDRAWN:
+        return now
+    return said
+
+
+def _set_consents(
+    caller: Caller,
+    known: Mapping[str, _Known],
+    consents: Mapping[str, str],
+    new: Iterable[str],
+) -> None:
+    changed = {name: consents[name] for name, one in known.items() if one.consent != consents[name]}
+    if not changed:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE marketplace_contributor contributor"
+            " SET consent = said.consent, consent_changed_at = now()"
+            " FROM unnest(%s::uuid[], %s::text[]) AS said (id, consent)"
+            " WHERE contributor.id = said.id",
+            [[known[name].id for name in changed], list(changed.values())],
+        )
+    # Those of new contributors stand in the audit with their import.
+    audit.record_all(
+        caller,
+        "contributor.consent_changed",
+        {
+            str(TypeID("ctr", known[name].id)): {"consent": consent}
+            for name, consent in changed.items()
+            if name not in new
+        },
+    )
+
+
+def _name(caller: Caller, people: Mapping[UUID, Person]) -> None:
+    """Record who contributors are; an email that is not said stays as it is."""
+    if not people:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO marketplace_contributoridentity AS identity
+                (contributor_id, organization_id, name, email)
+            SELECT id, %s, name, email FROM unnest(%s::uuid[], %s::text[], %s::text[])
+                AS said (id, name, email)
+            ON CONFLICT (contributor_id) DO UPDATE SET name = excluded.name,
+                email = coalesce(nullif(excluded.email, ''), identity.email)
+            WHERE identity.name <> excluded.name
+                OR excluded.email NOT IN ('', identity.email)
+            """,
+            [
+                caller.organization.pk,
+                list(people),
+                [who.name for who in people.values()],
+                [who.email for who in people.values()],
+            ],
+        )
 
 
 def _check_consent(consent: str) -> None:

@@ -133,6 +133,18 @@ class ImportUnderWay(DomainError):
     code, status, title = "import_under_way", 409, "The import is under way"
 
 
+class ImportSourceChanged(DomainError):
+    """The file is not the one whose import stopped: it cannot be gone on with."""
+
+    code, status, title = "import_source_changed", 409, "The import's file has changed"
+
+
+class ImportEnded(DomainError):
+    """The import has ended: there is nothing to cancel."""
+
+    code, status, title = "import_ended", 409, "The import has ended"
+
+
 class CollectionNotAttested(DomainError):
     """Nobody has yet attested the basis of the rights in this collection."""
 

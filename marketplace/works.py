@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,14 +11,16 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Prefetch, QuerySet
 
+from marketplace import contributors
 from marketplace.access import Caller
+from marketplace.contributors import Person
 from marketplace.models import (
     DIGEST_LENGTH,
     Collection,
     CollectionItem,
-    Contributor,
     Representation,
     Work,
+    WorkIdentifier,
 )
 from marketplace.typeid import uuid7
 
@@ -28,17 +31,19 @@ REPEATED = "repeated"
 NAME_TAKEN = "name_taken"
 INVALID = "invalid"
 CONTRIBUTOR_UNKNOWN = "contributor_unknown"
+CONSENT_REFUSED = "consent_refused"
 
 _LENGTHS = {
     "external_id": EXTERNAL_ID_LENGTH_MAX,
     "title": 1000,
     "source_url": 2000,
     "language": 35,
+    "revision": 200,
     "media_type": 255,
     "canonicalization": 40,
 }
 # Larger integers have no canonical JSON, which a snapshot's leaves are made of.
-_LENGTH_MAX = 2**53 - 1
+LENGTH_MAX = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,18 @@ class Record:
     title: str = ""
     source_url: str = ""
     language: str = ""
+    # The owner's own word for this state of the work: "v3", a date, a commit.
+    revision: str = ""
     canonicalization: str = "raw"
     # The external id of who made it; "" where nobody said.
     contributor: str = ""
+    # What the record says of its contributor, who is then recorded with it. None: nothing, and
+    # the contributor must be known already.
+    person: Person | None = None
+    # Further names of the work, as (scheme, normalized value): see `identifiers`.
+    identifiers: tuple[tuple[str, str], ...] = ()
+    # Where it stands in its source, from 1.
+    line: int | None = None
 
     @property
     def name(self) -> str:
@@ -67,14 +81,14 @@ class Record:
             text = getattr(self, name)
             if len(text) > length_max:
                 return f"{name}: longer than {length_max} characters"
-            if not text.isprintable() and not _can_be_stored(text):
+            if not text.isprintable() and not can_be_stored(text):
                 return f"{name}: holds characters that cannot be stored"
         if not self.external_id:
             return "external_id: empty"
         if len(self.digest) != DIGEST_LENGTH:
             return f"digest: not {DIGEST_LENGTH} bytes"
-        if not 0 < self.length <= _LENGTH_MAX:
-            return f"length: not 1 to {_LENGTH_MAX}"
+        if not 0 < self.length <= LENGTH_MAX:
+            return f"length: not 1 to {LENGTH_MAX}"
         if self.custody not in Representation.Custody.values:
             return "custody: unknown"
         return ""
@@ -86,6 +100,35 @@ class LeftOut:
 
     code: str
     detail: str = ""
+    field: str = ""
+
+
+class Trial:
+    """What a dry run would have recorded so far: it is kept beside the tables, and no row of ours.
+
+    For one connection, which keeps it between transactions; `close` drops it.
+    """
+
+    def __init__(self) -> None:
+        self.close()
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TEMPORARY TABLE import_trial (key bytea PRIMARY KEY)")
+
+    def knows(self, keys: Iterable[bytes]) -> set[bytes]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT key FROM import_trial WHERE key = ANY(%s)", [list(keys)])
+            return {bytes(key) for (key,) in cursor.fetchall()}
+
+    def note(self, keys: Iterable[bytes]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO import_trial SELECT unnest(%s::bytea[]) ON CONFLICT DO NOTHING",
+                [list(keys)],
+            )
+
+    def close(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS import_trial")
 
 
 # One batch, staged so that what is there already can be told from what is new. COPY cannot go
@@ -93,66 +136,109 @@ class LeftOut:
 # so that a pooled connection keeps no tenant's rows; before, for two batches in one transaction.
 _STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS work_batch (
-    n integer, work_id uuid, external_id text, title text, source_url text, language text,
-    digest bytea, length bigint, media_type text, canonicalization text, custody text,
-    contributor_id uuid
+    n integer, work_id uuid, form_id bigint, external_id text, title text, source_url text,
+    language text, revision text, digest bytea, length bigint, media_type text,
+    canonicalization text, custody text, contributor_id uuid
 ) ON COMMIT DELETE ROWS;
 TRUNCATE work_batch
 """
 _COPY = "COPY work_batch FROM STDIN"
 
-# One statement, so that each row is looked up once. LATERAL with LIMIT keeps the plan to one
-# index probe a row however large the tables grow: without it, batches slowed down with the size
-# of the catalogue (a staged table has no statistics, and PostgreSQL then prefers to hash).
-_ADD = """
-WITH known AS MATERIALIZED (
-    SELECT batch.n, form.id, form.work_id
-    FROM work_batch batch CROSS JOIN LATERAL (
-        SELECT id, work_id FROM marketplace_representation
-        WHERE organization_id = %(organization)s AND digest = batch.digest
-        LIMIT 1
-    ) form
+# LATERAL with LIMIT keeps the plans to one index probe a row however large the tables grow:
+# without it, batches slowed down with the size of the catalogue (a staged table has no
+# statistics, and PostgreSQL then prefers to hash).
+_RESERVED = """
+    SELECT reason FROM marketplace_reserveddigest reserved
+    WHERE reserved.digest = batch.digest AND reserved.ended_at IS NULL
+        AND (reserved.organization_id IS NULL OR reserved.organization_id = %(organization)s)
+    ORDER BY reason DESC LIMIT 1
+"""
+
+# What is there already of a batch: only rows of which something is.
+_LOOK = f"""
+SELECT n, form.id, form.work_id, item.live IS NOT NULL, named.id, reserved.reason
+FROM work_batch batch
+LEFT JOIN LATERAL (
+    SELECT id, work_id FROM marketplace_representation
+    WHERE organization_id = %(organization)s AND digest = batch.digest
+    LIMIT 1
+) form ON true
+LEFT JOIN LATERAL (
+    SELECT true AS live FROM marketplace_collectionitem
+    WHERE collection_number = %(collection)s AND representation_id = form.id
+        AND removed_in IS NULL
+    LIMIT 1
+) item ON form.id IS NOT NULL
+LEFT JOIN LATERAL (
+    SELECT id FROM marketplace_work
+    WHERE organization_id = %(organization)s AND external_id = batch.external_id
+    LIMIT 1
+) named ON true
+LEFT JOIN LATERAL ({_RESERVED}) reserved ON true
+WHERE form.id IS NOT NULL OR named.id IS NOT NULL OR reserved.reason IS NOT NULL
+"""
+
+# Known forms keep their work; all else is new. A reservation that came since the look is seen
+# here: what it names does not enter.
+_ADD = f"""
+WITH batch AS MATERIALIZED (
+    SELECT * FROM work_batch batch WHERE NOT EXISTS ({_RESERVED})
 ), new_work AS (
     INSERT INTO marketplace_work
-        (id, organization_id, external_id, title, source_url, language, contributor_id, created_at)
-    SELECT work_id, %(organization)s, external_id, title, source_url, language, contributor_id,
-        now()
-    FROM work_batch batch
-    WHERE NOT EXISTS (SELECT FROM known WHERE known.n = batch.n)
+        (id, organization_id, external_id, title, source_url, language, revision, contributor_id,
+        created_at)
+    SELECT work_id, %(organization)s, external_id, title, source_url, language, revision,
+        contributor_id, now()
+    FROM batch WHERE form_id IS NULL
     ON CONFLICT (organization_id, external_id) DO NOTHING
     RETURNING id
 ), new_form AS (
     INSERT INTO marketplace_representation
         (organization_id, work_id, digest, length, media_type, canonicalization, custody)
     SELECT %(organization)s, work_id, digest, length, media_type, canonicalization, custody
-    FROM work_batch batch JOIN new_work ON new_work.id = batch.work_id
+    FROM batch JOIN new_work ON new_work.id = batch.work_id
     RETURNING id, work_id
 ), item AS (
     INSERT INTO marketplace_collectionitem
         (organization_id, collection_number, work_id, representation_id, added_in)
     SELECT %(organization)s, %(collection)s, work_id, id, %(snapshot)s
-    FROM (SELECT id, work_id FROM new_form UNION ALL SELECT id, work_id FROM known) form
+    FROM (
+        SELECT id, work_id FROM new_form
+        UNION ALL SELECT form_id, work_id FROM batch WHERE form_id IS NOT NULL
+    ) form
     ON CONFLICT (collection_number, representation_id) WHERE removed_in IS NULL DO NOTHING
-    RETURNING representation_id
 )
-SELECT n, 'repeated' FROM known
-WHERE NOT EXISTS (SELECT FROM item WHERE item.representation_id = known.id)
+SELECT n, reserved.reason FROM work_batch batch CROSS JOIN LATERAL ({_RESERVED}) reserved
 UNION ALL
-SELECT n, 'name_taken' FROM work_batch batch
-WHERE NOT EXISTS (SELECT FROM known WHERE known.n = batch.n)
-    AND NOT EXISTS (SELECT FROM new_work WHERE new_work.id = batch.work_id)
+SELECT n, 'name_taken' FROM batch
+WHERE form_id IS NULL AND NOT EXISTS (SELECT FROM new_work WHERE new_work.id = batch.work_id)
+"""
+
+_IDENTIFY = """
+INSERT INTO marketplace_workidentifier (organization_id, work_id, scheme, value)
+SELECT %s, * FROM unnest(%s::uuid[], %s::text[], %s::text[])
+ON CONFLICT (work_id, scheme, value) DO NOTHING
 """
 
 
-def add(caller: Caller, collection: Collection, records: Sequence[Record]) -> dict[int, LeftOut]:
+def add(
+    caller: Caller,
+    collection: Collection,
+    records: Sequence[Record],
+    *,
+    trial: Trial | None = None,
+) -> dict[int, LeftOut]:
     """Record works and put them into a collection, in the caller's transaction.
 
     Bytes that the organization has already are not recorded again; where the collection lacks
-    them, they become an item of it. Returns what was left out, by its position in `records`.
+    them, they become an item of it. The outcome is that of the records one after another, however
+    they are cut into batches. Returns what was left out, by its position in `records`. With a
+    `trial`, it only says what it would do.
     """
     assert connection.in_atomic_block, "Works are recorded with their import's progress."
-    contributors = _contributors(caller, records)
-    left_out = _left_out_by_themselves(records, contributors)
+    left_out = {
+        n: LeftOut(INVALID, fault) for n, record in enumerate(records) if (fault := record.fault())
+    }
     with connection.cursor() as cursor:
         # One organization's batches wait for each other: two that bring the same bytes would
         # otherwise both find them new.
@@ -168,15 +254,32 @@ def add(caller: Caller, collection: Collection, records: Sequence[Record]) -> di
             [collection.pk],
         )
         number, snapshot = cursor.fetchone() or (None, None)
-        _stage(cursor, records, left_out, contributors)
         names = {
             "organization": caller.organization.pk,
             "collection": number,
             "snapshot": snapshot,
         }
-        cursor.execute(_ADD, names)
-        left_out.update((n, LeftOut(code)) for n, code in cursor.fetchall())
+        makers = _settle_contributors(caller, records, left_out, trial)
+        ids = _stage(cursor, records, left_out, makers)
+        cursor.execute(_LOOK, names)
+        known = {row[0]: Known(*row[1:]) for row in cursor.fetchall()}
+        kept = _decide(records, left_out, known, trial)
+        if trial is None:
+            _restage(cursor, left_out, known, kept)
+            cursor.execute(_ADD, names)
+            left_out.update((n, LeftOut(code)) for n, code in cursor.fetchall())
+            new = [n for n in kept if n not in left_out and n not in known]
+            identify(caller, [(ids[n], records[n].identifiers) for n in new])
     return left_out
+
+
+def identify(caller: Caller, rows: Iterable[tuple[UUID, Sequence[tuple[str, str]]]]) -> None:
+    """Record further identifiers of works, as (scheme, value); those that are there stay."""
+    flat = [(work, scheme, value) for work, names in rows for scheme, value in names]
+    if flat:
+        columns = [list(column) for column in zip(*flat, strict=True)]
+        with connection.cursor() as cursor:
+            cursor.execute(_IDENTIFY, [caller.organization.pk, *columns])
 
 
 def in_collection(caller: Caller, collection_id: str) -> QuerySet[Work]:
@@ -189,48 +292,112 @@ def in_collection(caller: Caller, collection_id: str) -> QuerySet[Work]:
 
 
 def with_forms(rows: QuerySet[Work]) -> QuerySet[Work]:
-    """The same works; their representations are read with them, in one query for all."""
-    return rows.prefetch_related(Prefetch("representations", Representation.objects.order_by("id")))
+    """The same works; their forms and identifiers are read with them, in one query each."""
+    return rows.prefetch_related(
+        Prefetch("representations", Representation.objects.order_by("id")),
+        Prefetch("identifiers", WorkIdentifier.objects.order_by("scheme", "value")),
+    )
 
 
-def _contributors(caller: Caller, records: Sequence[Record]) -> dict[str, UUID]:
-    """The keys of the contributors that some records name."""
-    named = {record.contributor for record in records if record.contributor}
-    if not named:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is there already of one record: its bytes, its name, or a reservation."""
+
+    form: int | None
+    work: UUID | None
+    is_in_collection: bool
+    named: UUID | None
+    reserved: str | None
+
+
+NOTHING_KNOWN = Known(None, None, False, None, None)
+
+
+def _settle_contributors(
+    caller: Caller,
+    records: Sequence[Record],
+    left_out: dict[int, LeftOut],
+    trial: Trial | None,
+) -> Mapping[str, UUID]:
+    """Record what the records say of their contributors; leave out what lacks consent."""
+    rows = [
+        (n, record.contributor, record.person)
+        for n, record in enumerate(records)
+        if record.contributor and n not in left_out
+    ]
+    if not rows:
         return {}
-    rows = Contributor.objects.visible_to(caller).filter(external_id__in=named)
-    return dict(rows.values_list("external_id", "pk"))
+    already = set()
+    if trial is not None:
+        keys = {_key(b"c", name): name for _n, name, _person in rows}
+        already = {keys[key] for key in trial.knows(keys)}
+    outcome = contributors.settle(caller, rows, is_trial=trial is not None, refused=already)
+    for n in outcome.unknown:
+        left_out[n] = LeftOut(
+            CONTRIBUTOR_UNKNOWN, f"contributor: {records[n].contributor[:200]}", "contributor"
+        )
+    for n in outcome.refused:
+        left_out[n] = LeftOut(CONSENT_REFUSED, "", "consent")
+    if trial is not None:
+        trial.note(_key(b"c", records[n].contributor) for n in outcome.refused)
+    return outcome.ids
 
 
-def _left_out_by_themselves(
-    records: Sequence[Record], contributors: Mapping[str, UUID]
-) -> dict[int, LeftOut]:
-    """What the tables would refuse, and what repeats another record of the same batch."""
-    left_out: dict[int, LeftOut] = {}
+def _decide(
+    records: Sequence[Record],
+    left_out: dict[int, LeftOut],
+    known: Mapping[int, Known],
+    trial: Trial | None,
+) -> list[int]:
+    """Which records enter, one after another: an earlier one may take a later one's place."""
     digests: set[bytes] = set()
     names: set[str] = set()
+    if trial is not None:
+        keys = {_key(b"x", one.external_id): one.external_id for one in _rest(records, left_out)}
+        names = {keys[key] for key in trial.knows(keys)}
+        seen = trial.knows(b"d" + one.digest for one in _rest(records, left_out))
+        digests = {key[1:] for key in seen}
+    kept = []
     for n, record in enumerate(records):
-        fault = record.fault()
-        if fault:
-            left_out[n] = LeftOut(INVALID, fault)
-        elif record.contributor and record.contributor not in contributors:
-            left_out[n] = LeftOut(CONTRIBUTOR_UNKNOWN, f"contributor: {record.contributor[:200]}")
-        elif record.digest in digests:
+        if n in left_out:
+            continue
+        there = known.get(n, NOTHING_KNOWN)
+        if there.reserved is not None:
+            left_out[n] = LeftOut(there.reserved, "", "sha256")
+        elif there.is_in_collection or record.digest in digests:
             left_out[n] = LeftOut(REPEATED)
-        elif record.external_id in names:
-            left_out[n] = LeftOut(NAME_TAKEN)
+        elif there.form is None and (there.named or record.external_id in names):
+            left_out[n] = LeftOut(NAME_TAKEN, "", "external_id")
         else:
+            kept.append(n)
             digests.add(record.digest)
-            names.add(record.external_id)
-    return left_out
+            if there.form is None:
+                names.add(record.external_id)
+    if trial is not None:
+        trial.note(b"d" + records[n].digest for n in kept)
+        trial.note(
+            _key(b"x", records[n].external_id)
+            for n in kept
+            if known.get(n, NOTHING_KNOWN).form is None
+        )
+    return kept
+
+
+def _rest(records: Sequence[Record], left_out: Mapping[int, LeftOut]) -> Iterator[Record]:
+    return (record for n, record in enumerate(records) if n not in left_out)
+
+
+def _key(kind: bytes, name: str) -> bytes:
+    return kind + hashlib.sha256(name.encode()).digest()
 
 
 def _stage(
     cursor: Any,
     records: Sequence[Record],
     left_out: Mapping[int, LeftOut],
-    contributors: Mapping[str, UUID],
-) -> None:
+    makers: Mapping[str, UUID],
+) -> list[UUID]:
+    """Send the batch to the database. Returns the works' ids, by position."""
     cursor.execute(_STAGE)
     # Sorted, so that ids made within one millisecond, too, keep the records' order.
     ids = sorted(uuid7() for _record in records)
@@ -242,21 +409,45 @@ def _stage(
                 (
                     n,
                     ids[n],
+                    None,
                     record.external_id,
                     record.title,
                     record.source_url,
                     record.language,
+                    record.revision,
                     record.digest,
                     record.length,
                     record.media_type,
                     record.canonicalization,
                     record.custody,
-                    contributors.get(record.contributor),
+                    makers.get(record.contributor),
                 )
             )
+    return ids
 
 
-def _can_be_stored(text: str) -> bool:
+def _restage(
+    cursor: Any,
+    left_out: Mapping[int, LeftOut],
+    known: Mapping[int, Known],
+    kept: Sequence[int],
+) -> None:
+    """Take out of the staged batch what does not enter; have the known forms keep their work."""
+    if left_out:
+        cursor.execute("DELETE FROM work_batch WHERE n = ANY(%s)", [list(left_out)])
+    forms = [(n, known[n].form, known[n].work) for n in kept if n in known and known[n].form]
+    if forms:
+        numbers, form_ids, work_ids = (list(column) for column in zip(*forms, strict=True))
+        cursor.execute(
+            "UPDATE work_batch SET form_id = known.form, work_id = known.work"
+            " FROM unnest(%s::int[], %s::bigint[], %s::uuid[]) known (n, form, work)"
+            " WHERE work_batch.n = known.n",
+            [numbers, form_ids, work_ids],
+        )
+
+
+def can_be_stored(text: str) -> bool:
+    """Whether PostgreSQL takes it: no null character, no half of a surrogate pair."""
     try:
         return b"\x00" not in text.encode()
     except UnicodeEncodeError:

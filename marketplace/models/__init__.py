@@ -3,6 +3,7 @@
 from marketplace.models.collections import Attestation, Collection
 from marketplace.models.contributors import Contributor, ContributorIdentity
 from marketplace.models.digests import DIGEST_LENGTH, Sha256
+from marketplace.models.identifiers import WorkIdentifier
 from marketplace.models.imports import ImportJob, ImportRejection
 from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.reservations import ReservedDigest
@@ -28,4 +29,5 @@ __all__ = [
     "Sha256",
     "User",
     "Work",
+    "WorkIdentifier",
 ]

@@ -37,6 +37,8 @@ class Contributor(models.Model):
     external_id = models.CharField(max_length=200)
     consent = models.CharField(max_length=9, choices=Consent, default=Consent.UNKNOWN)
     consent_changed_at = models.DateTimeField(null=True, blank=True)
+    # Nobody is named again by an import after this.
+    erased_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = ContributorQuerySet.as_manager()

@@ -23,14 +23,18 @@ class ImportJobQuerySet(TenantQuerySet["ImportJob"]):
 class ImportJob(models.Model):
     """One import into a collection, with its progress. Running it again resumes it.
 
-    Written by `imports`. Counts: `imported` new works, `repeated` ones whose bytes or name the
-    organization already has, `rejected` ones with an ImportRejection each.
+    Lifecycle: queued -> running -> finished | failed | canceled; failed -> running. Written by
+    `imports`. Counts: `imported` works that entered, `repeated` ones that changed nothing,
+    `rejected` ones, and of a feed `updated` and `removed` ones. What was repeated or rejected has
+    an ImportRejection each.
     """
 
     class Status(models.TextChoices):
+        QUEUED = "queued", _("Waiting for the worker")
         RUNNING = "running", _("Running")
         FINISHED = "finished", _("Finished")
         FAILED = "failed", _("Failed")
+        CANCELED = "canceled", _("Canceled")
 
     id = TypeIDField(prefix="imp", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
@@ -39,13 +43,35 @@ class ImportJob(models.Model):
     )
     # What was read, as the owner named it: never a full path of the server.
     source = models.CharField(max_length=500)
+    # "csv", "ndjson", "parquet"; empty for a folder and other sources that are no table.
+    format = models.CharField(max_length=20, blank=True, default="", db_default="")
+    # Each line says what became of one work: new, changed, deleted.
+    feed = models.BooleanField(default=False, db_default=False)
+    # Everything is checked and reported, and nothing is written.
+    dry_run = models.BooleanField(default=False, db_default=False)
+    # Which column of the file stands for which field: {"sha256": "hash"}.
+    columns = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
+    # The upload (upl_…) that a worker reads; empty where a command reads the source itself.
+    upload = models.CharField(max_length=60, blank=True, default="", db_default="")
+    # Who asked for it, for the audit.
+    requested_by = models.CharField(max_length=40, blank=True, default="", db_default="")
     status = models.CharField(max_length=8, choices=Status, default=Status.RUNNING)
     imported = models.BigIntegerField(default=0)
+    updated = models.BigIntegerField(default=0, db_default=0)
+    removed = models.BigIntegerField(default=0, db_default=0)
     repeated = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
+    # Of the works.
     bytes_read = models.BigIntegerField(default=0)
-    # Where to go on after a stop: the last name that was committed, in the source's order.
+    # Of the file that lists them: how far it was read, and how long it is; null for a folder.
+    source_read = models.BigIntegerField(default=0, db_default=0)
+    source_length = models.BigIntegerField(null=True, blank=True)
+    # What a source must still look like for the import to go on in it.
+    fingerprint = models.CharField(max_length=200, blank=True, default="", db_default="")
+    # Where to go on after a stop: the source's own mark of what was committed last.
     resume_after = models.CharField(max_length=4000, blank=True)
+    # While it lies ahead, a worker is at it.
+    leased_until = models.DateTimeField(null=True, blank=True)
     failure = models.CharField(max_length=500, blank=True)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -58,17 +84,34 @@ class ImportJob(models.Model):
             models.UniqueConstraint(name="import_of_organization", fields=["organization", "id"]),
             models.CheckConstraint(
                 name="import_status_is_known",
-                condition=Q(status__in=["running", "finished", "failed"]),
+                condition=Q(status__in=["queued", "running", "finished", "failed", "canceled"]),
             ),
             models.CheckConstraint(
                 name="import_is_ended_iff_dated",
-                condition=Q(status="running", finished_at__isnull=True)
-                | ~Q(status="running") & Q(finished_at__isnull=False),
+                condition=Q(status__in=["queued", "running"], finished_at__isnull=True)
+                | ~Q(status__in=["queued", "running"]) & Q(finished_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="import_waits_only_for_an_upload",
+                condition=~Q(status="queued") | ~Q(upload=""),
+            ),
+        ]
+        indexes = [
+            # For the worker: what is due, the oldest first.
+            models.Index(
+                name="import_is_due",
+                fields=["id"],
+                condition=Q(status__in=["queued", "running"]) & ~Q(upload=""),
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.source} ({self.status})"
+
+    @property
+    def rows(self) -> int:
+        """Entries of the source that are done with, whatever became of them."""
+        return self.imported + self.updated + self.removed + self.repeated + self.rejected
 
 
 class ImportRejectionQuerySet(TenantQuerySet["ImportRejection"]):
@@ -86,6 +129,10 @@ class ImportRejection(models.Model):
     )
     # The entry's name; bytes that are no UTF-8 are shown as \xNN.
     name = models.CharField(max_length=4000)
+    # Where it stands in the file, from 1: a line of text, a row of Parquet.
+    line = models.BigIntegerField(null=True, blank=True)
+    # Which of the entry's fields is meant; empty where it is the whole.
+    field = models.CharField(max_length=60, blank=True, default="", db_default="")
     # One of `imports.REASONS`.
     code = models.CharField(max_length=40)
     detail = models.CharField(max_length=1000)

@@ -40,6 +40,8 @@ class Work(models.Model):
     source_url = models.URLField(max_length=2000, blank=True)
     # BCP 47, such as "en" or "pt-BR"; empty where nobody said.
     language = models.CharField(max_length=35, blank=True)
+    # The owner's own word for the state of the work: "v3", a date, a commit.
+    revision = models.CharField(max_length=200, blank=True, default="", db_default="")
     contributor = models.ForeignKey(
         Contributor,
         models.PROTECT,

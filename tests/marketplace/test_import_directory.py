@@ -37,7 +37,8 @@ import django
 django.setup()
 from django.core.management import execute_from_command_line
 from marketplace import imports
-imports.BATCH_LENGTH = 5
+from marketplace.imports import engine
+engine.BATCH_LENGTH = 5
 settle = imports.Directory.settle
 def slowly(self):
     time.sleep(0.15)

@@ -14,7 +14,7 @@ import pytest
 from marketplace import collections, imports, storage
 from marketplace.access import acting
 from marketplace.errors import InvalidInput
-from marketplace.imports import Directory, Record, Rejected
+from marketplace.imports import Directory, Record, Rejected, engine, folders
 from marketplace.models import (
     CollectionItem,
     ImportJob,
@@ -262,8 +262,8 @@ def test_what_cannot_be_read_costs_nothing_else(
             os.unlink(path)
         return open_(path, *args, **kwargs)
 
-    monkeypatch.setattr(imports.os, "scandir", scandir)
-    monkeypatch.setattr(imports.os, "open", open_one)
+    monkeypatch.setattr(folders.os, "scandir", scandir)
+    monkeypatch.setattr(folders.os, "open", open_one)
     job = run(folder)
     monkeypatch.undo()
     assert counts(job) == (2, 0, 3)
@@ -417,10 +417,10 @@ def test_a_stopped_folder_goes_on_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch,
     store: Path,
 ) -> None:
-    monkeypatch.setattr(imports, "BATCH_LENGTH", 4)
+    monkeypatch.setattr(engine, "BATCH_LENGTH", 4)
     write(folder, **{f"f{n:02}": f"text {n}" for n in range(20)})
     write(folder, f07="")
-    commit, made = imports._commit, []
+    commit, made = engine._commit, []
 
     def die(*args: Any) -> None:
         if len(made) == 3:
@@ -429,7 +429,7 @@ def test_a_stopped_folder_goes_on_where_it_stopped(
         commit(*args)
 
     with monkeypatch.context() as dying:
-        dying.setattr(imports, "_commit", die)
+        dying.setattr(engine, "_commit", die)
         with pytest.raises(KeyboardInterrupt):
             run(folder)
     assert Work.objects.count() == 11
@@ -441,7 +441,7 @@ def test_a_stopped_folder_goes_on_where_it_stopped(
             opened.append(Path(path).name)
         return open_(path, *args, **kwargs)
 
-    monkeypatch.setattr(imports.os, "open", watch)
+    monkeypatch.setattr(folders.os, "open", watch)
     job = run(folder)
     monkeypatch.undo()
     assert opened == [f"f{n:02}" for n in range(12, 20)]

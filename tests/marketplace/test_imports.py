@@ -15,7 +15,7 @@ from licensing.models import Snapshot
 from marketplace import collections, contributors, imports, works
 from marketplace.access import acting
 from marketplace.errors import CollectionEmpty, ImportUnderWay, InvalidInput, NotFound
-from marketplace.imports import Record, Records
+from marketplace.imports import Record, Records, engine
 from marketplace.models import (
     Audit,
     Collection,
@@ -228,7 +228,7 @@ def test_every_reason_has_its_words() -> None:
 def test_a_stopped_import_says_so_and_goes_on_where_it_stopped(
     archive: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "BATCH_LENGTH", 10)
+    monkeypatch.setattr(engine, "BATCH_LENGTH", 10)
     collection, rows = collection_of(archive), list(records(35, repeat=3))
     with pytest.raises(ConnectionResetError):
         imports.run(caller_for(archive), collection, Records(failing_after(25, rows)))
@@ -278,17 +278,17 @@ def test_records_without_the_point_where_it_stopped_are_refused(archive: Organiz
 
 def _slowly_failing(rows: list[Record]) -> Iterator[Record]:
     """Fails only after what came before was committed."""
-    before, imports.BATCH_LENGTH = imports.BATCH_LENGTH, 1
+    before, engine.BATCH_LENGTH = engine.BATCH_LENGTH, 1
     try:
         yield from failing_after(len(rows), rows)
     finally:
-        imports.BATCH_LENGTH = before
+        engine.BATCH_LENGTH = before
 
 
 def test_a_second_process_on_the_same_import_takes_it_over(
     archive: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "BATCH_LENGTH", 10)
+    monkeypatch.setattr(engine, "BATCH_LENGTH", 10)
     collection, rows = collection_of(archive), list(records(40))
     finished: list[ImportJob] = []
 
@@ -342,7 +342,7 @@ def test_no_work_enters_a_snapshot_that_was_counted_without_it(
     """Seen to fail when `works.add` reads the collection's row without FOR SHARE."""
     archive = found("Archive", "platform")
     caller = caller_for(archive)
-    monkeypatch.setattr(imports, "BATCH_LENGTH", 7)
+    monkeypatch.setattr(engine, "BATCH_LENGTH", 7)
     collection = collection_of(archive)
     is_done = threading.Event()
 
@@ -379,7 +379,7 @@ def test_imports_of_the_same_bytes_at_once_record_each_work_once(
 ) -> None:
     """Seen to fail when `works.add` takes no lock for the organization."""
     archive = found("Archive", "platform")
-    monkeypatch.setattr(imports, "BATCH_LENGTH", 5)
+    monkeypatch.setattr(engine, "BATCH_LENGTH", 5)
     into = [collection_of(archive, f"c{n}") for n in range(4)]
 
     def job(collection: str) -> Callable[[], Any]:

@@ -1,0 +1,264 @@
+"""Rows of tables: which column is which field, and what a row must be to become a work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from marketplace import identifiers
+from marketplace.contributors import Person
+from marketplace.errors import InvalidInput, printable
+from marketplace.feeds import Deletion
+from marketplace.imports.engine import NAME_LENGTH_MAX, Rejected
+from marketplace.models import Contributor
+from marketplace.works import EXTERNAL_ID_LENGTH_MAX, LENGTH_MAX, Record, can_be_stored
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a row: how long it may be, and the other names that its column goes by."""
+
+    name: str
+    length_max: int
+    aliases: tuple[str, ...] = ()
+    # For these: the scheme of WorkIdentifier.
+    scheme: str = ""
+
+
+FIELDS = (
+    Field("external_id", EXTERNAL_ID_LENGTH_MAX, ("id", "work_id", "identifier")),
+    Field("sha256", 100, ("digest", "hash", "checksum", "sha-256", "sha256sum")),
+    Field("length", 100, ("bytes", "size", "byte_length", "content_length", "file_size")),
+    Field("media_type", 255, ("mime", "mime_type", "mimetype", "content_type", "mediatype")),
+    Field("title", 1000, ("name",)),
+    Field("source_url", 2000, ("url", "source", "link")),
+    Field("language", 35, ("lang", "locale")),
+    Field("revision", 200, ("version", "rev")),
+    Field("contributor", 200, ("contributor_id", "creator_id", "author_id")),
+    Field("contributor_name", 200, ("creator", "author", "creator_name", "author_name")),
+    Field("contributor_email", 254, ("creator_email", "author_email", "email")),
+    Field("consent", 20, ("contributor_consent",)),
+    Field("text_nfc_lf_v1", 1000, ("text-nfc-lf/v1",), identifiers.Scheme.TEXT_NFC_LF),
+    Field("iscc", 1000, (), identifiers.Scheme.ISCC),
+    Field("identifier_url", 1000, (), identifiers.Scheme.URL),
+    Field("isbn", 1000, ("isbn13", "isbn10"), identifiers.Scheme.ISBN),
+    Field("isrc", 1000, (), identifiers.Scheme.ISRC),
+    Field("op", 20, ("operation", "action")),
+)
+NAMES = tuple(field.name for field in FIELDS)
+REQUIRED = ("external_id", "sha256", "length")
+REQUIRED_OF_A_FEED = ("external_id", "op")
+# Where nobody says what the bytes are.
+MEDIA_TYPE = "application/octet-stream"
+
+_POSITION = {name: n for n, name in enumerate(NAMES)}
+_LENGTHS_MAX = tuple(field.length_max for field in FIELDS)
+_IDENTIFIERS = tuple(
+    (n, field.name, field.scheme) for n, field in enumerate(FIELDS) if field.scheme
+)
+_FIRST_IDENTIFIER, _LAST_IDENTIFIER = _IDENTIFIERS[0][0], _IDENTIFIERS[-1][0]
+_NO_IDENTIFIERS = [""] * len(_IDENTIFIERS)
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
+# RFC 5646, without the irregular tags of old.
+_LANGUAGE = re.compile(
+    r"(?:(?:[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4}|[a-z]{5,8})"
+    r"(?:-[a-z]{4})?(?:-(?:[a-z]{2}|[0-9]{3}))?(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*"
+    r"(?:-[a-wy-z0-9](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?|x(?:-[a-z0-9]{1,8})+)",
+    re.IGNORECASE | re.ASCII,
+)
+_TOKEN = r"[a-z0-9][a-z0-9!#$&^_.+-]*"
+_MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?: ?;[ -~]+)?", re.IGNORECASE | re.ASCII)
+_URL = re.compile(r"https?://[^\s/?#\x00-\x20\x7f-\x9f]+[^\s\x00-\x20\x7f-\x9f]*", re.IGNORECASE)
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_CONSENTS = frozenset(Contributor.Consent.values)
+
+_is_language = lru_cache(4096)(lambda text: _LANGUAGE.fullmatch(text) is not None)
+_is_media_type = lru_cache(4096)(lambda text: _MEDIA_TYPE.fullmatch(text) is not None)
+
+
+class Refused(Exception):
+    """A row cannot become a work: the field, the code, and more about it."""
+
+    def __init__(self, field: str, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.field = field
+        self.code = code
+        self.detail = detail
+
+
+def known_columns(said: Mapping[str, str]) -> dict[str, str]:
+    """Which field each column's name stands for, in order of preference. Raises InvalidInput."""
+    unknown = sorted(set(said) - set(NAMES))
+    if unknown:
+        raise InvalidInput(
+            _("There is no field “%(name)s”. Use: %(known)s.")
+            % {"name": printable(unknown[0][:100]), "known": ", ".join(NAMES)},
+            param="columns",
+        )
+    names = {column: field for field, column in said.items()}
+    if len(names) < len(said):
+        raise InvalidInput(_("One column cannot stand for two fields."), param="columns")
+    rest = [field for field in FIELDS if field.name not in said]
+    for field in rest:
+        names.setdefault(field.name, field.name)
+    for field in rest:
+        for alias in field.aliases:
+            names.setdefault(alias, field.name)
+    return names
+
+
+def place(header: Sequence[str], said: Mapping[str, str], *, feed: bool) -> list[int]:
+    """For each of FIELDS, where it stands in the header; -1 where it does not.
+
+    Raises InvalidInput naming the column that is missing, or there twice.
+    """
+    columns = [name.strip() for name in header]
+    lowered = [name.lower() for name in columns]
+    places = [-1] * len(FIELDS)
+    for name, field in known_columns(said).items():
+        within, sought = (columns, name) if field in said else (lowered, name.lower())
+        if places[_POSITION[field]] >= 0 or sought not in within:
+            continue
+        if within.count(sought) > 1:
+            raise InvalidInput(
+                _("The column “%(name)s” is there twice.") % {"name": printable(name[:100])},
+                param="columns",
+            )
+        places[_POSITION[field]] = within.index(sought)
+    shown = printable(", ".join(columns)[:500])
+    for field, name in said.items():
+        if places[_POSITION[field]] < 0:
+            raise InvalidInput(
+                _("There is no column “%(name)s”. The file has: %(columns)s.")
+                % {"name": printable(name[:100]), "columns": shown},
+                param="columns",
+                missing=field,
+            )
+    for field in REQUIRED_OF_A_FEED if feed else REQUIRED:
+        if places[_POSITION[field]] < 0:
+            raise InvalidInput(
+                _(
+                    "The column “%(field)s” is missing. The file has: %(columns)s."
+                    " Where another one stands for it, say so: --column %(field)s=NAME."
+                )
+                % {"field": field, "columns": shown},
+                param="columns",
+                missing=field,
+            )
+    return places
+
+
+def entry(line: int, values: list[Any], *, feed: bool) -> Record | Rejected | Deletion:
+    """What a row stands for. `values` are text in the order of FIELDS; "" is absent."""
+    try:
+        return _read(line, values, feed)
+    except Refused as refused:
+        return Rejected(
+            _shown(values[0]), refused.code, refused.detail, field=refused.field, line=line
+        )
+
+
+def _read(line: int, values: list[str], feed: bool) -> Record | Deletion:
+    for n, text in enumerate(values):
+        if text:
+            if not text.isprintable():
+                _check_characters(NAMES[n], text)
+            if len(text) > _LENGTHS_MAX[n]:
+                raise Refused(NAMES[n], "field_too_long", f"{len(text)} > {_LENGTHS_MAX[n]}")
+    (external_id, sha256, length, media_type, title, source_url, language, revision) = values[:8]
+    if not external_id:
+        raise Refused("external_id", "missing")
+    if feed:
+        operation = values[-1].strip().lower()
+        if operation == "delete":
+            return Deletion(external_id, line=line)
+        if operation != "upsert":
+            raise Refused("op", "operation_unknown" if operation else "missing")
+    if language and not _is_language(language):
+        raise Refused("language", "language_invalid")
+    if source_url and not _URL.fullmatch(source_url):
+        raise Refused("source_url", "url_invalid")
+    if media_type and not _is_media_type(media_type):
+        raise Refused("media_type", "media_type_invalid")
+    found = values[_FIRST_IDENTIFIER : _LAST_IDENTIFIER + 1]
+    return Record(
+        external_id=external_id,
+        digest=_digest(sha256),
+        length=_length(length),
+        media_type=media_type or MEDIA_TYPE,
+        custody="reference",
+        title=title,
+        source_url=source_url,
+        language=language,
+        revision=revision,
+        contributor=values[8],
+        person=_person(*values[8:12]),
+        identifiers=() if found == _NO_IDENTIFIERS else _identifiers(values),
+        line=line,
+    )
+
+
+def _check_characters(field: str, text: str) -> None:
+    if not can_be_stored(text):
+        code = "not_utf8" if _NOT_UTF8.search(text) else "characters_not_allowed"
+        raise Refused(field, code)
+
+
+def _digest(text: str) -> bytes:
+    text = text.strip().removeprefix("sha256:")
+    if not text:
+        raise Refused("sha256", "missing")
+    if not _HEX.fullmatch(text):
+        raise Refused("sha256", "not_hex", f"{len(text)} characters")
+    return bytes.fromhex(text)
+
+
+def _length(text: str) -> int:
+    text = text.strip()
+    if not text:
+        raise Refused("length", "missing")
+    if not _NUMBER.fullmatch(text):
+        raise Refused("length", "not_a_number")
+    number = int(text)
+    if not 0 < number <= LENGTH_MAX:
+        raise Refused("length", "out_of_range", f"not 1 to {LENGTH_MAX}")
+    return number
+
+
+def _person(contributor: str, name: str, email: str, consent: str) -> Person | None:
+    if not contributor:
+        if name or email or consent:
+            raise Refused("contributor", "missing", "what is said needs the contributor's own id")
+        return None
+    if email and not _EMAIL.fullmatch(email):
+        raise Refused("contributor_email", "email_invalid")
+    if email and not name:
+        raise Refused("contributor_name", "missing", "an email needs a name beside it")
+    consent = consent.strip().lower()
+    if consent and consent not in _CONSENTS:
+        raise Refused("consent", "consent_invalid")
+    return Person(name, email, consent)
+
+
+def _identifiers(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for n, name, scheme in _IDENTIFIERS:
+        if values[n]:
+            try:
+                found.append((scheme, identifiers.normalized(scheme, values[n])))
+            except ValueError as error:
+                raise Refused(name, "identifier_invalid", str(error)) from None
+    return tuple(found)
+
+
+def _shown(external_id: str) -> str:
+    """An external id as the report can hold it."""
+    return printable(external_id[:NAME_LENGTH_MAX])
