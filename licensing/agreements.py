@@ -29,6 +29,7 @@ def render(
     livemode: bool,
     collection: Collection,
     snapshot: Snapshot,
+    opted_out: int,
     terms: Terms,
     uses: Sequence[str],
     territories: Sequence[str],
@@ -54,6 +55,7 @@ def render(
         "B. Works",
         f"“{_line(collection.name)}”, snapshot {snapshot.number}: {snapshot.size:,} works.",
         f"The exact set is the one cited as {bytes(snapshot.citation).hex()}.",
+        *_opted_out(opted_out),
         "",
         "C. Scope",
         *(f"Use: {use} (to {USE_WORDS[Use(use)]} the works)" for use in uses),
@@ -106,6 +108,23 @@ def make(
     )
     agreement.save(force_insert=True)
     return agreement
+
+
+def _opted_out(works: int) -> list[str]:
+    if not works:
+        return []
+    subject = "1 work was" if works == 1 else f"{works:,} works were"
+    return [f"{subject} opted out since the snapshot and will not be delivered."]
+
+
+def party(organization: Organization) -> dict[str, str]:
+    """Who an organization is, as ledger entries commit to it."""
+    return {
+        "legal_name": organization.legal_name,
+        "jurisdiction": organization.jurisdiction,
+        "registration_number": organization.registration_number,
+        "id": str(organization.pk),
+    }
 
 
 def _party(organization: Organization) -> str:

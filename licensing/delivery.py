@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 
 from licensing import settree, snapshots
 from licensing.models import Coverage, CoverageQuerySet, Grant, GrantQuerySet, Period, Snapshot
-from marketplace import access, storage
+from marketplace import access, reservations, storage
 from marketplace.access import Caller
 from marketplace.errors import (
     DomainError,
@@ -29,6 +29,7 @@ from marketplace.errors import (
     LinkExpired,
     LinkInvalid,
     NotFound,
+    OptedOut,
 )
 from marketplace.models import Representation
 from marketplace.typeid import TypeID
@@ -149,6 +150,8 @@ def open_work(link: Link, signature: str) -> Deliverable:
         form = _covered_form(grant, bytes.fromhex(link.subject))
     if form is None:
         raise NotFound(_("This grant covers no such work."))
+    if form.is_reserved:
+        raise OptedOut(_("This work was taken out of licensing. Stop using it."), gone=True)
     if form.custody != Representation.Custody.HOSTED:
         raise NotFound(_("The seller keeps these bytes: they are not delivered from here."))
     digest = bytes(form.digest)
@@ -206,8 +209,11 @@ def _newest_covered(grant: Grant) -> Snapshot:
     return newest.snapshot
 
 
-def _covered_form(grant: Grant, digest: bytes) -> Representation | None:
-    """The licensor's bytes of this digest, if they are in a snapshot that the grant covers."""
+def _covered_form(grant: Grant, digest: bytes) -> Any:
+    """The licensor's bytes of this digest, if they are in a snapshot that the grant covers.
+
+    One statement also says whether they are reserved: an opt-out that is committed is seen.
+    """
     items = "snapshot__collection__items"
     # Filtered in one call: all of it must hold of one and the same item.
     covering = _coverage(grant).filter(
@@ -220,7 +226,9 @@ def _covered_form(grant: Grant, digest: bytes) -> Representation | None:
         },
     )
     forms = Representation.objects.filter(organization=grant.licensor_id, digest=digest)
-    return forms.filter(Exists(covering)).only("digest", "length", "custody").first()
+    reserved = reservations.at(grant.licensor_id).filter(digest=OuterRef("digest"))
+    found = forms.filter(Exists(covering)).annotate(is_reserved=Exists(reserved))
+    return found.only("digest", "length", "custody").first()
 
 
 # --- the manifest -----------------------------------------------------------------------------

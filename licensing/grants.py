@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.utils import timezone
 
-from licensing import agreements, scope_claims, settree
+from licensing import agreements, optouts, scope_claims, settree
 from licensing import terms as terms_of
 from licensing.ledger import commitments, log
 from licensing.models import Agreement, Coverage, Grant, LedgerEntry, Period, Snapshot, Terms
@@ -52,7 +52,8 @@ def issue(
     """Give a license, and record it: all of it commits with the caller's transaction, or none.
 
     Takes over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the
-    same `made_by` returns the first grant. Raises RightsTaken where the claim is gone.
+    same `made_by` returns the first grant. Raises RightsTaken where the claim is gone, OptedOut
+    where nothing of the snapshot may be licensed any more.
     """
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
@@ -60,6 +61,8 @@ def issue(
     repeated = Agreement.objects.filter(made_by=made_by)
     if repeated.exists():
         return repeated.get().grant
+    optouts.hold_still(licensor.pk)
+    optouts.check(snapshot)
     issued = _Issued(
         licensor=licensor,
         licensee=licensee,
@@ -135,8 +138,8 @@ def _record(issued: _Issued) -> LedgerEntry:
         at=issued.at,
         parties=[issued.licensor.pk, issued.licensee.pk],
         values={
-            "licensor": _party(issued.licensor),
-            "licensee": _party(issued.licensee),
+            "licensor": agreements.party(issued.licensor),
+            "licensee": agreements.party(issued.licensee),
             "documents": [{"role": "agreement", "sha256": document}],
             "terms": json.loads(terms.typed),
             "terms_text": {
@@ -181,15 +184,6 @@ def _fill(grant: Grant, issued: _Issued) -> None:
         effective_from=issued.windows.access.lower,
         entry=grant.issued_entry,
     ).save(force_insert=True)
-
-
-def _party(organization: Organization) -> dict[str, str]:
-    return {
-        "legal_name": organization.legal_name,
-        "jurisdiction": organization.jurisdiction,
-        "registration_number": organization.registration_number,
-        "id": str(organization.pk),
-    }
 
 
 def _cited(snapshot: Snapshot) -> dict[str, Any]:

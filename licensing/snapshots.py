@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 
 from licensing import settree
 from licensing.models import Snapshot
-from marketplace import audit, idempotency
+from marketplace import audit, collections, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import CollectionEmpty
 from marketplace.models import Collection, CollectionItem
@@ -69,6 +69,9 @@ def finalize_once(
         # Exclusive: imports share this row while they add, so none adds to a number once it is
         # counted.
         collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        # What may not be licensed leaves before the count; snapshots made earlier keep it, and
+        # their roots. One that is opted out right now is left out of deliveries all the same.
+        collections.remove_reserved(collection)
         last = _unchanged(collection)
         snapshot = last or _freeze(caller, collection, report)
         idempotency.names(caller, snapshot)
@@ -85,7 +88,7 @@ def items(snapshot: Snapshot) -> Iterator[Item]:
     """A snapshot's works, ascending by digest. Streams; needs an open transaction throughout."""
     secret = bytes(snapshot.secret)
     for row in _rows(snapshot.collection, snapshot.number, _SHOWN):
-        yield Item._make((*row[:-1], _contributor_ref(secret, row[-1])))
+        yield Item._make((*row[:-1], contributor_ref(secret, row[-1])))
 
 
 def _unchanged(collection: Collection) -> Snapshot | None:
@@ -148,7 +151,7 @@ class _Counted:
                     media_type=media_type,
                     length=length,
                     canonicalization=canonicalization,
-                    contributor=_contributor_ref(self._secret, contributor),
+                    contributor=contributor_ref(self._secret, contributor),
                 ),
             )
             if self._report is not None and place % _REPORT_EVERY == 0:
@@ -190,7 +193,7 @@ def _rows(collection: Collection, number: int, columns: str) -> Iterator[tuple[A
             yield from rows
 
 
-def _contributor_ref(secret: bytes, contributor: UUID | None) -> str | None:
+def contributor_ref(secret: bytes, contributor: UUID | None) -> str | None:
     """Commit to a contributor without naming them: only the secret's holders can check it."""
     if contributor is None:
         return None

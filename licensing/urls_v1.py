@@ -9,6 +9,7 @@ from django.urls import path
 from licensing import views
 from licensing.delivery_views import ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
+from licensing.optout_views import NoticeViewSet, OptOutLinkViewSet, OptOutViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
 _DETAIL: dict[str, Any] = {"get": "retrieve"}
@@ -30,4 +31,13 @@ urlpatterns = [
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),
+    path("opt-outs", OptOutViewSet.as_view(_COLLECTION), name="opt-outs"),
+    path("opt-outs/<str:pk>", OptOutViewSet.as_view(_DETAIL), name="opt-out"),
+    path("opt-outs/<str:pk>/works", OptOutViewSet.as_view({"get": "works"})),
+    path("notices", NoticeViewSet.as_view({"get": "list"}), name="notices"),
+    path("notices/<str:pk>", NoticeViewSet.as_view(_DETAIL), name="notice"),
+    path("notices/<str:pk>/works", NoticeViewSet.as_view({"get": "works"})),
+    path("notices/<str:pk>/acknowledge", NoticeViewSet.as_view({"post": "acknowledge"})),
+    path("contributors/<str:pk>/opt-out-links", OptOutLinkViewSet.as_view(_COLLECTION)),
+    path("opt-out-links/<str:pk>/revoke", OptOutLinkViewSet.as_view({"post": "revoke"})),
 ]

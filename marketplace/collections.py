@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency
+from marketplace import audit, idempotency, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem
@@ -104,9 +105,22 @@ def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:
     with acting(caller):
         # Locked against a snapshot that is being made: `next_snapshot` must not move meanwhile.
         collection = Collection.objects.get_visible(caller, id, lock=True)
-        return CollectionItem.objects.filter(
-            collection=collection,
-            representation__organization=caller.organization,
-            representation__digest__in=list(digests),
-            removed_in__isnull=True,
-        ).update(removed_in=collection.next_snapshot)
+        return _remove(collection, list(digests))
+
+
+def remove_reserved(collection: Collection) -> int:
+    """Take out of the next snapshot what may not be licensed, in the caller's transaction.
+
+    The collection's row is locked by the caller. Returns how many were taken out.
+    """
+    reserved = reservations.at(collection.organization_id).values("digest")
+    return _remove(collection, reserved)
+
+
+def _remove(collection: Collection, digests: list[bytes] | QuerySet[Any, Any]) -> int:
+    return CollectionItem.objects.filter(
+        collection=collection,
+        representation__organization=collection.organization_id,
+        representation__digest__in=digests,
+        removed_in__isnull=True,
+    ).update(removed_in=collection.next_snapshot)

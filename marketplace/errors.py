@@ -193,6 +193,29 @@ class AcceptedDocumentMismatch(DomainError):
     code, status, title = "accepted_document_mismatch", 409, "Another document was accepted"
 
 
+class OptedOut(DomainError):
+    """The works were taken out of licensing. At a link to one of them, the status is 410."""
+
+    code, status, title = "opted_out", 409, "The works are opted out"
+
+    def __init__(self, detail: str, *, gone: bool = False, **data: Any) -> None:
+        super().__init__(detail, **data)
+        if gone:
+            self.status = 410  # type: ignore[misc]
+
+
+class NothingToOptOut(DomainError):
+    """What was named holds no works."""
+
+    code, status, title = "nothing_to_opt_out", 409, "There is nothing to opt out"
+
+
+class LinkUsed(DomainError):
+    """The contributor's link was used, was revoked, or is too old. It works once."""
+
+    code, status, title = "link_used", 410, "The link no longer works"
+
+
 class RightsTaken(DomainError):
     """Exclusive rights stand against this scope, or others hold it already."""
 

@@ -212,6 +212,9 @@ SPECTACULAR_SETTINGS = {
 STORAGE_DIR = Path(_environ.get("LICET_STORAGE_DIR", DATA_DIR / "works"))
 DELIVERY_LINK_SECONDS = int(_environ.get("LICET_DELIVERY_LINK_SECONDS", "300"))
 
+# How long a contributor's opt-out link works.
+OPT_OUT_LINK_DAYS = int(_environ.get("LICET_OPT_OUT_LINK_DAYS", "30"))
+
 # --- the ledger -------------------------------------------------------------------------------
 
 # The origin names the log for good (C2SP tlog-checkpoint): a schema-less URL without a port.

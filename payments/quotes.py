@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import agreements, offers, scope_claims, terms
+from licensing import agreements, offers, optouts, scope_claims, terms
 from licensing.models import Offer
 from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, money
@@ -36,7 +36,7 @@ def make(
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
     Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, RightsTaken, PaymentModeUnavailable.
+    InvalidInput, OptedOut, RightsTaken, PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
@@ -65,6 +65,11 @@ def starts_at(quote: Quote) -> datetime:
 def windows(quote: Quote) -> Windows:
     """When the license that was quoted would allow what."""
     return terms.load(quote.terms).windows(starts_at(quote))
+
+
+def opted_out(quote: Quote) -> int:
+    """How many works of its snapshot the quote says are not delivered."""
+    return sum(line["works"] for line in quote.lines if line["kind"] == "opted_out")
 
 
 def claim(quote: Quote, typed: TypedTerms, *, held_by: str, held_until: datetime) -> None:
@@ -101,6 +106,7 @@ def _priced(
     uses: Sequence[str],
     territories: Sequence[str],
 ) -> Quote:
+    out = optouts.check(offer.snapshot)
     subtotal = offer.price_minor
     due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)
     total = subtotal + due.amount_minor
@@ -113,6 +119,7 @@ def _priced(
         livemode=caller.livemode,
         collection=offer.collection,
         snapshot=offer.snapshot,
+        opted_out=out,
         terms=offer.terms,
         uses=sorted(set(uses)),
         territories=sorted(set(territories)),
@@ -137,6 +144,8 @@ def _priced(
                 "country": due.country,
                 "rate_basis_points": due.rate_basis_points,
             },
+            # Not a price, but what the price is not for.
+            *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
         ],
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,

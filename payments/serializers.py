@@ -70,10 +70,14 @@ class PlaceOrder(Body):
 class LineSerializer(serializers.Serializer[Any]):
     """One line of a price."""
 
-    kind = serializers.ChoiceField(choices=["license", "tax"])
+    kind = serializers.ChoiceField(choices=["license", "tax", "opted_out"])
     amount_minor = serializers.IntegerField()
     country = serializers.CharField(required=False, help_text=_("Whose tax."))
     rate_basis_points = serializers.IntegerField(required=False)
+    works = serializers.IntegerField(
+        required=False,
+        help_text=_("Of “opted_out”: how many were taken out since the snapshot."),
+    )
 
 
 class WindowsSerializer(serializers.Serializer[Any]):

@@ -20,10 +20,21 @@ from licensing.models.licenses import (
     Snapshot,
     Terms,
 )
+from licensing.models.optouts import (
+    Acknowledgement,
+    ContributorLink,
+    Notice,
+    NoticeQuerySet,
+    OptOut,
+    OptOutItem,
+    OptOutQuerySet,
+)
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
 
 __all__ = [
+    "Acknowledgement",
     "Agreement",
+    "ContributorLink",
     "Coverage",
     "CoverageQuerySet",
     "Grant",
@@ -37,7 +48,12 @@ __all__ = [
     "LedgerTile",
     "LedgerTree",
     "MultiRangeField",
+    "Notice",
+    "NoticeQuerySet",
     "Offer",
+    "OptOut",
+    "OptOutItem",
+    "OptOutQuerySet",
     "Period",
     "ScopeClaim",
     "Snapshot",

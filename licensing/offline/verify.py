@@ -83,7 +83,7 @@ def report(proven: receipts.Verified) -> dict[str, Any]:
         "test": body.log == "test",
         "kind": body.kind,
         "issued_at": commitments.timestamp(body.at),
-        "grant_ref": body.grant_ref.hex(),
+        commitments.ref_name(body.kind): body.subject_ref.hex(),
         "log": {
             "origin": proven.checkpoint.origin,
             "index": proven.index,
