@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from licensing import prices
 from licensing.models import Offer, Snapshot, Terms
+from licensing.prices import Price
 from marketplace import audit, collections, idempotency, money
 from marketplace.access import Caller, acting
 from marketplace.errors import (
@@ -34,17 +37,19 @@ def make(
     *,
     snapshot: str,
     terms: str,
-    price_minor: int,
     currency: str,
+    price_minor: int | None = None,
+    price: Any = None,
     audience: str | None = None,
     opens_at: datetime | None = None,
     closes_at: datetime | None = None,
 ) -> Offer:
     """Draft an offer of one of the caller's snapshots. Its conditions never change afterwards.
 
-    `audience` (an organization's id) makes it private. Raises NotFound, InvalidInput.
+    The price is a typed one (`prices.EXAMPLES`), or `price_minor` for a flat one. `audience` (an
+    organization's id) makes it private. Raises NotFound, InvalidInput.
     """
-    money.check_price(price_minor, currency)
+    typed_price = _price(price, price_minor, currency)
     now = timezone.now()
     opens_at = opens_at or now
     if closes_at is not None and closes_at <= opens_at:
@@ -61,7 +66,8 @@ def make(
             snapshot=frozen,
             terms=Terms.objects.owned_by(caller).get_visible(caller, terms),
             audience=_audience(caller, audience),
-            price_minor=price_minor,
+            price_minor=prices.check(typed_price, frozen.totals, currency),
+            price=typed_price.as_dict(),
             currency=currency,
             opens_at=opens_at,
             closes_at=closes_at,
@@ -121,6 +127,15 @@ def buyable(caller: Caller, id: str) -> Offer:
     if not Offer.objects.on_sale().filter(pk=offer.pk).exists():
         raise OfferNotBuyable(_("This offer is not on sale."), offer=str(offer.pk))
     return offer
+
+
+def _price(price: Any, price_minor: int | None, currency: str) -> Price:
+    if (price is None) == (price_minor is None):
+        raise InvalidInput(_("Give either `price` or `price_minor`."), param="price")
+    if price_minor is None:
+        return prices.parse(price)
+    money.check_price(price_minor, currency)
+    return prices.flat(price_minor)
 
 
 def _put_on_sale(caller: Caller, offer: Offer) -> None:

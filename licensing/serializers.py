@@ -9,7 +9,7 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from licensing import settree
+from licensing import prices, settree
 from licensing.ledger import log
 from licensing.models import Coverage, Grant, Offer, Period, Snapshot, Terms
 from licensing.vocabulary import (
@@ -207,10 +207,61 @@ class RightsSerializer(serializers.Serializer[Any]):
     statement = serializers.CharField(source="rights_statement")
 
 
+_UNITS = [unit.value for unit in prices.Unit]
+
+
+class RateSerializer(serializers.Serializer[Any]):
+    """So much for so many: 250 for each 1,000,000. Integers, so that nothing is lost."""
+
+    amount_minor = serializers.IntegerField()
+    per = serializers.IntegerField()
+
+
+class TierSerializer(RateSerializer):
+    """What the units after the tier before, up to and including `up_to`, cost."""
+
+    up_to = serializers.IntegerField()
+
+
+class PriceSerializer(serializers.Serializer[Any]):
+    """A typed price. Which fields it has, its model says; `prices.parse` checks them.
+
+    `free`; `flat` (amount_minor); `per_unit` (unit, rate; tiers, minimum_minor, cap_minor);
+    `subscription` (amount_minor, every); `metered` (as per_unit, and every).
+    """
+
+    model = serializers.ChoiceField(choices=[model.value for model in prices.Model])
+    amount_minor = serializers.IntegerField(required=False)
+    unit = serializers.ChoiceField(
+        choices=_UNITS, required=False, help_text="Counted by the snapshot's totals."
+    )
+    rate = RateSerializer(required=False, help_text="For each unit above the last tier.")
+    tiers = TierSerializer(many=True, required=False, help_text="Graduated, ascending.")
+    minimum_minor = serializers.IntegerField(required=False, allow_null=True)
+    cap_minor = serializers.IntegerField(required=False, allow_null=True)
+    every = serializers.ChoiceField(choices=[every.value for every in prices.Every], required=False)
+
+
+@extend_schema_field(PriceSerializer)
+class PriceField(serializers.JSONField):
+    """A typed price as it came."""
+
+
+class OfferPriceField(serializers.Field[Any, Any, Any, Any]):
+    """An offer's typed price, also of one that was made before prices had models."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, source="*", **kwargs)
+
+    def to_representation(self, value: Offer) -> Any:
+        return prices.load(value.price, value.price_minor).as_dict()
+
+
 class OfferSerializer(Resource[Offer]):
     """A snapshot under terms at a price, to everybody or to one organization."""
 
     object_name = "offer"
+    price = extend_schema_field(PriceSerializer)(OfferPriceField)()
     rights = serializers.SerializerMethodField(
         help_text="What buyers read about your rights. Null until the offer is published."
     )
@@ -224,6 +275,7 @@ class OfferSerializer(Resource[Offer]):
             "terms",
             "audience",
             "state",
+            "price",
             "price_minor",
             "currency",
             "rights",
@@ -245,7 +297,11 @@ class MakeOffer(Body):
 
     snapshot = TypeIDSerializerField(prefix="snp")
     terms = TypeIDSerializerField(prefix="trm")
-    price_minor = StrictIntegerField(help_text="In the currency's minor unit; 0 is free.")
+    price_minor = StrictIntegerField(
+        required=False,
+        help_text="A flat price in the currency's minor unit; 0 is free. Or give `price`.",
+    )
+    price = PriceField(required=False)
     currency = StrictCharField(max_length=3, help_text="ISO 4217, such as “USD”.")
     audience = TypeIDSerializerField(
         prefix="org", required=False, allow_null=True, help_text="Only this organization may buy."
@@ -286,6 +342,7 @@ class ListingSerializer(Resource[Offer]):
     rights = RightsSerializer(source="*", read_only=True)
     snapshot = SnapshotSerializer(read_only=True)
     terms = TermsSerializer(read_only=True)
+    price = extend_schema_field(PriceSerializer)(OfferPriceField)()
     is_private = serializers.SerializerMethodField(help_text="Shown to you and nobody else.")
 
     class Meta:
@@ -298,6 +355,7 @@ class ListingSerializer(Resource[Offer]):
             "snapshot",
             "terms",
             "is_private",
+            "price",
             "price_minor",
             "currency",
             "opens_at",
@@ -337,12 +395,17 @@ class GrantWindowsSerializer(serializers.Serializer[Any]):
     use = WindowSerializer(source="use_window", help_text="What was made may be used.")
 
 
-class PriceBasisSerializer(serializers.Serializer[Any]):
-    """What the price was for."""
+class PriceBasisSerializer(PriceSerializer):
+    """What the price was for: the typed price, and what it came to."""
 
-    model = serializers.CharField()
-    amount_minor = serializers.IntegerField()
+    amount_minor = serializers.IntegerField(help_text="What it came to, before tax.")
     currency = serializers.CharField()
+    quantity = serializers.IntegerField(required=False, help_text="How many units there were.")
+
+
+@extend_schema_field(PriceBasisSerializer)
+class PriceBasisField(serializers.JSONField):
+    """A price basis as it was recorded."""
 
 
 class PeriodSerializer(Resource[Period]):
@@ -351,7 +414,7 @@ class PeriodSerializer(Resource[Period]):
     object_name = "period"
     scope = ScopeSerializer(read_only=True)
     windows = GrantWindowsSerializer(source="*", read_only=True)
-    price_basis = PriceBasisSerializer(read_only=True)
+    price_basis = PriceBasisField(read_only=True)
 
     class Meta:
         model = Period

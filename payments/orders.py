@@ -103,8 +103,7 @@ def issue_grant(order: Order) -> Grant:
         uses=quote.scope["uses"],
         territories=quote.scope["territories"],
         starts_at=quotes.starts_at(quote),
-        price_minor=quote.subtotal_minor,
-        currency=quote.currency,
+        price_basis=quotes.price_basis(quote),
         document=quote.document,
         acceptance=Acceptance(
             document_sha256=bytes(order.accepted_document_sha256),

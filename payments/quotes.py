@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import agreements, offers, scope_claims, terms
+from licensing import agreements, offers, prices, scope_claims, terms
 from licensing.models import Offer
+from licensing.prices import Price
 from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, money
 from marketplace.access import Caller, acting
@@ -36,15 +38,17 @@ def make(
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
     Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, RightsTaken, PaymentModeUnavailable.
+    InvalidInput, NotSupportedYet, RightsTaken, PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
     with acting(caller):
         bought = offers.buyable(caller, offer)
+        price = prices.load(bought.price, bought.price_minor)
+        prices.check_chargeable(price)
         typed = terms.load(bought.terms)
         typed.check_scope(uses, territories)
-        quote = _priced(caller, bought, typed.windows(starts_at), uses, territories)
+        quote = _priced(caller, bought, price, typed.windows(starts_at), uses, territories)
         quote.scope = {
             "uses": sorted(set(uses)),
             "territories": sorted(set(territories)),
@@ -65,6 +69,12 @@ def starts_at(quote: Quote) -> datetime:
 def windows(quote: Quote) -> Windows:
     """When the license that was quoted would allow what."""
     return terms.load(quote.terms).windows(starts_at(quote))
+
+
+def price_basis(quote: Quote) -> dict[str, Any]:
+    """What the grant says of its price: as it was when it was quoted."""
+    flat = {"model": "flat", "amount_minor": quote.subtotal_minor, "currency": quote.currency}
+    return quote.price_basis or flat
 
 
 def claim(quote: Quote, typed: TypedTerms, *, held_by: str, held_until: datetime) -> None:
@@ -97,11 +107,14 @@ def _start(starts_at: datetime | None, now: datetime) -> datetime:
 def _priced(
     caller: Caller,
     offer: Offer,
+    price: Price,
     windows: Windows,
     uses: Sequence[str],
     territories: Sequence[str],
 ) -> Quote:
-    subtotal = offer.price_minor
+    totals = offer.snapshot.totals
+    lines = prices.lines(price, totals)
+    subtotal = prices.total_minor(lines)
     due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)
     total = subtotal + due.amount_minor
     money.check_price(total, offer.currency, param="offer")
@@ -117,6 +130,7 @@ def _priced(
         uses=sorted(set(uses)),
         territories=sorted(set(territories)),
         windows=windows,
+        price_words=prices.in_words(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
         total_minor=total,
@@ -130,7 +144,7 @@ def _priced(
         snapshot=offer.snapshot,
         terms=offer.terms,
         lines=[
-            {"kind": "license", "amount_minor": subtotal},
+            *(line.as_dict() for line in lines),
             {
                 "kind": "tax",
                 "amount_minor": due.amount_minor,
@@ -138,6 +152,7 @@ def _priced(
                 "rate_basis_points": due.rate_basis_points,
             },
         ],
+        price_basis=prices.basis(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
         total_minor=total,

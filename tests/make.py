@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from licensing import grants, offers, scope_claims, snapshots, terms
+from licensing import grants, offers, prices, scope_claims, snapshots, terms
 from licensing.models import Grant, Offer, ScopeClaim
 from marketplace import collections, imports
 from marketplace.access import acting
@@ -79,6 +79,7 @@ def make_offer(
     organization: Organization,
     *,
     price_minor: int = 50_000,
+    price: dict[str, Any] | None = None,
     currency: str = "USD",
     typed: dict[str, Any] | None = None,
     collection: Collection | None = None,
@@ -95,7 +96,8 @@ def make_offer(
         caller,
         snapshot=str(snapshot.pk),
         terms=str(drafted.pk),
-        price_minor=price_minor,
+        price_minor=None if price else price_minor,
+        price=price,
         currency=currency,
         **conditions,
     )
@@ -166,8 +168,9 @@ def issue_grant(
             snapshot=offer.snapshot,
             terms=offer.terms,
             starts_at=starts_at,
-            price_minor=offer.price_minor,
-            currency=offer.currency,
+            price_basis=prices.basis(
+                prices.load(offer.price, offer.price_minor), offer.snapshot.totals, offer.currency
+            ),
             document=DOCUMENT,
             acceptance=grants.Acceptance(
                 document_sha256=hashlib.sha256(DOCUMENT.encode()).digest(),

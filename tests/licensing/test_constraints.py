@@ -158,6 +158,7 @@ BREAKS: dict[str, Break] = {
     "terms_hashes_are_of_their_texts": lambda w: again(w.offer.terms, version=9, text="Mine."),
     # offers
     "offer_price_is_not_negative": lambda w: draft(w, price_minor=-1),
+    "offer_price_minor_is_of_its_price": lambda w: draft(w, price_minor=7),
     "offer_currency_is_iso_4217": lambda w: draft(w, currency="usd"),
     "offer_closes_after_it_opens": lambda w: draft(w, closes_at=w.offer.opens_at),
     "offer_is_not_private_to_its_owner": lambda w: draft(w, audience_id=w.seller.pk),
