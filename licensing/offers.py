@@ -40,6 +40,7 @@ def make(
     currency: str,
     price_minor: int | None = None,
     price: Any = None,
+    access: str = Offer.Access.OPEN,
     audience: str | None = None,
     opens_at: datetime | None = None,
     closes_at: datetime | None = None,
@@ -69,6 +70,7 @@ def make(
             price_minor=prices.check(typed_price, frozen.totals, currency),
             price=typed_price.as_dict(),
             currency=currency,
+            access=access,
             opens_at=opens_at,
             closes_at=closes_at,
         )

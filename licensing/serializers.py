@@ -278,6 +278,7 @@ class OfferSerializer(Resource[Offer]):
             "price",
             "price_minor",
             "currency",
+            "access",
             "rights",
             "opens_at",
             "closes_at",
@@ -303,6 +304,11 @@ class MakeOffer(Body):
     )
     price = PriceField(required=False)
     currency = StrictCharField(max_length=3, help_text="ISO 4217, such as “USD”.")
+    access = serializers.ChoiceField(
+        choices=Offer.Access.choices,
+        required=False,
+        help_text="With “on_request”, only whom you approved may buy. Without it: “open”.",
+    )
     audience = TypeIDSerializerField(
         prefix="org", required=False, allow_null=True, help_text="Only this organization may buy."
     )
@@ -358,6 +364,7 @@ class ListingSerializer(Resource[Offer]):
             "price",
             "price_minor",
             "currency",
+            "access",
             "opens_at",
             "closes_at",
             "published_at",

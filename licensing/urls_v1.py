@@ -7,6 +7,7 @@ from typing import Any
 from django.urls import path
 
 from licensing import views
+from licensing.access_request_views import AccessRequestViewSet, ListingAccessRequestViewSet
 from licensing.delivery_views import ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
 
@@ -26,6 +27,15 @@ urlpatterns = [
     path("offers/<str:pk>/withdraw", views.OfferViewSet.as_view({"post": "withdraw"})),
     path("listings", views.ListingViewSet.as_view({"get": "list"}), name="listings-api"),
     path("listings/<str:pk>", views.ListingViewSet.as_view(_DETAIL), name="listing-api"),
+    path(
+        "listings/<str:pk>/access-requests", ListingAccessRequestViewSet.as_view({"post": "create"})
+    ),
+    path("access-requests", AccessRequestViewSet.as_view({"get": "list"}), name="access-requests"),
+    path("access-requests/<str:pk>", AccessRequestViewSet.as_view(_DETAIL)),
+    *(
+        path(f"access-requests/<str:pk>/{act}", AccessRequestViewSet.as_view({"post": act}))
+        for act in ("approve", "decline", "cancel")
+    ),
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),

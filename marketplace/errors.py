@@ -175,6 +175,30 @@ class OwnCollection(DomainError):
     code, status, title = "own_collection", 409, "The collection is your own"
 
 
+class OfferIsOpen(DomainError):
+    """The offer needs no approval."""
+
+    code, status, title = "offer_is_open", 409, "The offer needs no approval"
+
+
+class AccessNotApproved(DomainError):
+    """The offer is sold on request, and its seller has not approved this buyer for this scope."""
+
+    code, status, title = "access_not_approved", 409, "The seller has not approved this"
+
+
+class AccessAlreadyRequested(DomainError):
+    """The buyer's question about this offer awaits its answer."""
+
+    code, status, title = "access_already_requested", 409, "Access was requested already"
+
+
+class AccessRequestWrongState(DomainError):
+    """The request was decided, canceled, or has expired."""
+
+    code, status, title = "access_request_wrong_state", 409, "The request is no longer open"
+
+
 class NotSupportedYet(DomainError):
     """What was asked for is understood, and this version cannot do it. `param` names the field."""
 

@@ -212,6 +212,11 @@ SPECTACULAR_SETTINGS = {
 STORAGE_DIR = Path(_environ.get("LICET_STORAGE_DIR", DATA_DIR / "works"))
 DELIVERY_LINK_SECONDS = int(_environ.get("LICET_DELIVERY_LINK_SECONDS", "300"))
 
+# --- selling on request -----------------------------------------------------------------------
+
+# How long a buyer's request awaits its answer, and how long an approval lasts.
+ACCESS_REQUEST_DAYS = int(_environ.get("LICET_ACCESS_REQUEST_DAYS", "30"))
+
 # --- the ledger -------------------------------------------------------------------------------
 
 # The origin names the log for good (C2SP tlog-checkpoint): a schema-less URL without a port.

@@ -52,7 +52,7 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
     The order, the hold and the command to open the page commit together; the call to Stripe
     follows. If that call fails, the order stands, and `resume` or the worker makes it again.
     Raises NotFound, QuoteAlreadyAccepted, QuoteExpired, AcceptedDocumentMismatch, InvalidInput,
-    OfferNotBuyable, RightsTaken, PaymentProviderUnavailable, OrderNotPayable.
+    OfferNotBuyable, AccessNotApproved, RightsTaken, PaymentProviderUnavailable, OrderNotPayable.
     """
     with acting(caller):
         _lock(quote)
@@ -60,7 +60,8 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
             "organization", "seller", "offer__collection", "snapshot", "terms"
         ).get_visible(caller, quote)
         _check(accepted, accept)
-        offers.buyable(caller, str(accepted.offer_id))
+        bought = offers.buyable(caller, str(accepted.offer_id))
+        quotes.check_approved(caller, accepted, bought)
         order = _order(caller, accepted, accept)
         quotes.claim(
             accepted,

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import agreements, offers, prices, scope_claims, terms
+from licensing import access_requests, agreements, offers, prices, scope_claims, terms
 from licensing.models import Offer
 from licensing.prices import Price
 from licensing.terms import TypedTerms, Windows
@@ -38,7 +38,7 @@ def make(
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
     Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, NotSupportedYet, RightsTaken, PaymentModeUnavailable.
+    InvalidInput, NotSupportedYet, AccessNotApproved, RightsTaken, PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
@@ -48,6 +48,7 @@ def make(
         prices.check_chargeable(price)
         typed = terms.load(bought.terms)
         typed.check_scope(uses, territories)
+        approval = access_requests.check(caller, bought, uses=uses, territories=territories)
         quote = _priced(caller, bought, price, typed.windows(starts_at), uses, territories)
         quote.scope = {
             "uses": sorted(set(uses)),
@@ -55,6 +56,9 @@ def make(
             "starts_at": starts_at.isoformat(),
         }
         quote.created_at, quote.expires_at = now, now + LIFETIME
+        if approval is not None:
+            # What the seller approved for a time is not promised for longer.
+            quote.expires_at = min(quote.expires_at, approval.expires_at)
         _check_rights_are_free(quote, typed)
         quote.save(force_insert=True)
         idempotency.names(caller, quote)
@@ -69,6 +73,13 @@ def starts_at(quote: Quote) -> datetime:
 def windows(quote: Quote) -> Windows:
     """When the license that was quoted would allow what."""
     return terms.load(quote.terms).windows(starts_at(quote))
+
+
+def check_approved(caller: Caller, quote: Quote, offer: Offer) -> None:
+    """Refuse a quote whose approval ended meanwhile: the buyer gave it up. AccessNotApproved."""
+    access_requests.check(
+        caller, offer, uses=quote.scope["uses"], territories=quote.scope["territories"]
+    )
 
 
 def price_basis(quote: Quote) -> dict[str, Any]:

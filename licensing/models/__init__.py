@@ -1,5 +1,6 @@
 """The tables of terms, snapshots, offers, grants, and the ledger."""
 
+from licensing.models.access_requests import AccessRequest
 from licensing.models.ledger import (
     LedgerCheckpoint,
     LedgerEntry,
@@ -23,6 +24,7 @@ from licensing.models.licenses import (
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
 
 __all__ = [
+    "AccessRequest",
     "Agreement",
     "Coverage",
     "CoverageQuerySet",

@@ -165,6 +165,10 @@ class Offer(models.Model):
         LIVE = "live", _("On sale")
         WITHDRAWN = "withdrawn", _("Withdrawn")
 
+    class Access(models.TextChoices):
+        OPEN = "open", _("Whoever pays may license it")
+        ON_REQUEST = "on_request", _("Only whom the seller approved")
+
     id = TypeIDField(prefix="off", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="offers")
     collection = models.ForeignKey(
@@ -184,6 +188,9 @@ class Offer(models.Model):
     currency = models.CharField(max_length=3)
     # The typed price (`prices.EXAMPLES`). Null: flat, as before prices had models.
     price = models.JSONField(null=True, blank=True)
+    access = models.CharField(
+        max_length=10, choices=Access, default=Access.OPEN, db_default=Access.OPEN
+    )
     # What the seller's newest attestation said at publication: attestations are private, and
     # buyers must see on which basis the offer stands.
     rights_basis = models.CharField(max_length=14, blank=True)
@@ -219,6 +226,9 @@ class Offer(models.Model):
             ),
             models.CheckConstraint(
                 name="offer_currency_is_iso_4217", condition=Q(currency__regex=r"^[A-Z]{3}$")
+            ),
+            models.CheckConstraint(
+                name="offer_access_is_known", condition=Q(access__in=["open", "on_request"])
             ),
             models.CheckConstraint(
                 name="offer_closes_after_it_opens",

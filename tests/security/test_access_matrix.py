@@ -29,6 +29,11 @@ class Row:
 
 
 ACCEPTED = {"document_sha256": "0" * 64, "name": "a", "title": "b", "authority": True}
+ASKED = {
+    "uses": ["pretrain"],
+    "territories": ["DE"],
+    "model": {"name": "Gamma", "release": "closed_api"},
+}
 ATTESTED = {
     "basis": "own",
     "statement": "Ours.",
@@ -58,6 +63,11 @@ MATRIX: dict[str, Row] = {
     "offers/<pk>/publish": Row("offer"),
     "offers/<pk>/withdraw": Row("offer"),
     "listings/<pk>": Row("private_offer", public=True),
+    "listings/<pk>/access-requests": Row("private_offer", {"post": ASKED}),
+    "access-requests/<pk>": Row("access_request"),
+    "access-requests/<pk>/approve": Row("access_request"),
+    "access-requests/<pk>/decline": Row("access_request", {"post": {"reason": "No."}}),
+    "access-requests/<pk>/cancel": Row("access_request"),
     "quotes/<pk>": Row("quote"),
     "orders/<pk>": Row("order"),
     "grants/<pk>": Row("grant"),
@@ -169,7 +179,7 @@ def test_what_is_no_id_gets_the_same_404(world: World, route: Route) -> None:
     [
         route
         for route in PRIVATE
-        if MATRIX[route.path].subject in {"apikey", "quote", "order", "grant"}
+        if MATRIX[route.path].subject in {"apikey", "access_request", "quote", "order", "grant"}
     ],
     ids=_name,
 )

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from licensing import offers, snapshots, terms
+from licensing import access_requests, offers, snapshots, terms
 from marketplace import api_keys, collections, contributors, imports, organizations
 from marketplace.access import Scope, acting, system
 from marketplace.models import IdempotencyKey, ImportJob, Organization, Work
@@ -113,7 +113,21 @@ def _offers(world: World, made_of: dict[str, Any]) -> str:
     for name, audience in (("offer", None), ("private_offer", str(world.lab.pk))):
         offer = offers.make(archive, **made_of, price_minor=0, currency="USD", audience=audience)
         world.subjects[name] = offers.publish(archive, str(offer.pk)).pk
+    on_request = offers.make(archive, **made_of, price_minor=0, currency="USD", access="on_request")
+    _questions(world, str(offers.publish(archive, str(on_request.pk)).pk))
     return str(world.subjects["offer"])
+
+
+def _questions(world: World, offer: str) -> None:
+    for livemode in (True, False):
+        request = access_requests.ask(
+            caller_for(world.lab, livemode=livemode),
+            offer,
+            uses=["pretrain"],
+            territories=["DE"],
+            model={"name": "Gamma", "release": "closed_api"},
+        )
+        world.subjects["access_request"] = request.pk
 
 
 def _purchases(world: World, offer: str) -> None:
