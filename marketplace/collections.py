@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
 from marketplace.access import Caller, acting
-from marketplace.errors import InvalidInput
+from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem
 
 
-def create(caller: Caller, *, name: str, description: str = "", notice: str = "") -> Collection:
-    """Start an empty collection. Raises InvalidInput."""
+def create(
+    caller: Caller,
+    *,
+    name: str,
+    description: str = "",
+    notice: str = "",
+    external_id: str = "",
+    source_url: str = "",
+) -> Collection:
+    """Start an empty collection. Raises InvalidInput, DuplicateExternalId."""
     if not name.strip():
         raise InvalidInput(_("Give the collection a name."), param="name")
     with acting(caller):
@@ -23,11 +32,25 @@ def create(caller: Caller, *, name: str, description: str = "", notice: str = ""
             name=name.strip(),
             description=description,
             notice=notice,
+            external_id=external_id,
+            source_url=source_url,
         )
-        collection.save(force_insert=True)
+        try:
+            with transaction.atomic():
+                collection.save(force_insert=True)
+        except IntegrityError:
+            raise DuplicateExternalId(
+                _("There is a collection “%(id)s” already.") % {"id": external_id},
+                param="external_id",
+            ) from None
         audit.record(caller, "collection.created", subject=collection)
         idempotency.names(caller, collection)
     return collection
+
+
+def by_external_id(caller: Caller, external_id: str) -> Collection | None:
+    """The collection that the caller's own catalog calls so, inside the caller's transaction."""
+    return Collection.objects.visible_to(caller).filter(external_id=external_id).first()
 
 
 def attest(

@@ -139,6 +139,18 @@ class CollectionNotAttested(DomainError):
     code, status, title = "collection_not_attested", 409, "The rights basis is not attested"
 
 
+class WorksProhibitMining(DomainError):
+    """Files in the collection prohibit data mining, and nobody has answered for them."""
+
+    code, status, title = "works_prohibit_mining", 409, "Works prohibit data mining"
+
+
+class NothingToOverride(DomainError):
+    """No file in the collection prohibits data mining without an answer."""
+
+    code, status, title = "nothing_to_override", 409, "There is nothing to override"
+
+
 class CollectionEmpty(DomainError):
     """There is nothing in the collection to freeze."""
 

@@ -52,6 +52,8 @@ REASONS = {
     "name_not_utf8": gettext_lazy("The name is not UTF-8."),
     "name_too_long": gettext_lazy("The name is too long for an external id."),
     "changed_while_read": gettext_lazy("The file changed while it was read. Import again."),
+    "no_digest": gettext_lazy("There is no SHA-256 of the bytes. Add it and import again."),
+    "digest_invalid": gettext_lazy("What stands for the SHA-256 is not 64 hexadecimal digits."),
     "own_data": gettext_lazy("This server's own data is not imported."),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from marketplace import audit
@@ -51,6 +52,14 @@ def found(
     with transaction.atomic():
         organization.save(force_insert=True)
     return organization
+
+
+def find(id: str) -> Organization:
+    """An organization by its id, for an operator's command. Raises InvalidInput."""
+    try:
+        return Organization.objects.get(pk=id)
+    except (Organization.DoesNotExist, ValidationError):
+        raise InvalidInput(f"There is no organization “{id}”.", param="organization") from None
 
 
 def admit(organization: Organization, *, email: str, name: str, password: str, role: str) -> User:

@@ -7,6 +7,7 @@ from typing import Any
 from django.urls import path
 
 from marketplace import views
+from marketplace.embedded_rights_views import ProhibitionViewSet, RightsOverrideViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
 _DETAIL: dict[str, Any] = {"get": "retrieve"}
@@ -20,6 +21,8 @@ urlpatterns = [
     path("collections", views.CollectionViewSet.as_view(_COLLECTION), name="collections"),
     path("collections/<str:pk>", views.CollectionViewSet.as_view(_DETAIL), name="collection"),
     path("collections/<str:pk>/attestations", views.AttestationViewSet.as_view(_COLLECTION)),
+    path("collections/<str:pk>/prohibitions", ProhibitionViewSet.as_view({"get": "list"})),
+    path("collections/<str:pk>/rights-overrides", RightsOverrideViewSet.as_view(_COLLECTION)),
     path("works", views.WorkViewSet.as_view({"get": "list"}), name="works"),
     path("works/<str:pk>", views.WorkViewSet.as_view(_DETAIL), name="work"),
     path("contributors", views.ContributorViewSet.as_view(_COLLECTION), name="contributors"),

@@ -3,6 +3,11 @@
 from marketplace.models.collections import Attestation, Collection
 from marketplace.models.contributors import Contributor, ContributorIdentity
 from marketplace.models.digests import DIGEST_LENGTH, Sha256
+from marketplace.models.embedded_rights import (
+    EmbeddedRights,
+    EmbeddedRightsQuerySet,
+    RightsOverride,
+)
 from marketplace.models.imports import ImportJob, ImportRejection
 from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.reservations import ReservedDigest
@@ -18,6 +23,8 @@ __all__ = [
     "CollectionItem",
     "Contributor",
     "ContributorIdentity",
+    "EmbeddedRights",
+    "EmbeddedRightsQuerySet",
     "IdempotencyKey",
     "ImportJob",
     "ImportRejection",
@@ -25,6 +32,7 @@ __all__ = [
     "Organization",
     "Representation",
     "ReservedDigest",
+    "RightsOverride",
     "Sha256",
     "User",
     "Work",

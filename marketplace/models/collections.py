@@ -35,6 +35,9 @@ class Collection(models.Model):
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="collections")
     name = models.CharField(max_length=200)
     description = models.TextField(max_length=10_000, blank=True)
+    # What the owner's own catalog calls it, and where it stands there; both often empty.
+    external_id = models.CharField(max_length=1000, blank=True, db_default="")
+    source_url = models.URLField(max_length=2000, blank=True, db_default="")
     # Shown wherever the collection is: "not an offer" on the demo's.
     notice = models.CharField(max_length=200, blank=True)
     next_snapshot = models.IntegerField(default=1, editable=False)
@@ -49,6 +52,11 @@ class Collection(models.Model):
             ),
             models.UniqueConstraint(
                 name="collection_number_of_organization", fields=["organization", "number"]
+            ),
+            models.UniqueConstraint(
+                name="collection_external_id_is_unique",
+                fields=["organization", "external_id"],
+                condition=~Q(external_id=""),
             ),
             models.CheckConstraint(name="collection_has_a_name", condition=~Q(name="")),
             models.CheckConstraint(

@@ -89,6 +89,7 @@ class Representation(models.Model):
         Work, models.PROTECT, related_name="representations", db_index=False, db_constraint=False
     )
     digest = models.BinaryField(max_length=DIGEST_LENGTH)
+    # In bytes; 0 where the bytes are elsewhere and nobody said.
     length = models.BigIntegerField()
     media_type = models.CharField(max_length=255)
     # How the bytes were made canonical before hashing: "raw", "text/nfc-lf/v1".
@@ -107,7 +108,11 @@ class Representation(models.Model):
                 name="representation_digest_is_sha256",
                 condition=Exact(Length("digest"), DIGEST_LENGTH),
             ),
-            models.CheckConstraint(name="representation_is_not_empty", condition=Q(length__gt=0)),
+            # 0: nobody said, which only a digest without bytes can leave open.
+            models.CheckConstraint(
+                name="representation_length_is_known_of_kept_bytes",
+                condition=Q(length__gt=0) | Q(length=0, custody="reference"),
+            ),
             models.CheckConstraint(
                 name="representation_custody_is_known",
                 condition=Q(custody__in=["hosted", "remote", "reference"]),

@@ -41,10 +41,13 @@ ATTESTED = {
     "person_title": "B",
     "authority": True,
 }
+OVERRIDDEN = {"statement": "Ours.", "person_name": "A", "person_title": "B", "authority": True}
 # A route that is missing here fails `test_every_detail_route_stands_in_the_matrix`.
 MATRIX: dict[str, Row] = {
     "collections/<pk>": Row("collection"),
     "collections/<pk>/attestations": Row("collection", {"post": ATTESTED}),
+    "collections/<pk>/prohibitions": Row("collection"),
+    "collections/<pk>/rights-overrides": Row("collection", {"post": OVERRIDDEN}),
     "collections/<pk>/snapshots": Row("collection"),
     "works/<pk>": Row("work"),
     "contributors/<pk>": Row("contributor"),
