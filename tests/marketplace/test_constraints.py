@@ -30,6 +30,7 @@ from marketplace.models import (
     Membership,
     Organization,
     Representation,
+    ReservedDigest,
     RightsOverride,
     User,
     Work,
@@ -169,6 +170,10 @@ class World(Tenant):
         values = {"organization": self.organization, "collection": self.collection, "source": "s"}
         ImportJob.objects.create(**{**values, **fields})
 
+    def reserve(self, **fields: Any) -> None:
+        values = {"organization": None, "digest": b"\x02" * 32, "reason": "held", "cause": "c"}
+        ReservedDigest.objects.create(**{**values, **fields})
+
     def reject(self, job: ImportJob) -> None:
         ImportRejection.objects.create(
             organization=self.organization, job=job, name="n", code="c", detail="d"
@@ -269,6 +274,9 @@ BREAKS: dict[str, Callable[[World], Any]] = {
         collection=w.other.collection
     ),
     "importrejection_job_id_same_organization": lambda w: w.reject(w.other.job),
+    # reserved digests
+    "reserved_digest_is_sha256": lambda w: w.reserve(digest=b"\x02" * 31),
+    "reserved_digest_reason_is_known": lambda w: w.reserve(reason="lost"),
     # idempotency
     "idempotency_key_is_unique": lambda w: w.idempotency_key(),
 }
@@ -287,9 +295,13 @@ TARGETS = {
     "audit_of_organization",
 }
 # A unique constraint with a condition is an index to PostgreSQL.
-CONDITIONAL = {"item_lives_once_at_a_time", "collection_external_id_is_unique"}
-# Broken in tests of their own, below: one is an index, one refuses changes.
-ELSEWHERE = {"item_lives_once_at_a_time", "item_ends_once"}
+CONDITIONAL = {
+    "item_lives_once_at_a_time",
+    "collection_external_id_is_unique",
+    "reserved_digest_is_reserved_once",
+}
+# Broken in tests of their own, below: some are indexes, one refuses changes.
+ELSEWHERE = {"item_lives_once_at_a_time", "reserved_digest_is_reserved_once", "item_ends_once"}
 
 
 def broken_by(act: Callable[[], Any]) -> str | None:
@@ -314,6 +326,14 @@ def test_an_item_lives_once_at_a_time(world: World) -> None:
     world.item.removed_in = 2
     world.item.save(update_fields=["removed_in"])
     world.add(added_in=2)
+
+
+@pytest.mark.parametrize("is_of_one", [True, False])
+def test_a_digest_is_reserved_once_for_a_reason(world: World, is_of_one: bool) -> None:
+    where = {"organization": world.organization if is_of_one else None}
+    world.reserve(**where)
+    assert broken_by(lambda: world.reserve(**where)) == "reserved_digest_is_reserved_once"
+    world.reserve(**where, reason="claimed")
 
 
 def test_every_named_constraint_has_a_case() -> None:
