@@ -64,6 +64,7 @@ def describe(caller: Caller, id: str, **fields: str) -> Collection:
         if changed:
             collection.save(update_fields=changed)
             audit.record(caller, "collection.described", subject=collection, changed=changed)
+        idempotency.names(caller, collection)
     return collection
 
 

@@ -157,6 +157,13 @@ class InvitationForAnother(DomainError):
     code, status, title = "invitation_for_another", 403, "The invitation is for somebody else"
 
 
+class MailUnavailable(DomainError):
+    """The mail server took no mail, so nothing was done."""
+
+    code, status, title = "mail_unavailable", 503, "No mail can be sent"
+    retryable = True
+
+
 class LastOwner(DomainError):
     """An organization keeps at least one owner."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
+import smtplib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -13,7 +15,6 @@ from django.contrib.auth.password_validation import validate_password
 from django.core import mail
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,11 +24,14 @@ from marketplace.errors import (
     InvalidInput,
     InvitationEnded,
     InvitationForAnother,
+    MailUnavailable,
     MissingScope,
     NotFound,
 )
 from marketplace.models import Collection, CollectionShare, Invitation, Membership, User
 from marketplace.models.collections import permission_for
+
+logger = logging.getLogger(__name__)
 
 LIFETIME = timedelta(hours=72)
 
@@ -35,7 +39,8 @@ LIFETIME = timedelta(hours=72)
 def invite(caller: Caller, *, email: str, role: str) -> Invitation:
     """Mail somebody a link by which they become a member. Only an owner makes owners.
 
-    An open invitation of the same address is replaced. Raises InvalidInput, MissingScope.
+    An open invitation of the same address is replaced. Raises InvalidInput, MissingScope,
+    MailUnavailable.
     """
     organizations.check_role(role)
     check_may_give(caller, role)
@@ -68,10 +73,10 @@ def send(
             expires_at=timezone.now() + LIFETIME,
         )
         invitation.save(force_insert=True)
-        audit.record(caller, "invitation.sent", subject=invitation, role=role, right=right)
+        audit.record(caller, "invitation.mailed", subject=invitation, role=role, right=right)
         idempotency.names(caller, invitation)
-        # After the commit: a mail cannot be called back.
-        transaction.on_commit(lambda: _mail(invitation, token))
+        # Before the commit: a link that leads nowhere is better than one that nobody was sent.
+        _mail(invitation, token)
     return invitation
 
 
@@ -127,7 +132,7 @@ def accept(
             )
             if is_new:
                 audit.record(caller, "member.admitted", subject=membership, role=invitation.role)
-        else:
+        elif invitation.collection:
             CollectionShare.objects.update_or_create(
                 content_object=invitation.collection,
                 user=person,
@@ -143,6 +148,15 @@ def accept(
         invitation.accepted_at, invitation.accepted_by = timezone.now(), person
         invitation.save(update_fields=["accepted_at", "accepted_by"])
     return invitation, person
+
+
+def send_mail(subject: str, body: str, address: str) -> None:
+    """Mail one person. Raises MailUnavailable, for the caller's transaction to end with."""
+    try:
+        mail.send_mail(subject, body, None, [address])
+    except (OSError, smtplib.SMTPException):
+        logger.exception("The mail server took no mail.")
+        raise MailUnavailable(_("The mail server took no mail. Try again later.")) from None
 
 
 def check_email(email: str) -> str:
@@ -216,7 +230,7 @@ def _mail(invitation: Invitation, token: str) -> None:
         if invitation.role
         else _("a guest in “%(name)s”") % {"name": invitation.collection}
     )
-    mail.send_mail(
+    send_mail(
         _("%(organization)s invites you to Licet") % {"organization": invitation.organization.name},
         _(
             "%(organization)s invites you as %(what)s.\n\n%(url)s\n\n"
@@ -228,8 +242,7 @@ def _mail(invitation: Invitation, token: str) -> None:
             "url": f"{settings.BASE_URL}/invitations/{token}",
             "until": f"{invitation.expires_at:%Y-%m-%d %H:%M}",
         },
-        None,
-        [invitation.email],
+        invitation.email,
     )
 
 

@@ -45,6 +45,7 @@ def remove(caller: Caller, id: str) -> None:
         _check_not_last(caller, member)
         CollectionShare.objects.visible_to(caller).filter(user=member.user).delete()
         audit.record(caller, "member.removed", subject=member, role=member.role)
+        idempotency.names(caller, member)
         member.delete()
 
 

@@ -7,7 +7,7 @@ import re
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from marketplace import audit
+from marketplace import audit, idempotency
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import InvalidInput, LegalIdentityIncomplete
 from marketplace.models import Membership, Organization, User
@@ -84,6 +84,7 @@ def identify(caller: Caller, **fields: str) -> Organization:
         if changed:
             organization.save(update_fields=changed)
             audit.record(caller, "organization.identified", subject=organization, changed=changed)
+        idempotency.names(caller, organization)
     return organization
 
 
@@ -102,7 +103,7 @@ def check_identity(organization: Organization) -> None:
     missing = missing_identity(organization)
     if missing:
         raise LegalIdentityIncomplete(
-            f"Live mode needs: {', '.join(missing)}. Say them first: PATCH /v1/organization.",
+            f"Live mode needs: {', '.join(missing)}. Say them first: POST /v1/organization.",
             organization=str(organization.pk),
             missing=missing,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +16,14 @@ from marketplace.access import Scope
 from marketplace.http import Body, Listing, Resource, Retrieving, StrictCharField, TenantViewSet
 from marketplace.models import CollectionShare, Invitation, Membership
 from marketplace.serializers import Nothing
+
+
+class RemovedSerializer(serializers.Serializer[Any]):
+    """What is no longer there."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    removed = serializers.BooleanField(help_text=_("Always true."))
 
 
 class MemberSerializer(Resource[Membership]):
@@ -120,12 +128,18 @@ class MemberViewSet(Listing, TenantViewSet):
     @extend_schema(
         summary="Remove a member",
         description="At once: the role, and the collections that were shared with the person.",
-        request=None,
-        responses={204: OpenApiResponse(description="The member is gone.")},
+        request=Nothing,
+        responses={200: RemovedSerializer},
     )
     def remove(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
         members.remove(self.caller, pk)
-        return Response(status=204)
+        return _removed(pk, "member")
+
+    def resume(self, effect: str) -> Response:
+        if self.action == "remove":
+            return _removed(effect, "member")
+        return super().resume(effect)
 
 
 @extend_schema_view(
@@ -210,6 +224,8 @@ class ShareViewSet(Listing, TenantViewSet):
 
     def resume(self, effect: str) -> Response:
         """A retry finds what was made: the share, or the invitation."""
+        if self.action == "remove":
+            return _removed(effect, "collection_share")
         if effect.startswith("inv_"):
             invitation = invitations.visible(self.caller, effect)
             return Response(InvitationSerializer(invitation).data, status=202)
@@ -217,9 +233,14 @@ class ShareViewSet(Listing, TenantViewSet):
 
     @extend_schema(
         summary="Take a share back",
-        request=None,
-        responses={204: OpenApiResponse(description="The share is gone.")},
+        request=Nothing,
+        responses={200: RemovedSerializer},
     )
     def remove(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
         sharing.unshare(self.caller, pk)
-        return Response(status=204)
+        return _removed(pk, "collection_share")
+
+
+def _removed(id: str, name: str) -> Response:
+    return Response({"id": id, "object": name, "removed": True})

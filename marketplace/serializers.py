@@ -16,7 +16,6 @@ from marketplace.http import (
     StrictCharField,
     StrictIntegerField,
 )
-from marketplace.organizations import missing_identity
 from marketplace.models import (
     ApiKey,
     Attestation,
@@ -28,6 +27,7 @@ from marketplace.models import (
     Representation,
     Work,
 )
+from marketplace.organizations import missing_identity
 
 
 class HexField(serializers.CharField):
@@ -165,8 +165,35 @@ class CollectionSerializer(Resource[Collection]):
 
     class Meta:
         model = Collection
-        fields = ("id", "organization", "name", "description", "notice", "created_at")
+        fields = (
+            "id",
+            "organization",
+            "name",
+            "description",
+            "notice",
+            "external_id",
+            "source_url",
+            "created_at",
+        )
         read_only_fields = fields
+
+
+class DescribeCollection(Body):
+    """What to change of a collection's description; what is left out stays."""
+
+    name = StrictCharField(max_length=200, required=False)
+    description = StrictCharField(
+        max_length=10_000,
+        required=False,
+        allow_blank=True,
+        help_text=_("What is in it, for buyers."),
+    )
+    notice = StrictCharField(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text=_("Shown wherever the collection is."),
+    )
 
 
 class CreateCollection(Body):

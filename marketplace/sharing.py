@@ -44,7 +44,8 @@ def share(
         )
         if colleague is None:
             return invitations.send(caller, email=address, collection=collection, right=right)
-        # One statement, guarded by a constraint: two shares at once make one row.
+        # Guarded by a constraint: two shares at once make one row.
+        shared: CollectionShare
         shared, _is_new = CollectionShare.objects.update_or_create(
             content_object=collection,
             user=colleague.user,
@@ -71,6 +72,7 @@ def unshare(caller: Caller, id: str) -> None:
             subject=shared.content_object,
             user=str(shared.user_id),
         )
+        idempotency.names(caller, shared)
         shared.delete()
 
 

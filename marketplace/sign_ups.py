@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.core import mail, signing
+from django.core import signing
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from marketplace import invitations, organizations
-from marketplace.errors import InvitationEnded, NotFound
+from marketplace.errors import InvalidInput, InvitationEnded, NotFound
 from marketplace.models import Organization, User
 
 LIFETIME_SECONDS = 24 * 3600
+# Who may come by themselves; the market's operator is appointed.
+KINDS = (Organization.Kind.CREATOR, Organization.Kind.PLATFORM, Organization.Kind.LAB)
 _SALT = "marketplace.sign_ups"
 
 
@@ -24,20 +26,19 @@ def check_is_open() -> None:
 def begin(email: str) -> None:
     """Mail a link to an address. The same for one that is known: nobody learns who is here.
 
-    Raises NotFound, InvalidInput.
+    Raises NotFound, InvalidInput, MailUnavailable.
     """
     check_is_open()
     address = invitations.check_email(email)
     token = signing.dumps(address, salt=_SALT)
-    mail.send_mail(
+    invitations.send_mail(
         _("Your organization on Licet"),
         _(
             "Open this link within 24 hours to found your organization:\n\n%(url)s\n\n"
             "If you did not ask for it, do nothing."
         )
         % {"url": f"{settings.BASE_URL}/sign-up/{token}"},
-        None,
-        [address],
+        address,
     )
 
 
@@ -71,6 +72,11 @@ def found(
     Raises NotFound, InvitationEnded, InvalidInput.
     """
     address = email(token)
+    if kind not in KINDS:
+        raise InvalidInput(_("Use one of: %(known)s.") % {"known": ", ".join(KINDS)}, param="kind")
+    for param, value in (("organization", organization), ("legal_name", legal_name)):
+        if not value.strip() or len(value) > 200:
+            raise InvalidInput(_("Give the name, of at most 200 characters."), param=param)
     try:
         with transaction.atomic():
             user = invitations.new_user(email=address, name=name, password=password)
@@ -81,9 +87,7 @@ def found(
                 jurisdiction=jurisdiction,
                 contact_email=address,
             )
-            organizations.admit(
-                founded, email=address, name=name, password=password, role="owner"
-            )
+            organizations.admit(founded, email=address, name=name, password=password, role="owner")
     except IntegrityError:
         # Two clicks at once: the address is unique.
         raise InvitationEnded(_("This address has an account here. Sign in.")) from None

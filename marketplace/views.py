@@ -73,6 +73,7 @@ class OrganizationViewSet(TenantViewSet):
         return Response(self.shown(self.caller.organization))
 
     @extend_schema(
+        operation_id="organization_identify",
         summary="Say who your organization is to the law",
         description="Fields left out stay as they are. What was agreed before keeps the names of "
         "its time. Live keys need `missing_identity` to be empty.",
@@ -175,6 +176,7 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
     shared = frozenset({"describe"})
 
     @extend_schema(
+        operation_id="collections_describe",
         summary="Describe a collection",
         description="Changes its name, description or notice; fields left out stay as they are. "
         "Also for whom the collection was shared with for editing.",

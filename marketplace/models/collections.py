@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Exists, Func, OuterRef, Q, Value
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from guardian.managers import UserObjectPermissionManager
 from guardian.models import UserObjectPermissionBase
 
 from marketplace.access import Caller, Scope, TenantQuerySet
@@ -29,16 +30,13 @@ class CollectionQuerySet(TenantQuerySet["Collection"]):
 
     def editable_by(self, caller: Caller) -> Self:
         """One's own where the role allows it, and those that were shared for editing."""
-        allowed = Q(pk__in=[])
-        if caller.may(Scope.COLLECTIONS_WRITE):
-            allowed |= Q(organization=caller.organization)
-        if caller.has_shares:
-            allowed |= Exists(
-                CollectionShare.objects.filter(
-                    content_object=OuterRef("pk"), user=caller.user, permission__codename=EDIT
-                )
-            )
-        return self.filter(allowed)
+        own = self.owned_by(caller) if caller.may(Scope.COLLECTIONS_WRITE) else self.none()
+        if not caller.has_shares:
+            return own
+        shared = CollectionShare.objects.filter(
+            content_object=OuterRef("pk"), user=caller.user, permission__codename=EDIT
+        )
+        return own | self.filter(Exists(shared))
 
 
 class Collection(models.Model):
@@ -119,7 +117,7 @@ class CollectionShare(UserObjectPermissionBase):
     created_by = models.CharField(max_length=40)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    objects = CollectionShareQuerySet.as_manager()
+    objects = UserObjectPermissionManager.from_queryset(CollectionShareQuerySet)()  # type: ignore[misc]
 
     class Meta:
         constraints = [
