@@ -48,9 +48,29 @@ def create(
     return collection
 
 
+def describe(caller: Caller, id: str, **fields: str) -> Collection:
+    """Change a collection's name, description or notice, as its owner or an editor of a share.
+
+    `caller` is who `sharing.editor` says. What was offered or sold keeps its snapshot. Raises
+    NotFound, InvalidInput.
+    """
+    if not fields.get("name", "-").strip():
+        raise InvalidInput(_("Give the collection a name."), param="name")
+    with acting(caller):
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id, lock=True)
+        changed = sorted(name for name in fields if getattr(collection, name) != fields[name])
+        for name in changed:
+            setattr(collection, name, fields[name].strip())
+        if changed:
+            collection.save(update_fields=changed)
+            audit.record(caller, "collection.described", subject=collection, changed=changed)
+        idempotency.names(caller, collection)
+    return collection
+
+
 def by_external_id(caller: Caller, external_id: str) -> Collection | None:
     """The collection that the caller's own catalog calls so, inside the caller's transaction."""
-    return Collection.objects.visible_to(caller).filter(external_id=external_id).first()
+    return Collection.objects.owned_by(caller).filter(external_id=external_id).first()
 
 
 def attest(
@@ -91,7 +111,7 @@ def attest(
             param="authority",
         )
     with acting(caller):
-        collection = Collection.objects.get_visible(caller, id)
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id)
         attestation = Attestation(
             organization=caller.organization,
             collection=collection,
@@ -115,7 +135,7 @@ def attestation(collection: Collection) -> Attestation | None:
 
 def attestations(caller: Caller, id: str) -> QuerySet[Attestation]:
     """All attestations of one of the caller's collections. Raises NotFound."""
-    collection = Collection.objects.get_visible(caller, id)
+    collection = Collection.objects.owned_by(caller).get_visible(caller, id)
     return Attestation.objects.visible_to(caller).filter(collection=collection)
 
 
@@ -126,7 +146,7 @@ def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:
     """
     with acting(caller):
         # Locked against a snapshot that is being made: `next_snapshot` must not move meanwhile.
-        collection = Collection.objects.get_visible(caller, id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id, lock=True)
         return CollectionItem.objects.filter(
             collection=collection,
             representation__organization=caller.organization,

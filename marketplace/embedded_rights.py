@@ -112,7 +112,7 @@ def note(organization: UUID, found: Mapping[bytes, Embedded]) -> None:
 
 def prohibiting(caller: Caller, collection_id: str) -> EmbeddedRightsQuerySet:
     """What keeps one of the caller's collections from being listed. Raises NotFound."""
-    collection = Collection.objects.get_visible(caller, collection_id)
+    collection = Collection.objects.owned_by(caller).get_visible(caller, collection_id)
     return _prohibiting(collection)
 
 
@@ -148,7 +148,9 @@ def override(
             param="authority",
         )
     with acting(caller):
-        collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(
+            caller, collection_id, lock=True
+        )
         if collections.attestation(collection) is None:
             raise CollectionNotAttested(
                 _("Attest the rights first: POST /v1/collections/%(id)s/attestations.")
@@ -180,7 +182,7 @@ def override(
 
 def overrides(caller: Caller, collection_id: str) -> QuerySet[RightsOverride]:
     """Who answered for a collection's prohibitions. Raises NotFound."""
-    collection = Collection.objects.get_visible(caller, collection_id)
+    collection = Collection.objects.owned_by(caller).get_visible(caller, collection_id)
     return RightsOverride.objects.visible_to(caller).filter(collection=collection)
 
 

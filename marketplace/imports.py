@@ -133,7 +133,9 @@ def _begin(caller: Caller, collection_id: str, source: Source) -> ImportJob:
     """Take up the unfinished job of this source, or make one."""
     with acting(caller):
         # Locked, so that two processes that begin together find one job.
-        collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(
+            caller, collection_id, lock=True
+        )
         job = (
             ImportJob.objects.filter(collection=collection, source=source.name)
             .exclude(status=ImportJob.Status.FINISHED)

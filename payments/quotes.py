@@ -15,7 +15,7 @@ from licensing import access_requests, agreements, offers, prices, scope_claims,
 from licensing.models import Offer
 from licensing.prices import Price
 from licensing.terms import TypedTerms, Windows
-from marketplace import idempotency, money
+from marketplace import idempotency, money, organizations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from payments import stripe_gateway, tax
@@ -38,7 +38,8 @@ def make(
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
     Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, NotSupportedYet, AccessNotApproved, RightsTaken, PaymentModeUnavailable.
+    InvalidInput, NotSupportedYet, AccessNotApproved, RightsTaken, LegalIdentityIncomplete,
+    PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
@@ -129,6 +130,9 @@ def _priced(
     due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)
     total = subtotal + due.amount_minor
     money.check_price(total, offer.currency, param="offer")
+    if caller.livemode:
+        for party in (offer.organization, caller.organization):
+            organizations.check_identity(party)
     if total:
         stripe_gateway.check_mode(caller.livemode)
     document = agreements.render(

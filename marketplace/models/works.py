@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from django.utils import timezone
@@ -21,7 +21,17 @@ from marketplace.typeid import TypeIDField
 
 class WorkQuerySet(TenantQuerySet["Work"]):
     def visible_to(self, caller: Caller) -> Self:
-        return self.filter(organization=caller.organization)
+        """One's own, and those in collections that were shared with the signed-in user."""
+        own = Q(organization=caller.organization)
+        if not caller.has_shares:
+            return self.filter(own)
+        shared = CollectionItem.objects.filter(
+            organization=OuterRef("organization"),
+            work=OuterRef("pk"),
+            removed_in__isnull=True,
+            collection__shares__user=caller.user,
+        )
+        return self.filter(own | Exists(shared))
 
 
 class Work(models.Model):

@@ -21,19 +21,23 @@ from marketplace.models import (
     Audit,
     Collection,
     CollectionItem,
+    CollectionShare,
     Contributor,
     ContributorIdentity,
     EmbeddedRights,
     IdempotencyKey,
     ImportJob,
     ImportRejection,
+    Invitation,
     Membership,
     Organization,
     Representation,
+    ReservedDigest,
     RightsOverride,
     User,
     Work,
 )
+from marketplace.models.collections import permission_for
 from tests.people import found
 
 pytestmark = pytest.mark.django_db
@@ -169,6 +173,39 @@ class World(Tenant):
         values = {"organization": self.organization, "collection": self.collection, "source": "s"}
         ImportJob.objects.create(**{**values, **fields})
 
+    def reserve(self, **fields: Any) -> None:
+        values = {"organization": None, "digest": b"\x02" * 32, "reason": "held", "cause": "c"}
+        ReservedDigest.objects.create(**{**values, **fields})
+
+    def share(self, **fields: Any) -> CollectionShare:
+        values = {
+            "organization": self.organization,
+            "content_object": self.collection,
+            "user": self.user,
+            "permission": permission_for("view"),
+            "created_by": "system",
+        }
+        return CollectionShare.objects.create(**{**values, **fields})
+
+    def share_twice(self) -> None:
+        self.share()
+        self.share()
+
+    def invite(self, **fields: Any) -> Invitation:
+        values = {
+            "organization": self.organization,
+            "email": "g@example.org",
+            "role": "viewer",
+            "token_digest": b"\x02" * 32,
+            "created_by": "system",
+            "expires_at": timezone.now(),
+        }
+        return Invitation.objects.create(**{**values, **fields})
+
+    def invite_twice(self) -> None:
+        self.invite()
+        self.invite()
+
     def reject(self, job: ImportJob) -> None:
         ImportRejection.objects.create(
             organization=self.organization, job=job, name="n", code="c", detail="d"
@@ -269,6 +306,25 @@ BREAKS: dict[str, Callable[[World], Any]] = {
         collection=w.other.collection
     ),
     "importrejection_job_id_same_organization": lambda w: w.reject(w.other.job),
+    # shares and invitations
+    "collection_share_is_one_per_user": lambda w: w.share_twice(),
+    "collection_share_collection_same_organization": lambda w: w.share(
+        content_object=w.other.collection
+    ),
+    "invitation_token_is_unique": lambda w: w.invite_twice(),
+    "invitation_token_is_sha256": lambda w: w.invite(token_digest=b"\x02" * 31),
+    "invitation_email_is_lower_case": lambda w: w.invite(email="G@example.org"),
+    "invitation_is_to_a_role_or_to_a_collection": lambda w: w.invite(role=""),
+    "invitation_collection_same_organization": lambda w: w.invite(
+        role="", collection=w.other.collection, right="view"
+    ),
+    "invitation_is_accepted_by_somebody": lambda w: w.invite(accepted_at=timezone.now()),
+    "invitation_ends_once": lambda w: w.invite(
+        accepted_at=timezone.now(), accepted_by=w.user, revoked_at=timezone.now()
+    ),
+    # reserved digests
+    "reserved_digest_is_sha256": lambda w: w.reserve(digest=b"\x02" * 31),
+    "reserved_digest_reason_is_known": lambda w: w.reserve(reason="lost"),
     # idempotency
     "idempotency_key_is_unique": lambda w: w.idempotency_key(),
 }
@@ -276,6 +332,8 @@ BREAKS: dict[str, Callable[[World], Any]] = {
 # no row can break alone.
 TARGETS = {
     "membership_of_organization",
+    "collection_share_of_organization",
+    "invitation_of_organization",
     "api_key_of_organization",
     "contributor_of_organization",
     "collection_of_organization",
@@ -287,9 +345,13 @@ TARGETS = {
     "audit_of_organization",
 }
 # A unique constraint with a condition is an index to PostgreSQL.
-CONDITIONAL = {"item_lives_once_at_a_time", "collection_external_id_is_unique"}
-# Broken in tests of their own, below: one is an index, one refuses changes.
-ELSEWHERE = {"item_lives_once_at_a_time", "item_ends_once"}
+CONDITIONAL = {
+    "item_lives_once_at_a_time",
+    "collection_external_id_is_unique",
+    "reserved_digest_is_reserved_once",
+}
+# Broken in tests of their own, below: some are indexes, one refuses changes.
+ELSEWHERE = {"item_lives_once_at_a_time", "reserved_digest_is_reserved_once", "item_ends_once"}
 
 
 def broken_by(act: Callable[[], Any]) -> str | None:
@@ -314,6 +376,14 @@ def test_an_item_lives_once_at_a_time(world: World) -> None:
     world.item.removed_in = 2
     world.item.save(update_fields=["removed_in"])
     world.add(added_in=2)
+
+
+@pytest.mark.parametrize("is_of_one", [True, False])
+def test_a_digest_is_reserved_once_for_a_reason(world: World, is_of_one: bool) -> None:
+    where = {"organization": world.organization if is_of_one else None}
+    world.reserve(**where)
+    assert broken_by(lambda: world.reserve(**where)) == "reserved_digest_is_reserved_once"
+    world.reserve(**where, reason="claimed")
 
 
 def test_every_named_constraint_has_a_case() -> None:

@@ -48,7 +48,15 @@ MATRIX: dict[str, Row] = {
     "collections/<pk>/attestations": Row("collection", {"post": ATTESTED}),
     "collections/<pk>/prohibitions": Row("collection"),
     "collections/<pk>/rights-overrides": Row("collection", {"post": OVERRIDDEN}),
+    "collections/<pk>/shares": Row(
+        "collection", {"post": {"email": "guest@example.org", "right": "edit"}}
+    ),
     "collections/<pk>/snapshots": Row("collection"),
+    "shares/<pk>/remove": Row("share"),
+    "members/<pk>/remove": Row("member"),
+    "members/<pk>/role": Row("member", {"post": {"role": "viewer"}}),
+    "invitations/<pk>": Row("invitation"),
+    "invitations/<pk>/revoke": Row("invitation"),
     "works/<pk>": Row("work"),
     "contributors/<pk>": Row("contributor"),
     "contributors/<pk>/consent": Row("contributor", {"post": {"consent": "granted"}}),

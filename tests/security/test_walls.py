@@ -47,6 +47,7 @@ PRIVATE = {
     "marketplace_idempotencykey",
     "marketplace_importjob",
     "marketplace_importrejection",
+    "marketplace_invitation",
     "marketplace_membership",
     "licensing_accessrequest",
     "marketplace_rightsoverride",
@@ -71,6 +72,8 @@ PUBLIC = {
     "marketplace_collectionitem",
     "marketplace_work",
     "marketplace_representation",
+    # Who may open which collection: the person who signs in is of no one tenant.
+    "marketplace_collectionshare",
     # Digests alone, which importers and licensees of other tenants must find.
     "marketplace_reserveddigest",
     "licensing_offer",

@@ -18,7 +18,9 @@ from marketplace import (
     contributors,
     embedded_rights,
     imports,
+    invitations,
     organizations,
+    sharing,
 )
 from marketplace.access import Caller, Scope, acting, system
 from marketplace.embedded_rights import Embedded
@@ -26,6 +28,7 @@ from marketplace.models import (
     Collection,
     IdempotencyKey,
     ImportJob,
+    Membership,
     Organization,
     Representation,
     Work,
@@ -216,6 +219,17 @@ def world(
         django_db_setup.remake()
 
 
+def _people(world: World) -> None:
+    """A collection shared with the archive's member, and a guest who did not come yet."""
+    archive = caller_for(world.archive)
+    collection = str(world.subjects["collection"])
+    shared = sharing.share(archive, collection, email="archive@example.org", right="edit")
+    invited = invitations.invite(archive, email="guest@example.org", role="viewer")
+    with acting(archive, writing=False):
+        member = Membership.objects.visible_to(archive).get()
+    world.subjects |= {"share": shared.pk, "invitation": invited.pk, "member": member.pk}
+
+
 def _build() -> World:
     made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
     found("Outsider", "lab")
@@ -230,6 +244,7 @@ def _build() -> World:
         for livemode in (True, False):
             made.client(organization, livemode=livemode)
     _purchases(made, _offers(made, _catalogue(made)))
+    _people(made)
     answer = made.client(made.archive).post(
         "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"
     )
