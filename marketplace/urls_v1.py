@@ -7,9 +7,11 @@ from typing import Any
 from django.urls import path
 
 from marketplace import views
+from marketplace.upload_views import CollectionWorkViewSet, UploadViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
 _DETAIL: dict[str, Any] = {"get": "retrieve"}
+_UPLOAD: dict[str, Any] = {"get": "retrieve", "patch": "append"}
 
 urlpatterns = [
     path("organization", views.OrganizationViewSet.as_view({"get": "own"}), name="organization"),
@@ -20,6 +22,11 @@ urlpatterns = [
     path("collections", views.CollectionViewSet.as_view(_COLLECTION), name="collections"),
     path("collections/<str:pk>", views.CollectionViewSet.as_view(_DETAIL), name="collection"),
     path("collections/<str:pk>/attestations", views.AttestationViewSet.as_view(_COLLECTION)),
+    path("collections/<str:pk>/works", CollectionWorkViewSet.as_view({"post": "create"})),
+    path("uploads", UploadViewSet.as_view(_COLLECTION), name="uploads"),
+    path("uploads/<str:pk>", UploadViewSet.as_view(_UPLOAD), name="upload"),
+    path("uploads/<str:pk>/finish", UploadViewSet.as_view({"post": "finish"})),
+    path("uploads/<str:pk>/discard", UploadViewSet.as_view({"post": "discard"})),
     path("works", views.WorkViewSet.as_view({"get": "list"}), name="works"),
     path("works/<str:pk>", views.WorkViewSet.as_view(_DETAIL), name="work"),
     path("contributors", views.ContributorViewSet.as_view(_COLLECTION), name="contributors"),

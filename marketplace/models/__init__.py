@@ -7,6 +7,7 @@ from marketplace.models.imports import ImportJob, ImportRejection
 from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.reservations import ReservedDigest
 from marketplace.models.tenants import ApiKey, Membership, Organization, User
+from marketplace.models.uploads import Upload
 from marketplace.models.works import CollectionItem, Representation, Work
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Representation",
     "ReservedDigest",
     "Sha256",
+    "Upload",
     "User",
     "Work",
 ]

@@ -29,6 +29,7 @@ from marketplace.models import (
     Membership,
     Organization,
     Representation,
+    Upload,
     User,
     Work,
 )
@@ -146,6 +147,9 @@ class World(Tenant):
         values = {"organization": self.organization, "collection": self.collection, "source": "s"}
         ImportJob.objects.create(**{**values, **fields})
 
+    def upload(self, **fields: Any) -> None:
+        Upload.objects.create(**{"organization": self.organization, "length": 2, **fields})
+
     def reject(self, job: ImportJob) -> None:
         ImportRejection.objects.create(
             organization=self.organization, job=job, name="n", code="c", detail="d"
@@ -229,6 +233,18 @@ BREAKS: dict[str, Callable[[World], Any]] = {
         collection=w.other.collection
     ),
     "importrejection_job_id_same_organization": lambda w: w.reject(w.other.job),
+    # uploads
+    "upload_status_is_known": lambda w: w.upload(status="lost"),
+    "upload_is_not_empty": lambda w: w.upload(length=0),
+    "upload_receives_no_more_than_its_length": lambda w: w.upload(received=3),
+    "upload_expected_is_sha256": lambda w: w.upload(expected=b"\x02" * 31),
+    "upload_digest_is_sha256": lambda w: w.upload(
+        received=2, status="finished", digest=b"\x02" * 31, finished_at=timezone.now()
+    ),
+    "upload_is_whole_iff_digested": lambda w: w.upload(
+        received=1, status="finished", digest=b"\x02" * 32, finished_at=timezone.now()
+    ),
+    "upload_is_finished_only_if_digested": lambda w: w.upload(received=2, status="finished"),
     # idempotency
     "idempotency_key_is_unique": lambda w: w.idempotency_key(),
 }
@@ -243,6 +259,7 @@ TARGETS = {
     "work_of_organization",
     "representation_of_work",
     "import_of_organization",
+    "upload_of_organization",
     "audit_of_organization",
 }
 # Broken in tests of their own, below: one is an index, one refuses changes.

@@ -16,6 +16,7 @@ ALL_TENANT_CALLERS = {
     "marketplace.api_keys": "Whose key it is, is only known once it is found.",
     "marketplace.authentication": "A person's memberships are of several tenants.",
     "marketplace.operator_site": "Operators look at everything, and change nothing.",
+    "marketplace.uploads": "The worker discards unused uploads of everybody.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
     "licensing.delivery": "A signed link stands for the caller, and names its grant.",

@@ -47,6 +47,7 @@ PRIVATE = {
     "marketplace_importjob",
     "marketplace_importrejection",
     "marketplace_membership",
+    "marketplace_upload",
     "licensing_agreement",
     "licensing_coverage",
     "licensing_grant",

@@ -12,7 +12,7 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from licensing import offers, snapshots, terms
-from marketplace import api_keys, collections, contributors, imports, organizations
+from marketplace import api_keys, collections, contributors, imports, organizations, uploads
 from marketplace.access import Scope, acting, system
 from marketplace.models import IdempotencyKey, ImportJob, Organization, Work
 from marketplace.typeid import TypeID
@@ -101,6 +101,7 @@ def _catalogue(world: World) -> dict[str, Any]:
         "contributor": contributor.pk,
         "work": work.pk,
         "importjob": job.pk,
+        "upload": uploads.begin(archive, length=3).pk,
         "draft_snapshot": snapshots.finalize(archive, str(hidden.pk)).pk,
         "draft_terms": terms.draft(archive, name="Unpublished", typed=TYPED).pk,
         "apikey": api_keys.create(archive, name="seen", scopes=["works:read"])[0].pk,

@@ -15,6 +15,7 @@ from django.db import connection
 
 from licensing import scope_claims
 from licensing.ledger import sequencer
+from marketplace import uploads
 from payments import commands, stripe_events, sync
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ JOBS = [
     Job("unsettled orders", 1, lambda: sync.complete_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
+    Job("unused uploads", 600, lambda: uploads.sweep()),
     # Receipts wait for it.
     Job("the ledger's sequencer", 0.1, lambda: sequencer.run_once()),
 ]
