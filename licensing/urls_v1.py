@@ -7,7 +7,7 @@ from typing import Any
 from django.urls import path
 
 from licensing import views
-from licensing.delivery_views import ManifestViewSet
+from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
@@ -30,4 +30,5 @@ urlpatterns = [
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),
+    path("grants/<str:pk>/links", LinksViewSet.as_view({"post": "create"})),
 ]

@@ -292,6 +292,25 @@ class LinkExpired(DomainError):
     retryable = True
 
 
+class WorkOptedOut(DomainError):
+    """The work was taken out of licensing: it is delivered no more, under any link."""
+
+    code, status, title = "opted_out", 410, "The work was opted out"
+
+
+class WorkHeld(DomainError):
+    """The work is held, or claimed by somebody, until that is decided."""
+
+    code, status, title = "work_held", 409, "The work is held"
+
+
+class ManifestChanged(DomainError):
+    """Since the manifest was fetched, works were taken out or came back."""
+
+    code, status, title = "manifest_changed", 409, "The manifest is another one now"
+    retryable = True
+
+
 class RangeNotSatisfiable(DomainError):
     """The range asked for begins past the end."""
 

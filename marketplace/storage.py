@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Protocol
 from django.conf import settings
 
 _CHUNK = 1 << 20
+_READ = 256 * 1024
 # The file system writes many files' journals at once, if they are asked for at once.
 _FLUSHES_AT_ONCE = 8
 # What lies in `incoming` for so long was left by a process that died.
@@ -150,11 +151,30 @@ def path(digest: bytes) -> Path:
     return Path(settings.STORAGE_DIR) / "sha256" / name[:2] / name[2:4] / name
 
 
-def _holds(digest: bytes, length: int) -> bool:
+def chunks(digest: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Read bytes `start` to `end` of what is kept. Raises OSError where they are not all there."""
+    # Opened by its first reader: what nobody reads leaves nothing to close.
+    with path(digest).open("rb", buffering=0) as file:
+        if start:
+            file.seek(start)
+        while start < end:
+            chunk = file.read(min(_READ, end - start))
+            if not chunk:
+                raise OSError(f"{digest.hex()} ended early")
+            start += len(chunk)
+            yield chunk
+
+
+def length(digest: bytes) -> int | None:
+    """How many bytes are kept of a digest; None where none are."""
     try:
-        return path(digest).stat().st_size == length
+        return path(digest).stat().st_size
     except FileNotFoundError:
-        return False
+        return None
+
+
+def _holds(digest: bytes, expected: int) -> bool:
+    return length(digest) == expected
 
 
 def _copy(chunks: Iterable[bytes], temporary: Path) -> Stored:

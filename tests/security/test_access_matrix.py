@@ -68,6 +68,7 @@ MATRIX: dict[str, Row] = {
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/manifest": Row("grant"),
+    "grants/<pk>/links": Row("grant", {"post": {"digests": []}}),
 }
 
 
