@@ -8,7 +8,7 @@ from django.urls import path
 
 from licensing import views
 from licensing.access_request_views import AccessRequestViewSet, ListingAccessRequestViewSet
-from licensing.delivery_views import ManifestViewSet
+from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
@@ -40,4 +40,5 @@ urlpatterns = [
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),
+    path("grants/<str:pk>/links", LinksViewSet.as_view({"post": "create"})),
 ]

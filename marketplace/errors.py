@@ -133,6 +133,49 @@ class ImportUnderWay(DomainError):
     code, status, title = "import_under_way", 409, "The import is under way"
 
 
+class UploadUnderWay(DomainError):
+    """Another request is sending to, or finishing, the same upload."""
+
+    code, status, title = "upload_under_way", 409, "The upload is under way"
+    retryable = True
+
+
+class UploadOffsetMismatch(DomainError):
+    """The piece does not begin where the upload ends now. `offset` says where that is."""
+
+    code, status, title = "upload_offset_mismatch", 409, "The upload goes on elsewhere"
+
+
+class UploadIncomplete(DomainError):
+    """Bytes are missing. `offset` says how many came."""
+
+    code, status, title = "upload_incomplete", 409, "The upload is not complete"
+
+
+class UploadWrongState(DomainError):
+    """The upload's state does not allow this step."""
+
+    code, status, title = "upload_wrong_state", 409, "The upload's state does not allow this"
+
+
+class UploadsFull(DomainError):
+    """The organization's uploads together would be larger than this server keeps."""
+
+    code, status, title = "uploads_full", 409, "Too much is uploaded already"
+
+
+class DigestMismatch(DomainError):
+    """The bytes that came are not those that were announced."""
+
+    code, status, title = "digest_mismatch", 422, "The digest is another one"
+
+
+class WorkRefused(DomainError):
+    """The work cannot be put into the collection. `reason` says why, as an import would."""
+
+    code, status, title = "work_refused", 409, "The work was not added"
+
+
 class CollectionNotAttested(DomainError):
     """Nobody has yet attested the basis of the rights in this collection."""
 
@@ -319,6 +362,25 @@ class LinkExpired(DomainError):
     """The delivery link is too old: ask for the manifest again."""
 
     code, status, title = "link_expired", 403, "The link has expired"
+    retryable = True
+
+
+class WorkOptedOut(DomainError):
+    """The work was taken out of licensing: it is delivered no more, under any link."""
+
+    code, status, title = "opted_out", 410, "The work was opted out"
+
+
+class WorkHeld(DomainError):
+    """The work is held, or claimed by somebody, until that is decided."""
+
+    code, status, title = "work_held", 409, "The work is held"
+
+
+class ManifestChanged(DomainError):
+    """Since the manifest was fetched, works were taken out or came back."""
+
+    code, status, title = "manifest_changed", 409, "The manifest is another one now"
     retryable = True
 
 

@@ -228,6 +228,12 @@ SPECTACULAR_SETTINGS = {
 # --- works and their delivery -----------------------------------------------------------------
 
 STORAGE_DIR = Path(_environ.get("LICET_STORAGE_DIR", DATA_DIR / "works"))
+# Uploads wait here; on the same file system as STORAGE_DIR, a finished one moves without a copy.
+# Every process that takes uploads must see the same directory.
+UPLOAD_DIR = Path(_environ.get("LICET_UPLOAD_DIR", STORAGE_DIR / "uploads"))
+UPLOAD_LENGTH_MAX = int(_environ.get("LICET_UPLOAD_LENGTH_MAX", 64 << 30))
+# All of one organization's uploads together.
+UPLOADS_LENGTH_MAX = int(_environ.get("LICET_UPLOADS_LENGTH_MAX", 256 << 30))
 DELIVERY_LINK_SECONDS = int(_environ.get("LICET_DELIVERY_LINK_SECONDS", "300"))
 
 # --- selling on request -----------------------------------------------------------------------

@@ -9,9 +9,11 @@ from django.urls import path
 from marketplace import views
 from marketplace.embedded_rights_views import ProhibitionViewSet, RightsOverrideViewSet
 from marketplace.people_views import InvitationViewSet, MemberViewSet, ShareViewSet
+from marketplace.upload_views import CollectionWorkViewSet, UploadViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
 _DETAIL: dict[str, Any] = {"get": "retrieve"}
+_UPLOAD: dict[str, Any] = {"get": "retrieve", "patch": "append"}
 
 urlpatterns = [
     path(
@@ -40,6 +42,11 @@ urlpatterns = [
     path("collections/<str:pk>/attestations", views.AttestationViewSet.as_view(_COLLECTION)),
     path("collections/<str:pk>/prohibitions", ProhibitionViewSet.as_view({"get": "list"})),
     path("collections/<str:pk>/rights-overrides", RightsOverrideViewSet.as_view(_COLLECTION)),
+    path("collections/<str:pk>/works", CollectionWorkViewSet.as_view({"post": "create"})),
+    path("uploads", UploadViewSet.as_view(_COLLECTION), name="uploads"),
+    path("uploads/<str:pk>", UploadViewSet.as_view(_UPLOAD), name="upload"),
+    path("uploads/<str:pk>/finish", UploadViewSet.as_view({"post": "finish"})),
+    path("uploads/<str:pk>/discard", UploadViewSet.as_view({"post": "discard"})),
     path("works", views.WorkViewSet.as_view({"get": "list"}), name="works"),
     path("works/<str:pk>", views.WorkViewSet.as_view(_DETAIL), name="work"),
     path("contributors", views.ContributorViewSet.as_view(_COLLECTION), name="contributors"),

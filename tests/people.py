@@ -33,6 +33,19 @@ class ApiClient:
             headers=self._headers(headers),
         )
 
+    def patch(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        content_type: str = "application/offset+octet-stream",
+        **headers: str,
+    ) -> Any:
+        """Send a piece of an upload: bytes, where everything else sends JSON."""
+        return self._client.generic(
+            "PATCH", url, body, content_type=content_type, headers=self._headers(headers)
+        )
+
     def request(self, method: str, url: str, **headers: str) -> Any:
         return self._client.generic(
             method, url, content_type="application/json", headers=self._headers(headers)

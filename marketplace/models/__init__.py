@@ -19,6 +19,7 @@ from marketplace.models.invitations import Invitation
 from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.reservations import ReservedDigest
 from marketplace.models.tenants import ApiKey, Membership, Organization, User
+from marketplace.models.uploads import Upload
 from marketplace.models.works import CollectionItem, Representation, Work
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ReservedDigest",
     "RightsOverride",
     "Sha256",
+    "Upload",
     "User",
     "Work",
 ]

@@ -34,6 +34,7 @@ from marketplace.models import (
     Representation,
     ReservedDigest,
     RightsOverride,
+    Upload,
     User,
     Work,
 )
@@ -206,6 +207,9 @@ class World(Tenant):
         self.invite()
         self.invite()
 
+    def upload(self, **fields: Any) -> None:
+        Upload.objects.create(**{"organization": self.organization, "length": 2, **fields})
+
     def reject(self, job: ImportJob) -> None:
         ImportRejection.objects.create(
             organization=self.organization, job=job, name="n", code="c", detail="d"
@@ -322,6 +326,18 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "invitation_ends_once": lambda w: w.invite(
         accepted_at=timezone.now(), accepted_by=w.user, revoked_at=timezone.now()
     ),
+    # uploads
+    "upload_status_is_known": lambda w: w.upload(status="lost"),
+    "upload_is_not_empty": lambda w: w.upload(length=0),
+    "upload_receives_no_more_than_its_length": lambda w: w.upload(received=3),
+    "upload_expected_is_sha256": lambda w: w.upload(expected=b"\x02" * 31),
+    "upload_digest_is_sha256": lambda w: w.upload(
+        received=2, status="finished", digest=b"\x02" * 31, finished_at=timezone.now()
+    ),
+    "upload_is_whole_iff_digested": lambda w: w.upload(
+        received=1, status="finished", digest=b"\x02" * 32, finished_at=timezone.now()
+    ),
+    "upload_is_finished_only_if_digested": lambda w: w.upload(received=2, status="finished"),
     # reserved digests
     "reserved_digest_is_sha256": lambda w: w.reserve(digest=b"\x02" * 31),
     "reserved_digest_reason_is_known": lambda w: w.reserve(reason="lost"),
@@ -342,6 +358,7 @@ TARGETS = {
     "representation_of_work",
     "import_of_organization",
     "rights_override_of_organization",
+    "upload_of_organization",
     "audit_of_organization",
 }
 # A unique constraint with a condition is an index to PostgreSQL.

@@ -51,6 +51,7 @@ PRIVATE = {
     "marketplace_membership",
     "licensing_accessrequest",
     "marketplace_rightsoverride",
+    "marketplace_upload",
     "licensing_agreement",
     "licensing_coverage",
     "licensing_grant",

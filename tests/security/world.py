@@ -21,6 +21,7 @@ from marketplace import (
     invitations,
     organizations,
     sharing,
+    uploads,
 )
 from marketplace.access import Caller, Scope, acting, system
 from marketplace.embedded_rights import Embedded
@@ -120,6 +121,7 @@ def _catalogue(world: World) -> dict[str, Any]:
         "contributor": contributor.pk,
         "work": work.pk,
         "importjob": job.pk,
+        "upload": uploads.begin(archive, length=3).pk,
         "draft_snapshot": snapshots.finalize(archive, str(hidden.pk)).pk,
         "draft_terms": terms.draft(archive, name="Unpublished", typed=TYPED).pk,
         "apikey": api_keys.create(archive, name="seen", scopes=["works:read"])[0].pk,
