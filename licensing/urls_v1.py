@@ -7,6 +7,7 @@ from typing import Any
 from django.urls import path
 
 from licensing import views
+from licensing.decision_views import DecisionViewSet
 from licensing.delivery_views import ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
 
@@ -29,5 +30,6 @@ urlpatterns = [
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
+    path("decisions", DecisionViewSet.as_view({"post": "create"}), name="decisions"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),
 ]

@@ -175,6 +175,12 @@ class OwnCollection(DomainError):
     code, status, title = "own_collection", 409, "The collection is your own"
 
 
+class NotSupportedYet(DomainError):
+    """What was asked for is understood, and this version cannot do it. `param` names the field."""
+
+    code, status, title = "not_supported_yet", 422, "Not supported yet"
+
+
 class QuoteExpired(DomainError):
     """The quote's time is over: ask for a new one."""
 

@@ -23,6 +23,16 @@ EXISTS (
 )
 """
 
+# The same, telling why: null, or one reason. Where there are several, the one that lasts: an
+# opt-out before a hold before a claim, which is their order in the alphabet backwards.
+RESERVED_FOR = """
+(
+    SELECT max(reserved.reason) FROM marketplace_reserveddigest reserved
+    WHERE reserved.digest = form.digest AND reserved.ended_at IS NULL
+        AND (reserved.organization_id IS NULL OR reserved.organization_id = form.organization_id)
+)
+"""
+
 
 def reserve(digests: Sequence[bytes], *, organization: UUID | None, reason: str, cause: str) -> int:
     """Take digests out of licensing, at one organization (None: at all). Commits with the caller.
