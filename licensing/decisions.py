@@ -268,10 +268,12 @@ class Clause:
     other: bool = False
     # A permit's bits before the bought scope narrowed them.
     offered: int = _EVERYTHING
+    # All bits of the dimensions of which the bought scope left nothing: it can never hold.
+    emptied: int = 0
 
     def match(self, question: Question, asked: int) -> _Match:
         """Compare with a question about this use. `asked`: uniform in places, see `_cells`."""
-        if asked & self.allowed != asked:
+        if self.emptied or asked & self.allowed != asked:
             return _Match.UNMATCHED
         found = _Match.MATCHED if self.models is None else self.models.match(question.model)
         if self.other or self.constrains & question.missing:
@@ -422,6 +424,7 @@ def _narrowed(clause: Clause, scope: Mapping[str, Any] | None) -> Clause | None:
         uses=uses,
         allowed=allowed,
         constrains=clause.constrains | (territory if allowed & territory != territory else 0),
+        emptied=0 if allowed & territory else territory,
         # A scope with more in it than this engine reads is narrower than it can tell.
         other=clause.other or not scope.keys() <= {"uses", "territories"},
     )
@@ -556,7 +559,7 @@ def decide(
     ]
     if len(parts) == 1:
         return parts[0]
-    worst = min(parts, key=_order)
+    worst = min(parts, key=lambda part: (*_order(part), part.grant or "", part.clause or ""))
     if worst.answer is not Answer.PERMIT:
         return worst
     # All are permits: the answer rests on all of them.
@@ -604,7 +607,7 @@ def _cells(question: Question, candidates: Sequence[Candidate]) -> list[int]:
             for border in period.compiled.borders[question.use]
         }
         parts = [group]
-        for border in borders:
+        for border in sorted(borders):
             parts = [p for part in parts for p in (part & border, part & ~border) if p]
         if len(parts) > 1:
             cells = [cell & ~dimension.full | part for cell in cells for part in parts]
@@ -779,7 +782,7 @@ def _nearest(question: Question, asked: int, grant: Grant, periods: Sequence[Per
 def _failures(question: Question, asked: int, grant: Grant, clause: Clause) -> Iterator[Reason]:
     for name, dimension in _DIMENSIONS.items():
         part = asked & dimension.full
-        if part & clause.allowed != part:
+        if part & clause.allowed != part or clause.emptied & dimension.full:
             code = Code.NOT_IN_SCOPE if part & clause.offered == part else Code.NOT_PERMITTED
             yield Reason(code, clause.number, grant.id, name)
     if clause.models is not None and clause.models.match(question.model) is _Match.UNMATCHED:
