@@ -85,6 +85,8 @@ class LicetSchema(AutoSchema):
     def get_override_parameters(self) -> list[Any]:
         if self.method != "POST" or not self.path.startswith("/v1/"):
             return []
+        if getattr(self.view, "only_asks", False):
+            return []
         return [
             OpenApiParameter(
                 IDEMPOTENCY_HEADER,

@@ -8,6 +8,7 @@ from django.urls import path
 
 from licensing import views
 from licensing.access_request_views import AccessRequestViewSet, ListingAccessRequestViewSet
+from licensing.decision_views import DecisionViewSet
 from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
 
@@ -39,6 +40,7 @@ urlpatterns = [
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
+    path("decisions", DecisionViewSet.as_view({"post": "create"}), name="decisions"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),
     path("grants/<str:pk>/links", LinksViewSet.as_view({"post": "create"})),
 ]

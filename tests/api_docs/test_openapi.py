@@ -21,6 +21,8 @@ from marketplace import errors
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "api_docs" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(COMMITTED.read_text())
+# These change nothing: sent again, they answer anew.
+ONLY_ASK = {"/v1/decisions"}
 METHODS = ("get", "post", "put", "patch", "delete")
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
@@ -125,13 +127,18 @@ def test_an_operation_takes_a_key_or_a_session(
     [
         pytest.param(path, operation, id=path)
         for path, method, operation in operations()
-        if method == "post"
+        if method == "post" and path not in ONLY_ASK
     ],
 )
 def test_every_post_may_be_sent_again(path: str, operation: dict[str, Any]) -> None:
     [header] = [each for each in operation["parameters"] if each["name"] == "Idempotency-Key"]
     assert (header["in"], header.get("required", False)) == ("header", False)
     assert "takes effect once" in header["description"]
+
+
+def test_a_post_that_only_asks_takes_no_idempotency_key() -> None:
+    for path in ONLY_ASK:
+        assert "parameters" not in DOCUMENT["paths"][path]["post"]
 
 
 def test_nothing_but_get_and_post_is_offered_and_pieces_of_uploads() -> None:
