@@ -36,6 +36,100 @@ TYPED: dict[str, Any] = {
     "redistribution": "none",
     "on_expiry": {"raw_copies_delete_within_days": 30, "weights": "keep_and_continue"},
 }
+# The same deal, near enough, in version 2.
+TYPED_2: dict[str, Any] = {
+    "v": 2,
+    "permit": [
+        {
+            "uses": ["pretrain", "finetune"],
+            "territories": {"training": ["EU", "US"], "availability": ["*"]},
+            "models": {
+                "scope": "any_model_of_licensee",
+                "release": ["closed_api", "internal_only"],
+                "successors": "family",
+            },
+            "fields": ["commercial", "non_commercial"],
+        }
+    ],
+    "deny": [{"uses": ["ground_display"]}, {"sectors": ["surveillance"]}],
+    "parties": {"affiliates": "none", "contractors": "no", "processors": "none"},
+    "subject": {
+        "selection": "snapshot",
+        "additions": "none",
+        "modalities": ["text"],
+        "rights_layers": ["copyright_reproduction"],
+    },
+    "models": {
+        "customer_finetunes": "allowed",
+        "weights_transfer": "no",
+        "max_parameters_millions": None,
+        "max_training_exaflop": None,
+        "makes": [],
+    },
+    "derivatives": {
+        "finetune_of": "permit",
+        "distilled_from": "permit",
+        "merged_from": "permit",
+        "synthetic_from": "permit",
+        "embedding_of": "permit",
+    },
+    "output": {"max_verbatim_words": 200, "max_fraction_basis_points": None, "rules": []},
+    "term": {
+        "access_days": 365,
+        "training_days": 365,
+        "use_days": None,
+        "renewal": "none",
+        "termination": ["breach"],
+        "sunset_days": 90,
+    },
+    "retention": {
+        "raw_copies": {"rule": "delete_within", "days": 30},
+        "processed_copies": {"rule": "delete_within", "days": 30},
+        "embeddings": {"rule": "not_made"},
+        "eval_sets": {"rule": "delete_within", "days": 30},
+        "weights": {"rule": "keep_and_continue"},
+        "logs": {"rule": "keep_for_audit", "days": 730},
+        "certificate": "licensee",
+    },
+    "withdrawal": {
+        "steps": [{"do": "exclude_future_runs", "within_days": 30}],
+        "channels": ["platform"],
+        "acknowledge_hours": 168,
+    },
+    "exclusivity": {"kind": "non_exclusive"},
+    "redistribution": {"works": "none", "sublicense": "none", "dataset_publication": "no"},
+    "attribution": {
+        "places": ["in_model_docs"],
+        "licensee_may_name_licensor": "yes",
+        "licensor_may_name_licensee": "with_consent",
+    },
+    "reporting": {"cadence": "none", "attribution_provider": "none"},
+    "audit": {"kind": "none"},
+    "warranties": {
+        "licensor": ["authority"],
+        "licensee": ["lawful_use"],
+        "disclaimers": ["as_is"],
+        "indemnity": "none",
+        "cap": "none",
+        "chain_of_title": "none",
+    },
+    "personal_data": {
+        "kind": "none",
+        "lawful_basis": "none",
+        "reidentification": "forbidden",
+        "erase_within_days": None,
+    },
+    "security": {"regions": ["*"], "encryption": "none", "access_list": "none"},
+    "price": {"parts": [{"model": "flat_fee"}], "modifiers": [], "settlement": "prepaid"},
+    "split": {"rule": "none", "deductions": []},
+    "contract": {
+        "governing_law": None,
+        "amendment": "new_version",
+        "most_favored": "none",
+        "confidentiality": "public",
+        "documents": [],
+    },
+}
 DOCUMENT = "A contract."
 EXCLUSIVE = {**TYPED, "exclusivity": "exclusive"}
 
