@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import prices
+from licensing import prices, typed_terms
 from licensing.models import Offer, Snapshot, Terms
 from licensing.prices import Price
 from marketplace import audit, collections, embedded_rights, idempotency, money
@@ -21,6 +22,7 @@ from marketplace.errors import (
     OfferNotBuyable,
     OfferWrongState,
     OwnCollection,
+    TermsNeedHuman,
     TermsNotPublished,
     WorksProhibitMining,
 )
@@ -49,7 +51,7 @@ def make(
     """Draft an offer of one of the caller's snapshots. Its conditions never change afterwards.
 
     The price is a typed one (`prices.EXAMPLES`), or `price_minor` for a flat one. `audience` (an
-    organization's id) makes it private. Raises NotFound, InvalidInput.
+    organization's id) makes it private. Raises NotFound, InvalidInput, TermsNeedHuman.
     """
     typed_price = _price(price, price_minor, currency)
     now = timezone.now()
@@ -62,11 +64,14 @@ def make(
         raise InvalidInput(_("The end of the sale is past. Choose a later one."), param="closes_at")
     with acting(caller):
         frozen = Snapshot.objects.owned_by(caller).get_visible(caller, snapshot)
+        conditions = Terms.objects.owned_by(caller).get_visible(caller, terms)
+        if access == Offer.Access.OPEN:
+            check_needs_no_human(conditions)
         offer = Offer(
             organization=caller.organization,
             collection_id=frozen.collection_id,
             snapshot=frozen,
-            terms=Terms.objects.owned_by(caller).get_visible(caller, terms),
+            terms=conditions,
             audience=_audience(caller, audience),
             price_minor=prices.check(typed_price, frozen.totals, currency),
             price=typed_price.as_dict(),
@@ -79,6 +84,17 @@ def make(
         audit.record(caller, "offer.made", subject=offer)
         idempotency.names(caller, offer)
     return offer
+
+
+def check_needs_no_human(terms: Terms) -> None:
+    """Raise TermsNeedHuman where some condition stands in free words."""
+    others = typed_terms.parse(json.loads(terms.typed)).others
+    if others:
+        raise TermsNeedHuman(
+            _("%(place)s holds words that only a person can read. Sell on request (`access`).")
+            % {"place": others[0][0]},
+            terms=str(terms.pk),
+        )
 
 
 def publish(caller: Caller, id: str) -> Offer:

@@ -9,7 +9,8 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from licensing import prices, settree
+from licensing import contradictions, prices, settree, terms
+from licensing.duties import duties
 from licensing.ledger import log
 from licensing.models import Coverage, Grant, Offer, Period, Snapshot, Terms
 from licensing.vocabulary import (
@@ -131,7 +132,7 @@ class OnExpirySerializer(serializers.Serializer[Any]):
     weights = serializers.ChoiceField(choices=[word.value for word in WeightsOnExpiry])
 
 
-class TypedTermsSerializer(serializers.Serializer[Any]):
+class TypedTerms1Serializer(serializers.Serializer[Any]):
     """License conditions, version 1. Every field is required: a contract has no silent defaults."""
 
     v = serializers.ChoiceField(choices=[1])
@@ -145,9 +146,16 @@ class TypedTermsSerializer(serializers.Serializer[Any]):
     on_expiry = OnExpirySerializer()
 
 
-@extend_schema_field(TypedTermsSerializer)
 class TypedField(serializers.JSONField):
-    """Typed terms as they came."""
+    """Typed terms as they came, of either version. Their schema: `api_docs.schema`."""
+
+
+class WarningSerializer(serializers.Serializer[Any]):
+    """What is odd in terms, though it contradicts nothing. Act on `code`."""
+
+    code = serializers.CharField()
+    param = serializers.CharField(help_text="The place, such as `typed.permit[0].uses[1]`.")
+    text = serializers.CharField()
 
 
 class TermsSerializer(Resource[Terms]):
@@ -160,6 +168,13 @@ class TermsSerializer(Resource[Terms]):
     )
     text_url = serializers.SerializerMethodField(help_text="The exact bytes of the text.")
     text_sha256 = HexField(read_only=True, help_text="Of those bytes.")
+    warnings = serializers.SerializerMethodField()
+    duties = serializers.SerializerMethodField(
+        help_text="What a licensee must keep to: `type`, `clause`, and parameters by type."
+    )
+    needs_human = serializers.SerializerMethodField(
+        help_text="Some of it stands in free words: no quote without the seller's approval."
+    )
 
     class Meta:
         model = Terms
@@ -174,14 +189,27 @@ class TermsSerializer(Resource[Terms]):
             "text_url",
             "text_sha256",
             "template_version",
+            "warnings",
+            "duties",
+            "needs_human",
             "created_at",
             "published_at",
         )
         read_only_fields = fields
 
-    @extend_schema_field(TypedTermsSerializer)
+    @extend_schema_field(TypedField)
     def get_typed(self, row: Terms) -> Any:
         return json.loads(row.typed)
+
+    @extend_schema_field(WarningSerializer(many=True))
+    def get_warnings(self, row: Terms) -> Any:
+        return [warned._asdict() for warned in contradictions.warnings(json.loads(row.typed))]
+
+    def get_duties(self, row: Terms) -> list[dict[str, Any]]:
+        return duties(json.loads(row.typed))
+
+    def get_needs_human(self, row: Terms) -> bool:
+        return terms.load(row).needs_human
 
     def get_text_url(self, row: Terms) -> str:
         return f"{settings.BASE_URL}/v1/terms/{row.pk}/text"
@@ -191,7 +219,16 @@ class DraftTerms(Body):
     """New terms, or the next version of those that have this name."""
 
     name = StrictCharField(max_length=200)
-    typed = TypedField()
+    typed = TypedField(required=False)
+    template = StrictCharField(
+        max_length=100,
+        required=False,
+        help_text="Instead of `typed`: the name of a template, such as “books-training”.",
+    )
+    changes = serializers.DictField(
+        required=False,
+        help_text="Parts of typed terms (`term`, `permit`, …) that replace the template's, whole.",
+    )
 
 
 # --- offers and listings ----------------------------------------------------------------------

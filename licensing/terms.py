@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import contradictions, jcs, terms_text
+from licensing import contradictions, jcs, terms_templates, terms_text
 from licensing.contradictions import Warned
 from licensing.models import Terms
 from licensing.typed_terms import Deny, Permit, TypedTerms, Windows, parse
@@ -47,11 +48,27 @@ __all__ = ["Deny", "Permit", "TypedTerms", "Warned", "Windows", "parse"]
 # --- verbs ------------------------------------------------------------------------------------
 
 
-def draft(caller: Caller, *, name: str, typed: Any) -> Terms:
+def draft(
+    caller: Caller,
+    *,
+    name: str,
+    typed: Any = None,
+    template: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> Terms:
     """Write terms down, with the text that they render to: the next version under this name.
 
-    Raises InvalidInput naming what is wrong, such as `typed.permit[0].uses[1]`.
+    The conditions are `typed`, or those of a template with some parts replaced. Raises
+    InvalidInput naming what is wrong, such as `typed.permit[0].uses[1]`.
     """
+    if template:
+        if typed is not None:
+            raise InvalidInput(_("Give either typed conditions or a template."), param="template")
+        typed = terms_templates.fill(template, changes)
+    elif changes is not None:
+        raise InvalidInput(_("Changes are to a template: name it."), param="template")
+    elif typed is None:
+        raise InvalidInput(_("Give typed conditions, or the name of a template."), param="typed")
     name = name.strip()
     if not name.isprintable() or not 0 < len(name) <= NAME_LENGTH_MAX:
         raise InvalidInput(

@@ -11,6 +11,7 @@ from licensing.access_request_views import AccessRequestViewSet, ListingAccessRe
 from licensing.decision_views import DecisionViewSet
 from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
+from licensing.terms_template_views import TermsTemplateViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
 _DETAIL: dict[str, Any] = {"get": "retrieve"}
@@ -18,6 +19,8 @@ _DETAIL: dict[str, Any] = {"get": "retrieve"}
 urlpatterns = [
     path("collections/<str:pk>/snapshots", views.CollectionSnapshotViewSet.as_view(_COLLECTION)),
     path("snapshots/<str:pk>", views.SnapshotViewSet.as_view(_DETAIL), name="snapshot"),
+    path("terms-templates", TermsTemplateViewSet.as_view({"get": "list"}), name="terms-templates"),
+    path("terms-templates/<str:pk>", TermsTemplateViewSet.as_view(_DETAIL)),
     path("terms", views.TermsViewSet.as_view(_COLLECTION), name="terms-list"),
     path("terms/<str:pk>", views.TermsViewSet.as_view(_DETAIL), name="terms"),
     path("terms/<str:pk>/text", views.TermsViewSet.as_view({"get": "text"})),

@@ -243,6 +243,12 @@ class TermsNotPublished(DomainError):
     code, status, title = "terms_not_published", 409, "The terms are not published"
 
 
+class TermsNeedHuman(DomainError):
+    """Terms with free words are sold on request alone: a person reads them before each license."""
+
+    code, status, title = "terms_need_human", 409, "A person must read these terms first"
+
+
 class OfferNotBuyable(DomainError):
     """The offer is a draft, withdrawn, or outside its sales window."""
 

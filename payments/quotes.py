@@ -38,8 +38,8 @@ def make(
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
     Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, NotSupportedYet, AccessNotApproved, RightsTaken, LegalIdentityIncomplete,
-    PaymentModeUnavailable.
+    InvalidInput, TermsNeedHuman, NotSupportedYet, AccessNotApproved, RightsTaken,
+    LegalIdentityIncomplete, PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
@@ -49,6 +49,8 @@ def make(
         prices.check_chargeable(price)
         typed = terms.load(bought.terms)
         typed.check_scope(uses, territories)
+        if bought.access == Offer.Access.OPEN:
+            offers.check_needs_no_human(bought.terms)
         approval = access_requests.check(caller, bought, uses=uses, territories=territories)
         quote = _priced(caller, bought, price, typed.windows(starts_at), uses, territories)
         quote.scope = {

@@ -72,6 +72,8 @@ MATRIX: dict[str, Row] = {
     "api-keys/<pk>/rotate": Row("apikey"),
     "api-keys/<pk>/revoke": Row("apikey"),
     "snapshots/<pk>": Row("draft_snapshot"),
+    # The library is everybody's who has a key.
+    "terms-templates/<pk>": Row("draft_terms", public=True),
     "terms/<pk>": Row("draft_terms"),
     "terms/<pk>/text": Row("draft_terms"),
     "terms/<pk>/publish": Row("draft_terms"),
