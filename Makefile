@@ -84,11 +84,14 @@ check-openapi: .venv/.ready
 	@diff -u api_docs/openapi.json .data/openapi.json >.data/openapi.diff || { \
 		head -n 60 .data/openapi.diff; \
 		echo "api_docs/openapi.json is out of date: run 'make openapi' and commit it."; exit 1; }
+	@$(BIN)/python -m api_docs.typed_terms | diff -u api_docs/typed_terms.md - || { \
+		echo "api_docs/typed_terms.md is out of date: run 'make openapi' and commit it."; exit 1; }
 
 .PHONY: openapi
-openapi: .venv/.ready ## write api_docs/openapi.json anew
+openapi: .venv/.ready ## write api_docs/openapi.json and typed_terms.md anew
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json \
 		--file api_docs/openapi.json
+	$(BIN)/python -m api_docs.typed_terms >api_docs/typed_terms.md
 
 # --- the environment --------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ def render(
     uses: Sequence[str],
     territories: Sequence[str],
     windows: Windows,
+    price_words: Sequence[str],
     subtotal_minor: int,
     tax_minor: int,
     total_minor: int,
@@ -42,7 +43,7 @@ def render(
     """Write the whole contract: who, what, for what, when, at which price, and the terms.
 
     In English whatever the reader's language: these words are hashed and accepted, so they are
-    not translated. The same arguments give the same bytes.
+    not translated. `price_words` are of `prices.in_words`. The same arguments give the same bytes.
     """
     lines = [] if livemode else [TEST_NOTICE, ""]
     lines += [
@@ -65,6 +66,7 @@ def render(
         f"What was made may be used {_window(windows.use)}.",
         "",
         "D. Price",
+        *price_words,
         f"License fee: {money.show(subtotal_minor, currency)}",
         f"Tax: {money.show(tax_minor, currency)}",
         f"Total: {money.show(total_minor, currency)}",

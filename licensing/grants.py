@@ -43,17 +43,16 @@ def issue(
     uses: Sequence[str],
     territories: Sequence[str],
     starts_at: datetime,
-    price_minor: int,
-    currency: str,
+    price_basis: dict[str, Any],
     document: str,
     acceptance: Acceptance,
     made_by: str,
 ) -> Grant:
     """Give a license, and record it: all of it commits with the caller's transaction, or none.
 
-    Takes over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the
-    same `made_by` returns the first grant. Raises RightsTaken where the claim is gone, OptedOut
-    where nothing of the snapshot may be licensed any more.
+    `price_basis` is of `prices.basis`. Takes over the scope claim that `made_by` (the order's
+    TypeID) holds. Repeating it with the same `made_by` returns the first grant. Raises RightsTaken
+    where the claim is gone, OptedOut where nothing of the snapshot may be licensed any more.
     """
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
@@ -71,7 +70,7 @@ def issue(
         terms=terms,
         scope={"uses": list(uses), "territories": list(territories)},
         windows=terms_of.load(terms).windows(starts_at),
-        price_basis={"model": "flat", "amount_minor": price_minor, "currency": currency},
+        price_basis=price_basis,
         acceptance=acceptance,
         grant_ref=os.urandom(16),
         at=timezone.now(),

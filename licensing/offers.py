@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from licensing import prices, typed_terms
 from licensing.models import Offer, Snapshot, Terms
-from marketplace import audit, collections, idempotency, money
+from licensing.prices import Price
+from marketplace import audit, collections, embedded_rights, idempotency, money
 from marketplace.access import Caller, acting
 from marketplace.errors import (
     CollectionNotAttested,
@@ -18,7 +22,9 @@ from marketplace.errors import (
     OfferNotBuyable,
     OfferWrongState,
     OwnCollection,
+    TermsNeedHuman,
     TermsNotPublished,
+    WorksProhibitMining,
 )
 from marketplace.models import Organization
 
@@ -34,17 +40,20 @@ def make(
     *,
     snapshot: str,
     terms: str,
-    price_minor: int,
     currency: str,
+    price_minor: int | None = None,
+    price: Any = None,
+    access: str = Offer.Access.OPEN,
     audience: str | None = None,
     opens_at: datetime | None = None,
     closes_at: datetime | None = None,
 ) -> Offer:
     """Draft an offer of one of the caller's snapshots. Its conditions never change afterwards.
 
-    `audience` (an organization's id) makes it private. Raises NotFound, InvalidInput.
+    The price is a typed one (`prices.EXAMPLES`), or `price_minor` for a flat one. `audience` (an
+    organization's id) makes it private. Raises NotFound, InvalidInput, TermsNeedHuman.
     """
-    money.check_price(price_minor, currency)
+    typed_price = _price(price, price_minor, currency)
     now = timezone.now()
     opens_at = opens_at or now
     if closes_at is not None and closes_at <= opens_at:
@@ -55,14 +64,19 @@ def make(
         raise InvalidInput(_("The end of the sale is past. Choose a later one."), param="closes_at")
     with acting(caller):
         frozen = Snapshot.objects.owned_by(caller).get_visible(caller, snapshot)
+        conditions = Terms.objects.owned_by(caller).get_visible(caller, terms)
+        if access == Offer.Access.OPEN:
+            check_needs_no_human(conditions)
         offer = Offer(
             organization=caller.organization,
             collection_id=frozen.collection_id,
             snapshot=frozen,
-            terms=Terms.objects.owned_by(caller).get_visible(caller, terms),
+            terms=conditions,
             audience=_audience(caller, audience),
-            price_minor=price_minor,
+            price_minor=prices.check(typed_price, frozen.totals, currency),
+            price=typed_price.as_dict(),
             currency=currency,
+            access=access,
             opens_at=opens_at,
             closes_at=closes_at,
         )
@@ -72,10 +86,22 @@ def make(
     return offer
 
 
+def check_needs_no_human(terms: Terms) -> None:
+    """Raise TermsNeedHuman where some condition stands in free words."""
+    others = typed_terms.parse(json.loads(terms.typed)).others
+    if others:
+        raise TermsNeedHuman(
+            _("%(place)s holds words that only a person can read. Sell on request (`access`).")
+            % {"place": others[0][0]},
+            terms=str(terms.pk),
+        )
+
+
 def publish(caller: Caller, id: str) -> Offer:
     """Put an offer on sale. Publishing what is on sale changes nothing.
 
-    Raises NotFound, OfferWrongState, TermsNotPublished, CollectionNotAttested.
+    Raises NotFound, OfferWrongState, TermsNotPublished, CollectionNotAttested,
+    WorksProhibitMining.
     """
     with acting(caller):
         offer = Offer.objects.get_visible(caller, id, lock=True)
@@ -123,6 +149,15 @@ def buyable(caller: Caller, id: str) -> Offer:
     return offer
 
 
+def _price(price: Any, price_minor: int | None, currency: str) -> Price:
+    if (price is None) == (price_minor is None):
+        raise InvalidInput(_("Give either `price` or `price_minor`."), param="price")
+    if price_minor is None:
+        return prices.parse(price)
+    money.check_price(price_minor, currency)
+    return prices.flat(price_minor)
+
+
 def _put_on_sale(caller: Caller, offer: Offer) -> None:
     _move(offer, Offer.State.LIVE)
     if offer.closes_at is not None and offer.closes_at <= timezone.now():
@@ -140,6 +175,18 @@ def _put_on_sale(caller: Caller, offer: Offer) -> None:
             _("Attest the rights first: POST /v1/collections/%(id)s/attestations.")
             % {"id": offer.collection_id},
             collection=str(offer.collection_id),
+        )
+    blocking = embedded_rights.blocking(offer.collection)
+    if blocking:
+        raise WorksProhibitMining(
+            _(
+                "The files of %(count)s works prohibit data mining. Look at them: GET"
+                " /v1/collections/%(id)s/prohibitions. Answer for them, or take them out: POST"
+                " /v1/collections/%(id)s/rights-overrides."
+            )
+            % {"count": blocking, "id": offer.collection_id},
+            collection=str(offer.collection_id),
+            works=blocking,
         )
     offer.published_at = timezone.now()
     offer.rights_basis = attested.basis

@@ -8,14 +8,14 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import path
 
-from licensing import listings
-from marketplace import money
+from licensing import listings, prices
+from licensing.models import Offer
 
 
 def index(request: HttpRequest) -> HttpResponse:
     """Everything that is on sale to everybody, newest first."""
     offers = listings.public()[: listings.PAGE_LENGTH]
-    rows = [(offer, money.show(offer.price_minor, offer.currency)) for offer in offers]
+    rows = [(offer, _price(offer)) for offer in offers]
     return render(request, "licensing/listings.html", {"rows": rows})
 
 
@@ -27,8 +27,12 @@ def listing(request: HttpRequest, id: str) -> HttpResponse:
         offer = None
     if offer is None:
         raise Http404
-    price = money.show(offer.price_minor, offer.currency)
-    return render(request, "licensing/listing.html", {"offer": offer, "price": price})
+    return render(request, "licensing/listing.html", {"offer": offer, "price": _price(offer)})
+
+
+def _price(offer: Offer) -> str:
+    price = prices.load(offer.price, offer.price_minor)
+    return prices.shown(price, offer.price_minor, offer.currency)
 
 
 def health(request: HttpRequest) -> HttpResponse:

@@ -21,6 +21,7 @@ from marketplace import audit, collections, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import CollectionEmpty
 from marketplace.models import Collection, CollectionItem
+from marketplace.reservations import RESERVED_FOR
 
 # Until the transaction ends. The default memory would spill the sort of a million digests to disk
 # in many small runs; all rows are wanted, not the first ones soon; and compiling the plan takes
@@ -44,6 +45,8 @@ class Item(NamedTuple):
     custody: str
     external_id: str
     title: str
+    # Why the bytes may not be licensed now ("opted_out", …); None where they may.
+    reserved: str | None
     # A commitment that only holders of the snapshot's secret can check; None without contributor.
     contributor_ref: str | None
 
@@ -68,7 +71,9 @@ def finalize_once(
     with acting(caller):
         # Exclusive: imports share this row while they add, so none adds to a number once it is
         # counted.
-        collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(
+            caller, collection_id, lock=True
+        )
         # What may not be licensed leaves before the count; snapshots made earlier keep it, and
         # their roots. One that is opted out right now is left out of deliveries all the same.
         collections.remove_reserved(collection)
@@ -89,6 +94,20 @@ def items(snapshot: Snapshot) -> Iterator[Item]:
     secret = bytes(snapshot.secret)
     for row in _rows(snapshot.collection, snapshot.number, _SHOWN):
         yield Item._make((*row[:-1], contributor_ref(secret, row[-1])))
+
+
+def reserved(snapshot: Snapshot) -> list[bytes]:
+    """The digests of a snapshot that may not be licensed now, ascending."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RESERVED,
+            {
+                "organization": snapshot.organization_id,
+                "collection": snapshot.collection.number,
+                "number": snapshot.number,
+            },
+        )
+        return [bytes(digest) for (digest,) in cursor.fetchall()]
 
 
 def _unchanged(collection: Collection) -> Snapshot | None:
@@ -169,11 +188,25 @@ WHERE item.collection_number = %(collection)s AND item.added_in <= %(number)s
     AND (item.removed_in IS NULL OR item.removed_in > %(number)s)
 ORDER BY form.digest
 """
+# From the reservations, which are few, to the snapshot; as `reservations.IS_RESERVED` says it.
+_RESERVED = """
+SELECT DISTINCT form.digest
+FROM marketplace_reserveddigest reserved
+JOIN marketplace_representation form
+    ON form.organization_id = %(organization)s AND form.digest = reserved.digest
+JOIN marketplace_collectionitem item
+    ON item.organization_id = %(organization)s AND item.representation_id = form.id
+WHERE reserved.ended_at IS NULL
+    AND (reserved.organization_id IS NULL OR reserved.organization_id = %(organization)s)
+    AND item.collection_number = %(collection)s AND item.added_in <= %(number)s
+    AND (item.removed_in IS NULL OR item.removed_in > %(number)s)
+ORDER BY form.digest
+"""
 _HASHED = "form.digest, form.length, form.media_type, form.canonicalization, work.contributor_id"
 # In the order of Item's fields.
 _SHOWN = (
     "form.digest, form.length, form.media_type, form.canonicalization, form.custody,"
-    " work.external_id, work.title, work.contributor_id"
+    f" work.external_id, work.title, {RESERVED_FOR}, work.contributor_id"
 )
 
 

@@ -121,7 +121,8 @@ class TermsViewSet(Listing, Retrieving, TenantViewSet):
         description=(
             "Checks the typed conditions and renders their text. Drafting again under the same name"
             " makes the next version. A refusal's `param` names the place, such as"
-            " `typed.permit[0].uses[1]`."
+            " `typed.permit[0].uses[1]`. Give `typed`, or a `template` with `changes`. What is"
+            " odd in them, and no contradiction, stands in `warnings`."
         ),
         request=DraftTerms,
         responses={201: TermsSerializer},

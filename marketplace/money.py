@@ -75,6 +75,13 @@ def check_price(amount_minor: int, code: str, *, param: str = "price_minor") -> 
         )
 
 
+def round_half_even(numerator: int, denominator: int) -> int:
+    """A quotient as a whole number; what lies in the middle goes to the even one. Integers only."""
+    whole, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    return whole + (twice > denominator or (twice == denominator and whole & 1))
+
+
 def show(amount_minor: int, code: str) -> str:
     """Write an amount for people: `1,250.00 USD`. Integer arithmetic only."""
     exponent = CURRENCIES[code].exponent

@@ -23,6 +23,16 @@ EXISTS (
 )
 """
 
+# The same question, answered with the reason; null where they are not. Of several, an opt-out is
+# said first ("opted_out" is the greatest of their names).
+RESERVED_FOR = """
+(
+    SELECT max(reserved.reason) FROM marketplace_reserveddigest reserved
+    WHERE reserved.digest = form.digest AND reserved.ended_at IS NULL
+        AND (reserved.organization_id IS NULL OR reserved.organization_id = form.organization_id)
+)
+"""
+
 
 def reserve(digests: Sequence[bytes], *, organization: UUID | None, reason: str, cause: str) -> int:
     """Take digests out of licensing, at one organization (None: at all). Commits with the caller.

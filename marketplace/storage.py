@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Protocol
 from django.conf import settings
 
 _CHUNK = 1 << 20
+_READ = 256 * 1024
 # The file system writes many files' journals at once, if they are asked for at once.
 _FLUSHES_AT_ONCE = 8
 # What lies in `incoming` for so long was left by a process that died.
@@ -100,12 +102,7 @@ class Intake:
         self._waiting.clear()
 
     def _knows(self, kept: Stored) -> bool:
-        if kept.digest in self._waiting:
-            return True
-        try:
-            return path(kept.digest).stat().st_size == kept.length
-        except FileNotFoundError:
-            return False
+        return kept.digest in self._waiting or _holds(kept.digest, kept.length)
 
     def _sweep(self) -> None:
         oldest = time.time() - _ABANDONED_SECONDS
@@ -123,10 +120,61 @@ def put(stream: Readable) -> Stored:
     return kept
 
 
+def adopt(file: Path, digest: bytes) -> None:
+    """Keep a whole file of the store's own file system under its digest, without copying it.
+
+    The file must be durable, hash to `digest`, and never be written again: it keeps its name, too.
+    """
+    final = path(digest)
+    if _holds(digest, file.stat().st_size):
+        return
+    incoming = Path(settings.STORAGE_DIR) / "incoming"
+    temporary = incoming / secrets.token_hex(16)
+    incoming.mkdir(parents=True, exist_ok=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # A second name for the same bytes, so that adopting can be done again after a crash.
+        os.link(file, temporary)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with file.open("rb") as stream:
+            assert put(stream).digest == digest, "An adopted file hashes to its digest."
+        return
+    temporary.replace(final)
+    _flush([final.parent, final.parent.parent, final.parent.parent.parent])
+
+
 def path(digest: bytes) -> Path:
     """Where the bytes of a digest stand, whether or not they are there."""
     name = digest.hex()
     return Path(settings.STORAGE_DIR) / "sha256" / name[:2] / name[2:4] / name
+
+
+def chunks(digest: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Read bytes `start` to `end` of what is kept. Raises OSError where they are not all there."""
+    # Opened by its first reader: what nobody reads leaves nothing to close.
+    with path(digest).open("rb", buffering=0) as file:
+        if start:
+            file.seek(start)
+        while start < end:
+            chunk = file.read(min(_READ, end - start))
+            if not chunk:
+                raise OSError(f"{digest.hex()} ended early")
+            start += len(chunk)
+            yield chunk
+
+
+def length(digest: bytes) -> int | None:
+    """How many bytes are kept of a digest; None where none are."""
+    try:
+        return path(digest).stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _holds(digest: bytes, expected: int) -> bool:
+    return length(digest) == expected
 
 
 def _copy(chunks: Iterable[bytes], temporary: Path) -> Stored:

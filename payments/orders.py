@@ -53,7 +53,8 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
     The order, the hold and the command to open the page commit together; the call to Stripe
     follows. If that call fails, the order stands, and `resume` or the worker makes it again.
     Raises NotFound, QuoteAlreadyAccepted, QuoteExpired, AcceptedDocumentMismatch, InvalidInput,
-    OfferNotBuyable, OptedOut, RightsTaken, PaymentProviderUnavailable, OrderNotPayable.
+    OfferNotBuyable, AccessNotApproved, OptedOut, RightsTaken, PaymentProviderUnavailable,
+    OrderNotPayable.
     """
     with acting(caller):
         _lock(quote)
@@ -61,7 +62,8 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
             "organization", "seller", "offer__collection", "snapshot", "terms"
         ).get_visible(caller, quote)
         _check(accepted, accept)
-        offers.buyable(caller, str(accepted.offer_id))
+        bought = offers.buyable(caller, str(accepted.offer_id))
+        quotes.check_approved(caller, accepted, bought)
         optouts.hold_still(accepted.seller_id)
         _check_opt_outs(accepted)
         order = _order(caller, accepted, accept)
@@ -106,8 +108,7 @@ def issue_grant(order: Order) -> Grant:
         uses=quote.scope["uses"],
         territories=quote.scope["territories"],
         starts_at=quotes.starts_at(quote),
-        price_minor=quote.subtotal_minor,
-        currency=quote.currency,
+        price_basis=quotes.price_basis(quote),
         document=quote.document,
         acceptance=Acceptance(
             document_sha256=bytes(order.accepted_document_sha256),

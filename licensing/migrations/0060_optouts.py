@@ -12,8 +12,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("licensing", "0002_walls"),
-        ("marketplace", "0060_reserved_at_organization"),
+        ("licensing", "0034_access_request"),
+        ("marketplace", "0089_reserved_at_organization"),
     ]
 
     operations = [

@@ -158,7 +158,7 @@ def _insert_only() -> list[migrations.RunSQL]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("licensing", "0060_optouts"), ("marketplace", "0002_walls")]
+    dependencies = [("licensing", "0060_optouts"), ("marketplace", "0089_reserved_at_organization")]
 
     operations = [
         *_foreign_keys(),

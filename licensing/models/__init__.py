@@ -1,5 +1,6 @@
 """The tables of terms, snapshots, offers, grants, and the ledger."""
 
+from licensing.models.access_requests import AccessRequest
 from licensing.models.ledger import (
     LedgerCheckpoint,
     LedgerEntry,
@@ -32,6 +33,7 @@ from licensing.models.optouts import (
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
 
 __all__ = [
+    "AccessRequest",
     "Acknowledgement",
     "Agreement",
     "ContributorLink",

@@ -7,7 +7,8 @@ from typing import Self
 from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
-from django.db.models.functions import Length
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Length
 from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -164,6 +165,10 @@ class Offer(models.Model):
         LIVE = "live", _("On sale")
         WITHDRAWN = "withdrawn", _("Withdrawn")
 
+    class Access(models.TextChoices):
+        OPEN = "open", _("Whoever pays may license it")
+        ON_REQUEST = "on_request", _("Only whom the seller approved")
+
     id = TypeIDField(prefix="off", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="offers")
     collection = models.ForeignKey(
@@ -178,8 +183,14 @@ class Offer(models.Model):
         Organization, models.PROTECT, null=True, blank=True, related_name="private_offers"
     )
     state = models.CharField(max_length=9, choices=State, default=State.DRAFT)
+    # What a buyer pays at least now, in the currency's minor unit.
     price_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
+    # The typed price (`prices.EXAMPLES`). Null: flat, as before prices had models.
+    price = models.JSONField(null=True, blank=True)
+    access = models.CharField(
+        max_length=10, choices=Access, default=Access.OPEN, db_default=Access.OPEN
+    )
     # What the seller's newest attestation said at publication: attestations are private, and
     # buyers must see on which basis the offer stands.
     rights_basis = models.CharField(max_length=14, blank=True)
@@ -200,7 +211,24 @@ class Offer(models.Model):
                 name="offer_price_is_not_negative", condition=Q(price_minor__gte=0)
             ),
             models.CheckConstraint(
+                name="offer_price_minor_is_of_its_price",
+                condition=Q(price__isnull=True)
+                | Q(price__model="free", price_minor=0)
+                | Q(
+                    Exact(
+                        Cast(KeyTextTransform("amount_minor", "price"), models.BigIntegerField()),
+                        F("price_minor"),
+                    ),
+                    price__model__in=["flat", "subscription"],
+                )
+                | Q(price__model="per_unit", price_minor__gt=0)
+                | Q(price__model="metered"),
+            ),
+            models.CheckConstraint(
                 name="offer_currency_is_iso_4217", condition=Q(currency__regex=r"^[A-Z]{3}$")
+            ),
+            models.CheckConstraint(
+                name="offer_access_is_known", condition=Q(access__in=["open", "on_request"])
             ),
             models.CheckConstraint(
                 name="offer_closes_after_it_opens",
@@ -371,7 +399,8 @@ class Period(models.Model):
     access_window = DateTimeRangeField()
     training_window = DateTimeRangeField()
     use_window = DateTimeRangeField()
-    # What the price was for, in integers: {"model": "flat", "amount_minor": n, "currency": "USD"}.
+    # What the price was for, in integers: {"model": "flat", "amount_minor": n, "currency": "USD"},
+    # and what else its model says (`prices.basis`).
     price_basis = models.JSONField()
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -256,13 +256,14 @@ def test_it_is_never_silent_for_long(world: World) -> None:
     running = world.start_slowly()
     assert running.stderr is not None
     os.set_blocking(running.stderr.fileno(), True)
+    # From the first line on: what a process needs to start is not the import's silence.
+    lines = [running.stderr.readline()]
     begin = last = time.monotonic()
     longest = 0.0
-    lines = []
     for line in running.stderr:
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
         lines.append(line)
     running.communicate()
     assert last - begin > 1
     assert lines[0].endswith(" MB read\n")
-    assert longest < 5
+    assert longest < 10

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     # An index that is made concurrently is made outside a transaction.
     atomic = False
 
-    dependencies = [("marketplace", "0003_reserved_digest")]
+    dependencies = [("marketplace", "0088_uploads")]
 
     operations = [
         AddIndexConcurrently(

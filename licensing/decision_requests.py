@@ -1,0 +1,255 @@
+"""Decision requests: what a caller's grants say about works. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Prefetch
+from django.utils.translation import gettext as _
+
+from licensing import decisions
+from licensing.decisions import Candidate, Compiled, Decision, Question, State
+from licensing.ledger import log, notes, tiles
+from licensing.models import Agreement, Grant, GrantQuerySet, Period
+from marketplace import reservations
+from marketplace.access import Caller, acting
+from marketplace.errors import InvalidInput, NotFound, NotSupportedYet
+from marketplace.typeid import TypeID
+
+WORKS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which works, and of which grants: those given narrow the caller's grants."""
+
+    # Works by their digests, or by the licensor's ids. None of both: for anything of a grant.
+    digests: Sequence[bytes] = ()
+    external_ids: Sequence[str] = ()
+    grant: str | None = None
+    collection: str | None = None
+    licensor: str | None = None
+
+
+def decide(
+    caller: Caller, question: Question, asked: Asked, *, as_of: int | None = None
+) -> list[Decision]:
+    """Answer one question for each work, in the order asked, by what the caller holds.
+
+    Where no work is named, the one answer is about anything of those grants. Reads in one
+    transaction; the number of statements does not grow with the works. Raises NotFound for a
+    grant that the caller does not hold, InvalidInput, NotSupportedYet.
+    """
+    _check(asked)
+    with acting(caller, writing=False):
+        _check_as_of(caller, as_of)
+        if asked.grant is not None:
+            _check_held(caller, asked.grant)
+        found = _found(caller, asked)
+        grants = _grants(caller, {grant for covers in found.values() for grant in covers})
+        holds_grants = bool(found) or asked.grant is not None or _held(caller).exists()
+    return list(_answers(question, asked, found, grants, holds_grants))
+
+
+def _check(asked: Asked) -> None:
+    named = (asked.digests, asked.external_ids)
+    if all(named):
+        raise InvalidInput(
+            _("Name works by their digests or by external ids, not both."), param="external_ids"
+        )
+    if not any(named) and asked.grant is None and asked.collection is None:
+        raise InvalidInput(
+            _("Name works; or a grant or a collection, to ask for anything of it."), param="works"
+        )
+    if asked.external_ids and asked.licensor is None and asked.grant is None:
+        raise InvalidInput(
+            _("External ids are the licensor's own: say whose, or name the grant."),
+            param="licensor",
+        )
+
+
+def _check_as_of(caller: Caller, as_of: int | None) -> None:
+    if as_of is None:
+        return
+    newest = tiles.newest_checkpoint(log.name(livemode=caller.livemode))
+    size = 0
+    if newest is not None:
+        size = notes.parse_checkpoint(notes.split_note(newest.note)[0]).size
+    if as_of != size:
+        raise NotSupportedYet(
+            _("Decisions are made as of the newest ledger size, which is %(size)s. Leave it out.")
+            % {"size": size},
+            param="as_of",
+        )
+
+
+def _held(caller: Caller) -> GrantQuerySet:
+    return Grant.objects.visible_to(caller).filter(licensee=caller.organization)
+
+
+def _check_held(caller: Caller, id: str) -> None:
+    """Raise the NotFound of what is not there also for a grant that the caller gave."""
+    if not _held(caller).filter(pk=TypeID.parse("grt", id)).exists():
+        raise NotFound(_("You hold no grant “%(id)s”.") % {"id": id}, grant=id)
+
+
+# --- what is covered --------------------------------------------------------------------------
+
+# A work under a grant: since when, and why its bytes are reserved, if they are.
+Cover = tuple[datetime, str | None]
+# By work (a digest, an external id; None: anything) and grant.
+Covers = dict[Any, dict[UUID, Cover]]
+
+_COVERED = """
+WITH covered AS MATERIALIZED (
+    SELECT coverage.grant_id, coverage.licensor_id, coverage.effective_from, snapshot.number,
+        collection.number AS collection_number
+    FROM licensing_coverage coverage
+    JOIN licensing_snapshot snapshot ON snapshot.id = coverage.snapshot_id
+    JOIN marketplace_collection collection ON collection.id = snapshot.collection_id
+    WHERE coverage.licensee_id = %(licensee)s AND coverage.livemode = %(livemode)s
+        AND (%(grant)s::uuid IS NULL OR coverage.grant_id = %(grant)s)
+        AND (%(collection)s::uuid IS NULL OR snapshot.collection_id = %(collection)s)
+        AND (%(licensor)s::uuid IS NULL OR coverage.licensor_id = %(licensor)s)
+)
+"""
+_ANYTHING = """
+SELECT NULL, grant_id, min(effective_from), NULL FROM covered GROUP BY grant_id
+"""
+_IN_A_SNAPSHOT = """
+JOIN marketplace_collectionitem item
+    ON item.organization_id = form.organization_id AND item.representation_id = form.id
+JOIN covered
+    ON covered.collection_number = item.collection_number
+    AND covered.licensor_id = form.organization_id
+    AND item.added_in <= covered.number
+    AND (item.removed_in IS NULL OR item.removed_in > covered.number)
+"""
+# The reservation is read in the statement that reads the coverage: who asks after an opt-out's
+# commit sees both or neither.
+_BY_DIGEST = f"""
+SELECT form.digest, covered.grant_id, min(covered.effective_from),
+    {reservations.RESERVED_FOR}
+FROM (SELECT DISTINCT licensor_id FROM covered) seller
+JOIN marketplace_representation form
+    ON form.organization_id = seller.licensor_id AND form.digest = ANY(%(digests)s)
+{_IN_A_SNAPSHOT}
+GROUP BY form.id, covered.grant_id
+"""
+_BY_EXTERNAL_ID = f"""
+SELECT work.external_id, covered.grant_id, min(covered.effective_from),
+    max({reservations.RESERVED_FOR})
+FROM (SELECT DISTINCT licensor_id FROM covered) seller
+JOIN marketplace_work work
+    ON work.organization_id = seller.licensor_id AND work.external_id = ANY(%(external_ids)s)
+JOIN marketplace_representation form ON form.work_id = work.id
+{_IN_A_SNAPSHOT}
+GROUP BY work.id, covered.grant_id
+"""
+
+
+def _found(caller: Caller, asked: Asked) -> Covers:
+    if asked.digests:
+        statement = _COVERED + _BY_DIGEST
+    elif asked.external_ids:
+        statement = _COVERED + _BY_EXTERNAL_ID
+    else:
+        statement = _COVERED + _ANYTHING
+    found: Covers = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement,
+            {
+                "licensee": caller.organization.pk,
+                "livemode": caller.livemode,
+                "grant": _uuid("grt", asked.grant),
+                "collection": _uuid("col", asked.collection),
+                "licensor": _uuid("org", asked.licensor),
+                "digests": list(asked.digests),
+                "external_ids": list(asked.external_ids),
+            },
+        )
+        for work, grant, since, reserved in cursor.fetchall():
+            key = bytes(work) if asked.digests else work
+            found.setdefault(key, {})[grant] = (since, reserved)
+    return found
+
+
+def _uuid(prefix: str, id: str | None) -> UUID | None:
+    return None if id is None else TypeID.parse(prefix, id)
+
+
+# --- what the grants permit -------------------------------------------------------------------
+
+
+def _grants(caller: Caller, ids: Iterable[UUID]) -> dict[UUID, decisions.Grant]:
+    """The facts of grants that hold for all of their works."""
+    periods = Period.objects.visible_to(caller).select_related("terms").order_by("number")
+    rows = (
+        _held(caller)
+        .filter(pk__in=list(ids))
+        .select_related("agreement")
+        .only("status", "ended_at", "agreement__controlling")
+        .prefetch_related(
+            Prefetch(
+                "periods",
+                periods.only("grant", "scope", "training_window", "use_window", "terms__typed"),
+            )
+        )
+    )
+    return {
+        row.pk: decisions.Grant(
+            id=str(row.pk),
+            periods=tuple(_period(period) for period in row.periods.all()),
+            state=State(row.status),
+            ended_at=row.ended_at,
+            typed_controls=row.agreement.controlling == Agreement.Controlling.TYPED,
+        )
+        for row in rows
+    }
+
+
+def _period(row: Period) -> decisions.Period:
+    training, use = row.training_window, row.use_window
+    return decisions.Period(
+        _compiled(row.terms.typed, json.dumps(row.scope, sort_keys=True)),
+        training=(training.lower, training.upper),
+        use=(use.lower, use.upper),
+    )
+
+
+# Published terms never change, so what was read out of them once stays true.
+@lru_cache(maxsize=1024)
+def _compiled(typed: str, scope: str) -> Compiled:
+    return decisions.compile_terms(json.loads(typed), json.loads(scope))
+
+
+# --- the answers ------------------------------------------------------------------------------
+
+
+def _answers(
+    question: Question,
+    asked: Asked,
+    found: Covers,
+    grants: dict[UUID, decisions.Grant],
+    holds_grants: bool,
+) -> Iterator[Decision]:
+    # Works of one collection are mostly covered alike: the same facts get the same answer.
+    given: dict[Any, Decision] = {}
+    for work in asked.digests or asked.external_ids or (None,):
+        covers = found.get(work, {})
+        facts = frozenset(covers.items())
+        if facts not in given:
+            candidates = [
+                Candidate(grants[grant], since, reserved)
+                for grant, (since, reserved) in covers.items()
+            ]
+            given[facts] = decisions.decide(question, candidates, holds_grants=holds_grants)
+        yield given[facts]
