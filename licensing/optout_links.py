@@ -17,7 +17,7 @@ from licensing import optouts
 from licensing.models import ContributorLink, OptOut
 from marketplace import access, audit, contributors, idempotency, organizations
 from marketplace.access import Caller, acting
-from marketplace.errors import LinkUsed, NotFound, NothingToOptOut
+from marketplace.errors import LinkUsed, NotFound
 from marketplace.models import Contributor, Work
 
 _TOKEN_BYTES = 32
@@ -106,16 +106,15 @@ def use(token: str) -> Opened:
 
 
 def _opt_out(caller: Caller, contributor: str) -> OptOut | None:
-    try:
-        return optouts.record(
-            caller,
-            contributor=contributor,
-            by=OptOut.By.CONTRIBUTOR,
-            reason="The contributor withdrew the consent by a link.",
-        )
-    except NothingToOptOut:
+    if not Work.objects.visible_to(caller).filter(contributor=contributor).exists():
         # Nothing of theirs is here yet; what is imported later is refused for want of consent.
         return None
+    return optouts.record(
+        caller,
+        contributor=contributor,
+        by=OptOut.By.CONTRIBUTOR,
+        reason="The contributor withdrew the consent by a link.",
+    )
 
 
 def _caller(token: str) -> tuple[Caller, str]:

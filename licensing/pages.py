@@ -1,4 +1,4 @@
-"""The market as pages: what is on sale, for people without a client."""
+"""Pages for people without a client: what is on sale, and a contributor's way out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import path
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 
-from licensing import listings, prices
+from licensing import listings, optout_links, prices
 from licensing.models import Offer
+from marketplace.errors import DomainError
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -35,6 +38,19 @@ def _price(offer: Offer) -> str:
     return prices.shown(price, offer.price_minor, offer.currency)
 
 
+@never_cache
+@require_http_methods(["GET", "POST"])
+def opt_out(request: HttpRequest, token: str) -> HttpResponse:
+    """A contributor's link: shows what it does; the button does it, and a mail scanner does not."""
+    try:
+        is_done = request.method == "POST"
+        opened = optout_links.use(token) if is_done else optout_links.open(token)
+    except DomainError as error:
+        return render(request, "marketplace/problem.html", {"error": error}, status=error.status)
+    context = {"opened": opened, "is_done": is_done}
+    return render(request, "licensing/opt_out.html", context)
+
+
 def health(request: HttpRequest) -> HttpResponse:
     """200 while this process reaches its database."""
     with connection.cursor() as cursor:
@@ -45,5 +61,6 @@ def health(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", index, name="listings"),
     path("listings/<str:id>", listing, name="listing"),
+    path("opt-out/<str:token>", opt_out, name="opt-out"),
     path("health", health, name="health"),
 ]

@@ -20,14 +20,19 @@ from django.utils import timezone
 from licensing import offers
 from licensing.models import (
     AccessRequest,
+    Acknowledgement,
     Agreement,
+    ContributorLink,
     Grant,
     LedgerEntry,
     LedgerLeaf,
+    Notice,
     Offer,
+    OptOut,
+    OptOutItem,
 )
 from marketplace import access
-from marketplace.models import Organization
+from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
 from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
 from tests.people import caller_for, found
@@ -141,6 +146,99 @@ def asked_twice(world: World) -> None:
     open_request(world)
 
 
+def out(world: World, **changes: Any) -> OptOut:
+    """An opt-out of the seller's first work, as `optouts.record` would write it, or changed."""
+    fields: dict[str, Any] = {
+        "organization": world.seller,
+        "by": "owner",
+        "reason": "Asked.",
+        "opt_out_ref": os.urandom(16),
+        "size": 1,
+        "root": b"r" * 32,
+        "citation": b"c" * 32,
+        "secret": b"s" * 32,
+        "actor": "system",
+        "entry": ledger.append(),
+    }
+    return OptOut.objects.create(**{**fields, **changes})
+
+
+def work_of(organization: Organization) -> bytes:
+    form = Representation.objects.filter(organization=organization).first()
+    assert form is not None
+    return bytes(form.digest)
+
+
+def out_item(world: World, **changes: Any) -> None:
+    fields: dict[str, Any] = {"organization": world.seller, "digest": work_of(world.seller)}
+    OptOutItem.objects.create(**{"opt_out": out(world), **fields, **changes})
+
+
+def told(world: World, **changes: Any) -> Notice:
+    """A notice to the buyer; it does not outlive the test."""
+    fields: dict[str, Any] = {
+        "livemode": False,
+        "licensor": world.seller,
+        "licensee": world.buyer,
+        "grant": world.grant,
+        "opt_out": changes.get("opt_out") or out(world),
+        "by": "owner",
+        "notice_ref": os.urandom(16),
+        "snapshots": [],
+        "size": 1,
+        "root": b"r" * 32,
+        "citation": b"c" * 32,
+        "secret": b"s" * 32,
+        "entry": ledger.append(),
+    }
+    return Notice.objects.create(**{**fields, **changes})
+
+
+def told_twice(world: World) -> None:
+    once = told(world)
+    told(world, opt_out=once.opt_out)
+
+
+def acknowledged(world: World, **changes: Any) -> Acknowledgement:
+    fields: dict[str, Any] = {
+        "livemode": False,
+        "licensor": world.seller,
+        "licensee": world.buyer,
+        "notice": changes.get("notice") or told(world),
+        "statement": "Done.",
+        "person_name": "Lin",
+        "person_title": "Counsel",
+        "actor": "system",
+        "entry": ledger.append(),
+    }
+    return Acknowledgement.objects.create(**{**fields, **changes})
+
+
+def acknowledged_twice(world: World) -> None:
+    again(acknowledged(world), entry_id=ledger.append().pk)
+
+
+def linked(world: World, **changes: Any) -> None:
+    """A contributor's link."""
+    fields: dict[str, Any] = {
+        "organization": world.seller,
+        "contributor": contributor_of(world.seller),
+        "token_sha256": b"t" * 32,
+        "created_by": "system",
+        "expires_at": timezone.now() + timedelta(days=1),
+    }
+    ContributorLink.objects.create(**{**fields, **changes})
+
+
+def linked_twice(world: World) -> None:
+    linked(world)
+    linked(world)
+
+
+def contributor_of(organization: Organization) -> Contributor:
+    return Contributor.objects.get_or_create(organization=organization, external_id="c")[0]
+
+
 def entry(**fields: Any) -> None:
     LedgerEntry.objects.create(
         **{
@@ -214,6 +312,57 @@ BREAKS: dict[str, Break] = {
     "access_request_asks_for_something": lambda w: asked(w, uses=[]),
     "access_request_release_is_known": lambda w: asked(w, model_release="shareware"),
     "access_request_expires_after_it_was_made": lambda w: asked(w, expires_at=NOW),
+    # opt-outs, notices, links
+    "opt_out_by_is_known": lambda w: out(w, by="nobody"),
+    "opt_out_has_a_reason": lambda w: out(w, reason=""),
+    "opt_out_is_not_empty": lambda w: out(w, size=0),
+    "opt_out_hashes_are_sha256": lambda w: out(w, root=b"r" * 31),
+    "opt_out_ref_is_16_bytes": lambda w: out(w, opt_out_ref=b"r"),
+    "licensing_optout_opt_out_ref_key": lambda w: again(out(w), entry_id=ledger.append().pk),
+    "licensing_optout_entry_id_key": lambda w: again(out(w), opt_out_ref=os.urandom(16)),
+    "licensing_optout_other_entry_id_key": lambda w: again(
+        out(w, other_entry=ledger.append()),
+        entry_id=ledger.append().pk,
+        opt_out_ref=os.urandom(16),
+    ),
+    "licensing_notice_notice_ref_key": lambda w: again(
+        told(w), entry_id=ledger.append().pk, opt_out_id=out(w).pk
+    ),
+    "licensing_notice_entry_id_key": lambda w: again(
+        told(w), notice_ref=os.urandom(16), opt_out_id=out(w).pk
+    ),
+    "licensing_acknowledgement_notice_id_key": acknowledged_twice,
+    "licensing_acknowledgement_entry_id_key": lambda w: again(
+        acknowledged(w), notice_id=told(w).pk
+    ),
+    "optoutitem_opt_out_id_same_parties": lambda w: out_item(
+        w, opt_out=out(w, organization=w.buyer)
+    ),
+    "optoutitem_digest_same_parties": lambda w: out_item(w, digest=b"x" * 32),
+    "notice_is_given_once": told_twice,
+    "notice_by_is_known": lambda w: told(w, by="nobody"),
+    "notice_is_not_empty": lambda w: told(w, size=0),
+    "notice_parties_differ": lambda w: told(w, licensee=w.seller),
+    "notice_hashes_are_sha256": lambda w: told(w, citation=b"c" * 31),
+    "notice_ref_is_16_bytes": lambda w: told(w, notice_ref=b"r"),
+    "notice_opt_out_id_same_parties": lambda w: told(w, opt_out=out(w, organization=w.buyer)),
+    "notice_grant_id_same_parties": lambda w: told(w, grant=w.other_grant()),
+    "acknowledgement_is_signed": lambda w: acknowledged(w, person_name=""),
+    "acknowledgement_notice_id_same_parties": lambda w: acknowledged(
+        w, licensee=found("Other lab", "lab")
+    ),
+    "contributor_link_token_is_unique": linked_twice,
+    "contributor_link_token_is_hashed": lambda w: linked(w, token_sha256=b"t"),
+    "contributor_link_expires_after_creation": lambda w: linked(w, expires_at=NOW),
+    "contributor_link_ends_once": lambda w: linked(w, used_at=NOW, revoked_at=NOW),
+    "contributor_link_opted_out_iff_used": lambda w: linked(w, opt_out=out(w)),
+    "contributorlink_contributor_id_same_parties": lambda w: linked(
+        w, contributor=contributor_of(w.buyer)
+    ),
+    "contributorlink_opt_out_id_same_parties": lambda w: linked(
+        w, used_at=NOW, opt_out=out(w, organization=w.buyer)
+    ),
+    "optout_entry_has_its_subject": lambda _: entry(kind="optout.recorded"),
     "accessrequest_offer_id_same_parties": lambda w: asked(w, offer=w.other_offer()),
     # agreements
     "agreement_is_made_once": lambda w: again(w.grant.agreement),
@@ -257,6 +406,8 @@ BREAKS: dict[str, Break] = {
 # no row can break alone.
 TARGETS = {
     "access_request_of_parties",
+    "opt_out_of_organization",
+    "notice_of_parties",
     "snapshot_of_collection",
     "snapshot_of_organization",
     "terms_of_organization",
@@ -266,7 +417,11 @@ TARGETS = {
 }
 INDEXES = {"access_request_is_open_once"}
 # Broken in tests of their own, below: triggers name no constraint.
-ELSEWHERE = {"terms_published_are_fixed", "offer_published_is_fixed"}
+ELSEWHERE = {
+    "terms_published_are_fixed",
+    "offer_published_is_fixed",
+    "contributor_link_ended_is_fixed",
+}
 
 
 def broken_by(act: Callable[[], Any]) -> str | None:
@@ -287,7 +442,10 @@ def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
         assert broken_by(lambda: BREAKS[name](world)) == name
 
 
-@pytest.mark.parametrize("copy", [draft, agreed, period, coverage, claim, asked, open_request])
+@pytest.mark.parametrize(
+    "copy",
+    [draft, agreed, period, coverage, claim, asked, open_request, out_item, acknowledged, linked],
+)
 def test_the_copies_that_the_cases_change_are_sound(
     world: World, copy: Callable[[World], None]
 ) -> None:
@@ -391,6 +549,11 @@ def test_a_published_offer_can_only_be_withdrawn(
         "UPDATE licensing_ledgeropening SET values = '{}'",
         "UPDATE licensing_ledgerpending SET log = 'live'",
         "TRUNCATE licensing_scopeclaim",
+        "UPDATE licensing_optout SET reason = 'Other'",
+        "DELETE FROM licensing_optoutitem",
+        "UPDATE licensing_notice SET size = 1",
+        "DELETE FROM licensing_acknowledgement",
+        "UPDATE licensing_contributorlink SET expires_at = now()",
         "UPDATE licensing_accessrequest SET uses = '{finetune}'",
         "DELETE FROM licensing_accessrequest",
     ],

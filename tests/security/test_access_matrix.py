@@ -66,6 +66,15 @@ MATRIX: dict[str, Row] = {
     "contributors/<pk>": Row("contributor"),
     "contributors/<pk>/consent": Row("contributor", {"post": {"consent": "granted"}}),
     "contributors/<pk>/erase": Row("contributor"),
+    "contributors/<pk>/opt-out-links": Row("contributor"),
+    "opt-out-links/<pk>/revoke": Row("opt_out_link"),
+    "opt-outs/<pk>": Row("opt_out"),
+    "opt-outs/<pk>/works": Row("opt_out"),
+    "notices/<pk>": Row("notice"),
+    "notices/<pk>/works": Row("notice"),
+    "notices/<pk>/acknowledge": Row(
+        "notice", {"post": {"statement": "Done.", "name": "Lin", "title": "Counsel"}}
+    ),
     "imports/<pk>": Row("importjob"),
     "imports/<pk>/rejections": Row("importjob"),
     "api-keys/<pk>": Row("apikey"),

@@ -11,7 +11,16 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from licensing import access_requests, offers, snapshots, terms
+from licensing import (
+    access_requests,
+    notices,
+    offers,
+    optout_links,
+    optouts,
+    snapshots,
+    terms,
+)
+from licensing.models import Notice
 from marketplace import (
     api_keys,
     collections,
@@ -232,6 +241,17 @@ def _people(world: World) -> None:
     world.subjects |= {"share": shared.pk, "invitation": invited.pk, "member": member.pk}
 
 
+def _opt_out(world: World) -> None:
+    """One work out, its notices acknowledged, and a contributor's link that nobody used."""
+    archive, lab = caller_for(world.archive), caller_for(world.lab)
+    out = optouts.record(archive, by="owner", reason="Asked.", external_ids=["work-0"])
+    with acting(lab, writing=False):
+        notice = Notice.objects.visible_to(lab).get()
+    notices.acknowledge(lab, str(notice.pk), statement="Done.", name="Lin", title="Counsel")
+    link, _address = optout_links.make(archive, str(world.subjects["contributor"]))
+    world.subjects |= {"opt_out": out.pk, "notice": notice.pk, "opt_out_link": link.pk}
+
+
 def _build() -> World:
     made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
     found("Outsider", "lab")
@@ -247,6 +267,7 @@ def _build() -> World:
             made.client(organization, livemode=livemode)
     _purchases(made, _offers(made, _catalogue(made)))
     _people(made)
+    _opt_out(made)
     answer = made.client(made.archive).post(
         "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"
     )
