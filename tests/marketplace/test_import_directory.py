@@ -93,7 +93,7 @@ class World:
             return ImportJob.objects.first()
 
     def wait_for_works(self, count: int) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             job = self.job()
             if job is not None and job.imported >= count:
