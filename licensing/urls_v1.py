@@ -9,6 +9,7 @@ from django.urls import path
 from licensing import views
 from licensing.delivery_views import ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
+from licensing.listing_views import ListingViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
 _DETAIL: dict[str, Any] = {"get": "retrieve"}
@@ -24,8 +25,8 @@ urlpatterns = [
     path("offers/<str:pk>", views.OfferViewSet.as_view(_DETAIL), name="offer"),
     path("offers/<str:pk>/publish", views.OfferViewSet.as_view({"post": "publish"})),
     path("offers/<str:pk>/withdraw", views.OfferViewSet.as_view({"post": "withdraw"})),
-    path("listings", views.ListingViewSet.as_view({"get": "list"}), name="listings-api"),
-    path("listings/<str:pk>", views.ListingViewSet.as_view(_DETAIL), name="listing-api"),
+    path("listings", ListingViewSet.as_view({"get": "list"}), name="listings-api"),
+    path("listings/<str:pk>", ListingViewSet.as_view(_DETAIL), name="listing-api"),
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),

@@ -14,8 +14,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 _environ = os.environ
 
 
-def _flag(name: str) -> bool:
-    return _environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+def _flag(name: str, default: str = "") -> bool:
+    return _environ.get(name, default).strip().lower() in {"1", "true", "yes", "on"}
 
 
 def _list(name: str, default: str) -> list[str]:
@@ -211,6 +211,11 @@ SPECTACULAR_SETTINGS = {
 
 STORAGE_DIR = Path(_environ.get("LICET_STORAGE_DIR", DATA_DIR / "works"))
 DELIVERY_LINK_SECONDS = int(_environ.get("LICET_DELIVERY_LINK_SECONDS", "300"))
+
+# --- listings ---------------------------------------------------------------------------------
+
+# Whether an operator approves each listing before the market shows it.
+LISTING_REVIEW = _flag("LICET_LISTING_REVIEW", "" if DEVELOPMENT else "on")
 
 # --- the ledger -------------------------------------------------------------------------------
 

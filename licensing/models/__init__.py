@@ -21,6 +21,7 @@ from licensing.models.licenses import (
     Terms,
 )
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
+from licensing.models.search_documents import SearchDocument, SearchScope, SearchWord
 
 __all__ = [
     "Agreement",
@@ -40,6 +41,9 @@ __all__ = [
     "Offer",
     "Period",
     "ScopeClaim",
+    "SearchDocument",
+    "SearchScope",
+    "SearchWord",
     "Snapshot",
     "Terms",
 ]

@@ -1,0 +1,59 @@
+"""Which text search configuration texts in some languages have: that of the first of them."""
+
+from django.db import migrations
+
+# By BCP 47 primary subtag. All are in PostgreSQL 15 and later, which needs no ICU for them.
+CONFIGURATIONS = {
+    "ar": "arabic",
+    "hy": "armenian",
+    "eu": "basque",
+    "ca": "catalan",
+    "da": "danish",
+    "nl": "dutch",
+    "en": "english",
+    "fi": "finnish",
+    "fr": "french",
+    "de": "german",
+    "el": "greek",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "id": "indonesian",
+    "ga": "irish",
+    "it": "italian",
+    "lt": "lithuanian",
+    "ne": "nepali",
+    "no": "norwegian",
+    "nb": "norwegian",
+    "nn": "norwegian",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sr": "serbian",
+    "es": "spanish",
+    "sv": "swedish",
+    "ta": "tamil",
+    "tr": "turkish",
+    "yi": "yiddish",
+}
+CASES = "\n".join(
+    f"        WHEN '{subtag}' THEN 'pg_catalog.{name}'::regconfig"
+    for subtag, name in CONFIGURATIONS.items()
+)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("marketplace", "0003_reserved_digest")]
+
+    operations = [
+        migrations.RunSQL(
+            f"""
+CREATE FUNCTION licet_text_config(languages text[]) RETURNS regconfig
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE split_part(lower(languages[1]), '-', 1)
+{CASES}
+        ELSE 'pg_catalog.simple'::regconfig
+    END $$;
+""",
+            "DROP FUNCTION licet_text_config(text[])",
+        )
+    ]
