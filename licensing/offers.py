@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from licensing import search_documents, snapshots
 from licensing.models import Offer, Snapshot, Terms
-from marketplace import audit, collections, idempotency, money
+from marketplace import audit, collections, embedded_rights, idempotency, money
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     CollectionNotAttested,
@@ -26,6 +26,7 @@ from marketplace.errors import (
     OfferWrongState,
     OwnCollection,
     TermsNotPublished,
+    WorksProhibitMining,
 )
 from marketplace.models import Organization, User
 
@@ -92,7 +93,7 @@ def publish(caller: Caller, id: str) -> Offer:
     """Put an offer on sale; where the market reviews its listings, hand it to review.
 
     Publishing what is in review or on sale changes nothing. Raises NotFound, OfferWrongState,
-    TermsNotPublished, CollectionNotAttested, NothingToLicense.
+    TermsNotPublished, CollectionNotAttested, WorksProhibitMining, NothingToLicense.
     """
     with acting(caller):
         offer = Offer.objects.get_visible(caller, id, lock=True)
@@ -128,7 +129,8 @@ def in_review() -> QuerySet[Offer]:
 def approve(operator: User, id: str) -> Offer:
     """List an offer that is in review. Repeating it changes nothing.
 
-    Raises MissingScope for who is no operator, NotFound, OfferWrongState, NothingToLicense.
+    Raises MissingScope for who is no operator, NotFound, OfferWrongState, WorksProhibitMining,
+    NothingToLicense.
     """
     with _deciding(operator, id) as (caller, offer):
         if offer.state != State.LISTED:
@@ -176,7 +178,8 @@ def suspend(operator: User, id: str, *, reason: str) -> Offer:
 def reinstate(operator: User, id: str) -> Offer:
     """Bring a suspended listing back, as the newest. Repeating it changes nothing.
 
-    Raises MissingScope for who is no operator, NotFound, OfferWrongState, NothingToLicense.
+    Raises MissingScope for who is no operator, NotFound, OfferWrongState, WorksProhibitMining,
+    NothingToLicense.
     """
     with _deciding(operator, id) as (caller, offer):
         if offer.state != State.LISTED:
@@ -275,11 +278,23 @@ def _list(offer: Offer) -> None:
 def _check_listable(offer: Offer) -> None:
     """What must hold whenever an offer comes on sale, however long it waited.
 
-    What else stands against listing a collection is asked for here.
+    Raises OfferWrongState, WorksProhibitMining, NothingToLicense.
     """
     if offer.closes_at is not None and offer.closes_at <= timezone.now():
         raise OfferWrongState(
             _("The end of the sale is past. Make a new offer."), state=str(offer.state)
+        )
+    blocking = embedded_rights.blocking(offer.collection)
+    if blocking:
+        raise WorksProhibitMining(
+            _(
+                "The files of %(count)s works prohibit data mining. Look at them: GET"
+                " /v1/collections/%(id)s/prohibitions. Answer for them, or take them out: POST"
+                " /v1/collections/%(id)s/rights-overrides."
+            )
+            % {"count": blocking, "id": offer.collection_id},
+            collection=str(offer.collection_id),
+            works=blocking,
         )
     if not snapshots.has_free_work(offer.snapshot):
         raise NothingToLicense(

@@ -42,7 +42,7 @@ CASES = "\n".join(
 
 
 class Migration(migrations.Migration):
-    dependencies = [("marketplace", "0003_reserved_digest")]
+    dependencies = [("marketplace", "0087_invitations")]
 
     operations = [
         migrations.RunSQL(
