@@ -21,7 +21,6 @@ from marketplace.errors import InvalidInput
 from marketplace.http import PAGE_LENGTH_MAX, TenantViewSet
 from marketplace.models import Attestation
 
-WORDS = ("q", "use", "territory", "modality", "language", "rights_basis", "currency", "sort")
 PARAMETERS = [
     OpenApiParameter(
         "q",
@@ -98,18 +97,11 @@ class ListingViewSet(TenantViewSet):
     )
     def list(self, request: Request) -> Response:
         asked = request.query_params
-        wanted = listings.wanted(
-            **{name: asked.get(name, "") for name in WORDS},  # type: ignore[arg-type]
-            max_price_minor=_whole_number(asked.get("max_price_minor"), "max_price_minor"),
-        )
-        limit = _whole_number(asked.get("limit"), "limit") or 0
-        if "limit" in asked and not 1 <= limit <= PAGE_LENGTH_MAX:
-            raise InvalidInput(_("Use 1 to %(max)s.") % {"max": PAGE_LENGTH_MAX}, param="limit")
         page = listings.search(
             self.visitor,
-            wanted,
+            listings.wanted(asked),
             cursor=asked.get("cursor", ""),
-            limit=limit or listings.PAGE_LENGTH,
+            limit=_limit(asked.get("limit", str(listings.PAGE_LENGTH))),
         )
         return Response(
             {
@@ -130,9 +122,7 @@ class ListingViewSet(TenantViewSet):
         return Response(self.shown(listings.find(self.visitor, pk)))
 
 
-def _whole_number(text: str | None, param: str) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise InvalidInput(_("Give a whole number."), param=param)
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= PAGE_LENGTH_MAX:
+        raise InvalidInput(_("Use 1 to %(max)s.") % {"max": PAGE_LENGTH_MAX}, param="limit")
     return int(text)

@@ -10,6 +10,7 @@ import json
 import re
 import struct
 import uuid
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 
 from django.core.exceptions import ValidationError
@@ -32,6 +33,9 @@ PAGE_LENGTH = 50
 # The best is ranked, and facets are counted, among so many of the newest that match.
 CANDIDATES_MAX = 1_000
 SORTS = ("relevance", "newest")
+# What narrows a search down; each but the first and the last is a facet.
+PARAMETERS = ("q", *candidates.FACETS, "sort")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 SUGGESTIONS_MAX = 3
 # How many words of a question are looked up among the market's words.
 _WORDS_MAX = 8
@@ -79,48 +83,43 @@ def find(caller: Caller | None, id: str) -> Offer:
         raise NotFound(_("There is no listing “%(id)s”.") % {"id": id}) from None
 
 
-def wanted(
-    *,
-    q: str = "",
-    use: str = "",
-    territory: str = "",
-    modality: str = "",
-    language: str = "",
-    rights_basis: str = "",
-    currency: str = "",
-    max_price_minor: int | None = None,
-    sort: str = "",
-) -> Search:
-    """What is looked for, once it was checked. Raises InvalidInput, naming the wrong part."""
-    if len(q) > full_text.LENGTH_MAX:
+def wanted(asked: Mapping[str, str]) -> Search:
+    """What is looked for, from the parameters that somebody gave; others are passed over.
+
+    Raises InvalidInput, naming the wrong one.
+    """
+    given = {name: asked.get(name, "") for name in PARAMETERS}
+    if len(given["q"]) > full_text.LENGTH_MAX:
         raise InvalidInput(
             _("Search for fewer words: up to %(max)s characters.") % {"max": full_text.LENGTH_MAX},
             param="q",
         )
-    q = full_text.tidy(q)
-    _check("use", use, [member.value for member in Use])
-    _check("modality", modality, MODALITIES)
-    _check("rights_basis", rights_basis, Attestation.Basis.values)
-    _check("sort", sort, SORTS)
-    if territory and not is_territory(territory):
+    _check("use", given["use"], [member.value for member in Use])
+    _check("modality", given["modality"], MODALITIES)
+    _check("rights_basis", given["rights_basis"], Attestation.Basis.values)
+    _check("sort", given["sort"], SORTS)
+    if given["territory"] and not is_territory(given["territory"]):
         raise InvalidInput(_("Use an ISO 3166-1 alpha-2 code, “EU”, or “*”."), param="territory")
-    if language and not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", language):
+    if given["language"] and not _LANGUAGE.fullmatch(given["language"]):
         raise InvalidInput(_("Use a BCP 47 tag, such as “de” or “pt-BR”."), param="language")
-    if currency:
-        money.currency(currency)
-    elif max_price_minor is not None:
+    q, price = full_text.tidy(given["q"]), given["max_price_minor"]
+    if price and not re.fullmatch(r"[0-9]{1,12}", price):
+        raise InvalidInput(_("Give a whole number."), param="max_price_minor")
+    if given["currency"]:
+        money.currency(given["currency"])
+    elif price:
         raise InvalidInput(_("Say in which currency the price is."), param="currency")
     return Search(
         q=q,
-        use=use,
-        territory=territory,
-        modality=modality,
-        language=primary(language),
-        rights_basis=rights_basis,
-        currency=currency,
-        max_price_minor=max_price_minor,
+        use=given["use"],
+        territory=given["territory"],
+        modality=given["modality"],
+        language=primary(given["language"]),
+        rights_basis=given["rights_basis"],
+        currency=given["currency"],
+        max_price_minor=int(price) if price else None,
         # Without words nothing is more relevant than anything else.
-        sort=(sort or "relevance") if q else "newest",
+        sort=(given["sort"] or "relevance") if q else "newest",
     )
 
 
@@ -228,7 +227,8 @@ def _offers(caller: Caller | None, page: list[Candidate]) -> list[Offer]:
 
 
 def _whole(rows: QuerySet[Offer]) -> QuerySet[Offer]:
-    return rows.select_related("organization", "collection", "snapshot", "terms")
+    whole = rows.select_related("organization", "collection", "snapshot", "terms")
+    return whole.defer("collection__search")
 
 
 def _check(param: str, value: str, known: list[str] | tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -212,9 +213,19 @@ def buyable(caller: Caller, id: str) -> Offer:
     # A draft was never shown to anybody: to a buyer it is not there.
     if not is_for_caller or offer.published_at is None:
         raise missing
+    _hold_state(offer)
     if not Offer.objects.on_sale().filter(pk=offer.pk).exists():
         raise OfferNotBuyable(_("This offer is not on sale."), offer=str(offer.pk))
     return offer
+
+
+def _hold_state(offer: Offer) -> None:
+    """Keep an offer from being suspended or withdrawn until the caller's transaction ends.
+
+    Shared: buyers do not wait for each other.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM licensing_offer WHERE id = %s FOR SHARE", [offer.pk])
 
 
 @contextmanager

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection
+from django.db.models import BooleanField, F, Func, TextField, Value
+from django.db.models.expressions import Combinable
 
 # PostgreSQL's text search configurations, of version 15 and later. Which language has which is
 # said once, in the database: `licet_text_config` (migration 0020).
@@ -83,6 +86,25 @@ def ask(words: str) -> Question:
         )
         each: dict[str, str] = dict(cursor.fetchall())
     return Question(" | ".join(f"({one})" for one in sorted(set(each.values()))), each)
+
+
+def conditions(question: Question, *, vector: str, config: Combinable) -> list[Func]:
+    """What `filter` needs to find the rows that a question matches.
+
+    `vector` names their tsvector column; `config` is the name of the configuration that read it.
+    """
+    found = [_match("%(expressions)s::tsquery", F(vector), Value(question.any_of))]
+    if question.excludes:
+        names = Value(list(question.each), output_field=ArrayField(TextField()))
+        texts = Value(list(question.each.values()), output_field=ArrayField(TextField()))
+        place = Func(names, config, function="array_position")
+        own = Func(texts, place, template="(%(expressions)s]", arg_joiner="::text[]::tsquery[])[")
+        found.append(_match("coalesce(%(expressions)s, false)", F(vector), own))
+    return found
+
+
+def _match(template: str, vector: F, asked: Combinable) -> Func:
+    return Func(vector, asked, template=template, arg_joiner=" @@ ", output_field=BooleanField())
 
 
 def tidy(words: str) -> str:

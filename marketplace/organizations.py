@@ -6,10 +6,11 @@ import re
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
 from marketplace.access import Caller, Scope, acting
-from marketplace.errors import InvalidInput, LegalIdentityIncomplete
+from marketplace.errors import InvalidInput, LegalIdentityIncomplete, NotFound
 from marketplace.models import Membership, Organization, User
 
 # What each role may do when its member is signed in. Keys carry their own scopes.
@@ -155,6 +156,14 @@ def appoint_operator(*, email: str, name: str, password: str) -> User:
         elif not user.is_operator:
             user.is_operator = True
             user.save(update_fields=["is_operator"])
+    return user
+
+
+def find_operator(email: str) -> User:
+    """The operator of this market who signs in so. Raises NotFound."""
+    user = User.objects.filter(email=email.lower(), is_operator=True, is_active=True).first()
+    if user is None:
+        raise NotFound(_("There is no operator “%(email)s”.") % {"email": email})
     return user
 
 

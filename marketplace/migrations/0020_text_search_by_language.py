@@ -1,4 +1,8 @@
-"""Which text search configuration texts in some languages have: that of the first of them."""
+"""Which text search configuration texts in some languages have: that of the first of them.
+
+Where nobody said a language it is English: most descriptions are. A text in another language still
+finds its own words, for question and text are read alike.
+"""
 
 from django.db import migrations
 
@@ -49,7 +53,7 @@ class Migration(migrations.Migration):
             f"""
 CREATE FUNCTION licet_text_config(languages text[]) RETURNS regconfig
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE split_part(lower(languages[1]), '-', 1)
+    AS $$ SELECT CASE split_part(lower(coalesce(languages[1], 'en')), '-', 1)
 {CASES}
         ELSE 'pg_catalog.simple'::regconfig
     END $$;

@@ -20,7 +20,7 @@ from marketplace.models.tenants import Organization
 from marketplace.typeid import TypeIDField
 
 # How PostgreSQL reads a collection's texts: as its main language does (migration 0020).
-_READ_AS = Func(F("languages"), function="licet_text_config")
+READ_AS = Func(F("languages"), function="licet_text_config")
 
 
 class CollectionQuerySet(TenantQuerySet["Collection"]):
@@ -72,8 +72,8 @@ class Collection(models.Model):
     )
     # For the owner's own search: the database keeps it, whoever writes the row.
     search = models.GeneratedField(
-        expression=SearchVector("name", config=_READ_AS, weight="A")
-        + SearchVector("description", config=_READ_AS, weight="D"),
+        expression=SearchVector("name", config=READ_AS, weight="A")
+        + SearchVector("description", config=READ_AS, weight="D"),
         output_field=SearchVectorField(),
         db_persist=True,
     )
@@ -84,7 +84,7 @@ class Collection(models.Model):
 
     class Meta:
         indexes = [
-            # Serves `collections.search`.
+            # Serves `collections.matching`.
             GinIndex(name="collection_search", fields=["search"]),
         ]
         constraints = [
