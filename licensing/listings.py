@@ -149,7 +149,9 @@ def search(
         counted = found[:CANDIDATES_MAX]
         return Page(
             offers=_offers(caller, page),
-            next_cursor=following and _write(wanted, replace(following, is_capped=is_capped)),
+            next_cursor=_write(wanted, replace(following, is_capped=is_capped))
+            if following
+            else None,
             total=len(counted),
             is_capped=is_capped,
             facets=candidates.count(wanted, counted),

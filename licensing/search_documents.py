@@ -24,6 +24,7 @@ from licensing.vocabulary import (
     countries,
 )
 from marketplace.access import system
+from marketplace.models import Collection, Organization
 from marketplace.typeid import TypeID
 
 # A change of what a document holds is a new version: `reindex` writes the older ones anew.
@@ -64,6 +65,14 @@ Pairs = tuple[int, int]
 Report = Callable[[int, int], None]
 
 
+# How a listing's texts are read, by what matters most: `c` is its collection, `o` its seller.
+_VECTOR = """
+setweight(to_tsvector({config}, c.name), 'A') || setweight(to_tsvector({config}, o.name), 'B')
+|| setweight(to_tsvector({config}, c.notice), 'C')
+|| setweight(to_tsvector({config}, c.description), 'D')
+"""
+
+
 def write(offer: Offer, *, id: TypeID | None = None) -> None:
     """Let the search find a listed offer, in the transaction that lists it.
 
@@ -72,31 +81,27 @@ def write(offer: Offer, *, id: TypeID | None = None) -> None:
     assert connection.in_atomic_block, "A document commits with its offer's state."
     assert offer.state == Offer.State.LISTED, "What is not listed has no document."
     remove(offer)
-    collection, makeup = offer.collection, snapshots.makeup(offer.snapshot)
+    collection = _held(offer)
+    makeup = snapshots.makeup(offer.snapshot)
     languages = list(collection.languages) or _languages(makeup)
     typed = json.loads(offer.terms.typed)
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             INSERT INTO licensing_searchdocument (id, organization_id, offer_id, audience_id,
                 text_config, search, facets, scope_id, price_minor, opens_at, closes_at, version)
-            SELECT %(id)s, %(organization)s, %(offer)s, %(audience)s, config::text,
-                setweight(to_tsvector(config, %(name)s::text), 'A')
-                    || setweight(to_tsvector(config, %(seller)s::text), 'B')
-                    || setweight(to_tsvector(config, %(notice)s::text), 'C')
-                    || setweight(to_tsvector(config, %(description)s::text), 'D'),
+            SELECT %(id)s, o.id, %(offer)s, %(audience)s, config::text,
+                {_VECTOR.format(config="config")},
                 %(facets)s, %(scope)s, %(price)s, %(opens_at)s, %(closes_at)s, %(version)s
-            FROM licet_text_config(%(languages)s::text[]) config
+            FROM licet_text_config(%(languages)s::text[]) config, marketplace_collection c
+            JOIN marketplace_organization o ON o.id = c.organization_id
+            WHERE c.id = %(collection)s
             """,
             {
                 "id": id or TypeID.new("doc"),
-                "organization": offer.organization_id,
                 "offer": offer.pk,
                 "audience": offer.audience_id,
-                "name": collection.name,
-                "seller": offer.organization.name,
-                "notice": collection.notice,
-                "description": collection.description,
+                "collection": collection.pk,
                 "facets": _facets(offer, makeup, languages, typed),
                 "scope": _scope(pairs(typed)),
                 "price": offer.price_minor,
@@ -107,8 +112,61 @@ def write(offer: Offer, *, id: TypeID | None = None) -> None:
             },
         )
     if offer.audience_id is None:
-        texts = (collection.name, offer.organization.name, collection.description)
-        _keep_words(" ".join(texts))
+        _keep_words(collection)
+
+
+def redescribe(collection: Collection) -> None:
+    """Find a collection's listings by what it is called now, in the transaction that says so.
+
+    Languages that were taken back stay until `reindex`: the works would have to be read.
+    """
+    _rewrite("c.id = %(which)s", collection.pk)
+    if SearchDocument.objects.filter(offer__collection=collection, audience=None).exists():
+        _keep_words(collection)
+
+
+def rename_seller(organization: Organization) -> None:
+    """Find a seller's listings by the seller's name of now, in the transaction that changes it."""
+    _rewrite("o.id = %(which)s", organization.pk)
+
+
+def _rewrite(condition: str, which: TypeID) -> None:
+    assert connection.in_atomic_block, "A document commits with what it was made of."
+    config = (
+        "CASE WHEN c.languages = '{}' THEN document.text_config::regconfig"
+        " ELSE licet_text_config(c.languages) END"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE licensing_searchdocument document SET
+                text_config = ({config})::text,
+                search = {_VECTOR.format(config=config)},
+                facets = CASE WHEN c.languages = '{{}}' THEN document.facets ELSE
+                    ARRAY(SELECT each FROM unnest(document.facets) each
+                        WHERE NOT starts_with(each, 'language:'))
+                    || ARRAY(SELECT DISTINCT 'language:' || split_part(lower(tag), '-', 1)
+                        FROM unnest(c.languages) tag)::varchar[] END
+            FROM licensing_offer offer
+            JOIN marketplace_collection c ON c.id = offer.collection_id
+            JOIN marketplace_organization o ON o.id = c.organization_id
+            WHERE offer.id = document.offer_id
+                AND offer.organization_id = document.organization_id AND {condition}
+            """,
+            {"which": which},
+        )
+
+
+def _held(offer: Offer) -> Collection:
+    """The offer's collection, described by nobody else until this transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM marketplace_collection c"
+            " JOIN marketplace_organization o ON o.id = c.organization_id"
+            " WHERE c.id = %s FOR SHARE",
+            [offer.collection_id],
+        )
+    return Collection.objects.select_related("organization").get(pk=offer.collection_id)
 
 
 def remove(offer: Offer) -> None:
@@ -265,8 +323,9 @@ def _scope(permitted: list[Pairs]) -> UUID:
     return id
 
 
-def _keep_words(text: str) -> None:
+def _keep_words(collection: Collection) -> None:
     """Remember words for suggestions. Sorted: two that keep the same words never deadlock."""
+    text = f"{collection.name} {collection.organization.name} {collection.description}"
     words = dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", text).lower()))
     with connection.cursor() as cursor:
         cursor.execute(

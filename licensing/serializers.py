@@ -337,7 +337,7 @@ class FacetsSerializer(serializers.Serializer[Any]):
 class ListingPageSerializer(serializers.Serializer[Any]):
     """Some of the listings that a search found, and how to narrow it down."""
 
-    data = ListingSerializer(many=True)
+    data = ListingSerializer(many=True)  # type: ignore[assignment]
     has_more = serializers.BooleanField()
     next_cursor = serializers.CharField(
         allow_null=True, help_text="Give it as `cursor`, with the same search, for the next page."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -16,6 +16,9 @@ from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem
 from marketplace.models.collections import READ_AS
 
+# What other apps do in the transaction that changes what is said of a collection. They add to it
+# when they start, since nothing here knows them.
+DESCRIBED: list[Callable[[Collection], None]] = []
 LANGUAGES_MAX = 100
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
@@ -78,6 +81,8 @@ def describe(
             setattr(collection, name, said[name])
         if changed:
             collection.save(update_fields=changed)
+            for follow in DESCRIBED:
+                follow(collection)
             audit.record(caller, "collection.described", subject=collection, changed=changed)
         idempotency.names(caller, collection)
     return collection

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection
 from django.db.models import BooleanField, F, Func, TextField, Value
 from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast
 
 # PostgreSQL's text search configurations, of version 15 and later. Which language has which is
 # said once, in the database: `licet_text_config` (migration 0020).
@@ -97,7 +98,7 @@ def conditions(question: Question, *, vector: str, config: Combinable) -> list[F
     if question.excludes:
         names = Value(list(question.each), output_field=ArrayField(TextField()))
         texts = Value(list(question.each.values()), output_field=ArrayField(TextField()))
-        place = Func(names, config, function="array_position")
+        place = Func(names, Cast(config, TextField()), function="array_position")
         own = Func(texts, place, template="(%(expressions)s]", arg_joiner="::text[]::tsquery[])[")
         found.append(_match("coalesce(%(expressions)s, false)", F(vector), own))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -13,6 +14,9 @@ from marketplace.access import Caller, Scope, acting
 from marketplace.errors import InvalidInput, LegalIdentityIncomplete, NotFound
 from marketplace.models import Membership, Organization, User
 
+# What other apps do in the transaction that changes who an organization is. They add to it when
+# they start, since nothing here knows them.
+IDENTIFIED: list[Callable[[Organization], None]] = []
 # What each role may do when its member is signed in. Keys carry their own scopes.
 _READ = frozenset(scope for scope in Scope if scope.value.endswith(":read"))
 ROLE_SCOPES: dict[str, frozenset[Scope]] = {
@@ -84,6 +88,8 @@ def identify(caller: Caller, **fields: str) -> Organization:
             setattr(organization, name, fields[name].strip())
         if changed:
             organization.save(update_fields=changed)
+            for follow in IDENTIFIED:
+                follow(organization)
             audit.record(caller, "organization.identified", subject=organization, changed=changed)
         idempotency.names(caller, organization)
     return organization

@@ -3,14 +3,12 @@
 from django.db import migrations
 
 
-def rename(before, after):
-    def run(apps, _schema_editor):
-        apps.get_model("licensing", "Offer").objects.filter(state=before).update(state=after)
-
-    return run
-
-
 class Migration(migrations.Migration):
     dependencies = [("licensing", "0020_offer_review")]
 
-    operations = [migrations.RunPython(rename("live", "listed"), rename("listed", "live"))]
+    operations = [
+        migrations.RunSQL(
+            "UPDATE licensing_offer SET state = 'listed' WHERE state = 'live'",
+            "UPDATE licensing_offer SET state = 'live' WHERE state = 'listed'",
+        )
+    ]

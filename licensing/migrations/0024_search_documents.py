@@ -16,6 +16,7 @@ PRIVILEGES = """
 ALTER TABLE licensing_searchdocument ADD CONSTRAINT searchdocument_offer_id_same_parties
     FOREIGN KEY (organization_id, offer_id) REFERENCES licensing_offer (organization_id, id);
 REVOKE UPDATE ON licensing_searchdocument FROM licet_app;
+GRANT UPDATE (text_config, search, facets) ON licensing_searchdocument TO licet_app;
 REVOKE UPDATE, DELETE ON licensing_searchword, licensing_searchscope FROM licet_app;
 """
 

@@ -45,8 +45,9 @@ class SearchScope(models.Model):
 class SearchDocument(models.Model):
     """What the search knows of a listed offer. Written with the offer's state by `offers`.
 
-    There is one iff the offer is listed. Updates: cannot; a listing that comes back gets a new
-    one, so that ascending ids are the order in which listings came. No row-level security, for a
+    There is one iff the offer is listed. Updates: what it is found by, when its collection or its
+    seller is called otherwise; a listing that comes back gets a new one, so that ascending ids are
+    the order in which listings came. No row-level security, for a
     full-text match under a policy may not use its index: `listings` asks for the audience.
 
     Three indexes: the key, for the newest first; `UNIQUE (organization, offer)` for writers; and
