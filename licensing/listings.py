@@ -229,8 +229,7 @@ def _offers(caller: Caller | None, page: list[Candidate]) -> list[Offer]:
 
 
 def _whole(rows: QuerySet[Offer]) -> QuerySet[Offer]:
-    whole = rows.select_related("organization", "collection", "snapshot", "terms")
-    return whole.defer("collection__search")
+    return rows.select_related("organization", "collection", "snapshot", "terms")
 
 
 def _check(param: str, value: str, known: list[str] | tuple[str, ...]) -> None:

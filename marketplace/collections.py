@@ -14,7 +14,7 @@ from marketplace import audit, full_text, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem
-from marketplace.models.collections import READ_AS
+from marketplace.models.collections import READ_AS, SEARCHED
 
 # What other apps do in the transaction that changes what is said of a collection. They add to it
 # when they start, since nothing here knows them.
@@ -101,7 +101,7 @@ def matching(rows: QuerySet[Collection], words: str) -> QuerySet[Collection]:
     question = full_text.ask(words)
     if question.is_empty:
         return rows.none()
-    return rows.filter(*full_text.conditions(question, vector="search", config=READ_AS))
+    return rows.filter(*full_text.conditions(question, vector=SEARCHED, config=READ_AS))
 
 
 def check_languages(languages: Sequence[str]) -> None:

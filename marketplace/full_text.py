@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection
-from django.db.models import BooleanField, F, Func, TextField, Value
+from django.db.models import BooleanField, Func, TextField, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 
@@ -89,22 +89,22 @@ def ask(words: str) -> Question:
     return Question(" | ".join(f"({one})" for one in sorted(set(each.values()))), each)
 
 
-def conditions(question: Question, *, vector: str, config: Combinable) -> list[Func]:
+def conditions(question: Question, *, vector: Combinable, config: Combinable) -> list[Func]:
     """What `filter` needs to find the rows that a question matches.
 
-    `vector` names their tsvector column; `config` is the name of the configuration that read it.
+    `vector` is their tsvector; `config` names the configuration that made it.
     """
-    found = [_match("%(expressions)s::tsquery", F(vector), Value(question.any_of))]
+    found = [_match("%(expressions)s::tsquery", vector, Value(question.any_of))]
     if question.excludes:
         names = Value(list(question.each), output_field=ArrayField(TextField()))
         texts = Value(list(question.each.values()), output_field=ArrayField(TextField()))
         place = Func(names, Cast(config, TextField()), function="array_position")
         own = Func(texts, place, template="(%(expressions)s]", arg_joiner="::text[]::tsquery[])[")
-        found.append(_match("coalesce(%(expressions)s, false)", F(vector), own))
+        found.append(_match("coalesce(%(expressions)s, false)", vector, own))
     return found
 
 
-def _match(template: str, vector: F, asked: Combinable) -> Func:
+def _match(template: str, vector: Combinable, asked: Combinable) -> Func:
     return Func(vector, asked, template=template, arg_joiner=" @@ ", output_field=BooleanField())
 
 

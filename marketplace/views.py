@@ -190,10 +190,6 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
     def list(self, request: Request) -> Response:
         return super().list(request)
 
-    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        # What the database searches in, and nobody reads.
-        return rows.defer("search")
-
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         words = self.request.query_params.get("q", "")
         return collections.matching(queryset, words) if words else queryset

@@ -14,6 +14,21 @@ BEGIN
 END $$;
 """
 
+OLD_RULES_GO = """
+-- squawk-ignore ban-drop-constraint
+ALTER TABLE licensing_offer DROP CONSTRAINT offer_state_matches_its_dates;
+-- squawk-ignore ban-drop-constraint
+ALTER TABLE licensing_offer DROP CONSTRAINT offer_on_sale_states_its_rights_basis;
+"""
+OLD_RULES = """
+ALTER TABLE licensing_offer ADD CONSTRAINT offer_state_matches_its_dates CHECK (
+    state = 'draft' AND published_at IS NULL AND withdrawn_at IS NULL
+    OR state = 'live' AND published_at IS NOT NULL AND withdrawn_at IS NULL
+    OR state = 'withdrawn' AND withdrawn_at IS NOT NULL) NOT VALID;
+ALTER TABLE licensing_offer ADD CONSTRAINT offer_on_sale_states_its_rights_basis
+    CHECK (state <> 'live' OR rights_basis <> '') NOT VALID;
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("licensing", "0002_walls")]
@@ -41,8 +56,14 @@ class Migration(migrations.Migration):
                 max_length=9,
             ),
         ),
-        migrations.RemoveConstraint("offer", "offer_state_matches_its_dates"),
-        migrations.RemoveConstraint("offer", "offer_on_sale_states_its_rights_basis"),
+        # The new rules follow in 0022, under the same names: `offers` keeps both meanwhile.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[migrations.RunSQL([OLD_RULES_GO], OLD_RULES)],
+            state_operations=[
+                migrations.RemoveConstraint("offer", "offer_state_matches_its_dates"),
+                migrations.RemoveConstraint("offer", "offer_on_sale_states_its_rights_basis"),
+            ],
+        ),
         migrations.RunSQL(
             FIXED.format(moving="'state', 'state_reason', 'suspended_at', 'withdrawn_at'")
             + "GRANT UPDATE (state_reason, submitted_at, suspended_at)"

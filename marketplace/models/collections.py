@@ -7,7 +7,6 @@ from typing import Self
 from django.contrib.auth.models import Permission
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 from django.db.models import Exists, F, Func, OuterRef, Q, Value
 from django.utils import timezone
@@ -21,6 +20,7 @@ from marketplace.typeid import TypeIDField
 
 # How PostgreSQL reads a collection's texts: as its main language does (migration 0020).
 READ_AS = Func(F("languages"), function="licet_text_config")
+SEARCHED = Func(F("languages"), F("name"), F("description"), function="licet_collection_vector")
 
 
 class CollectionQuerySet(TenantQuerySet["Collection"]):
@@ -70,13 +70,6 @@ class Collection(models.Model):
     languages = ArrayField(
         models.CharField(max_length=35), default=list, blank=True, db_default=[], size=100
     )
-    # For the owner's own search: the database keeps it, whoever writes the row.
-    search = models.GeneratedField(
-        expression=SearchVector("name", config=READ_AS, weight="A")
-        + SearchVector("description", config=READ_AS, weight="D"),
-        output_field=SearchVectorField(),
-        db_persist=True,
-    )
     next_snapshot = models.IntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -85,7 +78,7 @@ class Collection(models.Model):
     class Meta:
         indexes = [
             # Serves `collections.matching`.
-            GinIndex(name="collection_search", fields=["search"]),
+            GinIndex(SEARCHED, name="collection_search"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -18,8 +18,8 @@ from django.test.utils import CaptureQueriesContext
 from licensing import listings, offers, search_documents
 from licensing.models import Offer, SearchDocument
 from marketplace import collections, imports, organizations
-from marketplace.access import acting, system
-from marketplace.models import Collection, Organization
+from marketplace.access import system
+from marketplace.models import Organization
 from tests.make import TYPED, make_collection, make_offer, records
 from tests.people import ApiClient, caller_for, found
 
@@ -413,10 +413,3 @@ def test_the_pages_of_the_page_follow_each_other(
     assert "Atlas 0" in second
     assert "Atlas 2" not in second
     assert 'href="/listings?q=atlas">First page</a>' in second
-
-
-def test_a_collection_read_with_the_rest_leaves_its_vector_out(archive: Organization) -> None:
-    make_listing(archive, "Atlas")
-    assert "search" in listings.public()[0].collection.get_deferred_fields()
-    with acting(caller_for(archive), writing=False):
-        assert Collection.objects.get(name="Atlas").search
