@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,17 +68,41 @@ class Bounds(NamedTuple):
     newest: uuid.UUID
 
 
-class Candidate(NamedTuple):
-    """A document that matches. A higher rank is a better match; the newer document is higher."""
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Documents that match, newest first; the nth of each column belongs to the nth document.
 
-    id: uuid.UUID
-    offer_id: uuid.UUID
-    rank: int
+    In columns of plain text and numbers: a thousand objects for each search would keep the garbage
+    collector busy for longer than the search takes.
+    """
+
+    ids: list[str]
+    offers: list[str]
+    # A higher one is a better match.
+    ranks: list[int]
+    # Facets of a document, with spaces between them.
     facets: list[str]
-    scope: uuid.UUID
-    price_minor: int
+    scopes: list[str]
+    prices: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def first(self, most: int) -> Candidates:
+        """The newest of them."""
+        return Candidates(*(getattr(self, name)[:most] for name in self.__slots__))
+
+    def places(self) -> list[str]:
+        """What sorts them: higher for a better match, and for the newer of two that are alike."""
+        return [place(rank, id) for rank, id in zip(self.ranks, self.ids, strict=True)]
 
 
+def place(rank: int, id: str) -> str:
+    """Where a document stands by relevance; of two places, the higher comes first."""
+    return f"{rank:08d} {id}"
+
+
+NOTHING = Candidates([], [], [], [], [], [])
 EVERYTHING = Bounds(uuid.UUID(int=0), uuid.UUID(int=(1 << 128) - 1))
 
 
@@ -90,7 +113,7 @@ def newest(
     *,
     bounds: Bounds = EVERYTHING,
     most: int,
-) -> list[Candidate]:
+) -> Candidates:
     """The newest listings that match and that a caller (None: anybody) may see, newest first."""
     conditions, values = _conditions(caller, wanted, question)
     rank = "0"
@@ -101,18 +124,27 @@ def newest(
             f"[array_position(%(configs)s::text[], text_config)]) * {_RANK_STEPS})::int, 0)"
         )
     # The rank is worked out for what is left by the limit, not for all that matches.
+    columns = ("id::text", "offer_id::text", "rank::text", "said", "scope_id::text", "price::text")
+    read = ", ".join(f"string_agg({each}, ',' ORDER BY id DESC)" for each in columns)
     statement = f"""
         WITH found AS MATERIALIZED (
             SELECT document.* FROM licensing_searchdocument document
             WHERE id BETWEEN %(oldest)s AND %(newest)s AND {" AND ".join(conditions)}
             ORDER BY id DESC LIMIT %(most)s
+        ), ranked AS (
+            SELECT id, offer_id, scope_id, price_minor AS price, {rank} AS rank,
+                array_to_string(facets, ' ') AS said
+            FROM found
         )
-        SELECT id, offer_id, {rank}, facets, scope_id, price_minor FROM found ORDER BY id DESC
+        SELECT {read} FROM ranked
     """
     values |= {"oldest": bounds.oldest, "newest": bounds.newest, "most": most}
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return [Candidate._make(row) for row in cursor.fetchall()]
+        row = cursor.fetchone()
+    assert row is not None, "An aggregate has one row."
+    ids, offers, ranks, said, scopes, prices = (text.split(",") if text else [] for text in row)
+    return Candidates(ids, offers, [*map(int, ranks)], said, scopes, [*map(int, prices)])
 
 
 def exist(caller: Caller | None, wanted: Search, question: Question) -> bool:
@@ -244,12 +276,16 @@ _USES = {number: use.value for use, number in USE_NUMBERS.items()}
 # --- facets -----------------------------------------------------------------------------------
 
 
-def count(wanted: Search, found: Sequence[Candidate]) -> Facets:
+def count(wanted: Search, found: Candidates) -> Facets:
     """For each facet, how many of some candidates each of its values would leave, most first.
 
     Prices are counted within one currency, as upper bounds; without a currency there are none.
     """
-    said = Counter(itertools.chain.from_iterable(one.facets for one in found))
+    said: Counter[str] = Counter()
+    # Many listings say the same of themselves.
+    for facets, number in Counter(found.facets).items():
+        for facet in facets.split():
+            said[facet] += number
     named: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
     stated: Counter[str] = Counter()
     for facet, number in said.items():
@@ -258,7 +294,7 @@ def count(wanted: Search, found: Sequence[Candidate]) -> Facets:
             stated[value] = number
         elif name != "use":
             named[name][value] = number
-    scopes = Counter(one.scope for one in found)
+    scopes = {uuid.UUID(id): number for id, number in Counter(found.scopes).items()}
     where = _where(scopes)
     asked = countries([wanted.territory] if wanted.territory else [])
     for use in Use:
@@ -271,10 +307,9 @@ def count(wanted: Search, found: Sequence[Candidate]) -> Facets:
             number for id, number in scopes.items() if _permits(where[id], wanted.use, asked)
         )
     if wanted.currency:
-        prices = [one.price_minor for one in found]
         for whole in _PRICES:
             bound = whole * 10 ** money.currency(wanted.currency).exponent
-            named["max_price_minor"][str(bound)] = sum(price <= bound for price in prices)
+            named["max_price_minor"][str(bound)] = sum(price <= bound for price in found.prices)
     return {name: _most(counted) for name, counted in named.items()}
 
 

@@ -19,7 +19,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from licensing import candidates
-from licensing.candidates import Bounds, Candidate, Facets, Search
+from licensing.candidates import Bounds, Candidates, Facets, Search
 from licensing.models import Offer
 from licensing.search_documents import MODALITIES, primary
 from licensing.vocabulary import Use, is_territory
@@ -140,13 +140,13 @@ def search(
             database.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         question = full_text.ask(wanted.q) if wanted.q else None
         if question is not None and question.is_empty:
-            return Page([], None, 0, False, candidates.count(wanted, []))
+            return Page([], None, 0, False, candidates.count(wanted, candidates.NOTHING))
         if wanted.sort == "relevance":
             found, page, following = _best(caller, wanted, question, after, limit)
         else:
             found, page, following = _newest(caller, wanted, question, after, limit)
         is_capped = len(found) > CANDIDATES_MAX or (after is not None and after.is_capped)
-        counted = found[:CANDIDATES_MAX]
+        counted = found.first(CANDIDATES_MAX)
         return Page(
             offers=_offers(caller, page),
             next_cursor=_write(wanted, replace(following, is_capped=is_capped))
@@ -155,7 +155,7 @@ def search(
             total=len(counted),
             is_capped=is_capped,
             facets=candidates.count(wanted, counted),
-            suggestions=[] if found or not wanted.q else _suggestions(caller, wanted),
+            suggestions=[] if len(found) or not wanted.q else _suggestions(caller, wanted),
         )
 
 
@@ -169,7 +169,8 @@ class _Cursor:
     is_capped: bool = False
 
 
-Found = tuple[list[Candidate], list[Candidate], _Cursor | None]
+# All candidates, the offers of one page, and where the next page begins.
+Found = tuple[Candidates, list[str], _Cursor | None]
 
 
 def _best(
@@ -179,22 +180,25 @@ def _best(
     after: _Cursor | None,
     limit: int,
 ) -> Found:
-    """All candidates, those of one page by rank, and where the next page begins."""
+    """By relevance."""
     if after is None:
         found = candidates.newest(caller, wanted, question, most=CANDIDATES_MAX + 1)
-        ranked = sorted(found[:CANDIDATES_MAX], key=_place)
+        held = found.first(CANDIDATES_MAX)
     else:
         # The same candidates as before: those that came later could push the oldest out.
-        found = candidates.newest(caller, wanted, question, bounds=after.bounds, most=_HELD_MAX)
-        ranked = sorted(found, key=_place)
-        ranked = [one for one in ranked if _place(one) > (-after.rank, -after.id.int)]
-        found = found[:CANDIDATES_MAX]
-    page, rest = ranked[:limit], ranked[limit:]
+        held = candidates.newest(caller, wanted, question, bounds=after.bounds, most=_HELD_MAX)
+        found = held.first(CANDIDATES_MAX)
+    places = held.places()
+    order = sorted(range(len(held)), key=places.__getitem__, reverse=True)
+    if after is not None:
+        last = candidates.place(after.rank, str(after.id))
+        order = [n for n in order if places[n] < last]
+    page, rest = order[:limit], order[limit:]
+    offers = [held.offers[n] for n in page]
     if not rest:
-        return found, page, None
-    held = found[:CANDIDATES_MAX]
-    bounds = after.bounds if after else Bounds(held[-1].id, held[0].id)
-    return found, page, _Cursor(bounds, page[-1].rank, page[-1].id)
+        return found, offers, None
+    bounds = after.bounds if after else Bounds(uuid.UUID(held.ids[-1]), uuid.UUID(held.ids[0]))
+    return found, offers, _Cursor(bounds, held.ranks[page[-1]], uuid.UUID(held.ids[page[-1]]))
 
 
 def _newest(
@@ -204,26 +208,24 @@ def _newest(
     after: _Cursor | None,
     limit: int,
 ) -> Found:
-    """All candidates, those of one page by age, and where the next page begins."""
+    """By age."""
     found = candidates.newest(caller, wanted, question, most=CANDIDATES_MAX + 1)
-    page = found[: limit + 1]
+    page = found
     if after is not None:
         before = Bounds(candidates.EVERYTHING.oldest, uuid.UUID(int=after.id.int - 1))
         page = candidates.newest(caller, wanted, question, bounds=before, most=limit + 1)
     if len(page) <= limit:
-        return found, page, None
-    page = page[:limit]
-    return found, page, _Cursor(candidates.EVERYTHING, 0, page[-1].id)
+        return found, page.offers, None
+    return (
+        found,
+        page.offers[:limit],
+        _Cursor(candidates.EVERYTHING, 0, uuid.UUID(page.ids[limit - 1])),
+    )
 
 
-def _place(one: Candidate) -> tuple[int, int]:
-    """Better matches first, and the newer of two that are alike."""
-    return (-one.rank, -one.id.int)
-
-
-def _offers(caller: Caller | None, page: list[Candidate]) -> list[Offer]:
+def _offers(caller: Caller | None, page: list[str]) -> list[Offer]:
     """The offers of a page, in its order, without those that just went off sale."""
-    ids = [one.offer_id for one in page]
+    ids = [uuid.UUID(id) for id in page]
     rows = {row.pk: row for row in visible_to(caller).order_by().filter(pk__in=ids)}
     return [rows[id] for id in ids if id in rows]
 
