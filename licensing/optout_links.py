@@ -95,9 +95,10 @@ def use(token: str) -> Opened:
             caller, id, lock=True
         )
         _check(link)
-        contributor = str(link.contributor_id)
-        contributors.set_consent(caller, contributor, consent=Contributor.Consent.WITHDRAWN)
-        link.opt_out = _opt_out(caller, contributor)
+        contributors.set_consent(
+            caller, str(link.contributor_id), consent=Contributor.Consent.WITHDRAWN
+        )
+        link.opt_out = _opt_out(caller, link)
         link.used_at = timezone.now()
         link.save(update_fields=["used_at", "opt_out"])
         audit.record(caller, "opt_out_link.used", subject=link)
@@ -105,13 +106,13 @@ def use(token: str) -> Opened:
     return Opened(link, count)
 
 
-def _opt_out(caller: Caller, contributor: str) -> OptOut | None:
-    if not Work.objects.visible_to(caller).filter(contributor=contributor).exists():
+def _opt_out(caller: Caller, link: ContributorLink) -> OptOut | None:
+    if not Work.objects.visible_to(caller).filter(contributor=link.contributor_id).exists():
         # Nothing of theirs is here yet; what is imported later is refused for want of consent.
         return None
     return optouts.record(
         caller,
-        contributor=contributor,
+        contributor=str(link.contributor_id),
         by=OptOut.By.CONTRIBUTOR,
         reason="The contributor withdrew the consent by a link.",
     )

@@ -313,6 +313,7 @@ class OfferSerializer(Resource[Offer]):
             "audience",
             "state",
             "price",
+            "state_reason",
             "price_minor",
             "currency",
             "access",
@@ -320,14 +321,16 @@ class OfferSerializer(Resource[Offer]):
             "opens_at",
             "closes_at",
             "created_at",
+            "submitted_at",
             "published_at",
+            "suspended_at",
             "withdrawn_at",
         )
         read_only_fields = fields
 
     @extend_schema_field(RightsSerializer(allow_null=True))
     def get_rights(self, row: Offer) -> Any:
-        return None if row.published_at is None else RightsSerializer(row).data
+        return RightsSerializer(row).data if row.rights_basis else None
 
 
 class MakeOffer(Body):
@@ -410,6 +413,47 @@ class ListingSerializer(Resource[Offer]):
 
     def get_is_private(self, row: Offer) -> bool:
         return row.audience_id is not None
+
+
+class FacetValueSerializer(serializers.Serializer[Any]):
+    """A value of a facet, and how many of the candidates it would leave."""
+
+    value = serializers.CharField(help_text="To give as the parameter of the facet's name.")
+    count = serializers.IntegerField()
+
+
+class FacetsSerializer(serializers.Serializer[Any]):
+    """For each parameter that narrows a search down, its values, the most frequent first."""
+
+    modality = FacetValueSerializer(many=True)
+    language = FacetValueSerializer(many=True)
+    use = FacetValueSerializer(many=True)
+    territory = FacetValueSerializer(many=True)
+    rights_basis = FacetValueSerializer(many=True)
+    currency = FacetValueSerializer(many=True)
+    max_price_minor = FacetValueSerializer(
+        many=True, help_text="Within one `currency`; empty without it."
+    )
+
+
+class ListingPageSerializer(serializers.Serializer[Any]):
+    """Some of the listings that a search found, and how to narrow it down."""
+
+    data = ListingSerializer(many=True)  # type: ignore[assignment]
+    has_more = serializers.BooleanField()
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text="Give it as `cursor`, with the same search, for the next page."
+    )
+    total = serializers.CharField(
+        help_text="How many were found; “1000+” where more match than are ranked and counted."
+    )
+    facets = FacetsSerializer(
+        help_text="Counted over what `total` says: the newest 1,000 where more match."
+    )
+    suggestions = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Where nothing was found: words like yours, with which something is.",
+    )
 
 
 # --- grants -----------------------------------------------------------------------------------

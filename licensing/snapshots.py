@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -17,7 +18,7 @@ from psycopg.rows import tuple_row
 
 from licensing import settree
 from licensing.models import Snapshot
-from marketplace import audit, collections, idempotency
+from marketplace import audit, collections, idempotency, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import CollectionEmpty
 from marketplace.models import Collection, CollectionItem
@@ -110,6 +111,28 @@ def reserved(snapshot: Snapshot) -> list[bytes]:
         return [bytes(digest) for (digest,) in cursor.fetchall()]
 
 
+def has_free_work(snapshot: Snapshot) -> bool:
+    """Whether any of its works may be licensed: is neither opted out nor held."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT EXISTS (SELECT {_HELD} AND NOT {reservations.IS_RESERVED})",
+            {"collection": snapshot.collection.number, "number": snapshot.number},
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def makeup(snapshot: Snapshot) -> Counter[tuple[str, str]]:
+    """How many of its works are in which (language, media type). Reads every work once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT work.language, form.media_type, count(*) {_HELD} GROUP BY 1, 2",
+            {"collection": snapshot.collection.number, "number": snapshot.number},
+        )
+        return Counter({(language, media): count for language, media, count in cursor.fetchall()})
+
+
 def _unchanged(collection: Collection) -> Snapshot | None:
     """The last snapshot, unless something was added or removed since."""
     number = collection.next_snapshot
@@ -179,14 +202,12 @@ class _Counted:
 
 
 # What a snapshot holds is said once; its root and its manifest read different columns of it.
-_ROWS = """
-SELECT {columns}
+_HELD = """
 FROM marketplace_collectionitem item
 JOIN marketplace_representation form ON form.id = item.representation_id
 JOIN marketplace_work work ON work.id = item.work_id
 WHERE item.collection_number = %(collection)s AND item.added_in <= %(number)s
     AND (item.removed_in IS NULL OR item.removed_in > %(number)s)
-ORDER BY form.digest
 """
 # From the reservations, which are few, to the snapshot; as `reservations.IS_RESERVED` says it.
 _RESERVED = """
@@ -221,7 +242,7 @@ def _rows(collection: Collection, number: int, columns: str) -> Iterator[tuple[A
     name = f"snapshot_{secrets.token_hex(8)}"
     with psycopg.ServerCursor(connection.connection, name, row_factory=tuple_row) as cursor:
         found = {"collection": collection.number, "number": number}
-        cursor.execute(_ROWS.format(columns=columns), found, binary=True)
+        cursor.execute(f"SELECT {columns} {_HELD} ORDER BY form.digest", found, binary=True)
         while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
             yield from rows
 

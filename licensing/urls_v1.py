@@ -11,6 +11,7 @@ from licensing.access_request_views import AccessRequestViewSet, ListingAccessRe
 from licensing.decision_views import DecisionViewSet
 from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
+from licensing.listing_views import ListingViewSet
 from licensing.optout_views import NoticeViewSet, OptOutLinkViewSet, OptOutViewSet
 from licensing.terms_template_views import TermsTemplateViewSet
 
@@ -30,8 +31,8 @@ urlpatterns = [
     path("offers/<str:pk>", views.OfferViewSet.as_view(_DETAIL), name="offer"),
     path("offers/<str:pk>/publish", views.OfferViewSet.as_view({"post": "publish"})),
     path("offers/<str:pk>/withdraw", views.OfferViewSet.as_view({"post": "withdraw"})),
-    path("listings", views.ListingViewSet.as_view({"get": "list"}), name="listings-api"),
-    path("listings/<str:pk>", views.ListingViewSet.as_view(_DETAIL), name="listing-api"),
+    path("listings", ListingViewSet.as_view({"get": "list"}), name="listings-api"),
+    path("listings/<str:pk>", ListingViewSet.as_view(_DETAIL), name="listing-api"),
     path(
         "listings/<str:pk>/access-requests", ListingAccessRequestViewSet.as_view({"post": "create"})
     ),

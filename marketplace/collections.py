@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency, reservations
+from marketplace import audit, full_text, idempotency, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem
+from marketplace.models.collections import READ_AS, SEARCHED
+
+# What other apps do in the transaction that changes what is said of a collection. They add to it
+# when they start, since nothing here knows them.
+DESCRIBED: list[Callable[[Collection], None]] = []
+LANGUAGES_MAX = 100
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
 def create(
@@ -23,10 +31,12 @@ def create(
     notice: str = "",
     external_id: str = "",
     source_url: str = "",
+    languages: Sequence[str] = (),
 ) -> Collection:
     """Start an empty collection. Raises InvalidInput, DuplicateExternalId."""
     if not name.strip():
         raise InvalidInput(_("Give the collection a name."), param="name")
+    check_languages(languages)
     with acting(caller):
         collection = Collection(
             organization=caller.organization,
@@ -35,6 +45,7 @@ def create(
             notice=notice,
             external_id=external_id,
             source_url=source_url,
+            languages=list(languages),
         )
         try:
             with transaction.atomic():
@@ -49,24 +60,63 @@ def create(
     return collection
 
 
-def describe(caller: Caller, id: str, **fields: str) -> Collection:
-    """Change a collection's name, description or notice, as its owner or an editor of a share.
+def describe(
+    caller: Caller, id: str, *, languages: Sequence[str] | None = None, **fields: str
+) -> Collection:
+    """Change what describes a collection, as its owner or an editor of a share.
 
     `caller` is who `sharing.editor` says. What was offered or sold keeps its snapshot. Raises
     NotFound, InvalidInput.
     """
     if not fields.get("name", "-").strip():
         raise InvalidInput(_("Give the collection a name."), param="name")
+    said: dict[str, Any] = {name: text.strip() for name, text in fields.items()}
+    if languages is not None:
+        check_languages(languages)
+        said["languages"] = list(languages)
     with acting(caller):
         collection = Collection.objects.owned_by(caller).get_visible(caller, id, lock=True)
-        changed = sorted(name for name in fields if getattr(collection, name) != fields[name])
+        changed = sorted(name for name in said if getattr(collection, name) != said[name])
         for name in changed:
-            setattr(collection, name, fields[name].strip())
+            setattr(collection, name, said[name])
         if changed:
             collection.save(update_fields=changed)
+            for follow in DESCRIBED:
+                follow(collection)
             audit.record(caller, "collection.described", subject=collection, changed=changed)
         idempotency.names(caller, collection)
     return collection
+
+
+def matching(rows: QuerySet[Collection], words: str) -> QuerySet[Collection]:
+    """Those of some collections whose name or description has words, however inflected.
+
+    Raises InvalidInput for a question that is too long.
+    """
+    if len(words) > full_text.LENGTH_MAX:
+        raise InvalidInput(
+            _("Search for fewer words: up to %(max)s characters.") % {"max": full_text.LENGTH_MAX},
+            param="q",
+        )
+    question = full_text.ask(words)
+    if question.is_empty:
+        return rows.none()
+    return rows.filter(*full_text.conditions(question, vector=SEARCHED, config=READ_AS))
+
+
+def check_languages(languages: Sequence[str]) -> None:
+    """Raises InvalidInput, unless they are a few different BCP 47 tags."""
+    if len(languages) > LANGUAGES_MAX or len(set(languages)) < len(languages):
+        raise InvalidInput(
+            _("Name each language once, and up to %(max)s.") % {"max": LANGUAGES_MAX},
+            param="languages",
+        )
+    for tag in languages:
+        if len(tag) > 35 or not _LANGUAGE.fullmatch(tag):
+            raise InvalidInput(
+                _("“%(tag)s” is no BCP 47 tag, such as “de” or “pt-BR”.") % {"tag": tag[:40]},
+                param="languages",
+            )
 
 
 def by_external_id(caller: Caller, external_id: str) -> Collection | None:

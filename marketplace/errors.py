@@ -261,6 +261,12 @@ class OfferWrongState(DomainError):
     code, status, title = "offer_wrong_state", 409, "The offer's state does not allow this"
 
 
+class NothingToLicense(DomainError):
+    """Every work of the snapshot is opted out or held."""
+
+    code, status, title = "nothing_to_license", 409, "There is no work to license"
+
+
 class OwnCollection(DomainError):
     """An organization cannot license its own collection."""
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
 from marketplace.access import Caller, Scope, acting
-from marketplace.errors import InvalidInput, LegalIdentityIncomplete
+from marketplace.errors import InvalidInput, LegalIdentityIncomplete, NotFound
 from marketplace.models import Membership, Organization, User
 
+# What other apps do in the transaction that changes who an organization is. They add to it when
+# they start, since nothing here knows them.
+IDENTIFIED: list[Callable[[Organization], None]] = []
 # What each role may do when its member is signed in. Keys carry their own scopes.
 _READ = frozenset(scope for scope in Scope if scope.value.endswith(":read"))
 ROLE_SCOPES: dict[str, frozenset[Scope]] = {
@@ -83,6 +88,8 @@ def identify(caller: Caller, **fields: str) -> Organization:
             setattr(organization, name, fields[name].strip())
         if changed:
             organization.save(update_fields=changed)
+            for follow in IDENTIFIED:
+                follow(organization)
             audit.record(caller, "organization.identified", subject=organization, changed=changed)
         idempotency.names(caller, organization)
     return organization
@@ -155,6 +162,14 @@ def appoint_operator(*, email: str, name: str, password: str) -> User:
         elif not user.is_operator:
             user.is_operator = True
             user.save(update_fields=["is_operator"])
+    return user
+
+
+def find_operator(email: str) -> User:
+    """The operator of this market who signs in so. Raises NotFound."""
+    user = User.objects.filter(email=email.lower(), is_operator=True, is_active=True).first()
+    if user is None:
+        raise NotFound(_("There is no operator “%(email)s”.") % {"email": email})
     return user
 
 

@@ -158,6 +158,12 @@ class Nothing(Body):
 # --- collections ------------------------------------------------------------------------------
 
 
+LANGUAGES = _(
+    "BCP 47, the main one first, such as “de” or “pt-BR”. Search reads name and description in the"
+    " first; without any, in English."
+)
+
+
 class CollectionSerializer(Resource[Collection]):
     """Works that one organization keeps together."""
 
@@ -173,6 +179,7 @@ class CollectionSerializer(Resource[Collection]):
             "notice",
             "external_id",
             "source_url",
+            "languages",
             "created_at",
         )
         read_only_fields = fields
@@ -180,6 +187,10 @@ class CollectionSerializer(Resource[Collection]):
 
 class DescribeCollection(Body):
     """What to change of a collection's description; what is left out stays."""
+
+    languages = serializers.ListField(
+        child=StrictCharField(max_length=35), required=False, max_length=100, help_text=LANGUAGES
+    )
 
     name = StrictCharField(max_length=200, required=False)
     description = StrictCharField(
@@ -198,6 +209,10 @@ class DescribeCollection(Body):
 
 class CreateCollection(Body):
     """An empty collection."""
+
+    languages = serializers.ListField(
+        child=StrictCharField(max_length=35), required=False, max_length=100, help_text=LANGUAGES
+    )
 
     name = StrictCharField(max_length=200)
     description = StrictCharField(

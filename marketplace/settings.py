@@ -14,8 +14,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 _environ = os.environ
 
 
-def _flag(name: str) -> bool:
-    return _environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+def _flag(name: str, default: str = "") -> bool:
+    return _environ.get(name, default).strip().lower() in {"1", "true", "yes", "on"}
 
 
 def _list(name: str, default: str) -> list[str]:
@@ -244,6 +244,10 @@ OPT_OUT_LINK_DAYS = int(_environ.get("LICET_OPT_OUT_LINK_DAYS", "30"))
 
 # How long a buyer's request awaits its answer, and how long an approval lasts.
 ACCESS_REQUEST_DAYS = int(_environ.get("LICET_ACCESS_REQUEST_DAYS", "30"))
+# --- listings ---------------------------------------------------------------------------------
+
+# Whether an operator approves each listing before the market shows it.
+LISTING_REVIEW = _flag("LICET_LISTING_REVIEW", "" if DEVELOPMENT else "on")
 
 # --- the ledger -------------------------------------------------------------------------------
 

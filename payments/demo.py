@@ -297,7 +297,7 @@ class Story:
 
     def offer(self, snapshot: str, terms: str) -> Any:
         for offer in self.archive.get("/v1/offers?limit=200")["data"]:
-            if (offer["snapshot"], offer["terms"], offer["state"]) == (snapshot, terms, "live"):
+            if (offer["snapshot"], offer["terms"], offer["state"]) == (snapshot, terms, "listed"):
                 return offer
         draft = self.archive.post(
             "/v1/offers",

@@ -10,7 +10,7 @@ from django.db.models.lookups import Exact
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("licensing", "0002_walls"),
+        ("licensing", "0024_search_documents"),
         ("marketplace", "0003_reserved_digest"),
     ]
 

@@ -31,6 +31,7 @@ from licensing.models.optouts import (
     OptOutQuerySet,
 )
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
+from licensing.models.search_documents import SearchDocument, SearchScope, SearchWord
 
 __all__ = [
     "AccessRequest",
@@ -58,6 +59,9 @@ __all__ = [
     "OptOutQuerySet",
     "Period",
     "ScopeClaim",
+    "SearchDocument",
+    "SearchScope",
+    "SearchWord",
     "Snapshot",
     "Terms",
 ]

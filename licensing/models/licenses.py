@@ -137,7 +137,7 @@ class OfferQuerySet(TenantQuerySet["Offer"]):
     def on_sale(self) -> Self:
         now = timezone.now()
         return self.filter(
-            Q(closes_at__isnull=True) | Q(closes_at__gt=now), state="live", opens_at__lte=now
+            Q(closes_at__isnull=True) | Q(closes_at__gt=now), state="listed", opens_at__lte=now
         )
 
     def buyable_by(self, caller: Caller) -> Self:
@@ -156,13 +156,16 @@ class OfferQuerySet(TenantQuerySet["Offer"]):
 class Offer(models.Model):
     """A snapshot under terms at a price, to everybody or to one organization. Written by `offers`.
 
-    Lifecycle: draft -> live -> withdrawn. A live offer's conditions never change: withdraw it and
-    make another.
+    Lifecycle: draft -> in_review -> listed <-> suspended, where the market reviews its listings
+    (draft -> listed where it does not); withdrawn from any of them. A listed offer's conditions
+    never change: withdraw it and make another.
     """
 
     class State(models.TextChoices):
         DRAFT = "draft", _("Draft")
-        LIVE = "live", _("On sale")
+        IN_REVIEW = "in_review", _("In review")
+        LISTED = "listed", _("On sale")
+        SUSPENDED = "suspended", _("Suspended")
         WITHDRAWN = "withdrawn", _("Withdrawn")
 
     class Access(models.TextChoices):
@@ -191,15 +194,21 @@ class Offer(models.Model):
     access = models.CharField(
         max_length=10, choices=Access, default=Access.OPEN, db_default=Access.OPEN
     )
-    # What the seller's newest attestation said at publication: attestations are private, and
-    # buyers must see on which basis the offer stands.
+    # Why an operator refused the offer (a draft again) or suspended it: the seller reads it.
+    state_reason = models.TextField(max_length=2_000, blank=True, db_default="")
+    # What the seller's newest attestation said when the seller published the offer: attestations
+    # are private, and buyers must see on which basis the offer stands.
     rights_basis = models.CharField(max_length=14, blank=True)
     rights_license = models.CharField(max_length=100, blank=True)
     rights_statement = models.TextField(blank=True)
     opens_at = models.DateTimeField(default=timezone.now)
     closes_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # When it was handed to review; null where nobody reviewed it.
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    # When it was first listed.
     published_at = models.DateTimeField(null=True, blank=True)
+    suspended_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
 
     objects = OfferQuerySet.as_manager()
@@ -240,13 +249,29 @@ class Offer(models.Model):
             ),
             models.CheckConstraint(
                 name="offer_state_matches_its_dates",
-                condition=Q(state="draft", published_at__isnull=True, withdrawn_at__isnull=True)
-                | Q(state="live", published_at__isnull=False, withdrawn_at__isnull=True)
-                | Q(state="withdrawn", withdrawn_at__isnull=False),
+                condition=Q(state="withdrawn", withdrawn_at__isnull=False)
+                | Q(withdrawn_at__isnull=True, suspended_at__isnull=True)
+                & (
+                    Q(state="draft", published_at__isnull=True, submitted_at__isnull=True)
+                    | Q(state="in_review", published_at__isnull=True, submitted_at__isnull=False)
+                    | Q(state="listed", published_at__isnull=False)
+                )
+                | Q(
+                    state="suspended",
+                    published_at__isnull=False,
+                    suspended_at__isnull=False,
+                    withdrawn_at__isnull=True,
+                ),
             ),
             models.CheckConstraint(
                 name="offer_on_sale_states_its_rights_basis",
-                condition=~Q(state="live") | ~Q(rights_basis=""),
+                condition=~Q(state__in=["in_review", "listed", "suspended"]) | ~Q(rights_basis=""),
+            ),
+            models.CheckConstraint(
+                name="offer_suspended_says_why",
+                condition=Q(state="suspended") & ~Q(state_reason="")
+                | Q(state__in=["in_review", "listed"], state_reason="")
+                | Q(state__in=["draft", "withdrawn"]),
             ),
         ]
 

@@ -152,7 +152,8 @@ def test_money_is_a_whole_number_and_never_a_float() -> None:
         (name, field, schema)
         for name, component in DOCUMENT["components"]["schemas"].items()
         for field, schema in component.get("properties", {}).items()
-        if field.endswith("_minor")
+        # A facet is named as its parameter is, and holds counts.
+        if field.endswith("_minor") and name != "Facets"
     ]
     assert len(found) >= 5
     for name, field, schema in found:

@@ -30,6 +30,8 @@ from licensing.models import (
     Offer,
     OptOut,
     OptOutItem,
+    SearchDocument,
+    SearchWord,
 )
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
@@ -77,6 +79,10 @@ def again(row: models.Model, **changes: Any) -> None:
 def draft(world: World, **changes: Any) -> None:
     unpublished = {"state": "draft", "published_at": None, "rights_basis": ""}
     again(world.offer, **{**unpublished, **changes})
+
+
+def document(world: World) -> SearchDocument:
+    return SearchDocument.objects.get(offer=world.offer)
 
 
 def agreed(world: World, **changes: Any) -> None:
@@ -297,6 +303,14 @@ BREAKS: dict[str, Break] = {
     "offer_is_not_private_to_its_owner": lambda w: draft(w, audience_id=w.seller.pk),
     "offer_state_matches_its_dates": lambda w: draft(w, withdrawn_at=NOW),
     "offer_on_sale_states_its_rights_basis": lambda w: again(w.offer, rights_basis=""),
+    "offer_suspended_says_why": lambda w: again(
+        w.offer, state="suspended", suspended_at=NOW, state_reason=""
+    ),
+    "search_document_is_one_per_offer": lambda w: again(document(w)),
+    "searchdocument_offer_id_same_parties": lambda w: again(
+        document(w), offer_id=w.other_offer().pk
+    ),
+    "search_word_is_not_empty": lambda w: SearchWord.objects.create(word=""),
     "offer_collection_id_same_parties": lambda w: draft(
         w, collection_id=w.other_offer().collection_id
     ),
@@ -547,6 +561,10 @@ def test_a_published_offer_can_only_be_withdrawn(
         "UPDATE licensing_grant SET issued_at = now()",
         "DELETE FROM licensing_grant",
         "UPDATE licensing_ledgeropening SET values = '{}'",
+        "UPDATE licensing_searchdocument SET audience_id = NULL",
+        "UPDATE licensing_searchscope SET pairs = '{}'",
+        "DELETE FROM licensing_searchscope",
+        "DELETE FROM licensing_searchword",
         "UPDATE licensing_ledgerpending SET log = 'live'",
         "TRUNCATE licensing_scopeclaim",
         "UPDATE licensing_optout SET reason = 'Other'",

@@ -21,6 +21,8 @@ ALL_TENANT_CALLERS = {
     "marketplace.uploads": "The worker discards unused uploads of everybody.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
+    "licensing.offers": "An operator decides about any seller's listing.",
+    "licensing.search_documents": "The search is indexed anew for all sellers at once.",
     "licensing.delivery": "A signed link stands for the caller, and names its grant.",
     "payments.stripe_events": "Stripe's events belong to nobody until they are handled.",
     "payments.sync": "Settling an order writes rows of its buyer and of its seller.",

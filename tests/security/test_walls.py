@@ -83,6 +83,11 @@ PUBLIC = {
     # Digests alone, which importers and licensees of other tenants must find.
     "marketplace_reserveddigest",
     "licensing_offer",
+    # What the market's search reads: a policy would keep it from its index, so `candidates` asks
+    # for the audience. Scopes and words are of no one tenant.
+    "licensing_searchdocument",
+    "licensing_searchscope",
+    "licensing_searchword",
     "licensing_snapshot",
     "licensing_terms",
     # People who sign in: of no one tenant.

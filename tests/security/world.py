@@ -78,7 +78,9 @@ class World:
 
     def open_rows(self, model: Any) -> int:
         """How many rows of a model an outsider may see: itself, and what the market shows."""
-        return {"Organization": 1, "Terms": 1, "Snapshot": 1}.get(model.__name__, 0)
+        return {"Organization": 1, "Terms": 1, "Snapshot": 1, "SearchDocument": 1}.get(
+            model.__name__, 0
+        )
 
     def fingerprint(self) -> str:
         """A hash over every row of ours but keys and audits, which asking itself writes."""
