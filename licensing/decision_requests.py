@@ -14,8 +14,9 @@ from django.db import connection
 from django.db.models import Prefetch
 from django.utils.translation import gettext as _
 
-from licensing import decisions
-from licensing.decisions import Candidate, Compiled, Decision, Question, State
+from licensing import clauses, decisions
+from licensing.clauses import Compiled, Question
+from licensing.decisions import Candidate, Decision, State
 from licensing.ledger import log, notes, tiles
 from licensing.models import Agreement, Grant, GrantQuerySet, Period
 from marketplace import reservations
@@ -228,7 +229,7 @@ def _period(row: Period) -> decisions.Period:
 # Published terms never change, so what was read out of them once stays true.
 @lru_cache(maxsize=1024)
 def _compiled(typed: str, scope: str) -> Compiled:
-    return decisions.compile_terms(json.loads(typed), json.loads(scope))
+    return clauses.compile_terms(json.loads(typed), json.loads(scope))
 
 
 # --- the answers ------------------------------------------------------------------------------
