@@ -271,7 +271,8 @@ def _reason_order(reason: Reason) -> tuple[str, ...]:
     return tuple(part or "" for part in (reason.grant, reason.clause, reason.code))
 
 
-_UNAVAILABLE = {"opted_out": Code.OPTED_OUT, "held": Code.HELD, "claimed": Code.HELD}
+# What stands in the way of a work, by why the licensor may not license its bytes now.
+RESERVED = {"opted_out": Code.OPTED_OUT, "held": Code.HELD, "claimed": Code.HELD}
 _STOPPED = {
     State.SUSPENDED: Code.GRANT_SUSPENDED,
     State.REVOKED: Code.GRANT_REVOKED,
@@ -282,7 +283,7 @@ _STOPPED = {
 def _stopped(question: Question, candidate: Candidate) -> Code | None:
     """What acts on coverage, before any clause is read."""
     if candidate.reserved is not None:
-        return _UNAVAILABLE[candidate.reserved]
+        return RESERVED[candidate.reserved]
     grant = candidate.grant
     if grant.state is State.ACTIVE:
         return None

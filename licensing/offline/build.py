@@ -13,8 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # What an outsider's tool is made of, and nothing else. `licensing/__init__.py` must stay empty.
 SOURCES = (
     "licensing/__init__.py",
+    "licensing/clauses.py",
+    "licensing/decisions.py",
     "licensing/jcs.py",
     "licensing/settree.py",
+    "licensing/vocabulary.py",
     "licensing/ledger/__init__.py",
     "licensing/ledger/commitments.py",
     "licensing/ledger/notes.py",
@@ -22,8 +25,10 @@ SOURCES = (
     "licensing/ledger/tree.py",
     "licensing/offline/__init__.py",
     "licensing/offline/__main__.py",
+    "licensing/offline/decide.py",
     "licensing/offline/manifest.py",
     "licensing/offline/pull.py",
+    "licensing/offline/question.py",
     "licensing/offline/transport.py",
     "licensing/offline/verify.py",
 )
