@@ -71,6 +71,7 @@ def candidate(random: Random, layers: Sequence[str] = ("all",)) -> dict[str, Any
         "reserved": random.choice([None] * 27 + ["opted_out", "held", "claimed"]),
         "state": state,
         "ended_at": None if state in ("active", "suspended") else random.choice([None, day(50)]),
+        "typed_controls": random.random() >= 0.05,
         "periods": [period(random) for _ in range(random.choice([1, 1, 1, 2]))],
     }
 
@@ -203,6 +204,7 @@ def to_candidate(given: dict[str, Any], id: str) -> decisions.Candidate:
         layer=given["layer"],
         state=decisions.State(given["state"]),
         ended_at=given["ended_at"],
+        typed_controls=given["typed_controls"],
     )
     return decisions.Candidate(grant, given["covered_from"], given["reserved"])
 
