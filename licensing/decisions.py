@@ -7,10 +7,10 @@ ENGINE; answers name theirs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from licensing import vocabulary
 from licensing.clauses import (
@@ -118,8 +118,8 @@ class Candidate:
 # --- the answer -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+# Named tuples: they are made in half the time of frozen dataclasses, and many are made.
+class Reason(NamedTuple):
     """One reason, with where to look."""
 
     code: Code
@@ -132,8 +132,7 @@ class Reason:
         return {"code": self.code.value, **{k: v for k, v in given.items() if v is not None}}
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The answer, and what it rests on."""
 
     answer: Answer
@@ -144,7 +143,7 @@ class Decision:
     # A permit holds until then as things stand now; None: no end is known.
     valid_until: datetime | None = None
     reasons: tuple[Reason, ...] = ()
-    engine: str = field(default=ENGINE)
+    engine: str = ENGINE
 
     def as_dict(self) -> dict[str, Any]:
         """JSON, as the API and the offline tool print it."""
@@ -190,8 +189,7 @@ def decide(
     if worst.answer is not Answer.PERMIT:
         return worst
     # All are permits: the answer rests on all of them.
-    return replace(
-        worst,
+    return worst._replace(
         duties=_unique(duty for part in parts for duty in part.duties),
         reasons=_unique(reason for part in parts for reason in part.reasons),
     )
@@ -255,16 +253,18 @@ def _best(question: Question, asked: int, candidates: Sequence[Candidate]) -> De
             best, reasons = found, list(found.reasons)
         elif found.answer == best.answer:
             reasons += found.reasons
-            if _order(found) > _order(best) or _comes_first(found, best):
+            if _comes_first(found, best):
                 best = found
     if best is None or best.answer is Answer.PERMIT or len(reasons) == len(best.reasons):
         return best
-    return replace(best, reasons=tuple(sorted(reasons, key=_reason_order)))
+    return best._replace(reasons=tuple(sorted(reasons, key=_reason_order)))
 
 
 def _comes_first(found: Decision, best: Decision) -> bool:
-    """Equal answers are told apart by the grant's id, never by the order that they came in."""
-    return _order(found) == _order(best) and (found.grant or "") < (best.grant or "")
+    """Equal answers are told apart by what they say, never by the order that they came in."""
+    if found.valid_until != best.valid_until:
+        return _order(found) > _order(best)
+    return (found.grant or "") < (best.grant or "")
 
 
 def _reason_order(reason: Reason) -> tuple[str, ...]:
@@ -298,12 +298,12 @@ def _of_grant(question: Question, asked: int, candidate: Candidate) -> Decision:
     stopped = _stopped(question, candidate)
     if stopped is not None:
         return _denied(grant, Reason(stopped, grant=grant.id))
-    open_periods = [
-        (period, window[1])
-        for period in grant.periods
-        if (window := period.window(use))[0] <= question.at
-        and (window[1] is None or question.at < window[1])
-    ]
+    serves = vocabulary.USE_WINDOWS[use] is Window.USE
+    open_periods = []
+    for period in grant.periods:
+        starts, ends = period.use if serves else period.training
+        if starts <= question.at and (ends is None or question.at < ends):
+            open_periods.append((period, ends))
     if not open_periods:
         return _denied(grant, Reason(Code.OUTSIDE_WINDOW, grant=grant.id, dimension="at"))
     maybe: list[Clause] = []
@@ -408,9 +408,10 @@ def _nearest(question: Question, asked: int, grant: Grant, periods: Sequence[Per
 
 
 def _failures(question: Question, asked: int, grant: Grant, clause: Clause) -> Iterator[Reason]:
-    for name, dimension in DIMENSIONS.items():
-        part = asked & dimension.full
-        if part & clause.allowed != part or clause.emptied & dimension.full:
+    outside = asked & ~clause.allowed | clause.emptied
+    for name, dimension in DIMENSIONS.items() if outside else ():
+        if outside & dimension.full:
+            part = asked & dimension.full
             code = Code.NOT_IN_SCOPE if part & clause.offered == part else Code.NOT_PERMITTED
             yield Reason(code, clause.number, grant.id, name)
     if clause.models is not None and clause.models.match(question.model) is Match.UNMATCHED:
