@@ -44,7 +44,7 @@ bench: .venv/.ready ## measure, one JSON line for each figure
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: offline
-offline: .venv/.ready ## build licet-offline.pyz: verify and pull, without the server
+offline: .venv/.ready ## build licet-offline.pyz: verify, decide and pull, without the server
 	@$(BIN)/python -m licensing.offline.build
 
 .PHONY: clean

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Prefetch
 from django.utils.translation import gettext as _
 
-from licensing import decisions
-from licensing.decisions import Candidate, Compiled, Decision, Question, State
+from licensing import clauses, decisions
+from licensing.clauses import Compiled, Question
+from licensing.decisions import Candidate, Decision, State
 from licensing.ledger import log, notes, tiles
 from licensing.models import Agreement, Grant, GrantQuerySet, Period
 from marketplace import reservations
@@ -102,10 +103,14 @@ def _check_held(caller: Caller, id: str) -> None:
 
 # --- what is covered --------------------------------------------------------------------------
 
-# A work under a grant: since when, and why its bytes are reserved, if they are.
-Cover = tuple[datetime, str | None]
+# A work under a grant: since when, in microseconds of Unix time, and why its bytes are reserved,
+# if they are. Of many equal instants, none is made before it is needed.
+Cover = tuple[int, str | None]
 # By work (a digest, an external id; None: anything) and grant.
 Covers = dict[Any, dict[UUID, Cover]]
+
+_UNIX_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+_SINCE = "(extract(epoch FROM min(covered.effective_from)) * 1000000)::bigint"
 
 _COVERED = """
 WITH covered AS MATERIALIZED (
@@ -118,40 +123,53 @@ WITH covered AS MATERIALIZED (
         AND (%(grant)s::uuid IS NULL OR coverage.grant_id = %(grant)s)
         AND (%(collection)s::uuid IS NULL OR snapshot.collection_id = %(collection)s)
         AND (%(licensor)s::uuid IS NULL OR coverage.licensor_id = %(licensor)s)
+), seller AS (
+    SELECT DISTINCT licensor_id FROM covered
 )
 """
-_ANYTHING = """
-SELECT NULL, grant_id, min(effective_from), NULL FROM covered GROUP BY grant_id
+_ANYTHING = f"""
+SELECT NULL, grant_id, {_SINCE}, NULL FROM covered GROUP BY grant_id
 """
-_IN_A_SNAPSHOT = """
-JOIN marketplace_collectionitem item
-    ON item.organization_id = form.organization_id AND item.representation_id = form.id
+# Each step is taken once for a work, not once for each of its grants: hence materialized. The
+# reservation is read in the statement that reads the coverage: who asks after an opt-out's commit
+# sees both or neither.
+_IN_A_SNAPSHOT = f"""
+, held AS MATERIALIZED (
+    SELECT asked.name, asked.reserved, asked.organization_id, item.collection_number,
+        item.added_in, item.removed_in
+    FROM asked
+    JOIN marketplace_collectionitem item
+        ON item.organization_id = asked.organization_id AND item.representation_id = asked.id
+)
+SELECT held.name, covered.grant_id, {_SINCE}, max(held.reserved)
+FROM held
 JOIN covered
-    ON covered.collection_number = item.collection_number
-    AND covered.licensor_id = form.organization_id
-    AND item.added_in <= covered.number
-    AND (item.removed_in IS NULL OR item.removed_in > covered.number)
+    ON covered.collection_number = held.collection_number
+    AND covered.licensor_id = held.organization_id
+    AND held.added_in <= covered.number
+    AND (held.removed_in IS NULL OR held.removed_in > covered.number)
+GROUP BY held.name, covered.grant_id
 """
-# The reservation is read in the statement that reads the coverage: who asks after an opt-out's
-# commit sees both or neither.
 _BY_DIGEST = f"""
-SELECT form.digest, covered.grant_id, min(covered.effective_from),
-    {reservations.RESERVED_FOR}
-FROM (SELECT DISTINCT licensor_id FROM covered) seller
-JOIN marketplace_representation form
-    ON form.organization_id = seller.licensor_id AND form.digest = ANY(%(digests)s)
+, asked AS MATERIALIZED (
+    SELECT form.id, form.organization_id, form.digest AS name,
+        {reservations.RESERVED_FOR} AS reserved
+    FROM seller
+    JOIN marketplace_representation form
+        ON form.organization_id = seller.licensor_id AND form.digest = ANY(%(digests)s)
+)
 {_IN_A_SNAPSHOT}
-GROUP BY form.id, covered.grant_id
 """
 _BY_EXTERNAL_ID = f"""
-SELECT work.external_id, covered.grant_id, min(covered.effective_from),
-    max({reservations.RESERVED_FOR})
-FROM (SELECT DISTINCT licensor_id FROM covered) seller
-JOIN marketplace_work work
-    ON work.organization_id = seller.licensor_id AND work.external_id = ANY(%(external_ids)s)
-JOIN marketplace_representation form ON form.work_id = work.id
+, asked AS MATERIALIZED (
+    SELECT form.id, form.organization_id, work.external_id AS name,
+        {reservations.RESERVED_FOR} AS reserved
+    FROM seller
+    JOIN marketplace_work work
+        ON work.organization_id = seller.licensor_id AND work.external_id = ANY(%(external_ids)s)
+    JOIN marketplace_representation form ON form.work_id = work.id
+)
 {_IN_A_SNAPSHOT}
-GROUP BY work.id, covered.grant_id
 """
 
 
@@ -191,35 +209,37 @@ def _uuid(prefix: str, id: str | None) -> UUID | None:
 
 def _grants(caller: Caller, ids: Iterable[UUID]) -> dict[UUID, decisions.Grant]:
     """The facts of grants that hold for all of their works."""
-    periods = Period.objects.visible_to(caller).select_related("terms").order_by("number")
+    # Values of one statement: the objects would cost more than the decisions.
     rows = (
-        _held(caller)
-        .filter(pk__in=list(ids))
-        .select_related("agreement")
-        .only("status", "ended_at", "agreement__controlling")
-        .prefetch_related(
-            Prefetch(
-                "periods",
-                periods.only("grant", "scope", "training_window", "use_window", "terms__typed"),
-            )
+        Period.objects.visible_to(caller)
+        .filter(licensee=caller.organization, grant__in=list(ids))
+        .order_by("grant", "number")
+        .values_list(
+            "grant",
+            "grant__status",
+            "grant__ended_at",
+            "grant__agreement__controlling",
+            "terms__typed",
+            "scope",
+            "training_window",
+            "use_window",
         )
     )
-    return {
-        row.pk: decisions.Grant(
-            id=str(row.pk),
-            periods=tuple(_period(period) for period in row.periods.all()),
-            state=State(row.status),
-            ended_at=row.ended_at,
-            typed_controls=row.agreement.controlling == Agreement.Controlling.TYPED,
+    found: dict[UUID, decisions.Grant] = {}
+    for (id, status, ended_at, controlling), periods in groupby(rows, key=lambda row: row[:4]):
+        found[id] = decisions.Grant(
+            id=str(id),
+            periods=tuple(_period(*row[4:]) for row in periods),
+            state=State(status),
+            ended_at=ended_at,
+            typed_controls=controlling == Agreement.Controlling.TYPED,
         )
-        for row in rows
-    }
+    return found
 
 
-def _period(row: Period) -> decisions.Period:
-    training, use = row.training_window, row.use_window
+def _period(typed: str, scope: Any, training: Any, use: Any) -> decisions.Period:
     return decisions.Period(
-        _compiled(row.terms.typed, json.dumps(row.scope, sort_keys=True)),
+        _compiled(typed, json.dumps(scope, sort_keys=True)),
         training=(training.lower, training.upper),
         use=(use.lower, use.upper),
     )
@@ -228,7 +248,7 @@ def _period(row: Period) -> decisions.Period:
 # Published terms never change, so what was read out of them once stays true.
 @lru_cache(maxsize=1024)
 def _compiled(typed: str, scope: str) -> Compiled:
-    return decisions.compile_terms(json.loads(typed), json.loads(scope))
+    return clauses.compile_terms(json.loads(typed), json.loads(scope))
 
 
 # --- the answers ------------------------------------------------------------------------------
@@ -248,7 +268,7 @@ def _answers(
         facts = frozenset(covers.items())
         if facts not in given:
             candidates = [
-                Candidate(grants[grant], since, reserved)
+                Candidate(grants[grant], _UNIX_TIME + timedelta(microseconds=since), reserved)
                 for grant, (since, reserved) in covers.items()
             ]
             given[facts] = decisions.decide(question, candidates, holds_grants=holds_grants)

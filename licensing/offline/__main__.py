@@ -1,4 +1,4 @@
-"""The offline tool: check a receipt, or pull the works of a grant. Needs no server of ours."""
+"""The offline tool: check a receipt, decide by it, or pull a grant's works. No server needed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from licensing.offline import question
 
 if TYPE_CHECKING:
     from licensing.offline.pull import Job
@@ -64,6 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
+
+    decide = commands.add_parser(
+        "decide",
+        help="say whether works may be used so, by a grant's receipt and manifest",
+        description="Decide by an exported grant as the market does. Exit codes: 0 all is "
+        "permitted; 4 something is denied or needs review; 3 a test license and --allow-test not "
+        "given; 1 the receipt or the manifest is not sound; 2 the command was called wrongly.",
+    )
+    question.add_options(decide)
+    decide.set_defaults(run=_decide)
 
     pull = commands.add_parser(
         "pull",
@@ -123,6 +135,32 @@ def _verify(options: argparse.Namespace) -> int:
     else:
         print(verify.describe(proven))
     return verify.exit_code(proven, allow_test=options.allow_test)
+
+
+def _decide(options: argparse.Namespace) -> int:
+    try:
+        from licensing.ledger.receipts import ReceiptError
+        from licensing.offline import decide, verify
+    except ModuleNotFoundError as error:
+        raise _CannotStart(
+            f"decide needs the Python package {error.name}: pip install cryptography"
+        ) from None
+
+    try:
+        keys = verify.read_keys(options.key)
+        asked = question.asked(options)
+        answers = decide.decide(verify.check(_read(options.receipt), keys), asked, options.manifest)
+    except (verify.UsageError, question.QuestionError) as error:
+        raise _CannotStart(error) from None
+    except ReceiptError as error:
+        print(_json(verify.failure(error)) if options.json else verify.describe_failure(error))
+        return decide.NOT_SOUND
+    except decide.ExportError as error:
+        reason = verify.printable(str(error))
+        print(_json({"sound": False, "reason": reason}) if options.json else f"NOT SOUND: {reason}")
+        return decide.NOT_SOUND
+    print(_json(answers.report()) if options.json else answers.describe())
+    return answers.exit_code(allow_test=options.allow_test)
 
 
 def _pull(options: argparse.Namespace) -> int:
@@ -209,6 +247,10 @@ def _jobs(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError("give a number from 1 to 64")
     return int(text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _read(path: str) -> bytes:

@@ -142,6 +142,8 @@ def _items(
                 )
             if source.read(1):
                 raise ManifestError("manifest_invalid", "the manifest goes on after its end")
+            # What is kept can be received again, by `decide`.
+            file.write(line)
             return
         elif record.get("type") == "error":
             raise _server_error(record)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from licensing import decisions
+from licensing import clauses, decisions
 
 # DE and FR are named, AT stands for the rest of the EU, ZW for the rest of the world.
 WORLD = ["AT", "DE", "FR", "US", "ZW"]
@@ -26,10 +26,10 @@ START = datetime(2027, 1, 1, tzinfo=UTC)
 WORDS: dict[str, Sequence[str]] = {
     "territory": PLACES,
     "availability": PLACES,
-    "release": decisions.RELEASES,
-    "field": decisions.FIELDS,
-    "sector": (*decisions.SECTORS, "none"),
-    "lineage": (*decisions.LINEAGES, "none"),
+    "release": clauses.RELEASES,
+    "field": clauses.FIELDS,
+    "sector": (*clauses.SECTORS, "none"),
+    "lineage": (*clauses.LINEAGES, "none"),
     "name": MODELS,
     "version": VERSIONS,
     "family": MODELS,
@@ -71,6 +71,7 @@ def candidate(random: Random, layers: Sequence[str] = ("all",)) -> dict[str, Any
         "reserved": random.choice([None] * 27 + ["opted_out", "held", "claimed"]),
         "state": state,
         "ended_at": None if state in ("active", "suspended") else random.choice([None, day(50)]),
+        "typed_controls": random.random() >= 0.05,
         "periods": [period(random) for _ in range(random.choice([1, 1, 1, 2]))],
     }
 
@@ -123,10 +124,10 @@ def deny(random: Random) -> dict[str, Any]:
         "territories": {
             key: _some(random, PLACES) for key in _some(random, ["training", "availability"])
         },
-        "models": {"release": _some(random, decisions.RELEASES)},
-        "fields": _some(random, decisions.FIELDS),
-        "sectors": _some(random, decisions.SECTORS),
-        "lineage": _some(random, decisions.LINEAGES),
+        "models": {"release": _some(random, clauses.RELEASES)},
+        "fields": _some(random, clauses.FIELDS),
+        "sectors": _some(random, clauses.SECTORS),
+        "lineage": _some(random, clauses.LINEAGES),
         "other": ["as the parties agree"],
     }
     chosen = random.sample(sorted(parts), random.choice([1, 2, 2, 3]))
@@ -141,7 +142,7 @@ def _permit(random: Random) -> dict[str, Any]:
             "availability": _wide(random, PLACES),
         },
         "models": _models(random),
-        "fields": _wide(random, decisions.FIELDS),
+        "fields": _wide(random, clauses.FIELDS),
     }
     if random.random() < 0.07:
         clause["other"] = ["as the parties agree"]
@@ -153,7 +154,7 @@ def _models(random: Random) -> dict[str, Any]:
     scope = random.choice(["any_model_of_licensee"] * 5 + narrow)
     found: dict[str, Any] = {
         "scope": scope,
-        "release": _wide(random, decisions.RELEASES),
+        "release": _wide(random, clauses.RELEASES),
         "successors": random.choice(["none", "minor_versions", "family"]),
     }
     if scope == "up_to_n_models":
@@ -183,10 +184,10 @@ def _wide(random: Random, words: Sequence[str]) -> list[str]:
 # --- the same case for the engine -------------------------------------------------------------
 
 
-def to_question(asked: dict[str, Any]) -> decisions.Question:
+def to_question(asked: dict[str, Any]) -> clauses.Question:
     model = {name: asked.get(name) for name in ("name", "version", "family")}
     rest = {name: each for name, each in asked.items() if name not in model}
-    return decisions.ask(**rest, model=decisions.Model(**model))
+    return clauses.ask(**rest, model=clauses.Model(**model))
 
 
 def to_candidate(given: dict[str, Any], id: str) -> decisions.Candidate:
@@ -194,7 +195,9 @@ def to_candidate(given: dict[str, Any], id: str) -> decisions.Candidate:
         id=id,
         periods=tuple(
             decisions.Period(
-                decisions.compile_terms(each["typed"], each["scope"]),
+                clauses.compile_terms(
+                    each["typed"], each["scope"], has_duties="term" in each["typed"]
+                ),
                 training=each["training"],
                 use=each["use"],
             )
@@ -203,6 +206,7 @@ def to_candidate(given: dict[str, Any], id: str) -> decisions.Candidate:
         layer=given["layer"],
         state=decisions.State(given["state"]),
         ended_at=given["ended_at"],
+        typed_controls=given["typed_controls"],
     )
     return decisions.Candidate(grant, given["covered_from"], given["reserved"])
 

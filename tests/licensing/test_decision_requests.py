@@ -86,28 +86,8 @@ def test_before_buying_it_is_denied_for_want_of_a_grant_and_permitted_after(
         "grant": str(grant.pk),
         "clause": "2.1",
         "duties": [
-            {"type": "output", "clause": "6.1", "max_verbatim_words": 200, "grant": str(grant.pk)},
-            {
-                "type": "attribution",
-                "clause": "7.1",
-                "where": "in_model_docs",
-                "grant": str(grant.pk),
-            },
-            {"type": "redistribution", "clause": "8.1", "to": "none", "grant": str(grant.pk)},
-            {
-                "type": "retention",
-                "clause": "9.1",
-                "object": "raw_copies",
-                "delete_within_days": 30,
-                "grant": str(grant.pk),
-            },
-            {
-                "type": "retention",
-                "clause": "9.2",
-                "object": "weights",
-                "rule": "keep_and_continue",
-                "grant": str(grant.pk),
-            },
+            {**duty, "grant": str(grant.pk)}
+            for duty in client_for(archive).get(f"/v1/terms/{offer.terms_id}").json()["duties"]
         ],
         "valid_until": ends.isoformat().replace("+00:00", "Z"),
         "reasons": [{"code": "permitted", "clause": "2.1", "grant": str(grant.pk)}],

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 from collections import Counter
+from datetime import datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +21,8 @@ from tests.licensing import decision_cases as cases
 from tests.oracles.decision_oracle import Oracle
 
 ORACLE = Oracle(cases.WORLD)
+TESTS = Path(__file__).parents[1]
+VECTORS: dict[str, Any] = json.loads((TESTS / "licensing/vectors/decisions.json").read_text())
 # More by hand: LICET_EXAMPLES=100000 pytest tests/licensing/test_decisions.py
 EXAMPLES = int(os.environ.get("LICET_EXAMPLES", "500"))
 # The machine may be busy; a slow example proves nothing.
@@ -31,6 +38,43 @@ def test_the_engine_agrees_with_an_evaluator_that_tries_everything(random: Rando
     case = cases.case(random)
     expected = ORACLE.answer(case["question"], case["candidates"], case["layers"])
     assert cases.decide(case).answer.word == expected
+
+
+def test_the_evaluator_shares_no_line_with_the_engine() -> None:
+    source = ast.parse((TESTS / "oracles/decision_oracle.py").read_text())
+    imported = {
+        each.module if isinstance(each, ast.ImportFrom) else each.names[0].name
+        for each in ast.walk(source)
+        if isinstance(each, ast.Import | ast.ImportFrom)
+    }
+    assert imported == {"__future__", "collections.abc", "itertools", "typing"}
+
+
+@pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda vector: vector["name"])
+def test_the_published_vectors_hold(vector: dict[str, Any]) -> None:
+    case = _with_instants({name: vector[name] for name in ("question", "candidates", "layers")})
+    assert cases.decide(case).as_dict() == vector["decision"]
+    expected = ORACLE.answer(case["question"], case["candidates"], case["layers"])
+    assert vector["decision"]["decision"] == expected
+
+
+def test_the_vectors_are_of_this_engine_and_show_every_reason() -> None:
+    assert VECTORS["engine"] == decisions.ENGINE
+    shown = {
+        reason["code"] for vector in VECTORS["vectors"] for reason in vector["decision"]["reasons"]
+    }
+    assert shown == set(decisions.Code)
+
+
+def _with_instants(value: Any) -> Any:
+    """JSON has no instants: what is written like one is one."""
+    if isinstance(value, dict):
+        return {name: _with_instants(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_instants(each) for each in value]
+    if isinstance(value, str) and value.startswith("20") and value.endswith("Z"):
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return value
 
 
 def test_the_cases_are_of_all_kinds() -> None:

@@ -115,7 +115,11 @@ class Oracle:
         ]
         permits = [each for period in current for each in self.permits(period)]
         denies = [each for period in current for each in self.denies(period)]
-        return self.by_clauses(question, permits, denies)
+        answer = self.by_clauses(question, permits, denies)
+        if answer == "permit" and not candidate.get("typed_controls", True):
+            # The contract's own words control: a human reads them before anything is permitted.
+            return "needs_review"
+        return answer
 
     def by_clauses(
         self, question: dict[str, Any], permits: list[dict[str, Any]], denies: list[dict[str, Any]]
