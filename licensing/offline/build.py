@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (
     "licensing/__init__.py",
     "licensing/jcs.py",
+    "licensing/layout.py",
     "licensing/settree.py",
     "licensing/ledger/__init__.py",
     "licensing/ledger/commitments.py",
@@ -22,8 +23,10 @@ SOURCES = (
     "licensing/ledger/tree.py",
     "licensing/offline/__init__.py",
     "licensing/offline/__main__.py",
+    "licensing/offline/links.py",
     "licensing/offline/manifest.py",
     "licensing/offline/pull.py",
+    "licensing/offline/shards.py",
     "licensing/offline/transport.py",
     "licensing/offline/verify.py",
 )
