@@ -10,7 +10,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("marketplace", "0003_reserved_digest"),
+        ("marketplace", "0087_invitations"),
     ]
 
     operations = [
