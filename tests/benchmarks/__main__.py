@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.database import TestDatabase
 
 # Each is a module here, with `run(quick) -> Iterator[Figure]`.
-NAMES = {"import": "imports", "orders": "orders", "snapshot": "snapshots"}
+NAMES = {"import": "imports", "orders": "orders", "pull": "pulls", "snapshot": "snapshots"}
 
 
 def main() -> int:
