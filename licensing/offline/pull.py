@@ -179,7 +179,7 @@ class _Pull:
         self._links: Links
         # Places of works that are fetched one by one after all.
         self._singly: deque[int] = deque()
-        self._folders: set[Path] = set()
+        self._folders: set[str] = set()
 
     def carry_out(self) -> Outcome:
         with _progress(self._state):
@@ -323,7 +323,7 @@ class _Pull:
 
     def _keep(self, work: Work, content: bytes) -> None:
         path, part = self._places(work)
-        with part.open("wb", buffering=0) as file:
+        with open(part, "wb", buffering=0) as file:
             rest = memoryview(content)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -348,7 +348,8 @@ class _Pull:
         found = self._found(work)
         if found is not None:
             return found
-        path, part = self._places(work)
+        path, name = self._places(work)
+        part = Path(name)
         try:
             self._fetch(number, work, part)
         except Gone as error:
@@ -359,12 +360,14 @@ class _Pull:
         os.replace(part, path)
         return Result.FETCHED
 
-    def _places(self, work: Work) -> tuple[Path, Path]:
+    def _places(self, work: Work) -> tuple[str, str]:
+        """Where a work goes, and where it stands until it is whole."""
         path = _path(self._job.directory, work)
-        if path.parent not in self._folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._folders.add(path.parent)
-        return path, path.with_name(work.digest + ".part")
+        folder = work.digest[:2]
+        if folder not in self._folders:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._folders.add(folder)
+        return path, path + ".part"
 
     def _fetch(self, number: int, work: Work, part: Path) -> None:
         """Fetch a work into its .part file until its digest is right. Raises _Failed and Gone."""
@@ -501,12 +504,12 @@ def _progress(state: Callable[[float], str]) -> Iterator[None]:
         thread.join()
 
 
-def _is(path: Path, work: Work) -> bool:
+def _is(path: str, work: Work) -> bool:
     """Whether a file is there with exactly a work's bytes."""
     try:
-        if path.stat().st_size != work.length:
+        if os.stat(path).st_size != work.length:
             return False
-        return _hash_file(path)[0].hexdigest() == work.digest
+        return _hash_file(Path(path))[0].hexdigest() == work.digest
     except FileNotFoundError:
         return False
 
@@ -531,15 +534,14 @@ def _write_index(directory: Path, outcome: Outcome) -> None:
     with part.open("w", encoding="utf-8") as file:
         for start in range(0, len(outcome.manifest), SHARD_BATCH):
             for work in outcome.manifest.works(start, start + SHARD_BATCH):
-                path = _path(directory, work)
-                if work.digest in outcome.failed or not path.is_file():
+                if work.digest in outcome.failed or not os.path.isfile(_path(directory, work)):
                     continue
                 if work.excluded is not None:
                     outcome.excluded_but_here += 1
                     continue
                 line = {
                     "digest": work.digest,
-                    "file": path.relative_to(directory).as_posix(),
+                    "file": _file(work),
                     "length": work.length,
                     "media_type": work.media_type,
                     "external_id": work.external_id,
@@ -550,8 +552,13 @@ def _write_index(directory: Path, outcome: Outcome) -> None:
     os.replace(part, directory / "index.ndjson")
 
 
-def _path(directory: Path, work: Work) -> Path:
-    return directory / "works" / work.digest[:2] / work.digest
+def _file(work: Work) -> str:
+    return f"works/{work.digest[:2]}/{work.digest}"
+
+
+def _path(directory: Path, work: Work) -> str:
+    # Text: a hundred thousand paths would be taken apart and joined again.
+    return f"{directory}/{_file(work)}"
 
 
 def _size(count: float) -> str:

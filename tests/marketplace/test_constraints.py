@@ -31,6 +31,7 @@ from marketplace.models import (
     Invitation,
     Membership,
     Organization,
+    RemoteBucket,
     Representation,
     ReservedDigest,
     RightsOverride,
@@ -178,6 +179,21 @@ class World(Tenant):
         values = {"organization": None, "digest": b"\x02" * 32, "reason": "held", "cause": "c"}
         ReservedDigest.objects.create(**{**values, **fields})
 
+    def connect(self, **fields: Any) -> RemoteBucket:
+        values = {
+            "organization": self.organization,
+            "endpoint": "https://s3.example.org",
+            "name": "works",
+            "key": "{digest}",
+            "access_key_id": "a",
+            "secret_access_key": b"s",
+        }
+        return RemoteBucket.objects.create(**{**values, **fields})
+
+    def connect_twice(self) -> None:
+        self.connect()
+        self.connect()
+
     def upload(self, **fields: Any) -> None:
         Upload.objects.create(**{"organization": self.organization, "length": 2, **fields})
 
@@ -310,7 +326,9 @@ BREAKS: dict[str, Callable[[World], Any]] = {
         collection=w.other.collection
     ),
     "importrejection_job_id_same_organization": lambda w: w.reject(w.other.job),
-    # uploads
+    # remote buckets and uploads
+    "remote_bucket_is_one_at_a_time": lambda w: w.connect_twice(),
+    "remote_bucket_key_names_the_work": lambda w: w.connect(key="works/"),
     "upload_status_is_known": lambda w: w.upload(status="lost"),
     "upload_is_not_empty": lambda w: w.upload(length=0),
     "upload_receives_no_more_than_its_length": lambda w: w.upload(received=3),
@@ -357,12 +375,14 @@ TARGETS = {
     "work_of_organization",
     "representation_of_work",
     "import_of_organization",
+    "remote_bucket_of_organization",
     "upload_of_organization",
     "rights_override_of_organization",
     "audit_of_organization",
 }
 # A unique constraint with a condition is an index to PostgreSQL.
 CONDITIONAL = {
+    "remote_bucket_is_one_at_a_time",
     "item_lives_once_at_a_time",
     "collection_external_id_is_unique",
     "reserved_digest_is_reserved_once",

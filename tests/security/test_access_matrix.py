@@ -49,6 +49,8 @@ MATRIX: dict[str, Row] = {
     ),
     "collections/<pk>/snapshots": Row("collection"),
     "collections/<pk>/works": Row("collection", {"post": HOSTED}),
+    "remote-buckets/<pk>": Row("remote_bucket"),
+    "remote-buckets/<pk>/disconnect": Row("remote_bucket"),
     "uploads/<pk>": Row("upload"),
     "uploads/<pk>/finish": Row("upload"),
     "uploads/<pk>/discard": Row("upload"),

@@ -49,6 +49,7 @@ PRIVATE = {
     "marketplace_importrejection",
     "marketplace_invitation",
     "marketplace_membership",
+    "marketplace_remotebucket",
     "marketplace_upload",
     "marketplace_rightsoverride",
     "licensing_agreement",
