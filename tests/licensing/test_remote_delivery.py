@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import tarfile
 import threading
 import urllib.error
 import urllib.request
@@ -172,6 +174,33 @@ def test_new_links_are_given_to_remote_works_too(
     connect(archive)
     [one] = client_for(lab).post(address, {"digests": DIGESTS[:1]}).json()["works"]
     assert one["url"].startswith(BASE)
+
+
+@delivers
+@pytest.mark.django_db
+def test_hosted_works_are_delivered_out_of_a_bucket_singly_and_in_shards(
+    archive: Organization, lab: Organization, endpoint: str, settings: Any, tmp_path: Any
+) -> None:
+    settings.STORAGE_BUCKET = {
+        "name": "seller-works",
+        "endpoint": endpoint,
+        "region": "us-east-1",
+        "prefix": "hosted/",
+        "access_key": "a",
+        "secret_key": "s",
+    }
+    grant = make_grant_row(archive, lab)
+    head, *works, _end = lines(grant)
+    contents = {hashlib.sha256(work).hexdigest(): work for work in WORKS}
+    for work in works:
+        answer = fetch(work["url"], Range="bytes=3-")
+        assert answer.status_code == 206
+        assert b"".join(answer.streaming_content) == contents[work["digest"]][3:]
+    archived = b"".join(fetch(head["shards"]["url"].replace("{shard}", "0")).streaming_content)
+    with tarfile.open(fileobj=io.BytesIO(archived)) as opened:
+        found = {each.name: opened.extractfile(each).read() for each in opened}  # type: ignore[union-attr]
+    assert found == contents
+    assert not (tmp_path / "store" / "sha256").exists()
 
 
 # --- the bucket -------------------------------------------------------------------------------
