@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from licensing import layout, settree, shards, snapshots
 from licensing.links import MANIFEST, SHARDS, Link, expiry
 from licensing.models import Coverage, CoverageQuerySet, Grant, GrantQuerySet, Period, Snapshot
-from marketplace import access, reservations
+from marketplace import access, remote_buckets, reservations
 from marketplace.access import Caller
 from marketplace.errors import (
     DomainError,
@@ -42,18 +42,19 @@ _STALL_SECONDS = 60
 
 Custody = Representation.Custody
 Reason = reservations.Reason
-# Where the works are that can be fetched; of the others the market has the digest only.
-FETCHED = frozenset({Custody.HOSTED})
+# How long a seller's server honors a link: the licensee is sent on to it at once.
+_REMOTE_SECONDS = 300
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class Deliverable:
-    """Bytes that may leave now."""
+    """Bytes that may leave now: from our store, or from an address at the seller's own."""
 
     digest: bytes
     length: int
+    remote_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,16 @@ def links(caller: Caller, id: Any, digests: Sequence[bytes]) -> Links:
         custody = {bytes(each): held for each, held in forms.values_list("digest", "custody")}
         reserved = reservations.among(digests, organization=grant.licensor_id)
         manifest = _manifest_id(snapshot)
+    with access.system("serve a delivery link"):
+        # The seller's own, which the licensee may not see.
+        fetched = _fetched(grant)
     expires = expiry()
     seconds = int(expires.timestamp())
 
     def fresh(digest: bytes) -> Fresh:
         held = custody.get(digest)
         excluded = reserved.get(digest) if held else "not_covered"
-        is_fetched = held in FETCHED and not excluded
+        is_fetched = held in fetched and not excluded
         link = Link(str(grant.pk), grant.livemode, digest.hex(), seconds)
         return Fresh(digest.hex(), held, link.url() if is_fetched else None, excluded)
 
@@ -155,13 +159,21 @@ def open_work(link: Link, signature: str) -> Deliverable:
         grant = _grant(link)
         _check_in_force(grant)
         form = _covered_forms(grant, [digest]).first()
-        if form is not None:
-            _check_not_reserved(grant, [digest])
-    if form is None:
-        raise NotFound(_("This grant covers no such work."))
-    if form.custody != Representation.Custody.HOSTED:
-        raise NotFound(_("The seller keeps these bytes: they are not delivered from here."))
-    return Deliverable(digest, form.length)
+        if form is None:
+            raise NotFound(_("This grant covers no such work."))
+        _check_not_reserved(grant, [digest])
+        if form.custody == Custody.HOSTED:
+            return Deliverable(digest, form.length)
+        bucket = remote_buckets.in_use(grant.licensor_id)
+        if form.custody != Custody.REMOTE or bucket is None:
+            raise NotFound(_("The seller keeps these bytes: they are not delivered from here."))
+        url = remote_buckets.signed_url(
+            bucket,
+            digest=digest,
+            external_id=form.work.external_id,
+            seconds=_REMOTE_SECONDS,
+        )
+    return Deliverable(digest, form.length, url)
 
 
 def open_shards(link: Link, signature: str) -> shards.Layout:
@@ -283,7 +295,13 @@ def _covered_forms(grant: Grant, digests: Sequence[bytes]) -> QuerySet[Represent
         },
     )
     forms = Representation.objects.filter(organization=grant.licensor_id, digest__in=digests)
-    return forms.filter(Exists(covering)).only("digest", "length", "custody")
+    return forms.filter(Exists(covering)).only("digest", "length", "custody", "work")
+
+
+def _fetched(grant: Grant) -> frozenset[str]:
+    """The custodies whose works can be fetched; of the others the market has the digest only."""
+    is_connected = remote_buckets.in_use(grant.licensor_id) is not None
+    return frozenset({Custody.HOSTED, *([Custody.REMOTE] if is_connected else [])})
 
 
 def _check_not_reserved(grant: Grant, digests: Sequence[bytes]) -> None:
@@ -324,9 +342,10 @@ def _whole(link: Link) -> Iterator[bytes]:
     promised = _manifest_id(snapshot)
     yield _line(_head(grant, snapshot, expires, promised))
     places, made = layout.Places(), layout.ManifestId(bytes(snapshot.citation))
+    fetched = _fetched(grant)
     count = excluded = size = 0
     for item in snapshots.items(snapshot):
-        yield _line(_work(link, item, seconds, places))
+        yield _line(_work(link, item, seconds, places, fetched))
         count += 1
         size += item.length
         if item.reserved:
@@ -383,7 +402,13 @@ def _head(grant: Grant, snapshot: Snapshot, expires: datetime, manifest: str) ->
     }
 
 
-def _work(link: Link, item: snapshots.Item, expires: int, places: layout.Places) -> dict[str, Any]:
+def _work(
+    link: Link,
+    item: snapshots.Item,
+    expires: int,
+    places: layout.Places,
+    fetched: frozenset[str],
+) -> dict[str, Any]:
     digest = item.digest.hex()
     line: dict[str, Any] = {
         "type": "work",
@@ -404,7 +429,7 @@ def _work(link: Link, item: snapshots.Item, expires: int, places: layout.Places)
     if item.reserved:
         line["excluded"] = item.reserved
         return line
-    if item.custody in FETCHED:
+    if item.custody in fetched:
         line["url"] = Link(link.grant, link.livemode, digest, expires).url()
     if item.custody == Custody.HOSTED and (place := places.place(item.length)):
         line["shard"], line["offset"] = place

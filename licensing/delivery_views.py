@@ -200,6 +200,9 @@ def work(request: HttpRequest, grant: str, digest: str) -> HttpResponseBase:
     """One work's bytes, or a part of them."""
     link, signature = _link(request, grant, digest)
     found = delivery.open_work(link, signature)
+    if found.remote_url is not None:
+        # 307: the same method again, and its Range with it. Nobody may keep where it leads.
+        return HttpResponse(status=307, headers={**UNTOUCHED, "Location": found.remote_url})
     answer = _Answer(request, name=digest, etag=digest, length=found.length)
     if answer.has_bytes:
         _check_whole(found)

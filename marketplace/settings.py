@@ -230,6 +230,16 @@ SPECTACULAR_SETTINGS = {
 # --- works and their delivery -----------------------------------------------------------------
 
 STORAGE_DIR = Path(_environ.get("LICET_STORAGE_DIR", DATA_DIR / "works"))
+# With a name, hosted works are in this S3-compatible bucket; STORAGE_DIR then holds only what is on
+# its way there. Without keys, boto3 finds the machine's own (its role, or AWS_…).
+STORAGE_BUCKET = {
+    "name": _environ.get("LICET_STORAGE_BUCKET", ""),
+    "endpoint": _environ.get("LICET_STORAGE_ENDPOINT", ""),
+    "region": _environ.get("LICET_STORAGE_REGION", ""),
+    "prefix": _environ.get("LICET_STORAGE_PREFIX", ""),
+    "access_key": _environ.get("LICET_STORAGE_ACCESS_KEY", ""),
+    "secret_key": _environ.get("LICET_STORAGE_SECRET_KEY", ""),
+}
 # Uploads wait here; on the same file system as STORAGE_DIR, a finished one moves without a copy.
 # Every process that takes uploads must see the same directory.
 UPLOAD_DIR = Path(_environ.get("LICET_UPLOAD_DIR", STORAGE_DIR / "uploads"))

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from marketplace import audit, idempotency, reservations, storage, works
+from marketplace import audit, embedded_rights, idempotency, reservations, storage, works
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     DigestMismatch,
@@ -180,7 +180,7 @@ def host(
     they belong to. Raises NotFound, UploadIncomplete, UploadWrongState, and WorkRefused.
     """
     with acting(caller):
-        collection = Collection.objects.get_visible(caller, collection_id)
+        collection = Collection.objects.owned_by(caller).get_visible(caller, collection_id)
         row = _finished(caller, upload)
         digest = bytes(row.digest or b"")
         record = Record(
@@ -202,6 +202,10 @@ def host(
         left_out = works.add(caller, collection, [record])
         if left_out:
             raise _refusal(left_out[0].code, left_out[0].detail)
+        with _file_of(row.pk).open("rb") as file:
+            said = embedded_rights.read(file, media_type)
+        if said is not None:
+            embedded_rights.note(caller.organization.pk, {digest: said})
         form = Representation.objects.visible_to(caller).select_related("work").get(digest=digest)
         audit.record(caller, "work.hosted", subject=form.work, upload=str(row.pk))
         idempotency.names(caller, form.work)

@@ -9,6 +9,7 @@ from django.urls import path
 from marketplace import views
 from marketplace.embedded_rights_views import ProhibitionViewSet, RightsOverrideViewSet
 from marketplace.people_views import InvitationViewSet, MemberViewSet, ShareViewSet
+from marketplace.remote_bucket_views import RemoteBucketViewSet
 from marketplace.upload_views import CollectionWorkViewSet, UploadViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
@@ -43,6 +44,9 @@ urlpatterns = [
     path("collections/<str:pk>/prohibitions", ProhibitionViewSet.as_view({"get": "list"})),
     path("collections/<str:pk>/rights-overrides", RightsOverrideViewSet.as_view(_COLLECTION)),
     path("collections/<str:pk>/works", CollectionWorkViewSet.as_view({"post": "create"})),
+    path("remote-buckets", RemoteBucketViewSet.as_view(_COLLECTION), name="remote-buckets"),
+    path("remote-buckets/<str:pk>", RemoteBucketViewSet.as_view(_DETAIL), name="remote-bucket"),
+    path("remote-buckets/<str:pk>/disconnect", RemoteBucketViewSet.as_view({"post": "disconnect"})),
     path("uploads", UploadViewSet.as_view(_COLLECTION), name="uploads"),
     path("uploads/<str:pk>", UploadViewSet.as_view(_UPLOAD), name="upload"),
     path("uploads/<str:pk>/finish", UploadViewSet.as_view({"post": "finish"})),

@@ -97,6 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("--key-file", type=Path, metavar="FILE", help="a file with the API key")
     pull.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="downloads at a time")
     pull.add_argument(
+        "--shards",
+        action="store_true",
+        help="fetch small works many at a time, out of tar shards: for many works",
+    )
+    pull.add_argument(
         "--receipt", metavar="FILE", help="also check that this receipt covers the set"
     )
     pull.add_argument(
@@ -173,6 +178,7 @@ def _pull(options: argparse.Namespace) -> int:
         api_key=_api_key(options),
         directory=options.to,
         jobs=options.jobs,
+        shards=options.shards,
         covered=_covered(options),
     )
     return _carry_out(job, as_json=options.json)
@@ -180,10 +186,11 @@ def _pull(options: argparse.Namespace) -> int:
 
 def _carry_out(job: Job, *, as_json: bool) -> int:
     from licensing.offline import pull
+    from licensing.offline.links import PullError
 
     try:
         outcome = pull.run(job)
-    except pull.PullError as error:
+    except PullError as error:
         if as_json:
             print(json.dumps({"complete": False, "code": error.code, "reason": str(error)}))
         print(f"pull: {error}", file=sys.stderr)

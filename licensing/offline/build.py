@@ -20,6 +20,7 @@ SOURCES = (
     "licensing/jcs.py",
     "licensing/phrases.py",
     "licensing/sentences.py",
+    "licensing/layout.py",
     "licensing/settree.py",
     "licensing/terms_text.py",
     "licensing/terms_text_1.py",
@@ -36,6 +37,8 @@ SOURCES = (
     "licensing/offline/manifest.py",
     "licensing/offline/pull.py",
     "licensing/offline/question.py",
+    "licensing/offline/links.py",
+    "licensing/offline/shards.py",
     "licensing/offline/transport.py",
     "licensing/offline/verify.py",
 )

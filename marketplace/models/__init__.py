@@ -17,6 +17,7 @@ from marketplace.models.embedded_rights import (
 from marketplace.models.imports import ImportJob, ImportRejection
 from marketplace.models.invitations import Invitation
 from marketplace.models.records import Audit, IdempotencyKey
+from marketplace.models.remote_buckets import RemoteBucket
 from marketplace.models.reservations import ReservedDigest
 from marketplace.models.tenants import ApiKey, Membership, Organization, User
 from marketplace.models.uploads import Upload
@@ -42,6 +43,7 @@ __all__ = [
     "Invitation",
     "Membership",
     "Organization",
+    "RemoteBucket",
     "Representation",
     "ReservedDigest",
     "RightsOverride",

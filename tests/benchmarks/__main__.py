@@ -19,6 +19,7 @@ NAMES = {
     "decide": "decisions",
     "import": "imports",
     "orders": "orders",
+    "pull": "pulls",
     "search": "listings",
     "snapshot": "snapshots",
 }

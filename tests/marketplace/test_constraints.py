@@ -31,6 +31,7 @@ from marketplace.models import (
     Invitation,
     Membership,
     Organization,
+    RemoteBucket,
     Representation,
     ReservedDigest,
     RightsOverride,
@@ -178,6 +179,24 @@ class World(Tenant):
         values = {"organization": None, "digest": b"\x02" * 32, "reason": "held", "cause": "c"}
         ReservedDigest.objects.create(**{**values, **fields})
 
+    def connect(self, **fields: Any) -> RemoteBucket:
+        values = {
+            "organization": self.organization,
+            "endpoint": "https://s3.example.org",
+            "name": "works",
+            "key": "{digest}",
+            "access_key_id": "a",
+            "secret_access_key": b"s",
+        }
+        return RemoteBucket.objects.create(**{**values, **fields})
+
+    def connect_twice(self) -> None:
+        self.connect()
+        self.connect()
+
+    def upload(self, **fields: Any) -> None:
+        Upload.objects.create(**{"organization": self.organization, "length": 2, **fields})
+
     def share(self, **fields: Any) -> CollectionShare:
         values = {
             "organization": self.organization,
@@ -206,9 +225,6 @@ class World(Tenant):
     def invite_twice(self) -> None:
         self.invite()
         self.invite()
-
-    def upload(self, **fields: Any) -> None:
-        Upload.objects.create(**{"organization": self.organization, "length": 2, **fields})
 
     def reject(self, job: ImportJob) -> None:
         ImportRejection.objects.create(
@@ -310,6 +326,20 @@ BREAKS: dict[str, Callable[[World], Any]] = {
         collection=w.other.collection
     ),
     "importrejection_job_id_same_organization": lambda w: w.reject(w.other.job),
+    # remote buckets and uploads
+    "remote_bucket_is_one_at_a_time": lambda w: w.connect_twice(),
+    "remote_bucket_key_names_the_work": lambda w: w.connect(key="works/"),
+    "upload_status_is_known": lambda w: w.upload(status="lost"),
+    "upload_is_not_empty": lambda w: w.upload(length=0),
+    "upload_receives_no_more_than_its_length": lambda w: w.upload(received=3),
+    "upload_expected_is_sha256": lambda w: w.upload(expected=b"\x02" * 31),
+    "upload_digest_is_sha256": lambda w: w.upload(
+        received=2, status="finished", digest=b"\x02" * 31, finished_at=timezone.now()
+    ),
+    "upload_is_whole_iff_digested": lambda w: w.upload(
+        received=1, status="finished", digest=b"\x02" * 32, finished_at=timezone.now()
+    ),
+    "upload_is_finished_only_if_digested": lambda w: w.upload(received=2, status="finished"),
     # shares and invitations
     "collection_share_is_one_per_user": lambda w: w.share_twice(),
     "collection_share_collection_same_organization": lambda w: w.share(
@@ -326,18 +356,6 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "invitation_ends_once": lambda w: w.invite(
         accepted_at=timezone.now(), accepted_by=w.user, revoked_at=timezone.now()
     ),
-    # uploads
-    "upload_status_is_known": lambda w: w.upload(status="lost"),
-    "upload_is_not_empty": lambda w: w.upload(length=0),
-    "upload_receives_no_more_than_its_length": lambda w: w.upload(received=3),
-    "upload_expected_is_sha256": lambda w: w.upload(expected=b"\x02" * 31),
-    "upload_digest_is_sha256": lambda w: w.upload(
-        received=2, status="finished", digest=b"\x02" * 31, finished_at=timezone.now()
-    ),
-    "upload_is_whole_iff_digested": lambda w: w.upload(
-        received=1, status="finished", digest=b"\x02" * 32, finished_at=timezone.now()
-    ),
-    "upload_is_finished_only_if_digested": lambda w: w.upload(received=2, status="finished"),
     # reserved digests
     "reserved_digest_is_sha256": lambda w: w.reserve(digest=b"\x02" * 31),
     "reserved_digest_reason_is_known": lambda w: w.reserve(reason="lost"),
@@ -357,12 +375,14 @@ TARGETS = {
     "work_of_organization",
     "representation_of_work",
     "import_of_organization",
-    "rights_override_of_organization",
+    "remote_bucket_of_organization",
     "upload_of_organization",
+    "rights_override_of_organization",
     "audit_of_organization",
 }
 # A unique constraint with a condition is an index to PostgreSQL.
 CONDITIONAL = {
+    "remote_bucket_is_one_at_a_time",
     "item_lives_once_at_a_time",
     "collection_external_id_is_unique",
     "reserved_digest_is_reserved_once",

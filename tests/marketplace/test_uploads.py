@@ -35,6 +35,7 @@ from marketplace.errors import (
 from marketplace.models import Audit, Organization, Upload, Work
 from payments.processes import free_ports, served
 from tests.database import TestDatabase
+from tests.marketplace.test_embedded_rights import VOCABULARY, image, xmp
 from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
@@ -431,6 +432,18 @@ def test_a_finished_upload_becomes_a_hosted_work(
         }
     ]
     assert storage.path(bytes.fromhex(DIGEST)).read_bytes() == CONTENT
+
+
+def test_a_picture_that_prohibits_mining_keeps_its_collection_from_being_listed(
+    client_for: Callable[..., ApiClient], archive: Organization
+) -> None:
+    client = client_for(archive)
+    picture = image(packet=xmp(VOCABULARY + "DMI-PROHIBITED", creator="Ada")).getvalue()
+    answer = hosting(client, upload=finished(client, picture), media_type="image/jpeg")
+    assert answer.status_code == 201
+    [collection] = client.get("/v1/collections").json()["data"]
+    [found] = client.get(f"/v1/collections/{collection['id']}/prohibitions").json()["data"]
+    assert found["data_mining"] == "DMI-PROHIBITED"
 
 
 def test_a_work_outlives_its_upload(

@@ -53,6 +53,7 @@ PRIVATE = {
     "marketplace_rightsoverride",
     "marketplace_upload",
     "licensing_acknowledgement",
+    "marketplace_remotebucket",
     "licensing_agreement",
     "licensing_contributorlink",
     "licensing_coverage",

@@ -29,6 +29,7 @@ from marketplace import (
     imports,
     invitations,
     organizations,
+    remote_buckets,
     sharing,
     uploads,
 )
@@ -133,6 +134,14 @@ def _catalogue(world: World) -> dict[str, Any]:
         "work": work.pk,
         "importjob": job.pk,
         "upload": uploads.begin(archive, length=3).pk,
+        "remote_bucket": remote_buckets.connect(
+            archive,
+            endpoint="https://s3.example.org",
+            name="works",
+            key="{digest}",
+            access_key_id="a",
+            secret_access_key="s",
+        ).pk,
         "draft_snapshot": snapshots.finalize(archive, str(hidden.pk)).pk,
         "draft_terms": terms.draft(archive, name="Unpublished", typed=TYPED).pk,
         "apikey": api_keys.create(archive, name="seen", scopes=["works:read"])[0].pk,
