@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from marketplace.errors import InvalidInput
 
@@ -73,6 +74,17 @@ def check_price(amount_minor: int, code: str, *, param: str = "price_minor") -> 
             " Split the price over several offers.",
             param=param,
         )
+
+
+def minor(amount: Decimal, code: str, *, param: str = "price") -> int:
+    """Read an amount as people write it, such as 12.50, in minor units. Raises InvalidInput."""
+    exponent = currency(code).exponent
+    scaled = amount.scaleb(exponent)
+    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+        raise InvalidInput(
+            f"{code} has {exponent} digits after the point. Give no more.", param=param
+        )
+    return int(scaled)
 
 
 def show(amount_minor: int, code: str) -> str:
