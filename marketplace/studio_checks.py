@@ -101,9 +101,7 @@ def _check_filter(
         return
     is_scoped = isinstance(kind, type) and issubclass(kind, TenantRelatedFilter)
     if field.is_relation and not is_scoped:
-        yield _error(
-            pages, "E002", f"has a plain filter by “{name}”", "Use a TenantRelatedFilter."
-        )
+        yield _error(pages, "E002", f"has a plain filter by “{name}”", "Use a TenantRelatedFilter.")
 
 
 def _error(pages: Any, number: str, what: str, hint: str) -> Error:

@@ -274,7 +274,9 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
                 for verb in self.verbs
                 if may_write and verb.offered(row)
             ],
-            "files": [(file, self._url(file.name, row)) for file in self.files if file.offered(row)],
+            "files": [
+                (file, self._url(file.name, row)) for file in self.files if file.offered(row)
+            ],
             **self.beside(the_caller(request), row),
         }
 
@@ -400,7 +402,12 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
         return verb.form(caller=caller, row=row)
 
     def _refused(
-        self, request: HttpRequest, verb: Verb, row: Any, form: VerbForm | None, refusal: DomainError
+        self,
+        request: HttpRequest,
+        verb: Verb,
+        row: Any,
+        form: VerbForm | None,
+        refusal: DomainError,
     ) -> HttpResponse:
         with acting(the_caller(request), writing=False):
             if form is None:

@@ -25,7 +25,6 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_POST
 
 from marketplace import audit, authentication
