@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing.models import Offer, Snapshot, Terms
-from marketplace import audit, collections, idempotency, money
+from marketplace import audit, collections, embedded_rights, idempotency, money
 from marketplace.access import Caller, acting
 from marketplace.errors import (
     CollectionNotAttested,
@@ -19,6 +19,7 @@ from marketplace.errors import (
     OfferWrongState,
     OwnCollection,
     TermsNotPublished,
+    WorksProhibitMining,
 )
 from marketplace.models import Organization
 
@@ -75,7 +76,8 @@ def make(
 def publish(caller: Caller, id: str) -> Offer:
     """Put an offer on sale. Publishing what is on sale changes nothing.
 
-    Raises NotFound, OfferWrongState, TermsNotPublished, CollectionNotAttested.
+    Raises NotFound, OfferWrongState, TermsNotPublished, CollectionNotAttested,
+    WorksProhibitMining.
     """
     with acting(caller):
         offer = Offer.objects.get_visible(caller, id, lock=True)
@@ -140,6 +142,18 @@ def _put_on_sale(caller: Caller, offer: Offer) -> None:
             _("Attest the rights first: POST /v1/collections/%(id)s/attestations.")
             % {"id": offer.collection_id},
             collection=str(offer.collection_id),
+        )
+    blocking = embedded_rights.blocking(offer.collection)
+    if blocking:
+        raise WorksProhibitMining(
+            _(
+                "The files of %(count)s works prohibit data mining. Look at them: GET"
+                " /v1/collections/%(id)s/prohibitions. Answer for them, or take them out: POST"
+                " /v1/collections/%(id)s/rights-overrides."
+            )
+            % {"count": blocking, "id": offer.collection_id},
+            collection=str(offer.collection_id),
+            works=blocking,
         )
     offer.published_at = timezone.now()
     offer.rights_basis = attested.basis

@@ -68,7 +68,9 @@ def finalize_once(
     with acting(caller):
         # Exclusive: imports share this row while they add, so none adds to a number once it is
         # counted.
-        collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(
+            caller, collection_id, lock=True
+        )
         last = _unchanged(collection)
         snapshot = last or _freeze(caller, collection, report)
         idempotency.names(caller, snapshot)

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.contrib.postgres.expressions import ArraySubquery
+from django.db import IntegrityError, transaction
 from django.db.models import Func, IntegerField, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
 from marketplace.access import Caller, acting
-from marketplace.errors import InvalidInput
+from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem
 
 
-def create(caller: Caller, *, name: str, description: str = "", notice: str = "") -> Collection:
-    """Start an empty collection. Raises InvalidInput."""
+def create(
+    caller: Caller,
+    *,
+    name: str,
+    description: str = "",
+    notice: str = "",
+    external_id: str = "",
+    source_url: str = "",
+) -> Collection:
+    """Start an empty collection. Raises InvalidInput, DuplicateExternalId."""
     if not name.strip():
         raise InvalidInput(_("Give the collection a name."), param="name")
     with acting(caller):
@@ -24,11 +33,45 @@ def create(caller: Caller, *, name: str, description: str = "", notice: str = ""
             name=name.strip(),
             description=description,
             notice=notice,
+            external_id=external_id,
+            source_url=source_url,
         )
-        collection.save(force_insert=True)
+        try:
+            with transaction.atomic():
+                collection.save(force_insert=True)
+        except IntegrityError:
+            raise DuplicateExternalId(
+                _("There is a collection “%(id)s” already.") % {"id": external_id},
+                param="external_id",
+            ) from None
         audit.record(caller, "collection.created", subject=collection)
         idempotency.names(caller, collection)
     return collection
+
+
+def describe(caller: Caller, id: str, **fields: str) -> Collection:
+    """Change a collection's name, description or notice, as its owner or an editor of a share.
+
+    `caller` is who `sharing.editor` says. What was offered or sold keeps its snapshot. Raises
+    NotFound, InvalidInput.
+    """
+    if not fields.get("name", "-").strip():
+        raise InvalidInput(_("Give the collection a name."), param="name")
+    with acting(caller):
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id, lock=True)
+        changed = sorted(name for name in fields if getattr(collection, name) != fields[name])
+        for name in changed:
+            setattr(collection, name, fields[name].strip())
+        if changed:
+            collection.save(update_fields=changed)
+            audit.record(caller, "collection.described", subject=collection, changed=changed)
+        idempotency.names(caller, collection)
+    return collection
+
+
+def by_external_id(caller: Caller, external_id: str) -> Collection | None:
+    """The collection that the caller's own catalog calls so, inside the caller's transaction."""
+    return Collection.objects.owned_by(caller).filter(external_id=external_id).first()
 
 
 def attest(
@@ -69,7 +112,7 @@ def attest(
             param="authority",
         )
     with acting(caller):
-        collection = Collection.objects.get_visible(caller, id)
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id)
         attestation = Attestation(
             organization=caller.organization,
             collection=collection,
@@ -93,7 +136,7 @@ def attestation(collection: Collection) -> Attestation | None:
 
 def attestations(caller: Caller, id: str) -> QuerySet[Attestation]:
     """All attestations of one of the caller's collections. Raises NotFound."""
-    collection = Collection.objects.get_visible(caller, id)
+    collection = Collection.objects.owned_by(caller).get_visible(caller, id)
     return Attestation.objects.visible_to(caller).filter(collection=collection)
 
 
@@ -120,7 +163,7 @@ def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:
     """
     with acting(caller):
         # Locked against a snapshot that is being made: `next_snapshot` must not move meanwhile.
-        collection = Collection.objects.get_visible(caller, id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id, lock=True)
         return CollectionItem.objects.filter(
             collection=collection,
             representation__organization=caller.organization,

@@ -139,6 +139,49 @@ class CollectionNotAttested(DomainError):
     code, status, title = "collection_not_attested", 409, "The rights basis is not attested"
 
 
+class LegalIdentityIncomplete(DomainError):
+    """Live mode needs to know who the organization is to the law. `missing` names the fields."""
+
+    code, status, title = "legal_identity_incomplete", 409, "The legal identity is incomplete"
+
+
+class InvitationEnded(DomainError):
+    """The link was used, called back, or its time is over."""
+
+    code, status, title = "invitation_ended", 410, "The invitation has ended"
+
+
+class InvitationForAnother(DomainError):
+    """The link was mailed to another address than that of the person who is signed in."""
+
+    code, status, title = "invitation_for_another", 403, "The invitation is for somebody else"
+
+
+class MailUnavailable(DomainError):
+    """The mail server took no mail, so nothing was done."""
+
+    code, status, title = "mail_unavailable", 503, "No mail can be sent"
+    retryable = True
+
+
+class LastOwner(DomainError):
+    """An organization keeps at least one owner."""
+
+    code, status, title = "last_owner", 409, "This is the last owner"
+
+
+class WorksProhibitMining(DomainError):
+    """Files in the collection prohibit data mining, and nobody has answered for them."""
+
+    code, status, title = "works_prohibit_mining", 409, "Works prohibit data mining"
+
+
+class NothingToOverride(DomainError):
+    """No file in the collection prohibits data mining without an answer."""
+
+    code, status, title = "nothing_to_override", 409, "There is nothing to override"
+
+
 class CollectionEmpty(DomainError):
     """There is nothing in the collection to freeze."""
 

@@ -52,6 +52,8 @@ REASONS = {
     "name_not_utf8": gettext_lazy("The name is not UTF-8."),
     "name_too_long": gettext_lazy("The name is too long for an external id."),
     "changed_while_read": gettext_lazy("The file changed while it was read. Import again."),
+    "no_digest": gettext_lazy("There is no SHA-256 of the bytes. Add it and import again."),
+    "digest_invalid": gettext_lazy("What stands for the SHA-256 is not 64 hexadecimal digits."),
     "own_data": gettext_lazy("This server's own data is not imported."),
 }
 
@@ -131,7 +133,9 @@ def _begin(caller: Caller, collection_id: str, source: Source) -> ImportJob:
     """Take up the unfinished job of this source, or make one."""
     with acting(caller):
         # Locked, so that two processes that begin together find one job.
-        collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(
+            caller, collection_id, lock=True
+        )
         job = (
             ImportJob.objects.filter(collection=collection, source=source.name)
             .exclude(status=ImportJob.Status.FINISHED)

@@ -154,6 +154,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Whether anybody may found an organization here, behind a mailed link.
+SIGN_UP = _flag("LICET_SIGN_UP")
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
@@ -162,6 +164,22 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "marketplace.http.csrf_refused"
+
+# --- mail -------------------------------------------------------------------------------------
+
+# Without a server, mails go to the console: in development that is where their links are read.
+EMAIL_HOST = _environ.get("LICET_EMAIL_HOST", "")
+EMAIL_PORT = int(_environ.get("LICET_EMAIL_PORT", "587"))
+EMAIL_HOST_USER = _environ.get("LICET_EMAIL_USER", "")
+EMAIL_HOST_PASSWORD = _environ.get("LICET_EMAIL_PASSWORD", "")
+EMAIL_USE_TLS = EMAIL_PORT != 25
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = _environ.get("LICET_EMAIL_FROM", "Licet <licet@localhost>")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if EMAIL_HOST
+    else "django.core.mail.backends.console.EmailBackend"
+)
 
 # --- words and times --------------------------------------------------------------------------
 

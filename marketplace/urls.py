@@ -26,6 +26,7 @@ urlpatterns = [
     ),
     path("ledger/", include("licensing.ledger_urls")),
     path("stripe/", include("payments.webhook_urls")),
+    path("", include("marketplace.pages")),
     path("", include("licensing.pages")),
     path("", include("payments.pages")),
     path("", include("api_docs.urls")),

@@ -15,7 +15,15 @@ from drf_spectacular.utils import (
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from marketplace import api_keys, collections, contributors, imports, works
+from marketplace import (
+    api_keys,
+    collections,
+    contributors,
+    imports,
+    organizations,
+    sharing,
+    works,
+)
 from marketplace.access import Scope
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.models import (
@@ -37,6 +45,8 @@ from marketplace.serializers import (
     ContributorSerializer,
     CreateApiKey,
     CreateCollection,
+    DescribeCollection,
+    IdentifyOrganization,
     ImportJobSerializer,
     ImportRejectionSerializer,
     NewApiKeySerializer,
@@ -56,11 +66,23 @@ class OrganizationViewSet(TenantViewSet):
 
     model = Organization
     serializer_class = OrganizationSerializer
-    scopes = {"own": Scope.ORGANIZATION_READ}
+    scopes = {"own": Scope.ORGANIZATION_READ, "identify": Scope.ORGANIZATION_WRITE}
 
     @extend_schema(summary="Show your organization", responses=OrganizationSerializer)
     def own(self, request: Request) -> Response:
         return Response(self.shown(self.caller.organization))
+
+    @extend_schema(
+        operation_id="organization_identify",
+        summary="Say who your organization is to the law",
+        description="Fields left out stay as they are. What was agreed before keeps the names of "
+        "its time. Live keys need `missing_identity` to be empty.",
+        request=IdentifyOrganization,
+        responses={200: OrganizationSerializer},
+    )
+    def identify(self, request: Request) -> Response:
+        body = self.read(IdentifyOrganization)
+        return self.answered(organizations.identify(self.caller, **body))
 
 
 @extend_schema_view(
@@ -149,7 +171,22 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
         "list": Scope.COLLECTIONS_READ,
         "retrieve": Scope.COLLECTIONS_READ,
         "create": Scope.COLLECTIONS_WRITE,
+        "describe": Scope.COLLECTIONS_WRITE,
     }
+    shared = frozenset({"describe"})
+
+    @extend_schema(
+        operation_id="collections_describe",
+        summary="Describe a collection",
+        description="Changes its name, description or notice; fields left out stay as they are. "
+        "Also for whom the collection was shared with for editing.",
+        request=DescribeCollection,
+        responses={200: CollectionSerializer},
+    )
+    def describe(self, request: Request, pk: str) -> Response:
+        body = self.read(DescribeCollection)
+        editor = sharing.editor(self.caller, pk)
+        return self.answered(collections.describe(editor, pk, **body))
 
     @extend_schema(
         summary="Create a collection",

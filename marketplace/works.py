@@ -47,6 +47,7 @@ class Record:
 
     external_id: str
     digest: bytes
+    # In bytes; 0 where the bytes are elsewhere and nobody said.
     length: int
     media_type: str
     custody: str
@@ -73,10 +74,11 @@ class Record:
             return "external_id: empty"
         if len(self.digest) != DIGEST_LENGTH:
             return f"digest: not {DIGEST_LENGTH} bytes"
-        if not 0 < self.length <= _LENGTH_MAX:
-            return f"length: not 1 to {_LENGTH_MAX}"
         if self.custody not in Representation.Custody.values:
             return "custody: unknown"
+        least = 0 if self.custody == Representation.Custody.REFERENCE else 1
+        if not least <= self.length <= _LENGTH_MAX:
+            return f"length: not {least} to {_LENGTH_MAX}"
         return ""
 
 

@@ -163,6 +163,9 @@ def gather() -> Cast:
         legal_name="Demo Archive Foundation",
         jurisdiction="NL",
         registration_number="DEMO-1",
+        registered_address="1 Herengracht, Amsterdam",
+        representative_name="Ada Archivist",
+        contact_email="archive@demo.example",
     )
     lab = organizations.found(
         kind="lab",
@@ -170,6 +173,9 @@ def gather() -> Cast:
         legal_name="Demo Lab Inc.",
         jurisdiction="US-DE",
         registration_number="DEMO-2",
+        registered_address="1 Market Street, Wilmington",
+        representative_name="Lin Labcoat",
+        contact_email="lab@demo.example",
     )
     organizations.appoint_operator(
         email="operator@demo.example", name="Olive Operator", password=PASSWORD

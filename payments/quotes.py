@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from licensing import agreements, offers, scope_claims, terms
 from licensing.models import Offer
 from licensing.terms import TypedTerms, Windows
-from marketplace import idempotency, money
+from marketplace import idempotency, money, organizations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from payments import stripe_gateway, tax
@@ -36,7 +36,7 @@ def make(
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
     Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, RightsTaken, PaymentModeUnavailable.
+    InvalidInput, RightsTaken, LegalIdentityIncomplete, PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
@@ -105,6 +105,9 @@ def _priced(
     due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)
     total = subtotal + due.amount_minor
     money.check_price(total, offer.currency, param="offer")
+    if caller.livemode:
+        for party in (offer.organization, caller.organization):
+            organizations.check_identity(party)
     if total:
         stripe_gateway.check_mode(caller.livemode)
     document = agreements.render(

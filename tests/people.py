@@ -50,6 +50,9 @@ def found(name: str, kind: str, **fields: str) -> Organization:
         legal_name=fields.get("legal_name", f"{name} Ltd"),
         jurisdiction=fields.get("jurisdiction", "IE"),
         registration_number=fields.get("registration_number", "12345"),
+        registered_address=f"1 Main Street, {name}",
+        representative_name="Rita Sign",
+        contact_email="legal@example.org",
     )
 
 

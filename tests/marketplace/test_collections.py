@@ -48,6 +48,8 @@ def test_a_collection_is_made_and_shown_alike(client_for: ClientFor, archive: Or
         "name": "Letters",
         "description": "From 1850 on.",
         "notice": "Not an offer",
+        "external_id": "",
+        "source_url": "",
         "created_at": None,
     }
     assert answer["Location"] == f"/v1/collections/{body['id']}"

@@ -15,6 +15,7 @@ APPS = ("marketplace", "licensing", "payments", "api_docs")
 ALL_TENANT_CALLERS = {
     "marketplace.api_keys": "Whose key it is, is only known once it is found.",
     "marketplace.authentication": "A person's memberships are of several tenants.",
+    "marketplace.invitations": "Whose invitation it is, is only known once it is found.",
     "marketplace.operator_site": "Operators look at everything, and change nothing.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",

@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from licensing import offers
+from marketplace import organizations
 from marketplace.models import Organization
 from payments import tax
 from tests.make import EXCLUSIVE, make_offer
@@ -190,6 +191,17 @@ def test_a_price_in_live_mode_is_not_quoted_where_stripe_is_in_test_mode(
     live = client_for(lab, livemode=True)
 
     assert refused(live, offer)[:2] == (409, "payment_mode_unavailable")
+
+
+@pytest.mark.parametrize("who", ["archive", "lab"])
+def test_in_live_mode_both_parties_are_known_to_the_law(
+    archive: Organization, lab: Organization, client_for: ClientFor, who: str
+) -> None:
+    offer = make_offer(archive, price_minor=0)
+    live = client_for(lab, livemode=True)
+    organizations.identify(caller_for({"archive": archive, "lab": lab}[who]), contact_email="")
+    assert refused(live, offer)[:2] == (409, "legal_identity_incomplete")
+    assert client_for(lab).post("/v1/quotes", {"offer": str(offer.pk), **SCOPE}).status_code == 201
 
 
 def test_only_the_buyer_sees_a_quote(

@@ -36,11 +36,22 @@ ATTESTED = {
     "person_title": "B",
     "authority": True,
 }
+OVERRIDDEN = {"statement": "Ours.", "person_name": "A", "person_title": "B", "authority": True}
 # A route that is missing here fails `test_every_detail_route_stands_in_the_matrix`.
 MATRIX: dict[str, Row] = {
     "collections/<pk>": Row("collection"),
     "collections/<pk>/attestations": Row("collection", {"post": ATTESTED}),
+    "collections/<pk>/prohibitions": Row("collection"),
+    "collections/<pk>/rights-overrides": Row("collection", {"post": OVERRIDDEN}),
+    "collections/<pk>/shares": Row(
+        "collection", {"post": {"email": "guest@example.org", "right": "edit"}}
+    ),
     "collections/<pk>/snapshots": Row("collection"),
+    "shares/<pk>/remove": Row("share"),
+    "members/<pk>/remove": Row("member"),
+    "members/<pk>/role": Row("member", {"post": {"role": "viewer"}}),
+    "invitations/<pk>": Row("invitation"),
+    "invitations/<pk>/revoke": Row("invitation"),
     "works/<pk>": Row("work"),
     "contributors/<pk>": Row("contributor"),
     "contributors/<pk>/consent": Row("contributor", {"post": {"consent": "granted"}}),

@@ -43,10 +43,13 @@ PRIVATE = {
     "marketplace_audit",
     "marketplace_contributor",
     "marketplace_contributoridentity",
+    "marketplace_embeddedrights",
     "marketplace_idempotencykey",
     "marketplace_importjob",
     "marketplace_importrejection",
+    "marketplace_invitation",
     "marketplace_membership",
+    "marketplace_rightsoverride",
     "licensing_agreement",
     "licensing_coverage",
     "licensing_grant",
@@ -68,6 +71,8 @@ PUBLIC = {
     "marketplace_collectionitem",
     "marketplace_work",
     "marketplace_representation",
+    # Who may open which collection: the person who signs in is of no one tenant.
+    "marketplace_collectionshare",
     # Digests alone, which importers and licensees of other tenants must find.
     "marketplace_reserveddigest",
     "licensing_offer",

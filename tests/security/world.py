@@ -12,9 +12,27 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from licensing import offers, snapshots, terms
-from marketplace import api_keys, collections, contributors, imports, organizations
-from marketplace.access import Scope, acting, system
-from marketplace.models import IdempotencyKey, ImportJob, Organization, Work
+from marketplace import (
+    api_keys,
+    collections,
+    contributors,
+    embedded_rights,
+    imports,
+    invitations,
+    organizations,
+    sharing,
+)
+from marketplace.access import Caller, Scope, acting, system
+from marketplace.embedded_rights import Embedded
+from marketplace.models import (
+    Collection,
+    IdempotencyKey,
+    ImportJob,
+    Membership,
+    Organization,
+    Representation,
+    Work,
+)
 from marketplace.typeid import TypeID
 from payments import orders, quotes
 from payments.models import Account, Command, Journal, Posting, StripeEvent
@@ -88,6 +106,7 @@ def _catalogue(world: World) -> dict[str, Any]:
     )
     # The second record repeats the first one's bytes: a rejection with its reason.
     job = imports.run(archive, str(collection.pk), imports.Records(records(3, repeat=1)))
+    _prohibition(archive, collection)
     snapshot = snapshots.finalize(archive, str(collection.pk))
     drafted = terms.draft(archive, name="Training", typed=TYPED)
     published = terms.publish(archive, str(drafted.pk))
@@ -106,6 +125,23 @@ def _catalogue(world: World) -> dict[str, Any]:
         "apikey": api_keys.create(archive, name="seen", scopes=["works:read"])[0].pk,
     }
     return {"snapshot": str(snapshot.pk), "terms": str(published.pk)}
+
+
+def _prohibition(archive: Caller, collection: Collection) -> None:
+    """One image whose file prohibits mining, and the owner's answer for it."""
+    with acting(archive):
+        form = Representation.objects.filter(organization=archive.organization).first()
+        assert form is not None
+        said = Embedded(creator="Con Tributor", data_mining="DMI-PROHIBITED")
+        embedded_rights.note(archive.organization.pk, {bytes(form.digest): said})
+    embedded_rights.override(
+        archive,
+        str(collection.pk),
+        statement="We made it.",
+        person_name="Ada",
+        person_title="Head of rights",
+        authority=True,
+    )
 
 
 def _offers(world: World, made_of: dict[str, Any]) -> str:
@@ -169,6 +205,17 @@ def world(
         django_db_setup.remake()
 
 
+def _people(world: World) -> None:
+    """A collection shared with the archive's member, and a guest who did not come yet."""
+    archive = caller_for(world.archive)
+    collection = str(world.subjects["collection"])
+    shared = sharing.share(archive, collection, email="archive@example.org", right="edit")
+    invited = invitations.invite(archive, email="guest@example.org", role="viewer")
+    with acting(archive, writing=False):
+        member = Membership.objects.visible_to(archive).get()
+    world.subjects |= {"share": shared.pk, "invitation": invited.pk, "member": member.pk}
+
+
 def _build() -> World:
     made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
     found("Outsider", "lab")
@@ -183,6 +230,7 @@ def _build() -> World:
         for livemode in (True, False):
             made.client(organization, livemode=livemode)
     _purchases(made, _offers(made, _catalogue(made)))
+    _people(made)
     answer = made.client(made.archive).post(
         "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"
     )
