@@ -30,6 +30,7 @@ from marketplace.studio_pages import (
     TenantModelAdmin,
     TenantRelatedFilter,
     Verb,
+    find,
     own,
 )
 from marketplace.studio_site import Step, studio, the_caller
@@ -198,7 +199,7 @@ class TermsPages(TenantModelAdmin):
         return _preformatted(_pretty(json.loads(row.typed)))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        base = own(Terms, the_caller(request)).filter(pk=request.GET.get("from") or None).first()
+        base = find(own(Terms, the_caller(request)), request.GET.get("from"))
         if base is not None:
             return {"name": base.name, "typed": json.loads(base.typed)}
         return {"typed": TEMPLATES.get(request.GET.get("template", ""), terms.EXAMPLE)}

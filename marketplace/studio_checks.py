@@ -33,6 +33,7 @@ GUARDS = (
     "has_view_permission",
     "has_change_permission",
     "has_delete_permission",
+    "get_actions",
     "may_write",
     "history_view",
     "delete_view",

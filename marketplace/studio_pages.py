@@ -8,8 +8,8 @@ from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.widgets import AutocompleteSelect, RelatedFieldWidgetWrapper
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import models, transaction
 from django.forms import BaseInlineFormSet
@@ -61,7 +61,8 @@ class File:
     label: Any
     # Inside the caller's transaction; None while there is none yet.
     make: Callable[[Caller, Any], HttpResponseBase | None]
-    not_yet: Any = gettext_lazy("It is not ready yet. Try again in a moment.")
+    # What to tell then.
+    not_yet: Any
     offered: Callable[[Any], bool] = lambda row: True
 
 
@@ -73,6 +74,22 @@ def own(model: type[models.Model], caller: Caller) -> Rows:
     seen = rows.visible_to(caller)
     # Where more is visible than is one's own (what is on sale, what one was granted).
     return cast(Any, seen).owned_by(caller) if hasattr(seen, "owned_by") else seen
+
+
+def find(rows: Rows, pk: Any) -> Any:
+    """The row that an address or a form names; None also for what is no id of this kind."""
+    try:
+        return rows.filter(pk=pk).first()
+    except (ValidationError, ValueError):
+        return None
+
+
+class OwnSelect(AutocompleteSelect):
+    """A field that completes while one types. What was sent and is no id selects nothing."""
+
+    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
+        rows = cast(Any, self.choices).queryset
+        return super().optgroups(name, [one for one in value if find(rows, one)], attr)
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -114,6 +131,8 @@ class Scoped:
     def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         # Also what validation accepts when the form comes back.
         kwargs["queryset"] = self.choices(request, db_field.remote_field.model)
+        if db_field.name in cast(Any, self).get_autocomplete_fields(request):
+            kwargs["widget"] = OwnSelect(db_field, self.admin_site)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
@@ -175,6 +194,10 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.add_form is not None and self.may_write(request)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Each action is a verb: who may not write is offered none, and may ask for none."""
+        return super().get_actions(request) if self.may_write(request) else {}
 
     def may_write(self, request: HttpRequest, row: Any = None) -> bool:
         caller = the_caller(request)
@@ -252,6 +275,8 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
         extra_context: Any = None,
     ) -> Any:
         context = {**self._shown(request, object_id), **(extra_context or {})}
+        if object_id is not None and request.method == "POST":
+            raise PermissionDenied  # with “_saveasnew”, Django would go on to add a row
         try:
             # A savepoint: after a refusal, the page is made again from the same transaction.
             with transaction.atomic():

@@ -34,7 +34,7 @@ from marketplace.models import User
 
 # The session's choice among the organizations of a member of several.
 ORGANIZATION_KEY = "studio_organization"
-# Pages of this site fetch nothing from elsewhere, run no script of their own, and stand in no frame.
+# These pages fetch nothing from elsewhere, run no script of their own, and stand in no frame.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"

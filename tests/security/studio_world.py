@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
@@ -307,7 +308,8 @@ def crawl(me: Tenant, other: Tenant, tried: Iterable[Probe]) -> tuple[int, list[
     """Try each probe as a member of `me`; how many there were, and all that leaked of `other`."""
     client, before = me.client(), fingerprint(other, beside=me)
     count, leaks = 0, []
-    for count, probe in enumerate(tried, start=1):
+    for probe in tried:
+        count += 1
         if probe.method == "GET":
             answer = client.get(probe.url)
         else:
@@ -328,7 +330,9 @@ def _wrong(answer: Any, probe: Probe, other: Tenant) -> Iterator[str]:
     text = "\n".join([content.decode(errors="replace"), str(answer.headers), _told(answer)])
     sent = f"{probe.url} {probe.data}"
     # What was sent may come back in a form; nothing else of the other tenant may.
-    if other.word.lower() in text.replace(_echo(probe, other), "").lower():
+    for echo in _echoes(probe, other):
+        text = text.replace(echo, "")
+    if other.word.lower() in text.lower():
         yield f"canary {_around(text, other.word)}"
     for pk in (str(other.organization.pk), *(pk for ids in other.ids.values() for pk in ids)):
         if pk in text and pk not in sent:
@@ -341,9 +345,11 @@ def _told(answer: Any) -> str:
     return "" if cookie is None else cookie.value.encode().decode("unicode_escape")
 
 
-def _echo(probe: Probe, other: Tenant) -> str:
-    found = re.search(r"[?&](?:q|term)=([^&]*)", probe.url)
-    return found.group(1) if found and other.word in found.group(1) else "\0"
+def _echoes(probe: Probe, other: Tenant) -> Iterator[str]:
+    """What was asked for, as the field and the links of the answer repeat it."""
+    asked = re.search(r"[?&](?:q|term)=([^&]*)", probe.url)
+    if asked and other.word in asked.group(1):
+        yield from (asked.group(1), quote(asked.group(1)), quote_plus(asked.group(1)))
 
 
 def _around(text: str, word: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
-from django.db import models
+from django.db import connection, models
 from django.http import Http404
 from django.test import Client
 from pytest_django import DjangoDbBlocker
@@ -108,7 +108,8 @@ def test_a_hidden_row_and_a_missing_one_look_the_same(world: Studio) -> None:
             for pk in (hidden, str(Collection().pk), "not-an-id", "%00")
         ]
         assert {answer.status_code for answer in answers} == {404}
-        assert len({re.sub(r"\s", "", answer.content.decode()) for answer in answers}) == 1
+        tokens = r'name="csrfmiddlewaretoken" value="\w+"'
+        assert len({re.sub(tokens, "", answer.content.decode()) for answer in answers}) == 1
 
 
 def test_every_form_of_the_studio_stands_in_the_crawl() -> None:
@@ -198,35 +199,23 @@ def _action(patch: pytest.MonkeyPatch) -> None:
 
 
 def _unscoped(self: Any, request: Any, object_id: str, from_field: Any = None) -> Any:
+    # The database's own wall stands as well: a hole in the pages is only seen without it.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('licet.system', 'a hole in a test', true)")
     try:
         return _everything(self.model).get(pk=object_id)
     except Exception:
         raise Http404 from None
 
 
-def _history(patch: pytest.MonkeyPatch) -> None:
-    plain = TenantModelAdmin.history_view
-
-    def unscoped(self: Any, request: Any, object_id: str, extra_context: Any = None) -> Any:
-        with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(TenantModelAdmin, "get_object", _unscoped)
-            return plain(self, request, object_id, extra_context)
-
-    patch.setattr(TenantModelAdmin, "history_view", unscoped)
+def _object(patch: pytest.MonkeyPatch) -> None:
+    """The one guard of the pages of a row: change, history, verbs, files."""
+    patch.setattr(TenantModelAdmin, "get_object", _unscoped)
 
 
 def _deletion(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        TenantModelAdmin,
-        "delete_view",
-        lambda self, request, object_id, extra_context=None: self.response_delete(
-            request, str(_unscoped(self, request, object_id)), object_id
-        ),
-    )
-
-
-def _verb(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TenantModelAdmin, "get_object", _unscoped)
+    _object(patch)
+    patch.setattr(Scoped, "has_delete_permission", lambda self, request, obj=None: True)
 
 
 def _lookup(patch: pytest.MonkeyPatch) -> None:
@@ -260,10 +249,10 @@ def _switch(patch: pytest.MonkeyPatch) -> None:
         (_search, ("search",)),
         (_inline, ("change",)),
         (_action, ("action",)),
-        (_history, ("history",)),
+        (_object, ("history",)),
         (_deletion, ("delete",)),
-        (_verb, ("attest", "freeze", "publish", "withdraw")),
-        (_verb, ("receipt",)),
+        (_object, ("attest", "freeze", "publish", "withdraw")),
+        (_object, ("receipt",)),
         (_lookup, ("lookup",)),
         (_redirect, ("change",)),
         (_switch, ("switch",)),
