@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin
@@ -33,7 +34,7 @@ from marketplace.studio_pages import (
     find,
     own,
 )
-from marketplace.studio_site import Step, studio, the_caller
+from marketplace.studio_site import Item, Step, checklist, studio, the_caller
 
 # --- collections: what is frozen and listed of them -------------------------------------------
 
@@ -58,9 +59,16 @@ class SnapshotInline(TenantInline):
 class CollectionPages(catalogue.CollectionPages):
     """A seller's collections, with what licensing knows of them."""
 
-    list_display: Any = ("name", "works_held", "attested", "snapshots_made", "state", "created_at")
+    list_display: Any = (
+        "name",
+        "works_held",
+        "attested",
+        "snapshots_made",
+        "state",
+        "created_at",
+    )
     show = ("name", "description", "notice", "works_held", "state", "created_at")
-    inlines: Any = (SnapshotInline, *catalogue.CollectionPages.inlines)
+    inlines: ClassVar[Any] = (SnapshotInline, *catalogue.CollectionPages.inlines)
     verbs = (
         *catalogue.CollectionPages.verbs,
         Verb(
@@ -78,11 +86,12 @@ class CollectionPages(catalogue.CollectionPages):
     def narrow(self, rows: Rows, caller: Caller) -> Rows:
         listed = own(Offer, caller).on_sale().filter(collection=OuterRef("pk"))  # type: ignore[attr-defined]
         frozen = Snapshot.objects.owned_by(caller).order_by("-number")
-        return (
-            super()
-            .narrow(rows, caller)
-            .annotate(is_listed=Exists(listed))
-            .prefetch_related(Prefetch("snapshots", frozen))
+        sized = super().narrow(rows, caller)
+        return cast(
+            Rows,
+            sized.annotate(is_listed=Exists(listed)).prefetch_related(
+                Prefetch("snapshots", frozen)
+            ),
         )
 
     @admin.display(description=gettext_lazy("Snapshots"))
@@ -98,32 +107,89 @@ class CollectionPages(catalogue.CollectionPages):
         return _("Collecting") if row.size else _("Empty")
 
     def beside(self, caller: Caller, row: Any) -> dict[str, Any]:
-        return {"next_step": self._next_step(row)}
+        title = _("This collection is listed") if row.is_listed else _("Before this is listed")
+        return checklist(title, _todo(caller, row))
 
-    def _next_step(self, row: Any) -> str:
-        if not row.size:
-            return _("Next: bring works into it.")
-        if not self.attested(row):
-            return _("Next: attest the rights. Nothing is listed before.")
-        if not row.snapshots.all():
-            return _("Next: freeze a snapshot, which is what buyers license.")
-        return "" if row.is_listed else _("Next: choose terms, and make an offer of a snapshot.")
+
+def _todo(caller: Caller, row: Any) -> list[Item]:
+    """What is left to do before a collection is listed, in the order in which it is done."""
+
+    def verb(name: str) -> str:
+        return page(f"marketplace_collection_{name}", row.pk)
+
+    frozen = list(row.snapshots.all()[:1])
+    ours = own(Terms, caller)
+    draft = ours.filter(published_at=None).order_by("-pk").first()
+    has_terms = ours.filter(published_at__isnull=False).exists()
+    offer = own(Offer, caller).filter(collection=row).order_by("-pk").first()
+    new_offer = page("licensing_offer_add")
+    if frozen:
+        new_offer += f"?snapshot={frozen[0].pk}"
+    return [
+        Item(
+            _("Bring works into it"),
+            _("Import a CSV file here, or millions of works through the API."),
+            verb("import"),
+            bool(row.size),
+        ),
+        Item(
+            _("Attest the rights"),
+            _("Say why you may license these works, and sign it with your name."),
+            verb("attest"),
+            bool(row.attestations.all()),
+        ),
+        Item(
+            _("Freeze a snapshot"),
+            _("Buyers license a snapshot, which never changes."),
+            verb("freeze"),
+            bool(frozen),
+        ),
+        Item(
+            _("Publish terms"),
+            _("One set of terms serves all your collections."),
+            _change(draft) if draft and not has_terms else page("licensing_terms_add"),
+            has_terms,
+        ),
+        Item(
+            _("Make an offer"),
+            _("It puts a snapshot under terms at a price. Nobody else sees it yet."),
+            _change(offer) if offer else new_offer,
+            offer is not None,
+        ),
+        Item(
+            _("Publish the offer"),
+            _("Then buyers find it in the market."),
+            _change(offer) if offer else new_offer,
+            row.is_listed,
+        ),
+    ]
+
+
+def _change(row: Any) -> str:
+    return page(f"{row._meta.app_label}_{row._meta.model_name}_change", row.pk)
 
 
 class SnapshotPages(TenantModelAdmin):
     """Frozen versions of one's collections, to look at."""
 
     read = Scope.COLLECTIONS_READ
-    place = 3
+    place = 4
     intro = gettext_lazy("Frozen versions of your collections. They never change.")
     empty = gettext_lazy("You have none yet. Open a collection and freeze it.")
-    list_display: Any = ("__str__", "size", "finalized_at")
-    list_filter: Any = (("collection", TenantRelatedFilter),)
+    list_display: Any = ("name", "size", "finalized_at")
+    list_filter: ClassVar[Any] = (("collection", TenantRelatedFilter),)
     search_fields = ("collection__name",)
     show = ("collection", "number", "size", "sha256", "finalized_at")
 
     def narrow(self, rows: Rows, caller: Caller) -> Rows:
         return rows.select_related("collection")
+
+    def label(self, row: Snapshot) -> str:
+        return f"{row.collection.name} #{row.number}"
+
+    @admin.display(description=gettext_lazy("Snapshot"))
+    def name(self, row: Snapshot) -> str:
+        return self.label(row)
 
     @admin.display(description=gettext_lazy("Cited as (SHA-256)"))
     def sha256(self, row: Snapshot) -> str:
@@ -135,7 +201,32 @@ studio.register(Snapshot, SnapshotPages)
 
 # --- terms ------------------------------------------------------------------------------------
 
-TEMPLATES: dict[str, Any] = {"training": terms.EXAMPLE}
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Terms to begin with."""
+
+    name: str
+    title: Any
+    description: Any
+    typed: dict[str, Any]
+
+
+def _templates() -> list[Template]:
+    """All that there are to begin with."""
+    return [
+        Template(
+            "training",
+            gettext_lazy("Training"),
+            gettext_lazy("Train models for a year, and keep using them afterwards."),
+            terms.EXAMPLE,
+        )
+    ]
+
+
+def _template(request: HttpRequest) -> Template | None:
+    name = request.GET.get("template", "")
+    return next((one for one in _templates() if one.name == name), None)
 
 
 class TermsForm(AddForm):
@@ -166,7 +257,7 @@ class TermsPages(TenantModelAdmin):
     """A seller's license terms and their versions."""
 
     read, write = Scope.TERMS_READ, Scope.TERMS_WRITE
-    place = 4
+    place = 5
     intro = gettext_lazy("On which conditions your works may be used.")
     empty = gettext_lazy("You have no terms yet. Begin with a template.")
     add_form = TermsForm
@@ -202,7 +293,18 @@ class TermsPages(TenantModelAdmin):
         base = find(own(Terms, the_caller(request)), request.GET.get("from"))
         if base is not None:
             return {"name": base.name, "typed": json.loads(base.typed)}
-        return {"typed": TEMPLATES.get(request.GET.get("template", ""), terms.EXAMPLE)}
+        template = _template(request)
+        if template is None:
+            return {"typed": terms.EXAMPLE}
+        return {"name": str(template.title), "typed": template.typed}
+
+    def beside_new(self, request: HttpRequest) -> dict[str, Any]:
+        template = _template(request)
+        words = ""
+        if template is not None:
+            typed = terms.parse(template.typed)
+            words = terms.render(typed, name=str(template.title), version=1)
+        return {"templates": _templates(), "template": template, "words": words}
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Terms:
         return terms.draft(caller, **data)
@@ -263,14 +365,21 @@ class OfferPages(TenantModelAdmin):
     """A seller's offers, whatever their state."""
 
     read, write = Scope.OFFERS_READ, Scope.OFFERS_WRITE
-    place = 5
+    place = 6
     intro = gettext_lazy("What you put on sale, on which terms, for how much.")
     empty = gettext_lazy("You have no offers yet. You need a snapshot and terms; then make one.")
     add_form = OfferForm
     autocomplete_fields = ("snapshot", "terms")
-    list_display: Any = ("collection", "price", "terms", "state", "only_for", "created_at")
+    list_display: Any = (
+        "collection",
+        "price",
+        "terms",
+        "state",
+        "only_for",
+        "created_at",
+    )
     list_display_links = ("collection",)
-    list_filter: Any = (
+    list_filter: ClassVar[Any] = (
         "state",
         ("collection", TenantRelatedFilter),
         ("terms", TenantRelatedFilter),
@@ -278,7 +387,7 @@ class OfferPages(TenantModelAdmin):
     search_fields = ("collection__name", "terms__name")
     show = (
         "collection",
-        "snapshot",
+        "frozen",
         "terms",
         "price",
         "only_for",
@@ -319,6 +428,13 @@ class OfferPages(TenantModelAdmin):
     @admin.display(description=gettext_lazy("Price"))
     def price(self, row: Offer) -> str:
         return money.show(row.price_minor, row.currency)
+
+    def label(self, row: Offer) -> str:
+        return f"{row.collection.name}, {self.price(row)}"
+
+    @admin.display(description=gettext_lazy("Snapshot"))
+    def frozen(self, row: Offer) -> str:
+        return studio.label(row.snapshot)
 
     @admin.display(description=gettext_lazy("For"))
     def only_for(self, row: Offer) -> str:
@@ -392,16 +508,16 @@ class GrantPages(TenantModelAdmin):
     """Who licensed what from the caller's organization."""
 
     read = Scope.GRANTS_READ
-    place = 6
+    place = 7
     intro = gettext_lazy("Who licensed what from you, for which use, until when.")
     empty = gettext_lazy(
         "Nobody has licensed anything yet. Each license appears here with its receipt."
     )
     list_display: Any = ("licensee", "uses", "train_until", "status", "issued_at")
-    list_filter: Any = ("status",)
+    list_filter: ClassVar[Any] = ("status",)
     search_fields = ("licensee__name",)
     show = ("licensee", "uses", "places", "train_until", "status", "issued_at", "ended_at")
-    inlines: Any = (PeriodInline,)
+    inlines: ClassVar[Any] = (PeriodInline,)
     files = (
         File(
             "receipt",
@@ -419,6 +535,9 @@ class GrantPages(TenantModelAdmin):
             .select_related("licensee", "issued_entry")
             .prefetch_related(Prefetch("periods", periods))
         )
+
+    def label(self, row: Grant) -> str:
+        return _("License of %(name)s") % {"name": row.licensee.name}
 
     @admin.display(description=gettext_lazy("Uses"))
     def uses(self, row: Grant) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -11,10 +11,17 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from marketplace import collections, works
+from marketplace import collections, studio_tables, works
 from marketplace.access import Caller, Scope
 from marketplace.errors import NotFound
-from marketplace.models import Attestation, Collection, ImportJob, Representation, Work
+from marketplace.models import (
+    Attestation,
+    Collection,
+    ImportJob,
+    ImportRejection,
+    Representation,
+    Work,
+)
 from marketplace.studio_forms import AddForm, VerbForm
 from marketplace.studio_pages import (
     Done,
@@ -88,6 +95,28 @@ def _attest(caller: Caller, collection: Collection, data: dict[str, Any]) -> Don
     return Done(_("The rights in “%(name)s” are attested.") % {"name": collection.name})
 
 
+class ImportForm(VerbForm):
+    file = forms.FileField(
+        label=gettext_lazy("CSV file"),
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
+        help_text=gettext_lazy(
+            "UTF-8, up to 10 MiB. The first line names the columns: external_id (your own id),"
+            " sha256 (64 hexadecimal digits) and length (bytes) are required; media_type, title,"
+            " source_url, language and contributor are kept where they are there."
+        ),
+    )
+
+
+def _import(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
+    job = studio_tables.bring_in(caller, str(collection.pk), data["file"])
+    told = _("%(works)s came in; %(rejected)s rejected, %(repeated)s repeated.") % {
+        "works": counted(job.imported).capitalize(),
+        "rejected": f"{job.rejected:,}",
+        "repeated": f"{job.repeated:,}",
+    }
+    return Done(told, page("marketplace_importjob_change", job.pk))
+
+
 class AttestationInline(TenantInline):
     model = Attestation
     read = Scope.COLLECTIONS_READ
@@ -116,9 +145,19 @@ class CollectionPages(TenantModelAdmin):
     add_form = CollectionForm
     list_display: Any = ("name", "works_held", "attested", "created_at")
     search_fields = ("name", "description")
-    show = ("name", "description", "notice", "works_held", "created_at")
-    inlines: Any = (AttestationInline, ImportInline)
-    verbs = (
+    show: ClassVar[tuple[str, ...]] = ("name", "description", "notice", "works_held", "created_at")
+    inlines: ClassVar[Any] = (AttestationInline, ImportInline)
+    verbs: ClassVar[tuple[Verb, ...]] = (
+        Verb(
+            "import",
+            gettext_lazy("Import a CSV file"),
+            gettext_lazy(
+                "Each line names one work: by your own id for it, and by the SHA-256 and the length"
+                " of its bytes, which stay with you. A bad line costs no good one, and you see why."
+            ),
+            _import,
+            ImportForm,
+        ),
         Verb(
             "attest",
             gettext_lazy("Attest the rights"),
@@ -148,6 +187,57 @@ class CollectionPages(TenantModelAdmin):
     def make(self, caller: Caller, data: dict[str, Any]) -> Collection:
         return collections.create(caller, **data)
 
+
+# --- imports ----------------------------------------------------------------------------------
+
+
+class RejectionInline(TenantInline):
+    model = ImportRejection
+    read = Scope.WORKS_READ
+    ordering = ("pk",)
+    show_change_link = False
+    fields = ("name", "code", "detail")
+    verbose_name_plural = gettext_lazy("What did not come in (the first 20)")
+    empty = gettext_lazy("Everything came in.")
+
+
+class ImportPages(TenantModelAdmin):
+    """What was brought in, and what was left out of it, to look at."""
+
+    read = Scope.WORKS_READ
+    place = 3
+    intro = gettext_lazy("Every file that you brought works in from, and what became of its lines.")
+    empty = gettext_lazy("You have imported nothing yet. Open a collection to begin.")
+    list_display: Any = (
+        "source",
+        "collection",
+        "status",
+        "imported",
+        "rejected",
+        "started_at",
+    )
+    list_filter: ClassVar[Any] = ("status",)
+    show = (
+        "source",
+        "collection",
+        "status",
+        "imported",
+        "repeated",
+        "rejected",
+        "started_at",
+        "finished_at",
+        "failure",
+    )
+    inlines: ClassVar[Any] = (RejectionInline,)
+
+    def narrow(self, rows: Rows, caller: Caller) -> Rows:
+        return rows.select_related("collection")
+
+    def label(self, row: ImportJob) -> str:
+        return row.source
+
+
+studio.register(ImportJob, ImportPages)
 
 # --- works ------------------------------------------------------------------------------------
 
@@ -193,9 +283,9 @@ class WorkPages(TenantModelAdmin):
     )
     list_display: Any = ("title_or_id", "external_id", "language", "created_at")
     search_fields = ("external_id__startswith", "title")
-    list_filter: Any = (CollectionFilter,)
+    list_filter: ClassVar[Any] = (CollectionFilter,)
     show = ("external_id", "title", "source_url", "language", "contributor", "created_at")
-    inlines: Any = (RepresentationInline,)
+    inlines: ClassVar[Any] = (RepresentationInline,)
 
     @admin.display(description=gettext_lazy("Work"))
     def title_or_id(self, row: Work) -> str:
@@ -236,7 +326,7 @@ studio.steps += [
         2,
         gettext_lazy("Bring works into it"),
         gettext_lazy("Import a CSV file here, or millions of works through the API."),
-        of_newest_collection("change"),
+        of_newest_collection("import"),
         lambda caller: own(Work, caller).exists(),
     ),
     Step(

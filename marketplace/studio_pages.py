@@ -89,6 +89,7 @@ class OwnSelect(AutocompleteSelect):
 
     def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
         rows = cast(Any, self.choices).queryset
+        cast(Any, self.choices).field.label_from_instance = cast(Any, self.admin_site).label
         return super().optgroups(name, [one for one in value if find(rows, one)], attr)
 
 
@@ -173,6 +174,9 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     add_form: ClassVar[type[AddForm] | None] = None
     verbs: ClassVar[tuple[Verb, ...]] = ()
     files: ClassVar[tuple[File, ...]] = ()
+    list_display: Any = ("__str__",)
+    list_filter: ClassVar[Any] = ()
+    inlines: ClassVar[Any] = ()
 
     show_full_result_count = False
     list_per_page = 50
@@ -186,6 +190,10 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     change_form_template = "studio/change_form.html"
     add_form_template = "studio/change_form.html"
     object_history_template = "studio/history.html"
+
+    def label(self, row: Any) -> str:
+        """What people call a row. A subclass says it where the row's own text is an id."""
+        return str(row)
 
     # --- who may do what ---
 
@@ -226,7 +234,7 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
             if isinstance(entry, type) and issubclass(entry, TenantListFilter):
                 params.add(str(entry.parameter_name))
                 continue
-            name = entry if isinstance(entry, str) else entry[0]  # type: ignore[index]
+            name = entry if isinstance(entry, str) else entry[0]
             params |= {f"{name}__{how}" for how in ("exact", "id__exact", "isnull", "gte", "lt")}
         return params
 
@@ -288,11 +296,12 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     def _shown(self, request: HttpRequest, object_id: str | None) -> dict[str, Any]:
         if object_id is None:
             name = self.opts.verbose_name
-            return {"title": _("New: %(name)s") % {"name": name}, "subtitle": None}
+            new = self.beside_new(request)
+            return {"title": _("New: %(name)s") % {"name": name}, "subtitle": None, **new}
         row = self.get_object(request, unquote(object_id))
         may_write = self.may_write(request, row)
         return {
-            "title": str(row),
+            "title": self.label(row),
             "subtitle": None,
             "verbs": [
                 (verb, self._url(verb.name, row))
@@ -306,7 +315,14 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
         }
 
     def beside(self, caller: Caller, row: Any) -> dict[str, Any]:
-        """What a row's page shows beside its fields: `next_step`, and what its template reads."""
+        """What a row's page shows beside its fields, for `studio/change_form.html` to read:
+
+        `next_step` (a sentence), or `checklist` (its Items) under `checklist_title`.
+        """
+        return {}
+
+    def beside_new(self, request: HttpRequest) -> dict[str, Any]:
+        """What the page of the add form shows beside it: `templates`, and `words` of one."""
         return {}
 
     def _url(self, page: str, row: Any) -> str:
@@ -327,7 +343,9 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
         obj.__dict__.update(made.__dict__)
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
-        self.message_user(request, _("“%(name)s” is there.") % {"name": obj}, messages.SUCCESS)
+        self.message_user(
+            request, _("“%(name)s” is there.") % {"name": self.label(obj)}, messages.SUCCESS
+        )
         return redirect(self._url("change", obj))
 
     def each(self, request: HttpRequest, rows: Rows, run: Callable[[Caller, Any], Any]) -> None:
@@ -341,7 +359,7 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
                     run(caller, row)
                 done += 1
             except DomainError as refusal:
-                self.message_user(request, f"{row}: {refusal.detail}", messages.ERROR)
+                self.message_user(request, f"{self.label(row)}: {refusal.detail}", messages.ERROR)
         if done:
             told = ngettext("Done for %(n)s.", "Done for %(n)s.", done) % {"n": done}
             self.message_user(request, told, messages.SUCCESS)
@@ -359,13 +377,13 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         context = {
             **self.admin_site.each_context(request),
-            "title": _("History of “%(name)s”") % {"name": row},
+            "title": _("History of “%(name)s”") % {"name": self.label(row)},
             "acts": audit.acts(the_caller(request), subject=str(row.pk)),
             "opts": self.opts,
             "object": row,
             **(extra_context or {}),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, str(self.object_history_template), context)
 
     # --- verbs ---
@@ -444,13 +462,13 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     def _verb_page(
         self, request: HttpRequest, verb: Verb, row: Any, form: VerbForm | None
     ) -> TemplateResponse:
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "title": verb.label,
             "verb": verb,
             "form": form,
-            "row": row,
+            "row": self.label(row),
             "row_url": self._url("change", row),
             "opts": self.opts,
         }
@@ -496,7 +514,7 @@ class TenantRelatedFilter(admin.RelatedFieldListFilter):
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         rows = model_admin.choices(request, field.remote_field.model)
-        return [(row.pk, str(row)) for row in rows[: self.CHOICES_MAX]]
+        return [(row.pk, model_admin.admin_site.label(row)) for row in rows[: self.CHOICES_MAX]]
 
 
 class TenantListFilter(admin.SimpleListFilter):

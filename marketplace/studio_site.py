@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -48,6 +49,25 @@ View = Callable[..., HttpResponseBase]
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a checklist, as a page shows it."""
+
+    label: Any
+    help: Any
+    url: str
+    is_done: bool
+
+
+def checklist(title: Any, items: list[Item]) -> dict[str, Any]:
+    """What `studio/checklist.html` reads: the items, and the first that is not done."""
+    return {
+        "checklist_title": title,
+        "checklist": items,
+        "next_item": next((one for one in items if not one.is_done), None),
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One line of the checklist on the first page. It ticks itself."""
 
@@ -62,6 +82,13 @@ def own_transactions(view: View) -> View:
     """Mark a view whose verbs open transactions of their own; it reads in `acting` itself."""
     view.own_transactions = True  # type: ignore[attr-defined]
     return view
+
+
+class _Completions(AutocompleteJsonView):
+    """What a field that completes offers: rows of one's own, as their pages call them."""
+
+    def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
+        return {**super().serialize_result(obj, to_field_name), "text": studio.label(obj)}
 
 
 class StudioSite(admin.AdminSite):
@@ -84,7 +111,7 @@ class StudioSite(admin.AdminSite):
         """The organization that this request works for, found once; None for a member of nobody."""
         if not hasattr(request, "studio_caller"):
             request.studio_caller = self._find_caller(request)  # type: ignore[attr-defined]
-        found: Caller | None = request.studio_caller
+        found: Caller | None = request.studio_caller  # type: ignore[attr-defined]
         return found
 
     def _find_caller(self, request: HttpRequest) -> Caller | None:
@@ -140,14 +167,15 @@ class StudioSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         caller = the_caller(request)
-        steps = [
-            {"step": step, "url": step.url(caller), "is_done": step.is_done(caller)}
+        items = [
+            Item(step.label, step.help, step.url(caller), step.is_done(caller))
             for step in sorted(self.steps, key=lambda step: step.place)
         ]
+        is_open = any(not one.is_done for one in items)
+        title = _("From nothing to a listed offer") if is_open else _("You are listed")
         context = {
             "title": caller.organization.name,
-            "steps": steps,
-            "next_step": next((one for one in steps if not one["is_done"]), None),
+            **checklist(title, items),
             "recent": audit.acts(caller, most=10),
         }
         return super().index(request, {**context, **(extra_context or {})})
@@ -183,10 +211,23 @@ class StudioSite(admin.AdminSite):
             **context,
             "site_base": "studio/base.html",
             "organization": caller.organization if caller else None,
-            "role_may_write": caller is not None and any("write" in one for one in caller.scopes),
+            "role_may_write": caller is not None and self._may_write(caller),
             "pages": sorted(pages, key=lambda page: self._place(page["model"])),
             "organizations": getattr(request, "studio_organizations", []),
         }
+
+    def label(self, row: Any) -> str:
+        """What people call a row."""
+        pages = self._registry.get(type(row))
+        return pages.label(row) if hasattr(pages, "label") else str(row)
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponseBase:
+        return _Completions.as_view(admin_site=self)(request)
+
+    def _may_write(self, caller: Caller) -> bool:
+        """Whether the caller's role lets them do anything at all here."""
+        scopes = {getattr(pages, "write", None) for pages in self._registry.values()}
+        return any(caller.may(scope) for scope in scopes if scope is not None)
 
     def _place(self, model: Any) -> int:
         return int(getattr(self._registry[model], "place", 0))
