@@ -229,6 +229,13 @@ def _template(request: HttpRequest) -> Template | None:
     return next((one for one in _templates() if one.name == name), None)
 
 
+class _Indented(json.JSONEncoder):
+    """Conditions as people read and edit them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "indent": 2})
+
+
 class TermsForm(AddForm):
     intro = gettext_lazy(
         "Terms are typed conditions and the plain words that they render to. Save a draft to read"
@@ -236,6 +243,7 @@ class TermsForm(AddForm):
     )
     typed = forms.JSONField(
         label=gettext_lazy("Conditions"),
+        encoder=_Indented,
         widget=forms.Textarea(attrs={"rows": 28, "class": "code", "spellcheck": "false"}),
         help_text=gettext_lazy("Begin with a template, and change what differs for you."),
     )
