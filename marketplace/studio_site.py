@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -219,10 +219,11 @@ class StudioSite(admin.AdminSite):
     def label(self, row: Any) -> str:
         """What people call a row."""
         pages = self._registry.get(type(row))
-        return pages.label(row) if hasattr(pages, "label") else str(row)
+        label: Callable[[Any], str] = getattr(pages, "label", str)
+        return label(row)
 
-    def autocomplete_view(self, request: HttpRequest) -> HttpResponseBase:
-        return _Completions.as_view(admin_site=self)(request)
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        return cast(HttpResponse, _Completions.as_view(admin_site=self)(request))
 
     def _may_write(self, caller: Caller) -> bool:
         """Whether the caller's role lets them do anything at all here."""
