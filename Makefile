@@ -35,6 +35,10 @@ run: .venv/.ready ## run the server, the worker and the payment simulator until 
 test: .venv/.ready ## run all tests; ARGS="-k orders" hands arguments to pytest
 	@$(BIN)/python -m pytest -n logical $(ARGS)
 
+.PHONY: browser
+browser: .venv/.ready ## run the studio in a real browser (needs chromium and chromedriver)
+	@$(BIN)/python -m pytest -n 0 tests/browser $(ARGS)
+
 .PHONY: check
 check: check-style check-types check-imports check-migrations check-openapi ## run every check but the tests
 	@echo "check: no findings"

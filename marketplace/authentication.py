@@ -67,15 +67,21 @@ class MemberSessionAuthentication(SessionAuthentication):
         return CHALLENGE
 
 
+def memberships_of(user: User) -> list[Membership]:
+    """A signed-in user's memberships with their organizations, the oldest first."""
+    with system("find the memberships of a signed-in user"):
+        return list(
+            Membership.objects.filter(user=user).select_related("organization").order_by("id")
+        )
+
+
 def member_caller(user: User, organization: str = "") -> Caller | None:
     """The caller that a signed-in user is: for the organization asked for, else their first.
 
     None for a member of nobody. Raises NotFound for an organization that is not theirs.
     """
-    with system("find the memberships of a signed-in user"):
-        memberships = list(
-            Membership.objects.filter(user=user).select_related("organization").order_by("id")
-        )
+    memberships = memberships_of(user)
+    with system("find what is shared with a signed-in user"):
         has_shares = CollectionShare.objects.filter(user=user).exists()
     for membership in memberships:
         if not organization or str(membership.organization_id) == organization:

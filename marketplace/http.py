@@ -137,6 +137,11 @@ def _first_error(detail: Any, path: str = "") -> tuple[str, str]:
     return path or "body", str(detail)
 
 
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """A page that this person's role does not open."""
+    return _refused(request, errors.MissingScope(_("Your role does not allow this.")))
+
+
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """The resolver's 404."""
     return _refused(request, errors.NotFound(_("There is nothing at this address.")))
