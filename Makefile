@@ -35,6 +35,10 @@ run: .venv/.ready ## run the server, the worker and the payment simulator until 
 test: .venv/.ready ## run all tests; ARGS="-k orders" hands arguments to pytest
 	@$(BIN)/python -m pytest -n logical $(ARGS)
 
+.PHONY: browser
+browser: .venv/.ready ## run the studio in a real browser (needs chromium and chromedriver)
+	@$(BIN)/python -m pytest -n 0 tests/browser $(ARGS)
+
 .PHONY: check
 check: check-style check-types check-imports check-migrations check-openapi ## run every check but the tests
 	@echo "check: no findings"
@@ -44,7 +48,7 @@ bench: .venv/.ready ## measure, one JSON line for each figure
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: offline
-offline: .venv/.ready ## build licet-offline.pyz: verify and pull, without the server
+offline: .venv/.ready ## build licet-offline.pyz: verify, decide and pull, without the server
 	@$(BIN)/python -m licensing.offline.build
 
 .PHONY: clean
@@ -84,11 +88,14 @@ check-openapi: .venv/.ready
 	@diff -u api_docs/openapi.json .data/openapi.json >.data/openapi.diff || { \
 		head -n 60 .data/openapi.diff; \
 		echo "api_docs/openapi.json is out of date: run 'make openapi' and commit it."; exit 1; }
+	@$(BIN)/python -m api_docs.typed_terms | diff -u api_docs/typed_terms.md - || { \
+		echo "api_docs/typed_terms.md is out of date: run 'make openapi' and commit it."; exit 1; }
 
 .PHONY: openapi
-openapi: .venv/.ready ## write api_docs/openapi.json anew
+openapi: .venv/.ready ## write api_docs/openapi.json and typed_terms.md anew
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json \
 		--file api_docs/openapi.json
+	$(BIN)/python -m api_docs.typed_terms >api_docs/typed_terms.md
 
 # --- the environment --------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
 
+from licensing import terms_json_schema
+from licensing.serializers import TypedTerms1Serializer
 from marketplace.errors import DomainError
 from marketplace.http import IDEMPOTENCY_HEADER, PROBLEM_TYPE
 
@@ -75,6 +77,23 @@ class ObjectScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-
         return {"type": "string", "const": self.target.name}
 
 
+class TypedTermsScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Typed terms of either version. Version 2 is described by the table that reads it."""
+
+    target_class = "licensing.serializers.TypedField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        first = auto_schema.resolve_serializer(TypedTerms1Serializer, direction)
+        second = ResolvedComponent(  # type: ignore[no-untyped-call]
+            name="TypedTerms2",
+            type=ResolvedComponent.SCHEMA,
+            schema=terms_json_schema.root(),
+            object="TypedTerms2",
+        )
+        auto_schema.registry.register_on_missing(second)
+        return {"oneOf": [first.ref, second.ref]}
+
+
 class LicetSchema(AutoSchema):
     """drf-spectacular's, with problem documents, idempotency keys and tags by noun."""
 
@@ -84,6 +103,8 @@ class LicetSchema(AutoSchema):
 
     def get_override_parameters(self) -> list[Any]:
         if self.method != "POST" or not self.path.startswith("/v1/"):
+            return []
+        if getattr(self.view, "only_asks", False):
             return []
         return [
             OpenApiParameter(

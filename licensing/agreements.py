@@ -29,10 +29,12 @@ def render(
     livemode: bool,
     collection: Collection,
     snapshot: Snapshot,
+    opted_out: int,
     terms: Terms,
     uses: Sequence[str],
     territories: Sequence[str],
     windows: Windows,
+    price_words: Sequence[str],
     subtotal_minor: int,
     tax_minor: int,
     total_minor: int,
@@ -41,7 +43,7 @@ def render(
     """Write the whole contract: who, what, for what, when, at which price, and the terms.
 
     In English whatever the reader's language: these words are hashed and accepted, so they are
-    not translated. The same arguments give the same bytes.
+    not translated. `price_words` are of `prices.in_words`. The same arguments give the same bytes.
     """
     lines = [] if livemode else [TEST_NOTICE, ""]
     lines += [
@@ -54,6 +56,7 @@ def render(
         "B. Works",
         f"“{_line(collection.name)}”, snapshot {snapshot.number}: {snapshot.size:,} works.",
         f"The exact set is the one cited as {bytes(snapshot.citation).hex()}.",
+        *_opted_out(opted_out),
         "",
         "C. Scope",
         *(f"Use: {use} (to {USE_WORDS[Use(use)]} the works)" for use in uses),
@@ -63,6 +66,7 @@ def render(
         f"What was made may be used {_window(windows.use)}.",
         "",
         "D. Price",
+        *price_words,
         f"License fee: {money.show(subtotal_minor, currency)}",
         f"Tax: {money.show(tax_minor, currency)}",
         f"Total: {money.show(total_minor, currency)}",
@@ -106,6 +110,23 @@ def make(
     )
     agreement.save(force_insert=True)
     return agreement
+
+
+def _opted_out(works: int) -> list[str]:
+    if not works:
+        return []
+    subject = "1 work was" if works == 1 else f"{works:,} works were"
+    return [f"{subject} opted out since the snapshot and will not be delivered."]
+
+
+def party(organization: Organization) -> dict[str, str]:
+    """Who an organization is, as ledger entries commit to it."""
+    return {
+        "legal_name": organization.legal_name,
+        "jurisdiction": organization.jurisdiction,
+        "registration_number": organization.registration_number,
+        "id": str(organization.pk),
+    }
 
 
 def _party(organization: Organization) -> str:

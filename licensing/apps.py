@@ -8,3 +8,11 @@ from django.apps import AppConfig
 class LicensingConfig(AppConfig):
     name = "licensing"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """What is said of a collection or a seller changes what its listings are found by."""
+        from licensing import search_documents
+        from marketplace import collections, organizations
+
+        collections.DESCRIBED.append(search_documents.redescribe)
+        organizations.IDENTIFIED.append(search_documents.rename_seller)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 from django.db import connection
@@ -23,21 +23,24 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from licensing import delivery
+from licensing import delivery, shards
+from licensing.links import MANIFEST, SHARDS, Link
 from licensing.models import Grant
+from marketplace import storage
 from marketplace.access import Scope
 from marketplace.errors import (
     DomainError,
     InternalError,
     LinkInvalid,
     MethodNotAllowed,
+    NotFound,
     RangeNotSatisfiable,
 )
-from marketplace.http import TenantViewSet, problem
+from marketplace.http import Body, TenantViewSet, problem
+from marketplace.models import Representation
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 256 * 1024
 NDJSON = "application/x-ndjson"
 
 # Other people's bytes, from our origin: no browser may run, show or keep them.
@@ -84,6 +87,75 @@ class ManifestViewSet(TenantViewSet):
         )
 
 
+class ShardLinksSerializer(serializers.Serializer[Any]):
+    """Where a manifest's hosted works are, as tar archives."""
+
+    url = serializers.CharField(help_text="Replace `{shard}` by a number.")
+    index = serializers.CharField(help_text="NDJSON: which work stands where.")
+
+
+class FreshLinkSerializer(serializers.Serializer[Any]):
+    """One work's new link, or why there is none."""
+
+    digest = serializers.CharField()
+    custody = serializers.ChoiceField(choices=Representation.Custody.choices, allow_null=True)
+    url = serializers.CharField(allow_null=True)
+    excluded = serializers.CharField(
+        allow_null=True,
+        help_text="`opted_out`, `held`, `claimed`, or `not_covered`: this grant has no such work.",
+    )
+
+
+class DeliveryLinksSerializer(serializers.Serializer[Any]):
+    """New links, in the order in which they were asked for."""
+
+    object = serializers.ChoiceField(choices=["delivery_links"])
+    expires_at = serializers.DateTimeField()
+    manifest = serializers.CharField(
+        help_text="What the grant's manifest is called now. Another name: fetch it again."
+    )
+    shards = ShardLinksSerializer()
+    works = FreshLinkSerializer(many=True)
+
+
+class AskLinks(Body):
+    """Which works."""
+
+    digests = serializers.ListField(
+        child=serializers.RegexField(r"\A[0-9a-f]{64}\Z", trim_whitespace=False),
+        max_length=1000,
+        help_text="SHA-256 in hex, as the manifest names them. Empty for the shards' links alone.",
+    )
+
+    def validate_digests(self, digests: list[str]) -> list[bytes]:
+        return [bytes.fromhex(digest) for digest in digests]
+
+
+class LinksViewSet(TenantViewSet):
+    """Go on with what takes longer than its links live."""
+
+    model = Grant
+    scopes = {"create": Scope.DELIVERY_READ}
+    serializer_class = DeliveryLinksSerializer
+
+    @extend_schema(
+        summary="Get new links to a grant's works",
+        description=(
+            "For the licensee, while the grant is in force. A long pull goes on with these, without"
+            " fetching the whole manifest again. A work that was taken out meanwhile has no link,"
+            " and says why."
+        ),
+        request=AskLinks,
+        responses=OpenApiResponse(DeliveryLinksSerializer, description="The links."),
+    )
+    def create(self, request: Request, pk: str) -> Response:
+        made = delivery.links(self.caller, pk, **self.read(AskLinks))
+        body = {"object": "delivery_links", **asdict(made)}
+        return Response(
+            self.serializer_class(body).data, headers={"Cache-Control": "private, no-store"}
+        )
+
+
 # --- the delivery process ---------------------------------------------------------------------
 
 DeliveryView = Callable[..., HttpResponseBase]
@@ -115,7 +187,7 @@ def _delivers(view: DeliveryView) -> DeliveryView:
 @_delivers
 def manifest(request: HttpRequest, grant: str) -> HttpResponseBase:
     """A grant's manifest."""
-    link, signature = _link(request, grant, delivery.MANIFEST)
+    link, signature = _link(request, grant, MANIFEST)
     headers = {**UNTOUCHED, "Content-Disposition": f'attachment; filename="{grant}.ndjson"'}
     delivery.check_manifest(link, signature)
     if request.method == "HEAD":
@@ -128,31 +200,101 @@ def work(request: HttpRequest, grant: str, digest: str) -> HttpResponseBase:
     """One work's bytes, or a part of them."""
     link, signature = _link(request, grant, digest)
     found = delivery.open_work(link, signature)
-    etag = f'"{digest}"'
-    headers = {
-        **UNTOUCHED,
-        "ETag": etag,
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": f'attachment; filename="{digest}"',
-    }
-    if request.headers.get("If-None-Match") in {etag, "*"}:
-        return HttpResponse(status=304, headers=headers)
-    span = _range(request, etag, found.length)
-    start, end = span or (0, found.length)
-    headers["Content-Length"] = str(end - start)
-    if span is not None:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.length}"
-    status = 200 if span is None else 206
-    content_type = "application/octet-stream"
+    if found.remote_url is not None:
+        # 307: the same method again, and its Range with it. Nobody may keep where it leads.
+        return HttpResponse(status=307, headers={**UNTOUCHED, "Location": found.remote_url})
+    answer = _Answer(request, name=digest, etag=digest, length=found.length)
+    if answer.has_bytes:
+        _check_whole(found)
+    return answer.stream(lambda start, end: storage.chunks(found.digest, start, end))
+
+
+@_delivers
+def shard(request: HttpRequest, grant: str, manifest: str, number: str) -> HttpResponseBase:
+    """One tar archive of a manifest's works, or a part of it."""
+    link, signature = _link(request, grant, SHARDS + manifest)
+    layout = delivery.open_shards(link, signature)
+    if int(number) >= len(layout.shards):
+        raise NotFound(_("This manifest has no such shard."))
+    found = layout.shards[int(number)]
+    name = f"{manifest}-{found.number}"
+    answer = _Answer(request, name=f"{name}.tar", etag=name, length=found.length)
+    groups: Iterator[list[shards.Member]] = iter(())
+    first: list[shards.Member] = []
+    if answer.has_bytes:
+        groups = layout.groups(found, answer.start, answer.end)
+        # Refused while that can still be said.
+        first = next(groups, [])
+        delivery.check_members(link, first)
+
+    def content(start: int, end: int) -> Iterator[bytes]:
+        yield from shards.chunks(first, start, end)
+        for group in groups:
+            # What is opted out while this streams is not sent: the archive breaks off before it.
+            delivery.check_members(link, group)
+            _let_go_of_connection()
+            yield from shards.chunks(group, start, end)
+        yield shards.tail(found, start, end)
+
+    return answer.stream(content)
+
+
+@_delivers
+def shard_index(request: HttpRequest, grant: str, manifest: str) -> HttpResponseBase:
+    """Which work stands where in the shards of a manifest."""
+    link, signature = _link(request, grant, SHARDS + manifest)
+    layout = delivery.open_shards(link, signature)
+    headers = {**UNTOUCHED, "Content-Disposition": f'attachment; filename="{manifest}.ndjson"'}
     if request.method == "HEAD":
-        return HttpResponse(status=status, content_type=content_type, headers=headers)
-    _check_whole(found)
-    # A slow client must not keep a connection from the pool while its bytes drip.
+        return HttpResponse(content_type=NDJSON, headers=headers)
+    _let_go_of_connection()
+    return StreamingHttpResponse(
+        delivery.index(manifest, layout), content_type=NDJSON, headers=headers
+    )
+
+
+class _Answer:
+    """Bytes of a known length under a strong ETag, whole or one range of them (RFC 9110)."""
+
+    def __init__(self, request: HttpRequest, *, name: str, etag: str, length: int) -> None:
+        self._request = request
+        self._headers = {
+            **UNTOUCHED,
+            "ETag": f'"{etag}"',
+            "Accept-Ranges": "bytes",
+            "Content-Disposition": f'attachment; filename="{name}"',
+        }
+        self._is_known = request.headers.get("If-None-Match") in {f'"{etag}"', "*"}
+        span = None if self._is_known else _range(request, f'"{etag}"', length)
+        self._status = 200 if span is None else 206
+        self.start, self.end = span or (0, length)
+        self._headers["Content-Length"] = str(self.end - self.start)
+        if span is not None:
+            self._headers["Content-Range"] = f"bytes {self.start}-{self.end - 1}/{length}"
+
+    @property
+    def has_bytes(self) -> bool:
+        return not self._is_known and self._request.method != "HEAD"
+
+    def stream(self, content: Callable[[int, int], Iterator[bytes]]) -> HttpResponseBase:
+        if self._is_known:
+            del self._headers["Content-Length"]
+            return HttpResponse(status=304, headers=self._headers)
+        answered: Any = {
+            "status": self._status,
+            "content_type": "application/octet-stream",
+            "headers": self._headers,
+        }
+        if not self.has_bytes:
+            return HttpResponse(**answered)
+        _let_go_of_connection()
+        return StreamingHttpResponse(content(self.start, self.end), **answered)
+
+
+def _let_go_of_connection() -> None:
+    """A slow client must not keep a connection from the pool while its bytes drip."""
     if not connection.in_atomic_block:
         connection.close()
-    return StreamingHttpResponse(
-        _chunks(found.path, start, end), status=status, content_type=content_type, headers=headers
-    )
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -166,12 +308,12 @@ _DIGITS = re.compile(r"[1-9][0-9]{0,11}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
-def _link(request: HttpRequest, grant: str, subject: str) -> tuple[delivery.Link, str]:
+def _link(request: HttpRequest, grant: str, subject: str) -> tuple[Link, str]:
     """The link as it was asked for. Nothing in it is believed before its signature is checked."""
     mode, expires = request.GET.get("mode", ""), request.GET.get("expires", "")
     if mode not in {"test", "live"} or not _DIGITS.fullmatch(expires):
         raise LinkInvalid(_("This link is not whole. Take it from the manifest as it stands."))
-    link = delivery.Link(grant, mode == "live", subject, int(expires))
+    link = Link(grant, mode == "live", subject, int(expires))
     return link, request.GET.get("signature", "")
 
 
@@ -194,30 +336,13 @@ def _range(request: HttpRequest, etag: str, length: int) -> tuple[int, int] | No
             return None
     if start >= end:
         raise RangeNotSatisfiable(
-            _("The work has %(length)s bytes.") % {"length": length}, length=length
+            _("There are %(length)s bytes.") % {"length": length}, length=length
         )
     return start, end
 
 
 def _check_whole(found: delivery.Deliverable) -> None:
     """Refuse while that can still be said: once the headers are out, the length is promised."""
-    try:
-        length = found.path.stat().st_size
-    except FileNotFoundError:
-        length = 0
-    if length != found.length:
+    if storage.length(found.digest) != found.length:
         logger.error("the stored work %s is not whole", found.digest.hex())
         raise InternalError(_("The stored work is not whole. This was recorded."))
-
-
-def _chunks(path: Path, start: int, end: int) -> Iterator[bytes]:
-    # Opened by its first reader: a response that nobody reads leaves nothing to close.
-    with path.open("rb") as file:
-        file.seek(start)
-        while start < end:
-            chunk = file.read(min(CHUNK_BYTES, end - start))
-            if not chunk:
-                # The length was promised: breaking off is the only way left to say it failed.
-                raise OSError(f"{path.name} ended early")
-            start += len(chunk)
-            yield chunk

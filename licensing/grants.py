@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.utils import timezone
 
-from licensing import agreements, scope_claims, settree
+from licensing import agreements, optouts, scope_claims, settree
 from licensing import terms as terms_of
 from licensing.ledger import commitments, log
 from licensing.models import Agreement, Coverage, Grant, LedgerEntry, Period, Snapshot, Terms
@@ -43,16 +43,16 @@ def issue(
     uses: Sequence[str],
     territories: Sequence[str],
     starts_at: datetime,
-    price_minor: int,
-    currency: str,
+    price_basis: dict[str, Any],
     document: str,
     acceptance: Acceptance,
     made_by: str,
 ) -> Grant:
     """Give a license, and record it: all of it commits with the caller's transaction, or none.
 
-    Takes over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the
-    same `made_by` returns the first grant. Raises RightsTaken where the claim is gone.
+    `price_basis` is of `prices.basis`. Takes over the scope claim that `made_by` (the order's
+    TypeID) holds. Repeating it with the same `made_by` returns the first grant. Raises RightsTaken
+    where the claim is gone, OptedOut where nothing of the snapshot may be licensed any more.
     """
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
@@ -60,6 +60,8 @@ def issue(
     repeated = Agreement.objects.filter(made_by=made_by)
     if repeated.exists():
         return repeated.get().grant
+    optouts.hold_still(licensor.pk)
+    optouts.check(snapshot)
     issued = _Issued(
         licensor=licensor,
         licensee=licensee,
@@ -68,7 +70,7 @@ def issue(
         terms=terms,
         scope={"uses": list(uses), "territories": list(territories)},
         windows=terms_of.load(terms).windows(starts_at),
-        price_basis={"model": "flat", "amount_minor": price_minor, "currency": currency},
+        price_basis=price_basis,
         acceptance=acceptance,
         grant_ref=os.urandom(16),
         at=timezone.now(),
@@ -135,8 +137,8 @@ def _record(issued: _Issued) -> LedgerEntry:
         at=issued.at,
         parties=[issued.licensor.pk, issued.licensee.pk],
         values={
-            "licensor": _party(issued.licensor),
-            "licensee": _party(issued.licensee),
+            "licensor": agreements.party(issued.licensor),
+            "licensee": agreements.party(issued.licensee),
             "documents": [{"role": "agreement", "sha256": document}],
             "terms": json.loads(terms.typed),
             "terms_text": {
@@ -181,15 +183,6 @@ def _fill(grant: Grant, issued: _Issued) -> None:
         effective_from=issued.windows.access.lower,
         entry=grant.issued_entry,
     ).save(force_insert=True)
-
-
-def _party(organization: Organization) -> dict[str, str]:
-    return {
-        "legal_name": organization.legal_name,
-        "jurisdiction": organization.jurisdiction,
-        "registration_number": organization.registration_number,
-        "id": str(organization.pk),
-    }
 
 
 def _cited(snapshot: Snapshot) -> dict[str, Any]:

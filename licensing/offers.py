@@ -1,32 +1,54 @@
-"""Offers: a snapshot under terms at a price, put on sale and taken off."""
+"""Offers: a snapshot under terms at a price, reviewed, put on sale and taken off."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from licensing import prices, search_documents, snapshots, typed_terms
 from licensing.models import Offer, Snapshot, Terms
-from marketplace import audit, collections, idempotency, money
-from marketplace.access import Caller, acting
+from licensing.prices import Price
+from marketplace import audit, collections, embedded_rights, idempotency, money
+from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     CollectionNotAttested,
     InvalidInput,
+    MissingScope,
     NotFound,
+    NothingToLicense,
     OfferNotBuyable,
     OfferWrongState,
     OwnCollection,
+    TermsNeedHuman,
     TermsNotPublished,
+    WorksProhibitMining,
 )
-from marketplace.models import Organization
+from marketplace.models import Organization, User
+
+State = Offer.State
 
 TRANSITIONS: dict[str, frozenset[str]] = {
-    Offer.State.DRAFT: frozenset({Offer.State.LIVE, Offer.State.WITHDRAWN}),
-    Offer.State.LIVE: frozenset({Offer.State.WITHDRAWN}),
+    # Straight to listed where the market does not review its listings.
+    State.DRAFT: frozenset({State.IN_REVIEW, State.LISTED, State.WITHDRAWN}),
+    # A refused offer is a draft again, so that its seller can mend what was wrong.
+    State.IN_REVIEW: frozenset({State.LISTED, State.DRAFT, State.WITHDRAWN}),
+    State.LISTED: frozenset({State.SUSPENDED, State.WITHDRAWN}),
+    State.SUSPENDED: frozenset({State.LISTED, State.WITHDRAWN}),
     # Withdrawn is final: make another offer.
 }
+REASON_LENGTH_MAX = 2_000
+
+# --- the seller's -----------------------------------------------------------------------------
 
 
 def make(
@@ -34,17 +56,20 @@ def make(
     *,
     snapshot: str,
     terms: str,
-    price_minor: int,
     currency: str,
+    price_minor: int | None = None,
+    price: Any = None,
+    access: str = Offer.Access.OPEN,
     audience: str | None = None,
     opens_at: datetime | None = None,
     closes_at: datetime | None = None,
 ) -> Offer:
     """Draft an offer of one of the caller's snapshots. Its conditions never change afterwards.
 
-    `audience` (an organization's id) makes it private. Raises NotFound, InvalidInput.
+    The price is a typed one (`prices.EXAMPLES`), or `price_minor` for a flat one. `audience` (an
+    organization's id) makes it private. Raises NotFound, InvalidInput, TermsNeedHuman.
     """
-    money.check_price(price_minor, currency)
+    typed_price = _price(price, price_minor, currency)
     now = timezone.now()
     opens_at = opens_at or now
     if closes_at is not None and closes_at <= opens_at:
@@ -55,14 +80,19 @@ def make(
         raise InvalidInput(_("The end of the sale is past. Choose a later one."), param="closes_at")
     with acting(caller):
         frozen = Snapshot.objects.owned_by(caller).get_visible(caller, snapshot)
+        conditions = Terms.objects.owned_by(caller).get_visible(caller, terms)
+        if access == Offer.Access.OPEN:
+            check_needs_no_human(conditions)
         offer = Offer(
             organization=caller.organization,
             collection_id=frozen.collection_id,
             snapshot=frozen,
-            terms=Terms.objects.owned_by(caller).get_visible(caller, terms),
+            terms=conditions,
             audience=_audience(caller, audience),
-            price_minor=price_minor,
+            price_minor=prices.check(typed_price, frozen.totals, currency),
+            price=typed_price.as_dict(),
             currency=currency,
+            access=access,
             opens_at=opens_at,
             closes_at=closes_at,
         )
@@ -72,30 +102,118 @@ def make(
     return offer
 
 
-def publish(caller: Caller, id: str) -> Offer:
-    """Put an offer on sale. Publishing what is on sale changes nothing.
+def check_needs_no_human(terms: Terms) -> None:
+    """Raise TermsNeedHuman where some condition stands in free words."""
+    others = typed_terms.parse(json.loads(terms.typed)).others
+    if others:
+        raise TermsNeedHuman(
+            _("%(place)s holds words that only a person can read. Sell on request (`access`).")
+            % {"place": others[0][0]},
+            terms=str(terms.pk),
+        )
 
-    Raises NotFound, OfferWrongState, TermsNotPublished, CollectionNotAttested.
+
+def publish(caller: Caller, id: str) -> Offer:
+    """Put an offer on sale; where the market reviews its listings, hand it to review.
+
+    Publishing what is in review or on sale changes nothing. Raises NotFound, OfferWrongState,
+    TermsNotPublished, CollectionNotAttested, WorksProhibitMining, NothingToLicense.
     """
     with acting(caller):
         offer = Offer.objects.get_visible(caller, id, lock=True)
-        if offer.state != Offer.State.LIVE:
-            _put_on_sale(caller, offer)
+        if offer.state not in {State.IN_REVIEW, State.LISTED}:
+            _publish(caller, offer)
         idempotency.names(caller, offer)
     return offer
 
 
 def withdraw(caller: Caller, id: str) -> Offer:
-    """Take an offer off sale. Grants stand. Repeating it changes nothing."""
+    """Take an offer off sale, or out of review. Grants stand. Repeating it changes nothing."""
     with acting(caller):
         offer = Offer.objects.get_visible(caller, id, lock=True)
-        if offer.state != Offer.State.WITHDRAWN:
-            _move(offer, Offer.State.WITHDRAWN)
+        if offer.state != State.WITHDRAWN:
+            _move(offer, State.WITHDRAWN)
             offer.withdrawn_at = timezone.now()
             offer.save(update_fields=["state", "withdrawn_at"])
+            search_documents.remove(offer)
             audit.record(caller, "offer.withdrawn", subject=offer)
         idempotency.names(caller, offer)
     return offer
+
+
+# --- the operator's ---------------------------------------------------------------------------
+
+
+def in_review() -> QuerySet[Offer]:
+    """What waits for an operator, the longest-waiting first."""
+    waiting = Offer.objects.filter(state=State.IN_REVIEW)
+    return waiting.select_related("organization", "collection", "terms").order_by("submitted_at")
+
+
+def approve(operator: User, id: str) -> Offer:
+    """List an offer that is in review. Repeating it changes nothing.
+
+    Raises MissingScope for who is no operator, NotFound, OfferWrongState, WorksProhibitMining,
+    NothingToLicense.
+    """
+    with _deciding(operator, id) as (caller, offer):
+        if offer.state != State.LISTED:
+            # What is suspended was approved before; `reinstate` is its way back.
+            _refuse_unless(offer, State.IN_REVIEW)
+            _list(offer)
+            audit.record(caller, "offer.approved", subject=offer)
+    return offer
+
+
+def refuse(operator: User, id: str, *, reason: str) -> Offer:
+    """Give an offer in review back to its seller as a draft, with the reason.
+
+    Raises MissingScope for who is no operator, NotFound, InvalidInput, OfferWrongState.
+    """
+    reason = _checked(reason)
+    with _deciding(operator, id) as (caller, offer):
+        _refuse_unless(offer, State.IN_REVIEW)
+        _move(offer, State.DRAFT)
+        offer.submitted_at = None
+        offer.state_reason = reason
+        offer.save(update_fields=["state", "submitted_at", "state_reason"])
+        audit.record(caller, "offer.refused", subject=offer, reason=reason)
+    return offer
+
+
+def suspend(operator: User, id: str, *, reason: str) -> Offer:
+    """Take a listing off the market for now. Grants stand; orders that are paid are carried out.
+
+    Repeating it changes nothing. Raises MissingScope for who is no operator, NotFound,
+    InvalidInput, OfferWrongState.
+    """
+    reason = _checked(reason)
+    with _deciding(operator, id) as (caller, offer):
+        if offer.state != State.SUSPENDED:
+            _move(offer, State.SUSPENDED)
+            offer.suspended_at = timezone.now()
+            offer.state_reason = reason
+            offer.save(update_fields=["state", "suspended_at", "state_reason"])
+            search_documents.remove(offer)
+            audit.record(caller, "offer.suspended", subject=offer, reason=reason)
+    return offer
+
+
+def reinstate(operator: User, id: str) -> Offer:
+    """Bring a suspended listing back, as the newest. Repeating it changes nothing.
+
+    Raises MissingScope for who is no operator, NotFound, OfferWrongState, WorksProhibitMining,
+    NothingToLicense.
+    """
+    with _deciding(operator, id) as (caller, offer):
+        if offer.state != State.LISTED:
+            _refuse_unless(offer, State.SUSPENDED)
+            _list(offer)
+            audit.record(caller, "offer.reinstated", subject=offer)
+    return offer
+
+
+# --- the buyer's ------------------------------------------------------------------------------
 
 
 def buyable(caller: Caller, id: str) -> Offer:
@@ -118,17 +236,50 @@ def buyable(caller: Caller, id: str) -> Offer:
     # A draft was never shown to anybody: to a buyer it is not there.
     if not is_for_caller or offer.published_at is None:
         raise missing
+    _hold_state(offer)
     if not Offer.objects.on_sale().filter(pk=offer.pk).exists():
         raise OfferNotBuyable(_("This offer is not on sale."), offer=str(offer.pk))
     return offer
 
 
-def _put_on_sale(caller: Caller, offer: Offer) -> None:
-    _move(offer, Offer.State.LIVE)
-    if offer.closes_at is not None and offer.closes_at <= timezone.now():
-        raise OfferWrongState(
-            _("The end of the sale is past. Make a new offer."), state=Offer.State.DRAFT.value
+def _price(price: Any, price_minor: int | None, currency: str) -> Price:
+    if (price is None) == (price_minor is None):
+        raise InvalidInput(_("Give either `price` or `price_minor`."), param="price")
+    if price_minor is None:
+        return prices.parse(price)
+    money.check_price(price_minor, currency)
+    return prices.flat(price_minor)
+
+
+def _hold_state(offer: Offer) -> None:
+    """Keep an offer from being suspended or withdrawn until the caller's transaction ends.
+
+    Shared: buyers do not wait for each other.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM licensing_offer WHERE id = %s FOR SHARE", [offer.pk])
+
+
+@contextmanager
+def _deciding(operator: User, id: str) -> Iterator[tuple[Caller, Offer]]:
+    """Lock any tenant's offer for an operator's act; the audit names the operator."""
+    if not operator.is_operator or not operator.is_active:
+        raise MissingScope(_("Only an operator of this market decides about listings."))
+    with system(f"operator {operator.pk} decides about a listing"):
+        rows = Offer.objects.select_for_update(of=("self",))
+        try:
+            offer = rows.select_related("organization").get(pk=id)
+        except (Offer.DoesNotExist, ValidationError):
+            raise NotFound(_("There is no offer “%(id)s”.") % {"id": id}) from None
+        caller = Caller(
+            organization=offer.organization, livemode=False, scopes=frozenset(), user=operator
         )
+        yield caller, offer
+
+
+def _publish(caller: Caller, offer: Offer) -> None:
+    # Before anything that the seller could mend: what is suspended or withdrawn stays so.
+    _refuse_unless(offer, State.DRAFT)
     if offer.terms.published_at is None:
         raise TermsNotPublished(
             _("Publish the terms first: POST /v1/terms/%(id)s/publish.") % {"id": offer.terms_id},
@@ -141,29 +292,89 @@ def _put_on_sale(caller: Caller, offer: Offer) -> None:
             % {"id": offer.collection_id},
             collection=str(offer.collection_id),
         )
-    offer.published_at = timezone.now()
     offer.rights_basis = attested.basis
     offer.rights_license = attested.license_name
     offer.rights_statement = attested.statement
-    offer.save(
-        update_fields=[
-            "state",
-            "published_at",
-            "rights_basis",
-            "rights_license",
-            "rights_statement",
-        ]
-    )
-    audit.record(caller, "offer.published", subject=offer, attestation=str(attested.pk))
+    offer.save(update_fields=["rights_basis", "rights_license", "rights_statement"])
+    if settings.LISTING_REVIEW:
+        _check_listable(offer)
+        _move(offer, State.IN_REVIEW)
+        offer.submitted_at = timezone.now()
+        offer.state_reason = ""
+        offer.save(update_fields=["state", "submitted_at", "state_reason"])
+        audit.record(caller, "offer.submitted", subject=offer, attestation=str(attested.pk))
+    else:
+        _list(offer)
+        audit.record(caller, "offer.published", subject=offer, attestation=str(attested.pk))
 
 
-def _move(offer: Offer, state: Offer.State) -> None:
+def _list(offer: Offer) -> None:
+    """Put an offer on sale and into the search, in the caller's transaction."""
+    _check_listable(offer)
+    _move(offer, State.LISTED)
+    offer.published_at = offer.published_at or timezone.now()
+    offer.suspended_at, offer.state_reason = None, ""
+    offer.save(update_fields=["state", "published_at", "suspended_at", "state_reason"])
+    search_documents.write(offer)
+
+
+def _check_listable(offer: Offer) -> None:
+    """What must hold whenever an offer comes on sale, however long it waited.
+
+    Raises OfferWrongState, WorksProhibitMining, NothingToLicense.
+    """
+    if offer.closes_at is not None and offer.closes_at <= timezone.now():
+        raise OfferWrongState(
+            _("The end of the sale is past. Make a new offer."), state=str(offer.state)
+        )
+    blocking = embedded_rights.blocking(offer.collection)
+    if blocking:
+        raise WorksProhibitMining(
+            _(
+                "The files of %(count)s works prohibit data mining. Look at them: GET"
+                " /v1/collections/%(id)s/prohibitions. Answer for them, or take them out: POST"
+                " /v1/collections/%(id)s/rights-overrides."
+            )
+            % {"count": blocking, "id": offer.collection_id},
+            collection=str(offer.collection_id),
+            works=blocking,
+        )
+    if not snapshots.has_free_work(offer.snapshot):
+        raise NothingToLicense(
+            _("Every work of the snapshot is opted out or held. Offer another snapshot."),
+            snapshot=str(offer.snapshot_id),
+        )
+
+
+def _refuse_unless(offer: Offer, state: State) -> None:
+    if offer.state != state:
+        raise OfferWrongState(
+            _("The offer is “%(state)s”; this takes one that is “%(needed)s”.")
+            % {"state": offer.state, "needed": state.value},
+            state=str(offer.state),
+        )
+
+
+def _move(offer: Offer, state: State) -> None:
     if state not in TRANSITIONS.get(offer.state, frozenset()):
         raise OfferWrongState(
-            _("The offer is “%(state)s”. Make a new one.") % {"state": offer.state},
-            state=offer.state,
+            _("The offer is “%(state)s”, which cannot become “%(next)s”.")
+            % {"state": offer.state, "next": state.value},
+            state=str(offer.state),
         )
     offer.state = state
+
+
+def _checked(reason: str) -> str:
+    """The seller reads it: a refusal without a reason cannot be mended."""
+    reason = reason.strip()
+    if not reason or len(reason) > REASON_LENGTH_MAX or "\x00" in reason:
+        raise InvalidInput(
+            _("Say why, in up to %(max)s characters: the seller reads it.")
+            % {"max": REASON_LENGTH_MAX},
+            param="reason",
+        )
+    return reason
 
 
 def _audience(caller: Caller, id: str | None) -> Organization | None:

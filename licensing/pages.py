@@ -1,22 +1,57 @@
-"""The market as pages: what is on sale, for people without a client."""
+"""Pages for people without a client: what is on sale, and a contributor's way out."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
 from django.urls import path
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 
-from licensing import listings
+from licensing import listings, optout_links, prices
+from licensing.candidates import FACETS, Search
+from licensing.listings import Page
+from licensing.models import Offer
 from marketplace import money
+from marketplace.errors import DomainError
+from marketplace.models import Attestation
+
+NEVER_ON_SALE = Page([], None, 0, False, {name: [] for name in FACETS})
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    """Everything that is on sale to everybody, newest first."""
-    offers = listings.public()[: listings.PAGE_LENGTH]
-    rows = [(offer, money.show(offer.price_minor, offer.currency)) for offer in offers]
-    return render(request, "licensing/listings.html", {"rows": rows})
+    """What is on sale to everybody: searched, narrowed down, a page at a time."""
+    asked, error = request.GET, None
+    wanted, page = Search(), NEVER_ON_SALE
+    try:
+        wanted = listings.wanted(asked.dict())
+        page = listings.search(None, wanted, cursor=asked.get("cursor", ""))
+    except DomainError as refused:
+        error = refused
+    narrowed = {name: asked[name] for name in listings.PARAMETERS if asked.get(name)}
+    return render(
+        request,
+        "licensing/listings.html",
+        {
+            "rows": [(offer, _price(offer)) for offer in page.offers],
+            "page": page,
+            "wanted": wanted,
+            "q": asked.get("q", "")[:200],
+            "error": error,
+            "is_narrowed": bool(narrowed),
+            "filters": _filters(wanted, page),
+            "suggestions": [(one, _link({**narrowed, "q": one})) for one in page.suggestions],
+            "next": page.next_cursor and _link({**narrowed, "cursor": page.next_cursor}),
+            "is_later_page": "cursor" in asked,
+            "first": _link(narrowed),
+        },
+        status=error.status if error else 200,
+    )
 
 
 def listing(request: HttpRequest, id: str) -> HttpResponse:
@@ -27,8 +62,25 @@ def listing(request: HttpRequest, id: str) -> HttpResponse:
         offer = None
     if offer is None:
         raise Http404
-    price = money.show(offer.price_minor, offer.currency)
-    return render(request, "licensing/listing.html", {"offer": offer, "price": price})
+    return render(request, "licensing/listing.html", {"offer": offer, "price": _price(offer)})
+
+
+def _price(offer: Offer) -> str:
+    price = prices.load(offer.price, offer.price_minor)
+    return prices.shown(price, offer.price_minor, offer.currency)
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def opt_out(request: HttpRequest, token: str) -> HttpResponse:
+    """A contributor's link: shows what it does; the button does it, and a mail scanner does not."""
+    try:
+        is_done = request.method == "POST"
+        opened = optout_links.use(token) if is_done else optout_links.open(token)
+    except DomainError as error:
+        return render(request, "marketplace/problem.html", {"error": error}, status=error.status)
+    context = {"opened": opened, "is_done": is_done}
+    return render(request, "licensing/opt_out.html", context)
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -38,8 +90,52 @@ def health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
+def _filters(wanted: Search, page: Page) -> list[dict[str, Any]]:
+    """Each facet that there is something to choose of, with its values as people call them."""
+    labels = {
+        "modality": _("Content"),
+        "language": _("Language"),
+        "use": _("Use"),
+        "territory": _("Where"),
+        "rights_basis": _("Rights"),
+        "currency": _("Currency"),
+        "max_price_minor": _("Price"),
+    }
+    filters = []
+    for name in FACETS:
+        chosen = getattr(wanted, name)
+        chosen = "" if chosen is None else str(chosen)
+        values = [(value, _shown(name, value, wanted), count) for value, count in page.facets[name]]
+        # What was chosen stays to be seen and taken back, also where it leaves nothing.
+        if chosen and chosen not in {value for value, _label, _count in values}:
+            values.insert(0, (chosen, _shown(name, chosen, wanted), 0))
+        if values:
+            filters.append(
+                {"name": name, "label": labels[name], "chosen": chosen, "values": values}
+            )
+    return filters
+
+
+def _shown(name: str, value: str, wanted: Search) -> str:
+    if name == "max_price_minor":
+        return _("up to %(price)s") % {"price": money.show(int(value), wanted.currency)}
+    if name == "rights_basis":
+        return str(Attestation.Basis(value).label)
+    if name == "territory" and value == "*":
+        return _("worldwide")
+    return value if name in {"language", "territory", "currency"} else value.replace("_", " ")
+
+
+def _link(parameters: dict[str, str]) -> str:
+    query = QueryDict(mutable=True)
+    query.update(parameters)
+    return f"/listings?{query.urlencode()}" if parameters else "/listings"
+
+
 urlpatterns = [
-    path("", index, name="listings"),
+    path("", index, name="home"),
+    path("listings", index, name="listings"),
     path("listings/<str:id>", listing, name="listing"),
+    path("opt-out/<str:token>", opt_out, name="opt-out"),
     path("health", health, name="health"),
 ]

@@ -9,7 +9,8 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from licensing import settree
+from licensing import contradictions, prices, settree, terms
+from licensing.duties import duties
 from licensing.ledger import log
 from licensing.models import Coverage, Grant, Offer, Period, Snapshot, Terms
 from licensing.vocabulary import (
@@ -131,7 +132,7 @@ class OnExpirySerializer(serializers.Serializer[Any]):
     weights = serializers.ChoiceField(choices=[word.value for word in WeightsOnExpiry])
 
 
-class TypedTermsSerializer(serializers.Serializer[Any]):
+class TypedTerms1Serializer(serializers.Serializer[Any]):
     """License conditions, version 1. Every field is required: a contract has no silent defaults."""
 
     v = serializers.ChoiceField(choices=[1])
@@ -145,9 +146,16 @@ class TypedTermsSerializer(serializers.Serializer[Any]):
     on_expiry = OnExpirySerializer()
 
 
-@extend_schema_field(TypedTermsSerializer)
 class TypedField(serializers.JSONField):
-    """Typed terms as they came."""
+    """Typed terms as they came, of either version. Their schema: `api_docs.schema`."""
+
+
+class WarningSerializer(serializers.Serializer[Any]):
+    """What is odd in terms, though it contradicts nothing. Act on `code`."""
+
+    code = serializers.CharField()
+    param = serializers.CharField(help_text="The place, such as `typed.permit[0].uses[1]`.")
+    text = serializers.CharField()
 
 
 class TermsSerializer(Resource[Terms]):
@@ -160,6 +168,13 @@ class TermsSerializer(Resource[Terms]):
     )
     text_url = serializers.SerializerMethodField(help_text="The exact bytes of the text.")
     text_sha256 = HexField(read_only=True, help_text="Of those bytes.")
+    warnings = serializers.SerializerMethodField()
+    duties = serializers.SerializerMethodField(
+        help_text="What a licensee must keep to: `type`, `clause`, and parameters by type."
+    )
+    needs_human = serializers.SerializerMethodField(
+        help_text="Some of it stands in free words: no quote without the seller's approval."
+    )
 
     class Meta:
         model = Terms
@@ -174,14 +189,27 @@ class TermsSerializer(Resource[Terms]):
             "text_url",
             "text_sha256",
             "template_version",
+            "warnings",
+            "duties",
+            "needs_human",
             "created_at",
             "published_at",
         )
         read_only_fields = fields
 
-    @extend_schema_field(TypedTermsSerializer)
+    @extend_schema_field(TypedField)
     def get_typed(self, row: Terms) -> Any:
         return json.loads(row.typed)
+
+    @extend_schema_field(WarningSerializer(many=True))
+    def get_warnings(self, row: Terms) -> Any:
+        return [warned._asdict() for warned in contradictions.warnings(json.loads(row.typed))]
+
+    def get_duties(self, row: Terms) -> list[dict[str, Any]]:
+        return duties(json.loads(row.typed))
+
+    def get_needs_human(self, row: Terms) -> bool:
+        return terms.load(row).needs_human
 
     def get_text_url(self, row: Terms) -> str:
         return f"{settings.BASE_URL}/v1/terms/{row.pk}/text"
@@ -191,7 +219,16 @@ class DraftTerms(Body):
     """New terms, or the next version of those that have this name."""
 
     name = StrictCharField(max_length=200)
-    typed = TypedField()
+    typed = TypedField(required=False)
+    template = StrictCharField(
+        max_length=100,
+        required=False,
+        help_text="Instead of `typed`: the name of a template, such as “books-training”.",
+    )
+    changes = serializers.DictField(
+        required=False,
+        help_text="Parts of typed terms (`term`, `permit`, …) that replace the template's, whole.",
+    )
 
 
 # --- offers and listings ----------------------------------------------------------------------
@@ -207,10 +244,61 @@ class RightsSerializer(serializers.Serializer[Any]):
     statement = serializers.CharField(source="rights_statement")
 
 
+_UNITS = [unit.value for unit in prices.Unit]
+
+
+class RateSerializer(serializers.Serializer[Any]):
+    """So much for so many: 250 for each 1,000,000. Integers, so that nothing is lost."""
+
+    amount_minor = serializers.IntegerField()
+    per = serializers.IntegerField()
+
+
+class TierSerializer(RateSerializer):
+    """What the units after the tier before, up to and including `up_to`, cost."""
+
+    up_to = serializers.IntegerField()
+
+
+class PriceSerializer(serializers.Serializer[Any]):
+    """A typed price. Which fields it has, its model says; `prices.parse` checks them.
+
+    `free`; `flat` (amount_minor); `per_unit` (unit, rate; tiers, minimum_minor, cap_minor);
+    `subscription` (amount_minor, every); `metered` (as per_unit, and every).
+    """
+
+    model = serializers.ChoiceField(choices=[model.value for model in prices.Model])
+    amount_minor = serializers.IntegerField(required=False)
+    unit = serializers.ChoiceField(
+        choices=_UNITS, required=False, help_text="Counted by the snapshot's totals."
+    )
+    rate = RateSerializer(required=False, help_text="For each unit above the last tier.")
+    tiers = TierSerializer(many=True, required=False, help_text="Graduated, ascending.")
+    minimum_minor = serializers.IntegerField(required=False, allow_null=True)
+    cap_minor = serializers.IntegerField(required=False, allow_null=True)
+    every = serializers.ChoiceField(choices=[every.value for every in prices.Every], required=False)
+
+
+@extend_schema_field(PriceSerializer)
+class PriceField(serializers.JSONField):
+    """A typed price as it came."""
+
+
+class OfferPriceField(serializers.Field[Any, Any, Any, Any]):
+    """An offer's typed price, also of one that was made before prices had models."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, source="*", **kwargs)
+
+    def to_representation(self, value: Offer) -> Any:
+        return prices.load(value.price, value.price_minor).as_dict()
+
+
 class OfferSerializer(Resource[Offer]):
     """A snapshot under terms at a price, to everybody or to one organization."""
 
     object_name = "offer"
+    price = extend_schema_field(PriceSerializer)(OfferPriceField)()
     rights = serializers.SerializerMethodField(
         help_text="What buyers read about your rights. Null until the offer is published."
     )
@@ -224,20 +312,25 @@ class OfferSerializer(Resource[Offer]):
             "terms",
             "audience",
             "state",
+            "price",
+            "state_reason",
             "price_minor",
             "currency",
+            "access",
             "rights",
             "opens_at",
             "closes_at",
             "created_at",
+            "submitted_at",
             "published_at",
+            "suspended_at",
             "withdrawn_at",
         )
         read_only_fields = fields
 
     @extend_schema_field(RightsSerializer(allow_null=True))
     def get_rights(self, row: Offer) -> Any:
-        return None if row.published_at is None else RightsSerializer(row).data
+        return RightsSerializer(row).data if row.rights_basis else None
 
 
 class MakeOffer(Body):
@@ -245,8 +338,17 @@ class MakeOffer(Body):
 
     snapshot = TypeIDSerializerField(prefix="snp")
     terms = TypeIDSerializerField(prefix="trm")
-    price_minor = StrictIntegerField(help_text="In the currency's minor unit; 0 is free.")
+    price_minor = StrictIntegerField(
+        required=False,
+        help_text="A flat price in the currency's minor unit; 0 is free. Or give `price`.",
+    )
+    price = PriceField(required=False)
     currency = StrictCharField(max_length=3, help_text="ISO 4217, such as “USD”.")
+    access = serializers.ChoiceField(
+        choices=Offer.Access.choices,
+        required=False,
+        help_text="With “on_request”, only whom you approved may buy. Without it: “open”.",
+    )
     audience = TypeIDSerializerField(
         prefix="org", required=False, allow_null=True, help_text="Only this organization may buy."
     )
@@ -286,6 +388,7 @@ class ListingSerializer(Resource[Offer]):
     rights = RightsSerializer(source="*", read_only=True)
     snapshot = SnapshotSerializer(read_only=True)
     terms = TermsSerializer(read_only=True)
+    price = extend_schema_field(PriceSerializer)(OfferPriceField)()
     is_private = serializers.SerializerMethodField(help_text="Shown to you and nobody else.")
 
     class Meta:
@@ -298,8 +401,10 @@ class ListingSerializer(Resource[Offer]):
             "snapshot",
             "terms",
             "is_private",
+            "price",
             "price_minor",
             "currency",
+            "access",
             "opens_at",
             "closes_at",
             "published_at",
@@ -308,6 +413,47 @@ class ListingSerializer(Resource[Offer]):
 
     def get_is_private(self, row: Offer) -> bool:
         return row.audience_id is not None
+
+
+class FacetValueSerializer(serializers.Serializer[Any]):
+    """A value of a facet, and how many of the candidates it would leave."""
+
+    value = serializers.CharField(help_text="To give as the parameter of the facet's name.")
+    count = serializers.IntegerField()
+
+
+class FacetsSerializer(serializers.Serializer[Any]):
+    """For each parameter that narrows a search down, its values, the most frequent first."""
+
+    modality = FacetValueSerializer(many=True)
+    language = FacetValueSerializer(many=True)
+    use = FacetValueSerializer(many=True)
+    territory = FacetValueSerializer(many=True)
+    rights_basis = FacetValueSerializer(many=True)
+    currency = FacetValueSerializer(many=True)
+    max_price_minor = FacetValueSerializer(
+        many=True, help_text="Within one `currency`; empty without it."
+    )
+
+
+class ListingPageSerializer(serializers.Serializer[Any]):
+    """Some of the listings that a search found, and how to narrow it down."""
+
+    data = ListingSerializer(many=True)  # type: ignore[assignment]
+    has_more = serializers.BooleanField()
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text="Give it as `cursor`, with the same search, for the next page."
+    )
+    total = serializers.CharField(
+        help_text="How many were found; “1000+” where more match than are ranked and counted."
+    )
+    facets = FacetsSerializer(
+        help_text="Counted over what `total` says: the newest 1,000 where more match."
+    )
+    suggestions = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Where nothing was found: words like yours, with which something is.",
+    )
 
 
 # --- grants -----------------------------------------------------------------------------------
@@ -337,12 +483,17 @@ class GrantWindowsSerializer(serializers.Serializer[Any]):
     use = WindowSerializer(source="use_window", help_text="What was made may be used.")
 
 
-class PriceBasisSerializer(serializers.Serializer[Any]):
-    """What the price was for."""
+class PriceBasisSerializer(PriceSerializer):
+    """What the price was for: the typed price, and what it came to."""
 
-    model = serializers.CharField()
-    amount_minor = serializers.IntegerField()
+    amount_minor = serializers.IntegerField(help_text="What it came to, before tax.")
     currency = serializers.CharField()
+    quantity = serializers.IntegerField(required=False, help_text="How many units there were.")
+
+
+@extend_schema_field(PriceBasisSerializer)
+class PriceBasisField(serializers.JSONField):
+    """A price basis as it was recorded."""
 
 
 class PeriodSerializer(Resource[Period]):
@@ -351,7 +502,7 @@ class PeriodSerializer(Resource[Period]):
     object_name = "period"
     scope = ScopeSerializer(read_only=True)
     windows = GrantWindowsSerializer(source="*", read_only=True)
-    price_basis = PriceBasisSerializer(read_only=True)
+    price_basis = PriceBasisField(read_only=True)
 
     class Meta:
         model = Period

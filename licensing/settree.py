@@ -54,6 +54,10 @@ class SetRoot:
         """A bare root also verifies true proofs under false sizes; this fixes the size too."""
         return hashlib.sha256(jcs.dumps(self.as_dict())).digest()
 
+    def cited(self) -> dict[str, Any]:
+        """The cited object beside its citation, as ledger entries carry it."""
+        return {**self.as_dict(), "citation": self.citation().hex()}
+
 
 @dataclass(frozen=True, slots=True)
 class ItemProof:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -17,10 +18,11 @@ from psycopg.rows import tuple_row
 
 from licensing import settree
 from licensing.models import Snapshot
-from marketplace import audit, idempotency
+from marketplace import audit, collections, idempotency, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import CollectionEmpty
 from marketplace.models import Collection, CollectionItem
+from marketplace.reservations import RESERVED_FOR
 
 # Until the transaction ends. The default memory would spill the sort of a million digests to disk
 # in many small runs; all rows are wanted, not the first ones soon; and compiling the plan takes
@@ -44,6 +46,8 @@ class Item(NamedTuple):
     custody: str
     external_id: str
     title: str
+    # Why the bytes may not be licensed now ("opted_out", …); None where they may.
+    reserved: str | None
     # A commitment that only holders of the snapshot's secret can check; None without contributor.
     contributor_ref: str | None
 
@@ -68,7 +72,12 @@ def finalize_once(
     with acting(caller):
         # Exclusive: imports share this row while they add, so none adds to a number once it is
         # counted.
-        collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(
+            caller, collection_id, lock=True
+        )
+        # What may not be licensed leaves before the count; snapshots made earlier keep it, and
+        # their roots. One that is opted out right now is left out of deliveries all the same.
+        collections.remove_reserved(collection)
         last = _unchanged(collection)
         snapshot = last or _freeze(caller, collection, report)
         idempotency.names(caller, snapshot)
@@ -85,7 +94,43 @@ def items(snapshot: Snapshot) -> Iterator[Item]:
     """A snapshot's works, ascending by digest. Streams; needs an open transaction throughout."""
     secret = bytes(snapshot.secret)
     for row in _rows(snapshot.collection, snapshot.number, _SHOWN):
-        yield Item._make((*row[:-1], _contributor_ref(secret, row[-1])))
+        yield Item._make((*row[:-1], contributor_ref(secret, row[-1])))
+
+
+def reserved(snapshot: Snapshot) -> list[bytes]:
+    """The digests of a snapshot that may not be licensed now, ascending."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RESERVED,
+            {
+                "organization": snapshot.organization_id,
+                "collection": snapshot.collection.number,
+                "number": snapshot.number,
+            },
+        )
+        return [bytes(digest) for (digest,) in cursor.fetchall()]
+
+
+def has_free_work(snapshot: Snapshot) -> bool:
+    """Whether any of its works may be licensed: is neither opted out nor held."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT EXISTS (SELECT {_HELD} AND NOT {reservations.IS_RESERVED})",
+            {"collection": snapshot.collection.number, "number": snapshot.number},
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def makeup(snapshot: Snapshot) -> Counter[tuple[str, str]]:
+    """How many of its works are in which (language, media type). Reads every work once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT work.language, form.media_type, count(*) {_HELD} GROUP BY 1, 2",
+            {"collection": snapshot.collection.number, "number": snapshot.number},
+        )
+        return Counter({(language, media): count for language, media, count in cursor.fetchall()})
 
 
 def _unchanged(collection: Collection) -> Snapshot | None:
@@ -148,7 +193,7 @@ class _Counted:
                     media_type=media_type,
                     length=length,
                     canonicalization=canonicalization,
-                    contributor=_contributor_ref(self._secret, contributor),
+                    contributor=contributor_ref(self._secret, contributor),
                 ),
             )
             if self._report is not None and place % _REPORT_EVERY == 0:
@@ -157,12 +202,24 @@ class _Counted:
 
 
 # What a snapshot holds is said once; its root and its manifest read different columns of it.
-_ROWS = """
-SELECT {columns}
+_HELD = """
 FROM marketplace_collectionitem item
 JOIN marketplace_representation form ON form.id = item.representation_id
 JOIN marketplace_work work ON work.id = item.work_id
 WHERE item.collection_number = %(collection)s AND item.added_in <= %(number)s
+    AND (item.removed_in IS NULL OR item.removed_in > %(number)s)
+"""
+# From the reservations, which are few, to the snapshot; as `reservations.IS_RESERVED` says it.
+_RESERVED = """
+SELECT DISTINCT form.digest
+FROM marketplace_reserveddigest reserved
+JOIN marketplace_representation form
+    ON form.organization_id = %(organization)s AND form.digest = reserved.digest
+JOIN marketplace_collectionitem item
+    ON item.organization_id = %(organization)s AND item.representation_id = form.id
+WHERE reserved.ended_at IS NULL
+    AND (reserved.organization_id IS NULL OR reserved.organization_id = %(organization)s)
+    AND item.collection_number = %(collection)s AND item.added_in <= %(number)s
     AND (item.removed_in IS NULL OR item.removed_in > %(number)s)
 ORDER BY form.digest
 """
@@ -170,7 +227,7 @@ _HASHED = "form.digest, form.length, form.media_type, form.canonicalization, wor
 # In the order of Item's fields.
 _SHOWN = (
     "form.digest, form.length, form.media_type, form.canonicalization, form.custody,"
-    " work.external_id, work.title, work.contributor_id"
+    f" work.external_id, work.title, {RESERVED_FOR}, work.contributor_id"
 )
 
 
@@ -185,12 +242,12 @@ def _rows(collection: Collection, number: int, columns: str) -> Iterator[tuple[A
     name = f"snapshot_{secrets.token_hex(8)}"
     with psycopg.ServerCursor(connection.connection, name, row_factory=tuple_row) as cursor:
         found = {"collection": collection.number, "number": number}
-        cursor.execute(_ROWS.format(columns=columns), found, binary=True)
+        cursor.execute(f"SELECT {columns} {_HELD} ORDER BY form.digest", found, binary=True)
         while rows := cursor.fetchmany(_FETCHED_AT_ONCE):
             yield from rows
 
 
-def _contributor_ref(secret: bytes, contributor: UUID | None) -> str | None:
+def contributor_ref(secret: bytes, contributor: UUID | None) -> str | None:
     """Commit to a contributor without naming them: only the secret's holders can check it."""
     if contributor is None:
         return None

@@ -7,8 +7,13 @@ from typing import Any
 from django.urls import path
 
 from licensing import views
-from licensing.delivery_views import ManifestViewSet
+from licensing.access_request_views import AccessRequestViewSet, ListingAccessRequestViewSet
+from licensing.decision_views import DecisionViewSet
+from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
+from licensing.listing_views import ListingViewSet
+from licensing.optout_views import NoticeViewSet, OptOutLinkViewSet, OptOutViewSet
+from licensing.terms_template_views import TermsTemplateViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
 _DETAIL: dict[str, Any] = {"get": "retrieve"}
@@ -16,6 +21,8 @@ _DETAIL: dict[str, Any] = {"get": "retrieve"}
 urlpatterns = [
     path("collections/<str:pk>/snapshots", views.CollectionSnapshotViewSet.as_view(_COLLECTION)),
     path("snapshots/<str:pk>", views.SnapshotViewSet.as_view(_DETAIL), name="snapshot"),
+    path("terms-templates", TermsTemplateViewSet.as_view({"get": "list"}), name="terms-templates"),
+    path("terms-templates/<str:pk>", TermsTemplateViewSet.as_view(_DETAIL)),
     path("terms", views.TermsViewSet.as_view(_COLLECTION), name="terms-list"),
     path("terms/<str:pk>", views.TermsViewSet.as_view(_DETAIL), name="terms"),
     path("terms/<str:pk>/text", views.TermsViewSet.as_view({"get": "text"})),
@@ -24,10 +31,30 @@ urlpatterns = [
     path("offers/<str:pk>", views.OfferViewSet.as_view(_DETAIL), name="offer"),
     path("offers/<str:pk>/publish", views.OfferViewSet.as_view({"post": "publish"})),
     path("offers/<str:pk>/withdraw", views.OfferViewSet.as_view({"post": "withdraw"})),
-    path("listings", views.ListingViewSet.as_view({"get": "list"}), name="listings-api"),
-    path("listings/<str:pk>", views.ListingViewSet.as_view(_DETAIL), name="listing-api"),
+    path("listings", ListingViewSet.as_view({"get": "list"}), name="listings-api"),
+    path("listings/<str:pk>", ListingViewSet.as_view(_DETAIL), name="listing-api"),
+    path(
+        "listings/<str:pk>/access-requests", ListingAccessRequestViewSet.as_view({"post": "create"})
+    ),
+    path("access-requests", AccessRequestViewSet.as_view({"get": "list"}), name="access-requests"),
+    path("access-requests/<str:pk>", AccessRequestViewSet.as_view(_DETAIL)),
+    *(
+        path(f"access-requests/<str:pk>/{act}", AccessRequestViewSet.as_view({"post": act}))
+        for act in ("approve", "decline", "cancel")
+    ),
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
+    path("decisions", DecisionViewSet.as_view({"post": "create"}), name="decisions"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),
+    path("opt-outs", OptOutViewSet.as_view(_COLLECTION), name="opt-outs"),
+    path("opt-outs/<str:pk>", OptOutViewSet.as_view(_DETAIL), name="opt-out"),
+    path("opt-outs/<str:pk>/works", OptOutViewSet.as_view({"get": "works"})),
+    path("notices", NoticeViewSet.as_view({"get": "list"}), name="notices"),
+    path("notices/<str:pk>", NoticeViewSet.as_view(_DETAIL), name="notice"),
+    path("notices/<str:pk>/works", NoticeViewSet.as_view({"get": "works"})),
+    path("notices/<str:pk>/acknowledge", NoticeViewSet.as_view({"post": "acknowledge"})),
+    path("contributors/<str:pk>/opt-out-links", OptOutLinkViewSet.as_view(_COLLECTION)),
+    path("opt-out-links/<str:pk>/revoke", OptOutLinkViewSet.as_view({"post": "revoke"})),
+    path("grants/<str:pk>/links", LinksViewSet.as_view({"post": "create"})),
 ]

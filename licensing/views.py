@@ -1,34 +1,29 @@
-"""The API's views of snapshots, terms, offers, listings and grants."""
+"""The API's views of snapshots, terms, offers and grants."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
-from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from licensing import listings, offers, snapshots, terms
+from licensing import offers, snapshots, terms
 from licensing.ledger_views import PlainTextRenderer
 from licensing.models import Grant, Offer, Snapshot, Terms
 from licensing.serializers import (
     DraftTerms,
     GrantSerializer,
-    ListingSerializer,
     MakeOffer,
     OfferSerializer,
     SnapshotSerializer,
     TermsSerializer,
 )
-from licensing.vocabulary import Use
-from marketplace.access import Caller, Scope, acting
-from marketplace.errors import InvalidInput
+from marketplace.access import Scope, acting
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.serializers import Nothing
 
@@ -121,7 +116,8 @@ class TermsViewSet(Listing, Retrieving, TenantViewSet):
         description=(
             "Checks the typed conditions and renders their text. Drafting again under the same name"
             " makes the next version. A refusal's `param` names the place, such as"
-            " `typed.permit[0].uses[1]`."
+            " `typed.permit[0].uses[1]`. Give `typed`, or a `template` with `changes`. What is"
+            " odd in them, and no contradiction, stands in `warnings`."
         ),
         request=DraftTerms,
         responses={201: TermsSerializer},
@@ -185,7 +181,9 @@ class OfferViewSet(Listing, Retrieving, TenantViewSet):
         summary="Put an offer on sale",
         description=(
             "Needs published terms and an attested collection. What you attested last is shown to"
-            " buyers. Repeating it changes nothing."
+            " buyers. Where this market reviews its listings, the offer waits `in_review` until an"
+            " operator has approved it; a refusal makes it a draft again and says why in"
+            " `state_reason`. Repeating it changes nothing."
         ),
         request=Nothing,
         responses={200: OfferSerializer},
@@ -203,58 +201,6 @@ class OfferViewSet(Listing, Retrieving, TenantViewSet):
     def withdraw(self, request: Request, pk: str) -> Response:
         self.read(Nothing)
         return self.answered(offers.withdraw(self.caller, pk))
-
-
-class ListingViewSet(TenantViewSet):
-    """What is on sale. Needs no key; with one, it shows what is offered to you alone, too."""
-
-    model = Offer
-    serializer_class = ListingSerializer
-    scopes = {"list": None, "retrieve": None}
-
-    def get_queryset(self) -> QuerySet[Any]:
-        return listings.visible_to(self.visitor)
-
-    @property
-    def visitor(self) -> Caller | None:
-        caller = self.request.auth
-        return caller if isinstance(caller, Caller) else None
-
-    @extend_schema(
-        summary="List what is on sale",
-        parameters=[
-            OpenApiParameter("q", str, description="Words in name, description or seller."),
-            OpenApiParameter(
-                "use",
-                str,
-                enum=[use.value for use in Use],
-                description="Permitted by the terms; with `territory`, in all of it.",
-            ),
-            OpenApiParameter(
-                "territory", str, description="An ISO 3166-1 alpha-2 code, “EU”, or “*”."
-            ),
-            OpenApiParameter("currency", str, description="ISO 4217, such as “USD”."),
-            OpenApiParameter(
-                "max_price_minor", int, description="In minor units. Needs `currency`."
-            ),
-        ],
-    )
-    def list(self, request: Request) -> Response:
-        asked = request.query_params
-        rows = listings.matching(
-            self.get_queryset(),
-            q=asked.get("q", ""),
-            use=asked.get("use", ""),
-            territory=asked.get("territory", ""),
-            currency=asked.get("currency", ""),
-            max_price_minor=_whole_number(asked.get("max_price_minor"), "max_price_minor"),
-        )
-        page = self.paginate_queryset(rows)
-        return self.get_paginated_response([self.shown(row) for row in page or []])
-
-    @extend_schema(summary="Fetch a listing")
-    def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self.shown(listings.find(self.visitor, pk)))
 
 
 class GrantViewSet(Listing, Retrieving, TenantViewSet):
@@ -279,11 +225,3 @@ class GrantViewSet(Listing, Retrieving, TenantViewSet):
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         return super().retrieve(request, pk=pk)
-
-
-def _whole_number(text: str | None, param: str) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise InvalidInput(_("Give a whole number."), param=param)
-    return int(text)

@@ -77,6 +77,23 @@ USE_WORDS: dict[Use, str] = {
 }
 
 
+class Window(StrEnum):
+    """Which of a license's windows must be open for a use."""
+
+    # Runs may start: the works themselves are worked on.
+    TRAINING = "training"
+    # What was made from the works may be kept in use.
+    USE = "use"
+
+
+# Serving from what was made needs the use window; every other use works on the works themselves,
+# and needs the training window. (The access window is about fetching, which is delivery's.)
+_SERVING = (Use.RETRIEVE_RAG, Use.GROUND_DISPLAY, Use.SEARCH_INDEX, Use.PRODUCT_IMPROVEMENT)
+USE_WINDOWS: dict[Use, Window] = {
+    use: Window.USE if use in _SERVING else Window.TRAINING for use in Use
+}
+
+
 class Exclusivity(StrEnum):
     """Whether others may hold the same scope at the same time."""
 

@@ -22,6 +22,7 @@ class Scope(StrEnum):
     """What a key may do. `read` never changes anything; `write` includes no `read`."""
 
     ORGANIZATION_READ = "organization:read"
+    ORGANIZATION_WRITE = "organization:write"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     WORKS_READ = "works:read"
@@ -63,6 +64,8 @@ class Caller:
     scopes: frozenset[str]
     user: User | None = None
     api_key: ApiKey | None = None
+    # The user was given single collections of other organizations, or more right to some of ours.
+    has_shares: bool = False
     # The request's Idempotency-Key, if it has one.
     request_key: str = ""
     # Run once, inside the first transaction that this request opens for writing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+import marketplace.studio  # noqa: F401  (registers the creators' pages)
 from marketplace import models
 from marketplace.operator_site import show
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency
+from marketplace import audit, idempotency, organizations
 from marketplace.access import Caller, Scope, acting, system
 from marketplace.errors import InvalidInput, MalformedApiKey, Unauthenticated
-from marketplace.models import ApiKey
+from marketplace.models import ApiKey, Organization
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # 30 characters of base62 hold 178.6 random bits.
@@ -33,7 +33,8 @@ def create(
 ) -> tuple[ApiKey, str]:
     """Make a key of the caller's organization and mode. Returns it with its secret, once.
 
-    A key can give no more than its maker has. Raises InvalidInput.
+    A key can give no more than its maker has. Raises InvalidInput, and for live mode
+    LegalIdentityIncomplete.
     """
     wanted = _scopes(caller, scopes)
     if expires_at is not None and expires_at <= timezone.now():
@@ -116,6 +117,10 @@ def authenticate(secret: str) -> Caller:
 
 
 def _make(caller: Caller, *, name: str, scopes: list[str], **fields: object) -> tuple[ApiKey, str]:
+    if caller.livemode:
+        organizations.check_identity(
+            Organization.objects.get_visible(caller, caller.organization.pk)
+        )
     secret = _new_secret(caller.livemode)
     key = ApiKey(
         organization=caller.organization,

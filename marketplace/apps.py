@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
+from django.core import checks
 
 
 class MarketplaceConfig(AppConfig):
     name = "marketplace"
     default_auto_field = "django.db.models.BigAutoField"
     default = True
+
+    def ready(self) -> None:
+        from marketplace.studio_checks import check_registered
+
+        checks.register(check_registered, checks.Tags.admin)
 
 
 class OperatorAdminConfig(admin_apps.AdminConfig):

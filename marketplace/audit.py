@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import models, transaction
 
 from marketplace.access import Caller
-from marketplace.models import Audit
+from marketplace.models import Audit, Membership
+
+_ACTS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One line of the audit, for people: a member by name, a key by its id."""
+
+    at: datetime
+    who: str
+    action: str
+    subject: str
+
+
+def acts(caller: Caller, *, subject: str = "", most: int = _ACTS_MAX) -> list[Act]:
+    """What was done to the organization's things, newest first; to one of them, if named."""
+    rows = Audit.objects.visible_to(caller).order_by("-id")
+    if subject:
+        rows = rows.filter(subject=subject)
+    members = Membership.objects.visible_to(caller).select_related("user")
+    names = {str(member.user_id): member.user.name for member in members}
+    return [
+        Act(row.at, names.get(row.actor, row.actor), row.action, row.subject) for row in rows[:most]
+    ]
 
 
 def record(caller: Caller, action: str, *, subject: models.Model, **data: Any) -> None:

@@ -2,32 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from django.db.models import QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import IntegrityError, transaction
+from django.db.models import Func, IntegerField, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency
+from marketplace import audit, full_text, idempotency, reservations
 from marketplace.access import Caller, acting
-from marketplace.errors import InvalidInput
+from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem
+from marketplace.models.collections import READ_AS, SEARCHED
+
+# What other apps do in the transaction that changes what is said of a collection. They add to it
+# when they start, since nothing here knows them.
+DESCRIBED: list[Callable[[Collection], None]] = []
+LANGUAGES_MAX = 100
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
-def create(caller: Caller, *, name: str, description: str = "", notice: str = "") -> Collection:
-    """Start an empty collection. Raises InvalidInput."""
+def create(
+    caller: Caller,
+    *,
+    name: str,
+    description: str = "",
+    notice: str = "",
+    external_id: str = "",
+    source_url: str = "",
+    languages: Sequence[str] = (),
+) -> Collection:
+    """Start an empty collection. Raises InvalidInput, DuplicateExternalId."""
     if not name.strip():
         raise InvalidInput(_("Give the collection a name."), param="name")
+    check_languages(languages)
     with acting(caller):
         collection = Collection(
             organization=caller.organization,
             name=name.strip(),
             description=description,
             notice=notice,
+            external_id=external_id,
+            source_url=source_url,
+            languages=list(languages),
         )
-        collection.save(force_insert=True)
+        try:
+            with transaction.atomic():
+                collection.save(force_insert=True)
+        except IntegrityError:
+            raise DuplicateExternalId(
+                _("There is a collection “%(id)s” already.") % {"id": external_id},
+                param="external_id",
+            ) from None
         audit.record(caller, "collection.created", subject=collection)
         idempotency.names(caller, collection)
     return collection
+
+
+def describe(
+    caller: Caller, id: str, *, languages: Sequence[str] | None = None, **fields: str
+) -> Collection:
+    """Change what describes a collection, as its owner or an editor of a share.
+
+    `caller` is who `sharing.editor` says. What was offered or sold keeps its snapshot. Raises
+    NotFound, InvalidInput.
+    """
+    if not fields.get("name", "-").strip():
+        raise InvalidInput(_("Give the collection a name."), param="name")
+    said: dict[str, Any] = {name: text.strip() for name, text in fields.items()}
+    if languages is not None:
+        check_languages(languages)
+        said["languages"] = list(languages)
+    with acting(caller):
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id, lock=True)
+        changed = sorted(name for name in said if getattr(collection, name) != said[name])
+        for name in changed:
+            setattr(collection, name, said[name])
+        if changed:
+            collection.save(update_fields=changed)
+            for follow in DESCRIBED:
+                follow(collection)
+            audit.record(caller, "collection.described", subject=collection, changed=changed)
+        idempotency.names(caller, collection)
+    return collection
+
+
+def matching(rows: QuerySet[Collection], words: str) -> QuerySet[Collection]:
+    """Those of some collections whose name or description has words, however inflected.
+
+    Raises InvalidInput for a question that is too long.
+    """
+    if len(words) > full_text.LENGTH_MAX:
+        raise InvalidInput(
+            _("Search for fewer words: up to %(max)s characters.") % {"max": full_text.LENGTH_MAX},
+            param="q",
+        )
+    question = full_text.ask(words)
+    if question.is_empty:
+        return rows.none()
+    return rows.filter(*full_text.conditions(question, vector=SEARCHED, config=READ_AS))
+
+
+def check_languages(languages: Sequence[str]) -> None:
+    """Raises InvalidInput, unless they are a few different BCP 47 tags."""
+    if len(languages) > LANGUAGES_MAX or len(set(languages)) < len(languages):
+        raise InvalidInput(
+            _("Name each language once, and up to %(max)s.") % {"max": LANGUAGES_MAX},
+            param="languages",
+        )
+    for tag in languages:
+        if len(tag) > 35 or not _LANGUAGE.fullmatch(tag):
+            raise InvalidInput(
+                _("“%(tag)s” is no BCP 47 tag, such as “de” or “pt-BR”.") % {"tag": tag[:40]},
+                param="languages",
+            )
+
+
+def by_external_id(caller: Caller, external_id: str) -> Collection | None:
+    """The collection that the caller's own catalog calls so, inside the caller's transaction."""
+    return Collection.objects.owned_by(caller).filter(external_id=external_id).first()
 
 
 def attest(
@@ -68,7 +163,7 @@ def attest(
             param="authority",
         )
     with acting(caller):
-        collection = Collection.objects.get_visible(caller, id)
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id)
         attestation = Attestation(
             organization=caller.organization,
             collection=collection,
@@ -92,8 +187,24 @@ def attestation(collection: Collection) -> Attestation | None:
 
 def attestations(caller: Caller, id: str) -> QuerySet[Attestation]:
     """All attestations of one of the caller's collections. Raises NotFound."""
-    collection = Collection.objects.get_visible(caller, id)
+    collection = Collection.objects.owned_by(caller).get_visible(caller, id)
     return Attestation.objects.visible_to(caller).filter(collection=collection)
+
+
+# Who lists collections need not know whether one has a million works or two.
+SIZE_SHOWN_MAX = 1_000
+
+
+def with_sizes(rows: QuerySet[Collection]) -> QuerySet[Collection]:
+    """The same collections with `size`: how many works are in each, counted to one over 1,000."""
+    items = CollectionItem.objects.filter(
+        organization=OuterRef("organization"),
+        collection=OuterRef("number"),
+        removed_in__isnull=True,
+    ).values("id")[: SIZE_SHOWN_MAX + 1]
+    return rows.annotate(
+        size=Func(ArraySubquery(items), function="cardinality", output_field=IntegerField())
+    )
 
 
 def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:
@@ -103,10 +214,23 @@ def remove(caller: Caller, id: str, *, digests: Iterable[bytes]) -> int:
     """
     with acting(caller):
         # Locked against a snapshot that is being made: `next_snapshot` must not move meanwhile.
-        collection = Collection.objects.get_visible(caller, id, lock=True)
-        return CollectionItem.objects.filter(
-            collection=collection,
-            representation__organization=caller.organization,
-            representation__digest__in=list(digests),
-            removed_in__isnull=True,
-        ).update(removed_in=collection.next_snapshot)
+        collection = Collection.objects.owned_by(caller).get_visible(caller, id, lock=True)
+        return _remove(collection, list(digests))
+
+
+def remove_reserved(collection: Collection) -> int:
+    """Take out of the next snapshot what may not be licensed, in the caller's transaction.
+
+    The collection's row is locked by the caller. Returns how many were taken out.
+    """
+    reserved = reservations.at(collection.organization_id).values("digest")
+    return _remove(collection, reserved)
+
+
+def _remove(collection: Collection, digests: list[bytes] | QuerySet[Any, Any]) -> int:
+    return CollectionItem.objects.filter(
+        collection=collection,
+        representation__organization=collection.organization_id,
+        representation__digest__in=digests,
+        removed_in__isnull=True,
+    ).update(removed_in=collection.next_snapshot)

@@ -178,7 +178,8 @@ def _locked(caller: Caller, names: Iterable[str]) -> dict[str, _Known]:
 def _insert(caller: Caller, names: Sequence[str]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO marketplace_contributor (id, organization_id, external_id, consent, created_at)"
+            "INSERT INTO marketplace_contributor"
+            " (id, organization_id, external_id, consent, created_at)"
             " SELECT id, %s, external_id, 'unknown', now()"
             " FROM unnest(%s::uuid[], %s::text[]) AS new (id, external_id)"
             " ON CONFLICT (organization_id, external_id) DO NOTHING",

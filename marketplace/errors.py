@@ -145,10 +145,96 @@ class ImportEnded(DomainError):
     code, status, title = "import_ended", 409, "The import has ended"
 
 
+class UploadUnderWay(DomainError):
+    """Another request is sending to, or finishing, the same upload."""
+
+    code, status, title = "upload_under_way", 409, "The upload is under way"
+    retryable = True
+
+
+class UploadOffsetMismatch(DomainError):
+    """The piece does not begin where the upload ends now. `offset` says where that is."""
+
+    code, status, title = "upload_offset_mismatch", 409, "The upload goes on elsewhere"
+
+
+class UploadIncomplete(DomainError):
+    """Bytes are missing. `offset` says how many came."""
+
+    code, status, title = "upload_incomplete", 409, "The upload is not complete"
+
+
+class UploadWrongState(DomainError):
+    """The upload's state does not allow this step."""
+
+    code, status, title = "upload_wrong_state", 409, "The upload's state does not allow this"
+
+
+class UploadsFull(DomainError):
+    """The organization's uploads together would be larger than this server keeps."""
+
+    code, status, title = "uploads_full", 409, "Too much is uploaded already"
+
+
+class DigestMismatch(DomainError):
+    """The bytes that came are not those that were announced."""
+
+    code, status, title = "digest_mismatch", 422, "The digest is another one"
+
+
+class WorkRefused(DomainError):
+    """The work cannot be put into the collection. `reason` says why, as an import would."""
+
+    code, status, title = "work_refused", 409, "The work was not added"
+
+
 class CollectionNotAttested(DomainError):
     """Nobody has yet attested the basis of the rights in this collection."""
 
     code, status, title = "collection_not_attested", 409, "The rights basis is not attested"
+
+
+class LegalIdentityIncomplete(DomainError):
+    """Live mode needs to know who the organization is to the law. `missing` names the fields."""
+
+    code, status, title = "legal_identity_incomplete", 409, "The legal identity is incomplete"
+
+
+class InvitationEnded(DomainError):
+    """The link was used, called back, or its time is over."""
+
+    code, status, title = "invitation_ended", 410, "The invitation has ended"
+
+
+class InvitationForAnother(DomainError):
+    """The link was mailed to another address than that of the person who is signed in."""
+
+    code, status, title = "invitation_for_another", 403, "The invitation is for somebody else"
+
+
+class MailUnavailable(DomainError):
+    """The mail server took no mail, so nothing was done."""
+
+    code, status, title = "mail_unavailable", 503, "No mail can be sent"
+    retryable = True
+
+
+class LastOwner(DomainError):
+    """An organization keeps at least one owner."""
+
+    code, status, title = "last_owner", 409, "This is the last owner"
+
+
+class WorksProhibitMining(DomainError):
+    """Files in the collection prohibit data mining, and nobody has answered for them."""
+
+    code, status, title = "works_prohibit_mining", 409, "Works prohibit data mining"
+
+
+class NothingToOverride(DomainError):
+    """No file in the collection prohibits data mining without an answer."""
+
+    code, status, title = "nothing_to_override", 409, "There is nothing to override"
 
 
 class CollectionEmpty(DomainError):
@@ -169,6 +255,12 @@ class TermsNotPublished(DomainError):
     code, status, title = "terms_not_published", 409, "The terms are not published"
 
 
+class TermsNeedHuman(DomainError):
+    """Terms with free words are sold on request alone: a person reads them before each license."""
+
+    code, status, title = "terms_need_human", 409, "A person must read these terms first"
+
+
 class OfferNotBuyable(DomainError):
     """The offer is a draft, withdrawn, or outside its sales window."""
 
@@ -181,10 +273,46 @@ class OfferWrongState(DomainError):
     code, status, title = "offer_wrong_state", 409, "The offer's state does not allow this"
 
 
+class NothingToLicense(DomainError):
+    """Every work of the snapshot is opted out or held."""
+
+    code, status, title = "nothing_to_license", 409, "There is no work to license"
+
+
 class OwnCollection(DomainError):
     """An organization cannot license its own collection."""
 
     code, status, title = "own_collection", 409, "The collection is your own"
+
+
+class OfferIsOpen(DomainError):
+    """The offer needs no approval."""
+
+    code, status, title = "offer_is_open", 409, "The offer needs no approval"
+
+
+class AccessNotApproved(DomainError):
+    """The offer is sold on request, and its seller has not approved this buyer for this scope."""
+
+    code, status, title = "access_not_approved", 409, "The seller has not approved this"
+
+
+class AccessAlreadyRequested(DomainError):
+    """The buyer's question about this offer awaits its answer."""
+
+    code, status, title = "access_already_requested", 409, "Access was requested already"
+
+
+class AccessRequestWrongState(DomainError):
+    """The request was decided, canceled, or has expired."""
+
+    code, status, title = "access_request_wrong_state", 409, "The request is no longer open"
+
+
+class NotSupportedYet(DomainError):
+    """What was asked for is understood, and this version cannot do it. `param` names the field."""
+
+    code, status, title = "not_supported_yet", 422, "Not supported yet"
 
 
 class QuoteExpired(DomainError):
@@ -203,6 +331,24 @@ class AcceptedDocumentMismatch(DomainError):
     """The acceptance names another document than the one quoted."""
 
     code, status, title = "accepted_document_mismatch", 409, "Another document was accepted"
+
+
+class OptedOut(DomainError):
+    """The works were taken out of licensing."""
+
+    code, status, title = "opted_out", 409, "The works are opted out"
+
+
+class NothingToOptOut(DomainError):
+    """What was named holds no works."""
+
+    code, status, title = "nothing_to_opt_out", 409, "There is nothing to opt out"
+
+
+class LinkUsed(DomainError):
+    """The contributor's link was used, was revoked, or is too old. It works once."""
+
+    code, status, title = "link_used", 410, "The link no longer works"
 
 
 class RightsTaken(DomainError):
@@ -258,6 +404,25 @@ class LinkExpired(DomainError):
     """The delivery link is too old: ask for the manifest again."""
 
     code, status, title = "link_expired", 403, "The link has expired"
+    retryable = True
+
+
+class WorkOptedOut(DomainError):
+    """The work was taken out of licensing: it is delivered no more, under any link."""
+
+    code, status, title = "work_opted_out", 410, "The work was opted out"
+
+
+class WorkHeld(DomainError):
+    """The work is held, or claimed by somebody, until that is decided."""
+
+    code, status, title = "work_held", 409, "The work is held"
+
+
+class ManifestChanged(DomainError):
+    """Since the manifest was fetched, works were taken out or came back."""
+
+    code, status, title = "manifest_changed", 409, "The manifest is another one now"
     retryable = True
 
 

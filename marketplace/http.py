@@ -137,6 +137,11 @@ def _first_error(detail: Any, path: str = "") -> tuple[str, str]:
     return path or "body", str(detail)
 
 
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """A page that this person's role does not open."""
+    return _refused(request, errors.MissingScope(_("Your role does not allow this.")))
+
+
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """The resolver's 404."""
     return _refused(request, errors.NotFound(_("There is nothing at this address.")))
@@ -374,6 +379,8 @@ class TenantViewSet(GenericViewSet[Any]):
 
     model: ClassVar[type[Model]]
     scopes: ClassVar[dict[str, Scope | None]]
+    # A POST that only asks changes nothing: an answer stored for its key would grow stale.
+    only_asks: ClassVar[bool] = False
     lookup_value_regex = "[^/]+"
     # Not a setting: REST framework would import this module while it is being imported.
     pagination_class = KeysetPagination
@@ -437,6 +444,8 @@ class TenantViewSet(GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
         key = request.headers.get(IDEMPOTENCY_HEADER, "")
         if request.method != "POST" or not key or not isinstance(request.auth, Caller):
+            return
+        if self.only_asks:
             return
         request.auth = caller = dataclasses.replace(request.auth, request_key=key)
         print_ = idempotency.fingerprint(

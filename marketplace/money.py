@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from marketplace.errors import InvalidInput
 
@@ -75,6 +76,13 @@ def check_price(amount_minor: int, code: str, *, param: str = "price_minor") -> 
         )
 
 
+def round_half_even(numerator: int, denominator: int) -> int:
+    """A quotient as a whole number; what lies in the middle goes to the even one. Integers only."""
+    whole, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    return whole + (twice > denominator or (twice == denominator and whole & 1))
+
+
 def show(amount_minor: int, code: str) -> str:
     """Write an amount for people: `1,250.00 USD`. Integer arithmetic only."""
     exponent = CURRENCIES[code].exponent
@@ -85,3 +93,14 @@ def show(amount_minor: int, code: str) -> str:
     whole = digits[: len(digits) - exponent]
     fraction = "." + digits[len(digits) - exponent :] if exponent else ""
     return f"{sign}{int(whole):,}{fraction} {code}"
+
+
+def minor(amount: Decimal, code: str, *, param: str = "price") -> int:
+    """Read an amount as people write it, such as 12.50, in minor units. Raises InvalidInput."""
+    exponent = currency(code).exponent
+    scaled = amount.scaleb(exponent)
+    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+        raise InvalidInput(
+            f"{code} has {exponent} digits after the point. Give no more.", param=param
+        )
+    return int(scaled)

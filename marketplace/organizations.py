@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
-from marketplace import audit
+from marketplace import audit, idempotency
 from marketplace.access import Caller, Scope, acting
-from marketplace.errors import InvalidInput
+from marketplace.errors import InvalidInput, LegalIdentityIncomplete, NotFound
 from marketplace.models import Membership, Organization, User
 
+# What other apps do in the transaction that changes who an organization is. They add to it when
+# they start, since nothing here knows them.
+IDENTIFIED: list[Callable[[Organization], None]] = []
 # What each role may do when its member is signed in. Keys carry their own scopes.
 _READ = frozenset(scope for scope in Scope if scope.value.endswith(":read"))
 ROLE_SCOPES: dict[str, frozenset[Scope]] = {
     Membership.Role.OWNER: frozenset(Scope),
-    Membership.Role.MANAGER: frozenset(Scope) - {Scope.KEYS_WRITE, Scope.MEMBERS_WRITE},
+    Membership.Role.MANAGER: frozenset(Scope) - {Scope.KEYS_WRITE, Scope.ORGANIZATION_WRITE},
     Membership.Role.EDITOR: _READ
     | {
         Scope.WORKS_WRITE,
@@ -30,33 +36,97 @@ ROLE_SCOPES: dict[str, frozenset[Scope]] = {
 }
 
 
+# What live mode must know beside the legal name and the jurisdiction.
+_IDENTITY = ("registration_number", "registered_address", "representative_name", "contact_email")
+_JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+
+
 def found(
-    *, kind: str, name: str, legal_name: str, jurisdiction: str, registration_number: str = ""
+    *,
+    kind: str,
+    name: str,
+    legal_name: str,
+    jurisdiction: str,
+    registration_number: str = "",
+    registered_address: str = "",
+    representative_name: str = "",
+    contact_email: str = "",
 ) -> Organization:
-    """Create an organization. An operator's act; its first member is added with `admit`."""
+    """Create an organization. Its first member is added with `admit`. Raises InvalidInput."""
     if kind not in Organization.Kind.values:
         raise InvalidInput(f"Use one of: {', '.join(Organization.Kind.values)}.", param="kind")
-    if not re.fullmatch(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", jurisdiction):
-        raise InvalidInput(
-            "Use an ISO 3166-1 alpha-2 code, such as “IE”, or a subdivision, such as “US-DE”.",
-            param="jurisdiction",
-        )
+    _check_jurisdiction(jurisdiction)
     organization = Organization(
         kind=kind,
         name=name,
         legal_name=legal_name,
         jurisdiction=jurisdiction,
         registration_number=registration_number,
+        registered_address=registered_address,
+        representative_name=representative_name,
+        contact_email=contact_email,
     )
     with transaction.atomic():
         organization.save(force_insert=True)
     return organization
 
 
+def identify(caller: Caller, **fields: str) -> Organization:
+    """Say who the caller's organization is to the law; fields left out stay as they are.
+
+    What was agreed before keeps the names of its time. Raises InvalidInput.
+    """
+    if "jurisdiction" in fields:
+        _check_jurisdiction(fields["jurisdiction"])
+    for field in ("name", "legal_name"):
+        if not fields.get(field, "-").strip():
+            raise InvalidInput("This may not be blank.", param=field)
+    with acting(caller):
+        organization = Organization.objects.get_visible(caller, caller.organization.pk, lock=True)
+        changed = sorted(name for name in fields if getattr(organization, name) != fields[name])
+        for name in changed:
+            setattr(organization, name, fields[name].strip())
+        if changed:
+            organization.save(update_fields=changed)
+            for follow in IDENTIFIED:
+                follow(organization)
+            audit.record(caller, "organization.identified", subject=organization, changed=changed)
+        idempotency.names(caller, organization)
+    return organization
+
+
+def missing_identity(organization: Organization) -> list[str]:
+    """The fields of the legal identity that are empty; a creator needs no registration number."""
+    is_person = organization.kind == Organization.Kind.CREATOR
+    return [
+        name
+        for name in _IDENTITY
+        if not getattr(organization, name) and not (is_person and name == "registration_number")
+    ]
+
+
+def check_identity(organization: Organization) -> None:
+    """Raise LegalIdentityIncomplete unless live mode knows who the organization is."""
+    missing = missing_identity(organization)
+    if missing:
+        raise LegalIdentityIncomplete(
+            f"Live mode needs: {', '.join(missing)}. Say them first: POST /v1/organization.",
+            organization=str(organization.pk),
+            missing=missing,
+        )
+
+
+def find(id: str) -> Organization:
+    """An organization by its id, for an operator's command. Raises InvalidInput."""
+    try:
+        return Organization.objects.get(pk=id)
+    except (Organization.DoesNotExist, ValidationError):
+        raise InvalidInput(f"There is no organization “{id}”.", param="organization") from None
+
+
 def admit(organization: Organization, *, email: str, name: str, password: str, role: str) -> User:
     """Make a person a member, with a password to sign in. Repeating it changes nothing."""
-    if role not in ROLE_SCOPES:
-        raise InvalidInput(f"Use one of: {', '.join(ROLE_SCOPES)}.", param="role")
+    check_role(role)
     caller = operator(organization)
     with acting(caller):
         user = User.objects.filter(email=email.lower()).first()
@@ -70,6 +140,12 @@ def admit(organization: Organization, *, email: str, name: str, password: str, r
         if is_new:
             audit.record(caller, "member.admitted", subject=membership, role=role)
     return user
+
+
+def check_role(role: str) -> None:
+    """Raise InvalidInput for a role that there is not."""
+    if role not in ROLE_SCOPES:
+        raise InvalidInput(f"Use one of: {', '.join(ROLE_SCOPES)}.", param="role")
 
 
 def appoint_operator(*, email: str, name: str, password: str) -> User:
@@ -89,6 +165,22 @@ def appoint_operator(*, email: str, name: str, password: str) -> User:
     return user
 
 
+def find_operator(email: str) -> User:
+    """The operator of this market who signs in so. Raises NotFound."""
+    user = User.objects.filter(email=email.lower(), is_operator=True, is_active=True).first()
+    if user is None:
+        raise NotFound(_("There is no operator “%(email)s”.") % {"email": email})
+    return user
+
+
 def operator(organization: Organization, *, livemode: bool = False) -> Caller:
     """A caller for an operator's command on behalf of `organization`; the audit says "system"."""
     return Caller(organization=organization, livemode=livemode, scopes=frozenset(Scope))
+
+
+def _check_jurisdiction(jurisdiction: str) -> None:
+    if not _JURISDICTION.fullmatch(jurisdiction):
+        raise InvalidInput(
+            "Use an ISO 3166-1 alpha-2 code, such as “IE”, or a subdivision, such as “US-DE”.",
+            param="jurisdiction",
+        )

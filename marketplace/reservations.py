@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from marketplace.models import ReservedDigest
@@ -18,6 +18,16 @@ Reason = ReservedDigest.Reason
 IS_RESERVED = """
 EXISTS (
     SELECT 1 FROM marketplace_reserveddigest reserved
+    WHERE reserved.digest = form.digest AND reserved.ended_at IS NULL
+        AND (reserved.organization_id IS NULL OR reserved.organization_id = form.organization_id)
+)
+"""
+
+# The same question, answered with the reason; null where they are not. Of several, an opt-out is
+# said first ("opted_out" is the greatest of their names).
+RESERVED_FOR = """
+(
+    SELECT max(reserved.reason) FROM marketplace_reserveddigest reserved
     WHERE reserved.digest = form.digest AND reserved.ended_at IS NULL
         AND (reserved.organization_id IS NULL OR reserved.organization_id = form.organization_id)
 )
@@ -50,11 +60,14 @@ def end(digests: Iterable[bytes], *, organization: UUID | None, reason: str) -> 
     ).update(ended_at=timezone.now())
 
 
+def at(organization: UUID) -> QuerySet[ReservedDigest]:
+    """What an organization may not license now, for use inside other queries."""
+    return ReservedDigest.objects.filter(
+        Q(organization__isnull=True) | Q(organization=organization), ended_at__isnull=True
+    )
+
+
 def among(digests: Iterable[bytes], *, organization: UUID) -> dict[bytes, str]:
     """Which of some digests an organization may not license now, and why (one reason each)."""
-    rows = ReservedDigest.objects.filter(
-        Q(organization__isnull=True) | Q(organization=organization),
-        digest__in=list(digests),
-        ended_at__isnull=True,
-    )
+    rows = at(organization).filter(digest__in=list(digests))
     return {bytes(digest): reason for digest, reason in rows.values_list("digest", "reason")}

@@ -21,12 +21,11 @@ from marketplace.models import (
     Attestation,
     Collection,
     Contributor,
-    ImportJob,
-    ImportRejection,
     Organization,
     Representation,
     Work,
 )
+from marketplace.organizations import missing_identity
 
 
 class HexField(serializers.CharField):
@@ -43,6 +42,12 @@ class OrganizationSerializer(Resource[Organization]):
     """A tenant. The legal identity is what stands in its agreements."""
 
     object_name = "organization"
+    missing_identity = serializers.SerializerMethodField(
+        help_text=_("What live mode still needs to know.")
+    )
+
+    def get_missing_identity(self, row: Organization) -> list[str]:
+        return missing_identity(row)
 
     class Meta:
         model = Organization
@@ -53,9 +58,31 @@ class OrganizationSerializer(Resource[Organization]):
             "legal_name",
             "jurisdiction",
             "registration_number",
+            "registered_address",
+            "representative_name",
+            "contact_email",
+            "vat_id",
+            "missing_identity",
             "created_at",
         )
         read_only_fields = fields
+
+
+class IdentifyOrganization(Body):
+    """Who the organization is to the law. Public to the other party of every agreement."""
+
+    name = StrictCharField(max_length=200, required=False, help_text=_("As the market shows it."))
+    legal_name = StrictCharField(max_length=200, required=False)
+    jurisdiction = StrictCharField(
+        max_length=6, required=False, help_text=_("ISO 3166-1 alpha-2, or ISO 3166-2.")
+    )
+    registration_number = StrictCharField(max_length=100, required=False, allow_blank=True)
+    registered_address = StrictCharField(max_length=500, required=False, allow_blank=True)
+    representative_name = StrictCharField(
+        max_length=200, required=False, allow_blank=True, help_text=_("Who signs for it.")
+    )
+    contact_email = serializers.EmailField(required=False, allow_blank=True)
+    vat_id = StrictCharField(max_length=20, required=False, allow_blank=True)
 
 
 class ApiKeySerializer(Resource[ApiKey]):
@@ -129,6 +156,12 @@ class Nothing(Body):
 # --- collections ------------------------------------------------------------------------------
 
 
+LANGUAGES = _(
+    "BCP 47, the main one first, such as “de” or “pt-BR”. Search reads name and description in the"
+    " first; without any, in English."
+)
+
+
 class CollectionSerializer(Resource[Collection]):
     """Works that one organization keeps together."""
 
@@ -136,12 +169,48 @@ class CollectionSerializer(Resource[Collection]):
 
     class Meta:
         model = Collection
-        fields = ("id", "organization", "name", "description", "notice", "created_at")
+        fields = (
+            "id",
+            "organization",
+            "name",
+            "description",
+            "notice",
+            "external_id",
+            "source_url",
+            "languages",
+            "created_at",
+        )
         read_only_fields = fields
+
+
+class DescribeCollection(Body):
+    """What to change of a collection's description; what is left out stays."""
+
+    languages = serializers.ListField(
+        child=StrictCharField(max_length=35), required=False, max_length=100, help_text=LANGUAGES
+    )
+
+    name = StrictCharField(max_length=200, required=False)
+    description = StrictCharField(
+        max_length=10_000,
+        required=False,
+        allow_blank=True,
+        help_text=_("What is in it, for buyers."),
+    )
+    notice = StrictCharField(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text=_("Shown wherever the collection is."),
+    )
 
 
 class CreateCollection(Body):
     """An empty collection."""
+
+    languages = serializers.ListField(
+        child=StrictCharField(max_length=35), required=False, max_length=100, help_text=LANGUAGES
+    )
 
     name = StrictCharField(max_length=200)
     description = StrictCharField(
@@ -280,37 +349,3 @@ class SetConsent(Body):
 
 
 # --- imports ----------------------------------------------------------------------------------
-
-
-class ImportJobSerializer(Resource[ImportJob]):
-    """One import into a collection, and how far it is."""
-
-    object_name = "import"
-
-    class Meta:
-        model = ImportJob
-        fields = (
-            "id",
-            "collection",
-            "source",
-            "status",
-            "imported",
-            "repeated",
-            "rejected",
-            "bytes_read",
-            "failure",
-            "started_at",
-            "finished_at",
-        )
-        read_only_fields = fields
-
-
-class ImportRejectionSerializer(Resource[ImportRejection]):
-    """One entry of a source that was not imported, and why. Act on `code`."""
-
-    object_name = "import_rejection"
-
-    class Meta:
-        model = ImportRejection
-        fields = ("job", "name", "code", "detail")
-        read_only_fields = fields

@@ -14,8 +14,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 _environ = os.environ
 
 
-def _flag(name: str) -> bool:
-    return _environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+def _flag(name: str, default: str = "") -> bool:
+    return _environ.get(name, default).strip().lower() in {"1", "true", "yes", "on"}
 
 
 def _list(name: str, default: str) -> list[str]:
@@ -154,6 +154,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Whether anybody may found an organization here, behind a mailed link.
+SIGN_UP = _flag("LICET_SIGN_UP")
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
@@ -162,6 +164,22 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "marketplace.http.csrf_refused"
+
+# --- mail -------------------------------------------------------------------------------------
+
+# Without a server, mails go to the console: in development that is where their links are read.
+EMAIL_HOST = _environ.get("LICET_EMAIL_HOST", "")
+EMAIL_PORT = int(_environ.get("LICET_EMAIL_PORT", "587"))
+EMAIL_HOST_USER = _environ.get("LICET_EMAIL_USER", "")
+EMAIL_HOST_PASSWORD = _environ.get("LICET_EMAIL_PASSWORD", "")
+EMAIL_USE_TLS = EMAIL_PORT != 25
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = _environ.get("LICET_EMAIL_FROM", "Licet <licet@localhost>")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if EMAIL_HOST
+    else "django.core.mail.backends.console.EmailBackend"
+)
 
 # --- words and times --------------------------------------------------------------------------
 
@@ -202,6 +220,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    # Fields of several names hold a use.
+    "ENUM_NAME_OVERRIDES": {"UseEnum": "licensing.vocabulary.USE_WORDS"},
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
@@ -210,7 +230,34 @@ SPECTACULAR_SETTINGS = {
 # --- works and their delivery -----------------------------------------------------------------
 
 STORAGE_DIR = Path(_environ.get("LICET_STORAGE_DIR", DATA_DIR / "works"))
+# With a name, hosted works are in this S3-compatible bucket; STORAGE_DIR then holds only what is on
+# its way there. Without keys, boto3 finds the machine's own (its role, or AWS_…).
+STORAGE_BUCKET = {
+    "name": _environ.get("LICET_STORAGE_BUCKET", ""),
+    "endpoint": _environ.get("LICET_STORAGE_ENDPOINT", ""),
+    "region": _environ.get("LICET_STORAGE_REGION", ""),
+    "prefix": _environ.get("LICET_STORAGE_PREFIX", ""),
+    "access_key": _environ.get("LICET_STORAGE_ACCESS_KEY", ""),
+    "secret_key": _environ.get("LICET_STORAGE_SECRET_KEY", ""),
+}
+# Uploads wait here; on the same file system as STORAGE_DIR, a finished one moves without a copy.
+# Every process that takes uploads must see the same directory.
+UPLOAD_DIR = Path(_environ.get("LICET_UPLOAD_DIR", STORAGE_DIR / "uploads"))
+UPLOAD_LENGTH_MAX = int(_environ.get("LICET_UPLOAD_LENGTH_MAX", 64 << 30))
+# All of one organization's uploads together.
+UPLOADS_LENGTH_MAX = int(_environ.get("LICET_UPLOADS_LENGTH_MAX", 256 << 30))
 DELIVERY_LINK_SECONDS = int(_environ.get("LICET_DELIVERY_LINK_SECONDS", "300"))
+
+# How long a contributor's opt-out link works.
+OPT_OUT_LINK_DAYS = int(_environ.get("LICET_OPT_OUT_LINK_DAYS", "30"))
+# --- selling on request -----------------------------------------------------------------------
+
+# How long a buyer's request awaits its answer, and how long an approval lasts.
+ACCESS_REQUEST_DAYS = int(_environ.get("LICET_ACCESS_REQUEST_DAYS", "30"))
+# --- listings ---------------------------------------------------------------------------------
+
+# Whether an operator approves each listing before the market shows it.
+LISTING_REVIEW = _flag("LICET_LISTING_REVIEW", "" if DEVELOPMENT else "on")
 
 # --- the ledger -------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
-"""Hosted bytes, kept under their SHA-256: `STORAGE_DIR/sha256/ab/cd/<hex>`."""
+"""Hosted bytes, kept under their SHA-256: `sha256/ab/cd/<hex>` in STORAGE_DIR or in a bucket."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,11 @@ from typing import Protocol
 
 from django.conf import settings
 
+from marketplace import buckets
+from marketplace.buckets import Bucket
+
 _CHUNK = 1 << 20
+_READ = 256 * 1024
 # The file system writes many files' journals at once, if they are asked for at once.
 _FLUSHES_AT_ONCE = 8
 # What lies in `incoming` for so long was left by a process that died.
@@ -79,6 +84,11 @@ class Intake:
 
     def settle(self) -> None:
         """Keep what was put, for good: after this, a row that names it may commit."""
+        bucket = buckets.hosted()
+        if bucket is not None:
+            _send(bucket, self._waiting)
+            self.discard()
+            return
         _flush(self._waiting.values())
         folders = set()
         while self._waiting:
@@ -100,12 +110,7 @@ class Intake:
         self._waiting.clear()
 
     def _knows(self, kept: Stored) -> bool:
-        if kept.digest in self._waiting:
-            return True
-        try:
-            return path(kept.digest).stat().st_size == kept.length
-        except FileNotFoundError:
-            return False
+        return kept.digest in self._waiting or _holds(kept.digest, kept.length)
 
     def _sweep(self) -> None:
         oldest = time.time() - _ABANDONED_SECONDS
@@ -123,10 +128,89 @@ def put(stream: Readable) -> Stored:
     return kept
 
 
+def adopt(file: Path, digest: bytes) -> None:
+    """Keep a whole file of the store's own file system under its digest, without copying it.
+
+    The file must be durable, hash to `digest`, and never be written again: it keeps its name, too.
+    """
+    if _holds(digest, file.stat().st_size):
+        return
+    bucket = buckets.hosted()
+    if bucket is not None:
+        bucket.put(_name(digest), file)
+        return
+    final = path(digest)
+    incoming = Path(settings.STORAGE_DIR) / "incoming"
+    temporary = incoming / secrets.token_hex(16)
+    incoming.mkdir(parents=True, exist_ok=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # A second name for the same bytes, so that adopting can be done again after a crash.
+        os.link(file, temporary)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with file.open("rb") as stream:
+            assert put(stream).digest == digest, "An adopted file hashes to its digest."
+        return
+    temporary.replace(final)
+    _flush([final.parent, final.parent.parent, final.parent.parent.parent])
+
+
 def path(digest: bytes) -> Path:
-    """Where the bytes of a digest stand, whether or not they are there."""
+    """Where the bytes of a digest stand in STORAGE_DIR, whether or not they are there."""
+    return Path(_file(digest))
+
+
+def chunks(digest: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Read bytes `start` to `end` of what is kept. Raises OSError where they are not all there."""
+    bucket = buckets.hosted()
+    if bucket is not None:
+        yield from bucket.chunks(_name(digest), start, end)
+        return
+    # Opened by its first reader: what nobody reads leaves nothing to close.
+    with open(_file(digest), "rb", buffering=0) as file:
+        if start:
+            file.seek(start)
+        while start < end:
+            chunk = file.read(min(_READ, end - start))
+            if not chunk:
+                raise OSError(f"{digest.hex()} ended early")
+            start += len(chunk)
+            yield chunk
+
+
+def length(digest: bytes) -> int | None:
+    """How many bytes are kept of a digest; None where none are."""
+    bucket = buckets.hosted()
+    if bucket is not None:
+        return bucket.length(_name(digest))
+    try:
+        return path(digest).stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _name(digest: bytes) -> str:
     name = digest.hex()
-    return Path(settings.STORAGE_DIR) / "sha256" / name[:2] / name[2:4] / name
+    return f"sha256/{name[:2]}/{name[2:4]}/{name}"
+
+
+def _file(digest: bytes) -> str:
+    # Text: a path's parts would be taken apart and joined again for each of a shard's works.
+    return f"{settings.STORAGE_DIR}/{_name(digest)}"
+
+
+def _send(bucket: Bucket, files: Mapping[bytes, Path]) -> None:
+    with ThreadPoolExecutor(_FLUSHES_AT_ONCE) as pool:
+        names = map(_name, files)
+        # Consumed, so that a failure is raised here.
+        for _done in pool.map(bucket.put, names, files.values()):
+            pass
+
+
+def _holds(digest: bytes, expected: int) -> bool:
+    return length(digest) == expected
 
 
 def _copy(chunks: Iterable[bytes], temporary: Path) -> Stored:

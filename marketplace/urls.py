@@ -6,7 +6,10 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
+from marketplace.studio_site import studio
+
 handler400 = "marketplace.http.bad_request"
+handler403 = "marketplace.http.forbidden"
 handler404 = "marketplace.http.not_found"
 handler500 = "marketplace.http.server_error"
 
@@ -23,10 +26,12 @@ urlpatterns = [
     ),
     path("ledger/", include("licensing.ledger_urls")),
     path("stripe/", include("payments.webhook_urls")),
+    path("", include("marketplace.pages")),
     path("", include("licensing.pages")),
     path("", include("payments.pages")),
     path("", include("api_docs.urls")),
     path("login/", LoginView.as_view(template_name="marketplace/login.html"), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
+    path("studio/", studio.urls),
 ]

@@ -15,7 +15,14 @@ from drf_spectacular.utils import (
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from marketplace import api_keys, collections, contributors, imports, works
+from marketplace import (
+    api_keys,
+    collections,
+    contributors,
+    organizations,
+    sharing,
+    works,
+)
 from marketplace.access import Scope
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.models import (
@@ -23,8 +30,6 @@ from marketplace.models import (
     Attestation,
     Collection,
     Contributor,
-    ImportJob,
-    ImportRejection,
     Organization,
     Work,
 )
@@ -37,8 +42,8 @@ from marketplace.serializers import (
     ContributorSerializer,
     CreateApiKey,
     CreateCollection,
-    ImportJobSerializer,
-    ImportRejectionSerializer,
+    DescribeCollection,
+    IdentifyOrganization,
     NewApiKeySerializer,
     Nothing,
     OrganizationSerializer,
@@ -56,11 +61,23 @@ class OrganizationViewSet(TenantViewSet):
 
     model = Organization
     serializer_class = OrganizationSerializer
-    scopes = {"own": Scope.ORGANIZATION_READ}
+    scopes = {"own": Scope.ORGANIZATION_READ, "identify": Scope.ORGANIZATION_WRITE}
 
     @extend_schema(summary="Show your organization", responses=OrganizationSerializer)
     def own(self, request: Request) -> Response:
         return Response(self.shown(self.caller.organization))
+
+    @extend_schema(
+        operation_id="organization_identify",
+        summary="Say who your organization is to the law",
+        description="Fields left out stay as they are. What was agreed before keeps the names of "
+        "its time. Live keys need `missing_identity` to be empty.",
+        request=IdentifyOrganization,
+        responses={200: OrganizationSerializer},
+    )
+    def identify(self, request: Request) -> Response:
+        body = self.read(IdentifyOrganization)
+        return self.answered(organizations.identify(self.caller, **body))
 
 
 @extend_schema_view(
@@ -149,7 +166,41 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
         "list": Scope.COLLECTIONS_READ,
         "retrieve": Scope.COLLECTIONS_READ,
         "create": Scope.COLLECTIONS_WRITE,
+        "describe": Scope.COLLECTIONS_WRITE,
     }
+    shared = frozenset({"describe"})
+
+    @extend_schema(
+        summary="List your collections, or search among them",
+        description="Drafts too: whatever nobody offered yet.",
+        parameters=[
+            OpenApiParameter(
+                "q",
+                str,
+                description="Words in name or description, as each language inflects them."
+                " `“a phrase”`, `or` and `-without` mean what they do elsewhere.",
+            )
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        return super().list(request)
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        words = self.request.query_params.get("q", "")
+        return collections.matching(queryset, words) if words else queryset
+
+    @extend_schema(
+        operation_id="collections_describe",
+        summary="Describe a collection",
+        description="Changes what is said of it; fields left out stay as they are. "
+        "Also for whom the collection was shared with for editing.",
+        request=DescribeCollection,
+        responses={200: CollectionSerializer},
+    )
+    def describe(self, request: Request, pk: str) -> Response:
+        body = self.read(DescribeCollection)
+        editor = sharing.editor(self.caller, pk)
+        return self.answered(collections.describe(editor, pk, **body))
 
     @extend_schema(
         summary="Create a collection",
@@ -289,32 +340,3 @@ class ContributorViewSet(Listing, Retrieving, TenantViewSet):
     def erase(self, request: Request, pk: str) -> Response:
         self.read(Nothing)
         return self.answered(contributors.erase(self.caller, pk))
-
-
-@extend_schema_view(
-    list=extend_schema(summary="List imports"),
-    retrieve=extend_schema(summary="Show an import's progress"),
-)
-class ImportViewSet(Listing, Retrieving, TenantViewSet):
-    """Imports and their progress. `manage.py import_directory` starts one."""
-
-    model = ImportJob
-    serializer_class = ImportJobSerializer
-    scopes = {"list": Scope.WORKS_READ, "retrieve": Scope.WORKS_READ}
-
-
-@extend_schema_view(
-    list=extend_schema(summary="List what an import left out"),
-)
-class ImportRejectionViewSet(Listing, TenantViewSet):
-    """What an import left out, each entry with its reason."""
-
-    model = ImportRejection
-    serializer_class = ImportRejectionSerializer
-    scopes = {"list": Scope.WORKS_READ}
-
-    def get_queryset(self) -> QuerySet[Any]:
-        if getattr(self, "swagger_fake_view", False):
-            return super().get_queryset()
-        # The 404 of an import that is not the caller's, not an empty list.
-        return imports.rejections(self.caller, self.kwargs["pk"])

@@ -52,6 +52,7 @@ class Record:
 
     external_id: str
     digest: bytes
+    # In bytes; 0 where the bytes are elsewhere and nobody said.
     length: int
     media_type: str
     custody: str
@@ -87,10 +88,11 @@ class Record:
             return "external_id: empty"
         if len(self.digest) != DIGEST_LENGTH:
             return f"digest: not {DIGEST_LENGTH} bytes"
-        if not 0 < self.length <= LENGTH_MAX:
-            return f"length: not 1 to {LENGTH_MAX}"
         if self.custody not in Representation.Custody.values:
             return "custody: unknown"
+        least = 0 if self.custody == Representation.Custody.REFERENCE else 1
+        if not least <= self.length <= LENGTH_MAX:
+            return f"length: not {least} to {LENGTH_MAX}"
         return ""
 
 
@@ -293,10 +295,9 @@ def in_collection(caller: Caller, collection_id: str) -> QuerySet[Work]:
 
 def with_forms(rows: QuerySet[Work]) -> QuerySet[Work]:
     """The same works; their forms and identifiers are read with them, in one query each."""
-    return rows.prefetch_related(
-        Prefetch("representations", Representation.objects.order_by("id")),
-        Prefetch("identifiers", WorkIdentifier.objects.order_by("scheme", "value")),
-    )
+    forms = Prefetch("representations", Representation.objects.order_by("id"))
+    names = Prefetch("identifiers", WorkIdentifier.objects.order_by("scheme", "value"))
+    return rows.prefetch_related(forms).prefetch_related(names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,9 @@ def gather() -> Cast:
         legal_name="Demo Archive Foundation",
         jurisdiction="NL",
         registration_number="DEMO-1",
+        registered_address="1 Herengracht, Amsterdam",
+        representative_name="Ada Archivist",
+        contact_email="archive@demo.example",
     )
     lab = organizations.found(
         kind="lab",
@@ -170,6 +173,9 @@ def gather() -> Cast:
         legal_name="Demo Lab Inc.",
         jurisdiction="US-DE",
         registration_number="DEMO-2",
+        registered_address="1 Market Street, Wilmington",
+        representative_name="Lin Labcoat",
+        contact_email="lab@demo.example",
     )
     organizations.appoint_operator(
         email="operator@demo.example", name="Olive Operator", password=PASSWORD
@@ -291,7 +297,7 @@ class Story:
 
     def offer(self, snapshot: str, terms: str) -> Any:
         for offer in self.archive.get("/v1/offers?limit=200")["data"]:
-            if (offer["snapshot"], offer["terms"], offer["state"]) == (snapshot, terms, "live"):
+            if (offer["snapshot"], offer["terms"], offer["state"]) == (snapshot, terms, "listed"):
                 return offer
         draft = self.archive.post(
             "/v1/offers",

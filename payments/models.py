@@ -39,6 +39,8 @@ class Quote(models.Model):
     scope = models.JSONField()
     # [{"kind": "license", "amount_minor": n}, {"kind": "tax", …}]: integers only.
     lines = models.JSONField()
+    # What the grant will say of its price (`prices.basis`). Null: flat, as all were before.
+    price_basis = models.JSONField(null=True, blank=True)
     subtotal_minor = models.BigIntegerField()
     tax_minor = models.BigIntegerField()
     total_minor = models.BigIntegerField()

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import grants, offers, terms
+from licensing import grants, offers, optouts, terms
 from licensing.grants import Acceptance
 from licensing.models import Grant
 from marketplace import audit, idempotency
@@ -20,6 +20,7 @@ from marketplace.errors import (
     AcceptedDocumentMismatch,
     InvalidInput,
     NotFound,
+    OptedOut,
     OrderNotPayable,
     QuoteAlreadyAccepted,
     QuoteExpired,
@@ -52,7 +53,8 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
     The order, the hold and the command to open the page commit together; the call to Stripe
     follows. If that call fails, the order stands, and `resume` or the worker makes it again.
     Raises NotFound, QuoteAlreadyAccepted, QuoteExpired, AcceptedDocumentMismatch, InvalidInput,
-    OfferNotBuyable, RightsTaken, PaymentProviderUnavailable, OrderNotPayable.
+    OfferNotBuyable, AccessNotApproved, OptedOut, RightsTaken, PaymentProviderUnavailable,
+    OrderNotPayable.
     """
     with acting(caller):
         _lock(quote)
@@ -60,7 +62,10 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
             "organization", "seller", "offer__collection", "snapshot", "terms"
         ).get_visible(caller, quote)
         _check(accepted, accept)
-        offers.buyable(caller, str(accepted.offer_id))
+        bought = offers.buyable(caller, str(accepted.offer_id))
+        quotes.check_approved(caller, accepted, bought)
+        optouts.hold_still(accepted.seller_id)
+        _check_opt_outs(accepted)
         order = _order(caller, accepted, accept)
         quotes.claim(
             accepted,
@@ -103,8 +108,7 @@ def issue_grant(order: Order) -> Grant:
         uses=quote.scope["uses"],
         territories=quote.scope["territories"],
         starts_at=quotes.starts_at(quote),
-        price_minor=quote.subtotal_minor,
-        currency=quote.currency,
+        price_basis=quotes.price_basis(quote),
         document=quote.document,
         acceptance=Acceptance(
             document_sha256=bytes(order.accepted_document_sha256),
@@ -168,6 +172,17 @@ def _check(quote: Quote, accept: Accept) -> None:
     for name in ("name", "title"):
         if not accept[name].strip():
             raise InvalidInput(_("Say who accepts, and as what."), param=f"accept.{name}")
+
+
+def _check_opt_outs(quote: Quote) -> None:
+    """Refuse where more is out than the accepted document says."""
+    out = optouts.check(quote.snapshot)
+    if out > quotes.opted_out(quote):
+        raise OptedOut(
+            _("Works were opted out since this quote was made. Ask for a new one."),
+            quote=str(quote.pk),
+            works=out,
+        )
 
 
 def _order(caller: Caller, quote: Quote, accept: Accept) -> Order:

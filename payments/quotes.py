@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import agreements, offers, scope_claims, terms
+from licensing import access_requests, agreements, offers, optouts, prices, scope_claims, terms
 from licensing.models import Offer
+from licensing.prices import Price
 from licensing.terms import TypedTerms, Windows
-from marketplace import idempotency, money
+from marketplace import idempotency, money, organizations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from payments import stripe_gateway, tax
@@ -36,21 +38,30 @@ def make(
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
     Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, RightsTaken, PaymentModeUnavailable.
+    InvalidInput, TermsNeedHuman, NotSupportedYet, AccessNotApproved, OptedOut,
+    RightsTaken, LegalIdentityIncomplete, PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
     with acting(caller):
         bought = offers.buyable(caller, offer)
+        price = prices.load(bought.price, bought.price_minor)
+        prices.check_chargeable(price)
         typed = terms.load(bought.terms)
         typed.check_scope(uses, territories)
-        quote = _priced(caller, bought, typed.windows(starts_at), uses, territories)
+        if bought.access == Offer.Access.OPEN:
+            offers.check_needs_no_human(bought.terms)
+        approval = access_requests.check(caller, bought, uses=uses, territories=territories)
+        quote = _priced(caller, bought, price, typed.windows(starts_at), uses, territories)
         quote.scope = {
             "uses": sorted(set(uses)),
             "territories": sorted(set(territories)),
             "starts_at": starts_at.isoformat(),
         }
         quote.created_at, quote.expires_at = now, now + LIFETIME
+        if approval is not None:
+            # What the seller approved for a time is not promised for longer.
+            quote.expires_at = min(quote.expires_at, approval.expires_at)
         _check_rights_are_free(quote, typed)
         quote.save(force_insert=True)
         idempotency.names(caller, quote)
@@ -65,6 +76,24 @@ def starts_at(quote: Quote) -> datetime:
 def windows(quote: Quote) -> Windows:
     """When the license that was quoted would allow what."""
     return terms.load(quote.terms).windows(starts_at(quote))
+
+
+def opted_out(quote: Quote) -> int:
+    """How many works of its snapshot the quote says are not delivered."""
+    return sum(line["works"] for line in quote.lines if line["kind"] == "opted_out")
+
+
+def check_approved(caller: Caller, quote: Quote, offer: Offer) -> None:
+    """Refuse a quote whose approval ended meanwhile: the buyer gave it up. AccessNotApproved."""
+    access_requests.check(
+        caller, offer, uses=quote.scope["uses"], territories=quote.scope["territories"]
+    )
+
+
+def price_basis(quote: Quote) -> dict[str, Any]:
+    """What the grant says of its price: as it was when it was quoted."""
+    flat = {"model": "flat", "amount_minor": quote.subtotal_minor, "currency": quote.currency}
+    return quote.price_basis or flat
 
 
 def claim(quote: Quote, typed: TypedTerms, *, held_by: str, held_until: datetime) -> None:
@@ -97,14 +126,22 @@ def _start(starts_at: datetime | None, now: datetime) -> datetime:
 def _priced(
     caller: Caller,
     offer: Offer,
+    price: Price,
     windows: Windows,
     uses: Sequence[str],
     territories: Sequence[str],
 ) -> Quote:
-    subtotal = offer.price_minor
+    out = optouts.check(offer.snapshot)
+    # What is not delivered is not paid for by the work; bytes are counted once, when it is frozen.
+    totals = {**offer.snapshot.totals, "works": offer.snapshot.size - out}
+    lines = prices.lines(price, totals)
+    subtotal = prices.total_minor(lines)
     due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)
     total = subtotal + due.amount_minor
     money.check_price(total, offer.currency, param="offer")
+    if caller.livemode:
+        for party in (offer.organization, caller.organization):
+            organizations.check_identity(party)
     if total:
         stripe_gateway.check_mode(caller.livemode)
     document = agreements.render(
@@ -113,10 +150,12 @@ def _priced(
         livemode=caller.livemode,
         collection=offer.collection,
         snapshot=offer.snapshot,
+        opted_out=out,
         terms=offer.terms,
         uses=sorted(set(uses)),
         territories=sorted(set(territories)),
         windows=windows,
+        price_words=prices.in_words(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
         total_minor=total,
@@ -130,14 +169,17 @@ def _priced(
         snapshot=offer.snapshot,
         terms=offer.terms,
         lines=[
-            {"kind": "license", "amount_minor": subtotal},
+            *(line.as_dict() for line in lines),
             {
                 "kind": "tax",
                 "amount_minor": due.amount_minor,
                 "country": due.country,
                 "rate_basis_points": due.rate_basis_points,
             },
+            # Not a price, but what the price is not for.
+            *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
         ],
+        price_basis=prices.basis(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
         total_minor=total,

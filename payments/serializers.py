@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from licensing.serializers import ScopeSerializer, WindowSerializer
+from licensing.serializers import RateSerializer, ScopeSerializer, WindowSerializer
 from marketplace.http import (
     Body,
     Resource,
@@ -68,12 +68,29 @@ class PlaceOrder(Body):
 
 
 class LineSerializer(serializers.Serializer[Any]):
-    """One line of a price."""
+    """One line of a price. The lines add up to the total.
 
-    kind = serializers.ChoiceField(choices=["license", "tax"])
+    A line of a price per unit can be computed again: quantity × amount / per, half to even.
+    """
+
+    kind = serializers.ChoiceField(
+        choices=["license", "minimum", "cap", "tax", "opted_out"],
+        help_text=_("“minimum” adds what is missing to it, “cap” takes off what goes beyond it."),
+    )
     amount_minor = serializers.IntegerField()
+    unit = serializers.CharField(required=False, help_text=_("What is counted, such as “work”."))
+    quantity = serializers.IntegerField(required=False, help_text=_("How many, at this rate."))
+    rate = RateSerializer(required=False)
+    above = serializers.IntegerField(required=False, help_text=_("The tier begins after these."))
+    up_to = serializers.IntegerField(
+        required=False, help_text=_("The tier ends with this one. Left out: it does not end.")
+    )
     country = serializers.CharField(required=False, help_text=_("Whose tax."))
     rate_basis_points = serializers.IntegerField(required=False)
+    works = serializers.IntegerField(
+        required=False,
+        help_text=_("Of “opted_out”: how many were taken out since the snapshot."),
+    )
 
 
 class WindowsSerializer(serializers.Serializer[Any]):

@@ -196,6 +196,8 @@ def _grant_or_refund(order: Order, currency: str) -> None:
             logger.exception("could not grant %s, which is paid", order.pk)
             return
         order.refusal = error.code
+        # Nobody gets these rights by this order any more.
+        scope_claims.release(str(order.pk))
         _move(order, Status.PAID_UNGRANTABLE)
         refunds.start(order)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from licensing import grants, offers, scope_claims, snapshots, terms
+from licensing import grants, offers, prices, scope_claims, snapshots, terms
 from licensing.models import Grant, Offer, ScopeClaim
 from marketplace import collections, imports
 from marketplace.access import acting
@@ -35,6 +35,100 @@ TYPED: dict[str, Any] = {
     "attribution": "in_model_docs",
     "redistribution": "none",
     "on_expiry": {"raw_copies_delete_within_days": 30, "weights": "keep_and_continue"},
+}
+# The same deal, near enough, in version 2.
+TYPED_2: dict[str, Any] = {
+    "v": 2,
+    "permit": [
+        {
+            "uses": ["pretrain", "finetune"],
+            "territories": {"training": ["EU", "US"], "availability": ["*"]},
+            "models": {
+                "scope": "any_model_of_licensee",
+                "release": ["closed_api", "internal_only"],
+                "successors": "family",
+            },
+            "fields": ["commercial", "non_commercial"],
+        }
+    ],
+    "deny": [{"uses": ["ground_display"]}, {"sectors": ["surveillance"]}],
+    "parties": {"affiliates": "none", "contractors": "no", "processors": "none"},
+    "subject": {
+        "selection": "snapshot",
+        "additions": "none",
+        "modalities": ["text"],
+        "rights_layers": ["copyright_reproduction"],
+    },
+    "models": {
+        "customer_finetunes": "allowed",
+        "weights_transfer": "no",
+        "max_parameters_millions": None,
+        "max_training_exaflop": None,
+        "makes": [],
+    },
+    "derivatives": {
+        "finetune_of": "permit",
+        "distilled_from": "permit",
+        "merged_from": "permit",
+        "synthetic_from": "permit",
+        "embedding_of": "permit",
+    },
+    "output": {"max_verbatim_words": 200, "max_fraction_basis_points": None, "rules": []},
+    "term": {
+        "access_days": 365,
+        "training_days": 365,
+        "use_days": None,
+        "renewal": "none",
+        "termination": ["breach"],
+        "sunset_days": 90,
+    },
+    "retention": {
+        "raw_copies": {"rule": "delete_within", "days": 30},
+        "processed_copies": {"rule": "delete_within", "days": 30},
+        "embeddings": {"rule": "not_made"},
+        "eval_sets": {"rule": "delete_within", "days": 30},
+        "weights": {"rule": "keep_and_continue"},
+        "logs": {"rule": "keep_for_audit", "days": 730},
+        "certificate": "licensee",
+    },
+    "withdrawal": {
+        "steps": [{"do": "exclude_future_runs", "within_days": 30}],
+        "channels": ["platform"],
+        "acknowledge_hours": 168,
+    },
+    "exclusivity": {"kind": "non_exclusive"},
+    "redistribution": {"works": "none", "sublicense": "none", "dataset_publication": "no"},
+    "attribution": {
+        "places": ["in_model_docs"],
+        "licensee_may_name_licensor": "yes",
+        "licensor_may_name_licensee": "with_consent",
+    },
+    "reporting": {"cadence": "none", "attribution_provider": "none"},
+    "audit": {"kind": "none"},
+    "warranties": {
+        "licensor": ["authority"],
+        "licensee": ["lawful_use"],
+        "disclaimers": ["as_is"],
+        "indemnity": "none",
+        "cap": "none",
+        "chain_of_title": "none",
+    },
+    "personal_data": {
+        "kind": "none",
+        "lawful_basis": "none",
+        "reidentification": "forbidden",
+        "erase_within_days": None,
+    },
+    "security": {"regions": ["*"], "encryption": "none", "access_list": "none"},
+    "price": {"parts": [{"model": "flat_fee"}], "modifiers": [], "settlement": "prepaid"},
+    "split": {"rule": "none", "deductions": []},
+    "contract": {
+        "governing_law": None,
+        "amendment": "new_version",
+        "most_favored": "none",
+        "confidentiality": "public",
+        "documents": [],
+    },
 }
 DOCUMENT = "A contract."
 EXCLUSIVE = {**TYPED, "exclusivity": "exclusive"}
@@ -79,6 +173,7 @@ def make_offer(
     organization: Organization,
     *,
     price_minor: int = 50_000,
+    price: dict[str, Any] | None = None,
     currency: str = "USD",
     typed: dict[str, Any] | None = None,
     collection: Collection | None = None,
@@ -95,7 +190,8 @@ def make_offer(
         caller,
         snapshot=str(snapshot.pk),
         terms=str(drafted.pk),
-        price_minor=price_minor,
+        price_minor=None if price else price_minor,
+        price=price,
         currency=currency,
         **conditions,
     )
@@ -166,8 +262,9 @@ def issue_grant(
             snapshot=offer.snapshot,
             terms=offer.terms,
             starts_at=starts_at,
-            price_minor=offer.price_minor,
-            currency=offer.currency,
+            price_basis=prices.basis(
+                prices.load(offer.price, offer.price_minor), offer.snapshot.totals, offer.currency
+            ),
             document=DOCUMENT,
             acceptance=grants.Acceptance(
                 document_sha256=hashlib.sha256(DOCUMENT.encode()).digest(),

@@ -33,6 +33,19 @@ class ApiClient:
             headers=self._headers(headers),
         )
 
+    def patch(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        content_type: str = "application/offset+octet-stream",
+        **headers: str,
+    ) -> Any:
+        """Send a piece of an upload: bytes, where everything else sends JSON."""
+        return self._client.generic(
+            "PATCH", url, body, content_type=content_type, headers=self._headers(headers)
+        )
+
     def request(self, method: str, url: str, **headers: str) -> Any:
         return self._client.generic(
             method, url, content_type="application/json", headers=self._headers(headers)
@@ -50,6 +63,9 @@ def found(name: str, kind: str, **fields: str) -> Organization:
         legal_name=fields.get("legal_name", f"{name} Ltd"),
         jurisdiction=fields.get("jurisdiction", "IE"),
         registration_number=fields.get("registration_number", "12345"),
+        registered_address=f"1 Main Street, {name}",
+        representative_name="Rita Sign",
+        contact_email="legal@example.org",
     )
 
 

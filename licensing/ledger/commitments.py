@@ -39,6 +39,25 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         ),
         frozenset({"signatures"}),
     ),
+    "optout.recorded": (
+        frozenset({"licensor", "opt_out", "by", "reason", "reach", "works"}),
+        frozenset(),
+    ),
+    "optout.notified": (
+        frozenset({"licensor", "licensee", "grant", "opt_out", "by", "notice", "works"}),
+        frozenset(),
+    ),
+    "optout.acknowledged": (
+        frozenset({"licensor", "licensee", "notice", "acknowledgement"}),
+        frozenset(),
+    ),
+}
+
+# What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
+_REFS = {
+    "optout.recorded": "opt_out_ref",
+    "optout.notified": "notice_ref",
+    "optout.acknowledged": "notice_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")
@@ -47,7 +66,7 @@ _HEX_16 = re.compile(r"[0-9a-f]{32}")
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
 _AT = "%Y-%m-%dT%H:%M:%S.%fZ"
 _OPENINGS_KEYS = frozenset({"v", "kind", "salts", "values"})
-_KEYS = frozenset({"v", "kind", "log", "at", "grant_ref", "seq", "prev", "commitments"})
+_KEYS = frozenset({"v", "kind", "log", "at", "seq", "prev", "commitments"})
 
 
 class CommitmentError(ValueError):
@@ -66,7 +85,7 @@ class EntryBody:
     log: str
     at: datetime
     # Sixteen random bytes that name the subject in public and tell nothing.
-    grant_ref: bytes
+    subject_ref: bytes
     seq: int
     # The leaf hash of the same subject's previous entry; None for its first.
     prev: bytes | None
@@ -134,12 +153,17 @@ def check_openings(body: EntryBody, openings: Mapping[str, Any]) -> dict[str, An
     return dict(values)
 
 
+def ref_name(kind: str) -> str:
+    """The member of an entry that names its subject."""
+    return _REFS.get(kind, "grant_ref")
+
+
 def entry_body(
     kind: str,
     *,
     log: str,
     at: datetime,
-    grant_ref: bytes,
+    subject_ref: bytes,
     seq: int,
     prev: bytes | None,
     commitments: Mapping[str, str],
@@ -153,7 +177,7 @@ def entry_body(
             "kind": kind,
             "log": log,
             "at": timestamp(at),
-            "grant_ref": grant_ref.hex(),
+            ref_name(kind): subject_ref.hex(),
             "seq": seq,
             "prev": None if prev is None else prev.hex(),
             "commitments": dict(commitments),
@@ -172,7 +196,8 @@ def parse_body(data: bytes) -> EntryBody:
         body = jcs.loads_strict(data)
     except ValueError as error:
         raise CommitmentError(f"the entry is no canonical JSON: {error}") from None
-    if not isinstance(body, dict) or body.keys() != _KEYS:
+    ref = ref_name(_kind_of(body))
+    if not isinstance(body, dict) or body.keys() != _KEYS | {ref}:
         raise CommitmentError("the entry has other fields than version 1")
     if not _is_version(body["v"]):
         raise CommitmentError("the entry is not of version 1", "v")
@@ -184,8 +209,8 @@ def parse_body(data: bytes) -> EntryBody:
         raise CommitmentError("the entry's number is not a whole number", "seq")
     if (prev is None) != (seq == 0) or (prev is not None and not is_sha256_hex(prev)):
         raise CommitmentError("the entry does not follow from a previous one", "prev")
-    if not _is_hex(_HEX_16, body["grant_ref"]):
-        raise CommitmentError("the grant reference is not 16 bytes in hex", "grant_ref")
+    if not _is_hex(_HEX_16, body[ref]):
+        raise CommitmentError("the subject's reference is not 16 bytes in hex", ref)
     commitments = body["commitments"]
     if not isinstance(commitments, dict):
         raise CommitmentError("the entry has no commitments", "commitments")
@@ -197,7 +222,7 @@ def parse_body(data: bytes) -> EntryBody:
         kind=body["kind"],
         log=body["log"],
         at=parse_timestamp(body["at"]),
-        grant_ref=bytes.fromhex(body["grant_ref"]),
+        subject_ref=bytes.fromhex(body[ref]),
         seq=seq,
         prev=None if prev is None else bytes.fromhex(prev),
         commitments={field: bytes.fromhex(value) for field, value in commitments.items()},
@@ -222,6 +247,11 @@ def parse_timestamp(text: Any) -> datetime:
 
 def is_sha256_hex(value: Any) -> bool:
     return _is_hex(_HEX_32, value)
+
+
+def _kind_of(body: Any) -> str:
+    kind = body.get("kind") if isinstance(body, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 def _is_version(value: Any) -> bool:

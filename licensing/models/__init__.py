@@ -1,5 +1,6 @@
 """The tables of terms, snapshots, offers, grants, and the ledger."""
 
+from licensing.models.access_requests import AccessRequest
 from licensing.models.ledger import (
     LedgerCheckpoint,
     LedgerEntry,
@@ -20,10 +21,23 @@ from licensing.models.licenses import (
     Snapshot,
     Terms,
 )
+from licensing.models.optouts import (
+    Acknowledgement,
+    ContributorLink,
+    Notice,
+    NoticeQuerySet,
+    OptOut,
+    OptOutItem,
+    OptOutQuerySet,
+)
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
+from licensing.models.search_documents import SearchDocument, SearchScope, SearchWord
 
 __all__ = [
+    "AccessRequest",
+    "Acknowledgement",
     "Agreement",
+    "ContributorLink",
     "Coverage",
     "CoverageQuerySet",
     "Grant",
@@ -37,9 +51,17 @@ __all__ = [
     "LedgerTile",
     "LedgerTree",
     "MultiRangeField",
+    "Notice",
+    "NoticeQuerySet",
     "Offer",
+    "OptOut",
+    "OptOutItem",
+    "OptOutQuerySet",
     "Period",
     "ScopeClaim",
+    "SearchDocument",
+    "SearchScope",
+    "SearchWord",
     "Snapshot",
     "Terms",
 ]

@@ -7,7 +7,8 @@ from typing import Self
 from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
-from django.db.models.functions import Length
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Length
 from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -136,7 +137,7 @@ class OfferQuerySet(TenantQuerySet["Offer"]):
     def on_sale(self) -> Self:
         now = timezone.now()
         return self.filter(
-            Q(closes_at__isnull=True) | Q(closes_at__gt=now), state="live", opens_at__lte=now
+            Q(closes_at__isnull=True) | Q(closes_at__gt=now), state="listed", opens_at__lte=now
         )
 
     def buyable_by(self, caller: Caller) -> Self:
@@ -155,14 +156,21 @@ class OfferQuerySet(TenantQuerySet["Offer"]):
 class Offer(models.Model):
     """A snapshot under terms at a price, to everybody or to one organization. Written by `offers`.
 
-    Lifecycle: draft -> live -> withdrawn. A live offer's conditions never change: withdraw it and
-    make another.
+    Lifecycle: draft -> in_review -> listed <-> suspended, where the market reviews its listings
+    (draft -> listed where it does not); withdrawn from any of them. A listed offer's conditions
+    never change: withdraw it and make another.
     """
 
     class State(models.TextChoices):
         DRAFT = "draft", _("Draft")
-        LIVE = "live", _("On sale")
+        IN_REVIEW = "in_review", _("In review")
+        LISTED = "listed", _("On sale")
+        SUSPENDED = "suspended", _("Suspended")
         WITHDRAWN = "withdrawn", _("Withdrawn")
+
+    class Access(models.TextChoices):
+        OPEN = "open", _("Whoever pays may license it")
+        ON_REQUEST = "on_request", _("Only whom the seller approved")
 
     id = TypeIDField(prefix="off", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="offers")
@@ -178,17 +186,29 @@ class Offer(models.Model):
         Organization, models.PROTECT, null=True, blank=True, related_name="private_offers"
     )
     state = models.CharField(max_length=9, choices=State, default=State.DRAFT)
+    # What a buyer pays at least now, in the currency's minor unit.
     price_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
-    # What the seller's newest attestation said at publication: attestations are private, and
-    # buyers must see on which basis the offer stands.
+    # The typed price (`prices.EXAMPLES`). Null: flat, as before prices had models.
+    price = models.JSONField(null=True, blank=True)
+    access = models.CharField(
+        max_length=10, choices=Access, default=Access.OPEN, db_default=Access.OPEN
+    )
+    # Why an operator refused the offer (a draft again) or suspended it: the seller reads it.
+    state_reason = models.TextField(max_length=2_000, blank=True, db_default="")
+    # What the seller's newest attestation said when the seller published the offer: attestations
+    # are private, and buyers must see on which basis the offer stands.
     rights_basis = models.CharField(max_length=14, blank=True)
     rights_license = models.CharField(max_length=100, blank=True)
     rights_statement = models.TextField(blank=True)
     opens_at = models.DateTimeField(default=timezone.now)
     closes_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # When it was handed to review; null where nobody reviewed it.
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    # When it was first listed.
     published_at = models.DateTimeField(null=True, blank=True)
+    suspended_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
 
     objects = OfferQuerySet.as_manager()
@@ -200,7 +220,24 @@ class Offer(models.Model):
                 name="offer_price_is_not_negative", condition=Q(price_minor__gte=0)
             ),
             models.CheckConstraint(
+                name="offer_price_minor_is_of_its_price",
+                condition=Q(price__isnull=True)
+                | Q(price__model="free", price_minor=0)
+                | Q(
+                    Exact(
+                        Cast(KeyTextTransform("amount_minor", "price"), models.BigIntegerField()),
+                        F("price_minor"),
+                    ),
+                    price__model__in=["flat", "subscription"],
+                )
+                | Q(price__model="per_unit", price_minor__gt=0)
+                | Q(price__model="metered"),
+            ),
+            models.CheckConstraint(
                 name="offer_currency_is_iso_4217", condition=Q(currency__regex=r"^[A-Z]{3}$")
+            ),
+            models.CheckConstraint(
+                name="offer_access_is_known", condition=Q(access__in=["open", "on_request"])
             ),
             models.CheckConstraint(
                 name="offer_closes_after_it_opens",
@@ -212,13 +249,29 @@ class Offer(models.Model):
             ),
             models.CheckConstraint(
                 name="offer_state_matches_its_dates",
-                condition=Q(state="draft", published_at__isnull=True, withdrawn_at__isnull=True)
-                | Q(state="live", published_at__isnull=False, withdrawn_at__isnull=True)
-                | Q(state="withdrawn", withdrawn_at__isnull=False),
+                condition=Q(state="withdrawn", withdrawn_at__isnull=False)
+                | Q(withdrawn_at__isnull=True, suspended_at__isnull=True)
+                & (
+                    Q(state="draft", published_at__isnull=True, submitted_at__isnull=True)
+                    | Q(state="in_review", published_at__isnull=True, submitted_at__isnull=False)
+                    | Q(state="listed", published_at__isnull=False)
+                )
+                | Q(
+                    state="suspended",
+                    published_at__isnull=False,
+                    suspended_at__isnull=False,
+                    withdrawn_at__isnull=True,
+                ),
             ),
             models.CheckConstraint(
                 name="offer_on_sale_states_its_rights_basis",
-                condition=~Q(state="live") | ~Q(rights_basis=""),
+                condition=~Q(state__in=["in_review", "listed", "suspended"]) | ~Q(rights_basis=""),
+            ),
+            models.CheckConstraint(
+                name="offer_suspended_says_why",
+                condition=Q(state="suspended") & ~Q(state_reason="")
+                | Q(state__in=["in_review", "listed"], state_reason="")
+                | Q(state__in=["draft", "withdrawn"]),
             ),
         ]
 
@@ -371,7 +424,8 @@ class Period(models.Model):
     access_window = DateTimeRangeField()
     training_window = DateTimeRangeField()
     use_window = DateTimeRangeField()
-    # What the price was for, in integers: {"model": "flat", "amount_minor": n, "currency": "USD"}.
+    # What the price was for, in integers: {"model": "flat", "amount_minor": n, "currency": "USD"},
+    # and what else its model says (`prices.basis`).
     price_basis = models.JSONField()
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

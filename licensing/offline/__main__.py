@@ -1,4 +1,4 @@
-"""The offline tool: check a receipt, or pull the works of a grant. Needs no server of ours."""
+"""The offline tool: check a receipt, decide by it, or pull a grant's works. No server needed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from licensing.offline import question
 
 if TYPE_CHECKING:
     from licensing.offline.pull import Job
@@ -65,6 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
 
+    decide = commands.add_parser(
+        "decide",
+        help="say whether works may be used so, by a grant's receipt and manifest",
+        description="Decide by an exported grant as the market does. Exit codes: 0 all is "
+        "permitted; 4 something is denied or needs review; 3 a test license and --allow-test not "
+        "given; 1 the receipt or the manifest is not sound; 2 the command was called wrongly.",
+    )
+    question.add_options(decide)
+    decide.set_defaults(run=_decide)
+
     pull = commands.add_parser(
         "pull",
         help="download the works of a grant, checking each",
@@ -84,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     pull.add_argument("--key-file", type=Path, metavar="FILE", help="a file with the API key")
     pull.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="downloads at a time")
+    pull.add_argument(
+        "--shards",
+        action="store_true",
+        help="fetch small works many at a time, out of tar shards: for many works",
+    )
     pull.add_argument(
         "--receipt", metavar="FILE", help="also check that this receipt covers the set"
     )
@@ -125,6 +142,32 @@ def _verify(options: argparse.Namespace) -> int:
     return verify.exit_code(proven, allow_test=options.allow_test)
 
 
+def _decide(options: argparse.Namespace) -> int:
+    try:
+        from licensing.ledger.receipts import ReceiptError
+        from licensing.offline import decide, verify
+    except ModuleNotFoundError as error:
+        raise _CannotStart(
+            f"decide needs the Python package {error.name}: pip install cryptography"
+        ) from None
+
+    try:
+        keys = verify.read_keys(options.key)
+        asked = question.asked(options)
+        answers = decide.decide(verify.check(_read(options.receipt), keys), asked, options.manifest)
+    except (verify.UsageError, question.QuestionError) as error:
+        raise _CannotStart(error) from None
+    except ReceiptError as error:
+        print(_json(verify.failure(error)) if options.json else verify.describe_failure(error))
+        return decide.NOT_SOUND
+    except decide.ExportError as error:
+        reason = verify.printable(str(error))
+        print(_json({"sound": False, "reason": reason}) if options.json else f"NOT SOUND: {reason}")
+        return decide.NOT_SOUND
+    print(_json(answers.report()) if options.json else answers.describe())
+    return answers.exit_code(allow_test=options.allow_test)
+
+
 def _pull(options: argparse.Namespace) -> int:
     # Only here: pull runs without the cryptography package, unless it is to check a receipt.
     from licensing.offline import pull
@@ -135,6 +178,7 @@ def _pull(options: argparse.Namespace) -> int:
         api_key=_api_key(options),
         directory=options.to,
         jobs=options.jobs,
+        shards=options.shards,
         covered=_covered(options),
     )
     return _carry_out(job, as_json=options.json)
@@ -142,10 +186,11 @@ def _pull(options: argparse.Namespace) -> int:
 
 def _carry_out(job: Job, *, as_json: bool) -> int:
     from licensing.offline import pull
+    from licensing.offline.links import PullError
 
     try:
         outcome = pull.run(job)
-    except pull.PullError as error:
+    except PullError as error:
         if as_json:
             print(json.dumps({"complete": False, "code": error.code, "reason": str(error)}))
         print(f"pull: {error}", file=sys.stderr)
@@ -209,6 +254,10 @@ def _jobs(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError("give a number from 1 to 64")
     return int(text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _read(path: str) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from licensing import jcs, settree
+from licensing.layout import ManifestId
 
 LINE_MAX = 1024 * 1024
 
@@ -38,8 +39,13 @@ class Work:
     external_id: str | None
     title: str | None
     path: str | None
-    # None: withheld, for example opted out. Then there is nothing to fetch.
+    # None: nothing to fetch, because the seller delivers it otherwise, or because it is excluded.
     url: str | None
+    # Why a work is out of licensing now ("opted_out", …); None for all others.
+    excluded: str | None = None
+    # Where its bytes stand in the tar shards, if they do.
+    shard: int | None = None
+    offset: int | None = None
 
 
 class Manifest:
@@ -49,7 +55,11 @@ class Manifest:
         self.grant: str = head["grant"]
         self.livemode: bool = head["livemode"]
         self.root = root
+        # The manifest's content address, and a template of its shards' addresses; "" for none.
+        self.id: str = head.get("manifest", "")
+        self.shards_url: str = head["shards"]["url"] if "shards" in head else ""
         self.bytes = 0
+        self.excluded = 0
         self.offsets = array("Q")
         self._lock = threading.Lock()
         self._file: BinaryIO
@@ -71,16 +81,13 @@ class Manifest:
             line = self._file.readline()
         return _work(json.loads(line))
 
-    def find(self, digest: str) -> Work | None:
-        """Find a work by its digest: the works ascend."""
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            found = self.work(middle)
-            if found.digest == digest:
-                return found
-            low, high = (middle + 1, high) if found.digest < digest else (low, middle)
-        return None
+    def works(self, start: int, stop: int) -> list[Work]:
+        """Read works from one place up to another, which costs less than one by one."""
+        stop = min(stop, len(self))
+        with self._lock:
+            self._file.seek(self.offsets[start])
+            lines = [self._file.readline() for _number in range(start, stop)]
+        return [_work(json.loads(line)) for line in lines]
 
 
 def receive(source: BinaryIO, path: Path, on_work: Callable[[int], None]) -> Manifest:
@@ -120,6 +127,7 @@ def _items(
 ) -> Iterator[tuple[bytes, bytes]]:
     """Copy works to the file, giving what their leaves are made of, up to the last record."""
     position = file.tell()
+    made = ManifestId(manifest.root.citation())
     while True:
         line, record = _record(source)
         if record.get("type") == "work":
@@ -131,6 +139,9 @@ def _items(
                 )
             manifest.offsets.append(position)
             manifest.bytes += work.length
+            if work.excluded is not None:
+                manifest.excluded += 1
+                made.exclude(bytes.fromhex(work.digest))
             position += file.write(line)
             on_work(len(manifest))
             yield bytes.fromhex(work.digest), hashlib.sha256(jcs.dumps(metadata)).digest()
@@ -142,11 +153,24 @@ def _items(
                 )
             if source.read(1):
                 raise ManifestError("manifest_invalid", "the manifest goes on after its end")
+            # What is kept can be received again, by `decide`.
+            file.write(line)
+            if manifest.id:
+                _check_end(record, manifest, made.hexdigest())
             return
         elif record.get("type") == "error":
             raise _server_error(record)
         else:
             raise ManifestError("manifest_invalid", "the manifest holds an unknown record")
+
+
+def _check_end(record: Mapping[str, Any], manifest: Manifest, made: str) -> None:
+    """The works are those that the manifest is named for, and the last record says the same."""
+    said = [record.get(name) for name in ("manifest", "excluded", "bytes")]
+    if manifest.id != made or said != [made, manifest.excluded, manifest.bytes]:
+        raise ManifestError(
+            "manifest_differs", f"the manifest is not {manifest.id}, which it calls itself"
+        )
 
 
 def _record(source: BinaryIO) -> tuple[bytes, dict[str, Any]]:
@@ -183,6 +207,11 @@ def _head(record: Mapping[str, Any]) -> tuple[settree.SetRoot, bytes]:
         raise ManifestError("manifest_invalid", "this is no delivery manifest of version 1")
     if not isinstance(record.get("grant"), str) or not isinstance(record.get("livemode"), bool):
         raise ManifestError("manifest_invalid", "the manifest names no grant or no mode")
+    if "manifest" in record and not _is_hex_32(record["manifest"]):
+        raise ManifestError("manifest_invalid", "the manifest's name is no SHA-256 in hex")
+    shards = record.get("shards", {"url": ""})
+    if not isinstance(shards, dict) or not isinstance(shards.get("url"), str):
+        raise ManifestError("manifest_invalid", "the manifest's shards have no address")
     if root.tree != settree.TREE or root.type not in settree.TYPES or len(secret) != 32:
         raise ManifestError("manifest_invalid", "the manifest is of an unknown kind of set")
     if citation != snapshot.get("citation"):
@@ -191,14 +220,19 @@ def _head(record: Mapping[str, Any]) -> tuple[settree.SetRoot, bytes]:
 
 
 def _work(record: Mapping[str, Any]) -> Work:
-    digest, length, url = record.get("digest"), record.get("length"), record.get("url")
+    digest: Any = record.get("digest")
+    length: Any = record.get("length")
+    url = record.get("url")
     # The digest becomes a file name: nothing but hexadecimal digits may.
-    if not isinstance(digest, str) or not _HEX_32.fullmatch(digest):
+    if not _is_hex_32(digest):
         raise ManifestError("manifest_invalid", "a work has no SHA-256 digest in hex")
-    if type(length) is not int or length < 0:
+    if not _is_count(length):
         raise ManifestError("manifest_invalid", f"the length of {digest} is no whole number")
     if url is not None and not isinstance(url, str):
         raise ManifestError("manifest_invalid", f"the link of {digest} is no text")
+    shard, offset = record.get("shard"), record.get("offset")
+    if (shard, offset) != (None, None) and not (_is_count(shard) and _is_count(offset)):
+        raise ManifestError("manifest_invalid", f"the place of {digest} in its shard is none")
     return Work(
         digest=digest,
         length=length,
@@ -207,7 +241,18 @@ def _work(record: Mapping[str, Any]) -> Work:
         title=_text(record.get("title")),
         path=_text(record.get("path")),
         url=url,
+        excluded=_text(record.get("excluded")),
+        shard=shard,
+        offset=offset,
     )
+
+
+def _is_hex_32(value: Any) -> bool:
+    return isinstance(value, str) and _HEX_32.fullmatch(value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _describes(metadata: Any, work: Work) -> bool:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import itertools
 import json
 import os
 import random
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin
 
-from licensing.offline import manifest as manifests
-from licensing.offline.manifest import Manifest, ManifestError, Work
+from licensing.offline import shards
+from licensing.offline.links import Api, Gone, Links, PullError
+from licensing.offline.manifest import Manifest, Work
 from licensing.offline.transport import TIMEOUT_SECONDS, Interrupted, Refused, Transport
 
 ATTEMPTS_MAX = 6
-MANIFEST_ATTEMPTS_MAX = 4
+RUN_ATTEMPTS_MAX = 3
 REFRESHES_MAX = 3
+# Works that are looked for, and asked for, together.
+SHARD_BATCH = 1000
 PROGRESS_SECONDS = 1.0
 FAILURES_SHOWN = 20
 
@@ -35,14 +36,8 @@ _LEAVE_SECONDS = 3.0
 _CHUNK = 256 * 1024
 _BACKOFF_SECONDS = 0.25
 _BACKOFF_MAX_SECONDS = 20.0
-
-
-class PullError(Exception):
-    """The pull cannot go on at all. `code` is the server's, or ours."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+# By these codes a server refuses a work that was taken out since the manifest was fetched.
+_TAKEN_OUT = frozenset({"opted_out", "work_held"})
 
 
 class Result(Enum):
@@ -50,8 +45,10 @@ class Result(Enum):
 
     FETCHED = "fetched"
     PRESENT = "present"
-    # The manifest gives no link: the work is taken out of delivery, for example opted out.
+    # The manifest gives no link: the seller delivers it otherwise.
     WITHHELD = "withheld"
+    # Taken out of licensing: opted out, or held until a claim is decided.
+    EXCLUDED = "excluded"
 
 
 class _WrongBytes(Interrupted):
@@ -71,6 +68,8 @@ class Job:
     api_key: str = field(repr=False)
     directory: Path
     jobs: int = 8
+    # Small works come many at a time, out of tar shards.
+    shards: bool = False
     # Citations that a checked receipt covers; None when no receipt was given.
     covered: frozenset[str] | None = None
     timeout_seconds: float = TIMEOUT_SECONDS
@@ -87,6 +86,8 @@ class Outcome:
     bytes_fetched: int = 0
     # Digest -> why it could not be had.
     failed: dict[str, str] = field(default_factory=dict)
+    # Works that were taken out of licensing after they were fetched.
+    excluded_but_here: int = 0
 
     @property
     def verified(self) -> int:
@@ -109,6 +110,8 @@ class Outcome:
             "fetched": self.counts[Result.FETCHED],
             "already_there": self.counts[Result.PRESENT],
             "withheld": self.counts[Result.WITHHELD],
+            "excluded": self.counts[Result.EXCLUDED],
+            "excluded_but_here": self.excluded_but_here,
             "failed": [
                 {"digest": digest, "reason": reason}
                 for digest, reason in sorted(self.failed.items())
@@ -123,13 +126,18 @@ class Outcome:
         lines = [
             f"pull: {self.verified} of {len(self.manifest)} works are there and checked "
             f"({self.counts[Result.FETCHED]} fetched, {self.counts[Result.PRESENT]} already there, "
-            f"{self.counts[Result.WITHHELD]} withheld), "
+            f"{self.counts[Result.WITHHELD]} withheld, {self.counts[Result.EXCLUDED]} excluded), "
             f"{_size(self.bytes_fetched)} in {self.seconds:.1f} s",
-            f"pull: they are the set {self.manifest.root.citation().hex()}"
+            f"pull: they are of the set {self.manifest.root.citation().hex()}"
             + (", which the receipt covers" if self.job.covered is not None else ""),
         ]
         if not self.manifest.livemode:
             lines.append("pull: under a TEST LICENSE, no money moved")
+        if self.excluded_but_here:
+            lines.append(
+                f"pull: {self.excluded_but_here} EXCLUDED works are still here from before, and "
+                "not in the index: see the notice about them"
+            )
         shown = sorted(self.failed.items())[:FAILURES_SHOWN]
         lines += [f"pull: MISSING {digest}: {reason}" for digest, reason in shown]
         if len(self.failed) > len(shown):
@@ -165,21 +173,26 @@ class _Pull:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._fatal: PullError | None = None
-        self._refreshing = threading.Lock()
         self._received = 0
-        # Works are counted by the first manifest; links come from the newest.
-        self._manifests: list[Manifest] = []
+        self._api = Api(job.server, job.grant, job.api_key, self._transport, self._stop)
         self._outcome: Outcome | None = None
+        self._links: Links
+        # Places of works that are fetched one by one after all.
+        self._singly: deque[int] = deque()
+        self._folders: set[str] = set()
 
     def carry_out(self) -> Outcome:
         with _progress(self._state):
-            manifest = self._get_manifest("manifest.ndjson")
-            self._manifests.append(manifest)
-            self._check_coverage(manifest)
+            manifest = self._api.manifest(self._job.directory / "manifest.ndjson", self._on_work)
             self._outcome = outcome = Outcome(self._job, manifest)
-            numbers = iter(range(len(manifest)))
+            self._check_coverage(manifest)
+            self._links = Links(self._api, manifest)
+            is_sharded = self._job.shards and bool(manifest.shards_url)
+            step = SHARD_BATCH if is_sharded else 1
+            starts = iter(range(0, len(manifest), step))
+            settle = self._settle_batch if is_sharded else self._settle_one
             threads = [
-                threading.Thread(target=self._work_off, args=(numbers, outcome), daemon=True)
+                threading.Thread(target=self._work_off, args=(starts, settle), daemon=True)
                 for _ in range(min(self._job.jobs, len(manifest)))
             ]
             for thread in threads:
@@ -198,17 +211,21 @@ class _Pull:
 
     def close(self) -> None:
         self._transport.close()
-        for manifest in self._manifests:
-            manifest.close()
+        if self._outcome is not None:
+            self._outcome.manifest.close()
 
-    def _work_off(self, numbers: Iterator[int], outcome: Outcome) -> None:
+    def _work_off(self, starts: Iterator[int], settle: Callable[[int], None]) -> None:
         try:
             while not self._stop.is_set():
                 with self._lock:
-                    number = next(numbers, None)
-                if number is None:
+                    start = next(starts, None)
+                    single = self._singly.popleft() if start is None and self._singly else None
+                if start is not None:
+                    settle(start)
+                elif single is not None:
+                    self._settle_one(single)
+                else:
                     break
-                self._settle(outcome.manifest.work(number), outcome)
         except PullError as error:
             self._end(error)
         except OSError as error:
@@ -217,41 +234,144 @@ class _Pull:
         finally:
             self._transport.close()
 
-    def _settle(self, work: Work, outcome: Outcome) -> None:
+    def _settle_one(self, number: int) -> None:
         """Get one work and count what came of it."""
+        assert self._outcome is not None
+        work = self._outcome.manifest.work(number)
         try:
-            result = self._have(work)
+            self._count(self._have(number, work))
         except _Failed as error:
             with self._lock:
-                outcome.failed[work.digest] = str(error)
-        else:
-            with self._lock:
-                outcome.counts[result] += 1
+                self._outcome.failed[work.digest] = str(error)
+
+    def _settle_batch(self, start: int) -> None:
+        """Get the works from one place on out of shards; leave to be fetched singly what is not."""
+        assert self._outcome is not None
+        missing = []
+        works = self._outcome.manifest.works(start, start + SHARD_BATCH)
+        for number, work in enumerate(works, start):
+            found = self._found(work)
+            if found is not None:
+                self._count(found)
+            elif shards.is_in_shard(work):
+                missing.append((number, work))
+            else:
+                self._singly.append(number)
+        for run in shards.runs(missing):
+            self._fetch_run(run)
+
+    def _count(self, result: Result) -> None:
+        with self._lock:
+            assert self._outcome is not None
+            self._outcome.counts[result] += 1
 
     def _end(self, error: PullError) -> None:
         with self._lock:
             self._fatal = self._fatal or error
         self._stop.set()
 
+    # --- works out of shards ------------------------------------------------------------------
+
+    def _fetch_run(self, run: shards.Run) -> None:
+        """Fetch works that stand side by side. What cannot be had so is left to be had singly."""
+        attempt = refreshes = 0
+        link = self._links.shard(run.shard)
+        while run.works and link is not None and not self._stop.is_set():
+            before = len(run.works)
+            wait_seconds = 0.0
+            try:
+                self._fetch_run_once(run, link)
+                return
+            except Refused as error:
+                # Not an old link: then some of them were taken out. Each work will say so itself.
+                if error.status != 403 or refreshes == REFRESHES_MAX:
+                    break
+                refreshes += 1
+                link = self._links.renew_shard(run.shard, link)
+                continue
+            except shards.WrongShard:
+                break
+            except Interrupted as error:
+                attempt = 1 if len(run.works) < before else attempt + 1
+                wait_seconds = error.retry_after_seconds or 0.0
+            if attempt >= RUN_ATTEMPTS_MAX:
+                break
+            self._pause(attempt, wait_seconds)
+        with self._lock:
+            self._singly.extend(number for number, _work in run.works)
+
+    def _fetch_run_once(self, run: shards.Run, link: str) -> None:
+        """Keep each work as it comes, and take it off the run."""
+        response = self._transport.get(link, {"Range": run.range})
+        try:
+            if not run.is_answered_by(response):
+                raise shards.WrongShard("the server does not give parts of its shards")
+            done = 0
+            try:
+                for _number, work, content in shards.members(response, run):
+                    self._keep(work, content)
+                    done += 1
+                    if self._stop.is_set():
+                        raise Interrupted("stopped")
+            finally:
+                del run.works[:done]
+            # To its end, so that the connection can be kept.
+            response.read()
+        except BaseException:
+            self._transport.drop(link, response)
+            raise
+
+    def _keep(self, work: Work, content: bytes) -> None:
+        path, part = self._places(work)
+        with open(part, "wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+        os.replace(part, path)
+        with self._lock:
+            assert self._outcome is not None
+            self._outcome.counts[Result.FETCHED] += 1
+            self._outcome.bytes_fetched += len(content)
+
     # --- one work -----------------------------------------------------------------------------
 
-    def _have(self, work: Work) -> Result:
-        """Make sure that a work is there."""
-        folder = self._job.directory / "works" / work.digest[:2]
-        path = folder / work.digest
-        if _is(path, work):
+    def _found(self, work: Work) -> Result | None:
+        """What there is to say of a work without fetching anything; None: fetch it."""
+        if work.excluded is not None:
+            return Result.EXCLUDED
+        if _is(_path(self._job.directory, work), work):
             return Result.PRESENT
-        if work.url is None:
-            return Result.WITHHELD
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(work.digest + ".part")
-        self._fetch(work, part)
+        return Result.WITHHELD if work.url is None else None
+
+    def _have(self, number: int, work: Work) -> Result:
+        """Make sure that a work is there. Raises _Failed."""
+        found = self._found(work)
+        if found is not None:
+            return found
+        path, name = self._places(work)
+        part = Path(name)
+        try:
+            self._fetch(number, work, part)
+        except Gone as error:
+            if error.excluded in (None, "not_covered"):
+                raise _Failed(str(error)) from None
+            part.unlink(missing_ok=True)
+            return Result.EXCLUDED
         os.replace(part, path)
         return Result.FETCHED
 
-    def _fetch(self, work: Work, part: Path) -> None:
-        """Fetch a work into its .part file until its digest is right. Raises _Failed."""
-        generation, link = self._link(work)
+    def _places(self, work: Work) -> tuple[str, str]:
+        """Where a work goes, and where it stands until it is whole."""
+        path = _path(self._job.directory, work)
+        folder = work.digest[:2]
+        if folder not in self._folders:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._folders.add(folder)
+        return path, path + ".part"
+
+    def _fetch(self, number: int, work: Work, part: Path) -> None:
+        """Fetch a work into its .part file until its digest is right. Raises _Failed and Gone."""
+        link = self._links.work(work)
         attempt = refreshes = 0
         while True:
             wait_seconds = 0.0
@@ -259,12 +379,13 @@ class _Pull:
                 self._fetch_once(work, link, part)
                 return
             except Refused as error:
+                if error.code in _TAKEN_OUT:
+                    raise Gone(error.code) from None
                 # 403: the link has expired. Any other refusal will not change.
                 if error.status != 403 or refreshes == REFRESHES_MAX:
                     raise _Failed(str(error)) from None
                 refreshes += 1
-                self._refresh(generation)
-                generation, link = self._link(work)
+                link = self._links.renew_work(number, work, link)
                 continue
             except Interrupted as error:
                 # Wrong bytes are rarely an accident: one more try, not six.
@@ -272,23 +393,15 @@ class _Pull:
                 if attempt >= ATTEMPTS_MAX or self._stop.is_set():
                     raise _Failed(str(error)) from None
                 wait_seconds = error.retry_after_seconds or 0.0
-            pause = min(_BACKOFF_SECONDS * 2**attempt, _BACKOFF_MAX_SECONDS)
-            # Spread out, so that many workers do not come back at the same instant.
-            self._stop.wait(max(wait_seconds, pause * random.uniform(0.5, 1.0)))
+            self._pause(attempt, wait_seconds)
 
-    def _link(self, work: Work) -> tuple[int, str]:
-        """The newest link to a work, and how many manifests it took."""
-        generation = len(self._manifests)
-        found: Work | None = work
-        if generation > 1:
-            found = self._manifests[generation - 1].find(work.digest)
-        if found is None or found.url is None:
-            raise _Failed("it is no longer delivered")
-        return generation, found.url
+    def _pause(self, attempt: int, wait_seconds: float) -> None:
+        pause = min(_BACKOFF_SECONDS * 2**attempt, _BACKOFF_MAX_SECONDS)
+        # Spread out, so that many workers do not come back at the same instant.
+        self._stop.wait(max(wait_seconds, pause * random.uniform(0.5, 1.0)))
 
     def _fetch_once(self, work: Work, link: str, part: Path) -> None:
         """Go on from what the .part file holds. Raises Interrupted or Refused."""
-        url = urljoin(self._job.server + "/", link)
         hasher, have = hashlib.sha256(), 0
         if part.exists():
             hasher, have = _hash_file(part)
@@ -298,11 +411,11 @@ class _Pull:
             part.unlink()
             hasher, have = hashlib.sha256(), 0
         headers = {"Range": f"bytes={have}-"} if have else {}
-        response = self._transport.get(url, headers)
+        response = self._transport.get(link, headers)
         if response.status == 416 or (
             response.status == 206 and not _continues(response, have, work.length)
         ):
-            self._transport.drop(url, response)
+            self._transport.drop(link, response)
             part.unlink(missing_ok=True)
             raise Interrupted("the server cannot go on where the file stopped")
         if response.status == 200 and have:
@@ -311,7 +424,7 @@ class _Pull:
         try:
             self._receive(response, work, part, hasher, have)
         except BaseException:
-            self._transport.drop(url, response)
+            self._transport.drop(link, response)
             raise
 
     def _receive(
@@ -345,65 +458,6 @@ class _Pull:
         if have > work.length or hasher.hexdigest() != work.digest:
             part.unlink()
             raise _WrongBytes("the server sent other bytes than the manifest names")
-
-    # --- the manifest -------------------------------------------------------------------------
-
-    def _refresh(self, stale: int) -> None:
-        """Get new links, unless another thread has. Raises PullError when there are none."""
-        with self._refreshing:
-            if len(self._manifests) > stale:
-                return
-            fresh = self._get_manifest("links.ndjson")
-            if fresh.root != self._manifests[0].root:
-                raise PullError("set_root_differs", "the server delivers another set: start again")
-            self._manifests.append(fresh)
-
-    def _get_manifest(self, name: str) -> Manifest:
-        for attempt in itertools.count(1):
-            try:
-                return self._get_manifest_once(self._job.directory / name)
-            except Refused as error:
-                raise PullError(error.code or "refused", _explain(error)) from None
-            except Interrupted as error:
-                problem = PullError("unreachable", f"the manifest cannot be had: {error}")
-                wait_seconds = error.retry_after_seconds or 0.0
-            except ManifestError as error:
-                if error.code != "manifest_incomplete":
-                    raise PullError(error.code, str(error)) from None
-                problem, wait_seconds = PullError(error.code, str(error)), 0.0
-            if attempt == MANIFEST_ATTEMPTS_MAX or self._stop.is_set():
-                raise problem
-            self._stop.wait(max(wait_seconds, min(_BACKOFF_SECONDS * 2**attempt, 5.0)))
-        raise AssertionError("unreachable")
-
-    def _get_manifest_once(self, path: Path) -> Manifest:
-        server = self._job.server + "/"
-        url = urljoin(server, f"v1/grants/{quote(self._job.grant, safe='')}/manifest")
-        # The key goes to this server only, so no redirect is followed.
-        secret = {"Authorization": f"Bearer {self._job.api_key}"}
-        response = self._transport.get(url, secret, follow=False)
-        try:
-            link = json.loads(response.read(manifests.LINE_MAX))["url"]
-            url = urljoin(server, link)
-        except (OSError, http.client.HTTPException) as error:
-            raise Interrupted(f"the answer broke off: {error!r}") from None
-        except (ValueError, KeyError, TypeError):
-            raise PullError(
-                "not_a_licet_server", f"{url} did not answer with the address of a manifest"
-            ) from None
-        finally:
-            if not response.isclosed():
-                self._transport.drop(url, response)
-        stream = self._transport.get(url)
-        try:
-            return manifests.receive(stream, path, self._on_work)
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.filename:
-                raise
-            raise Interrupted(f"the manifest broke off: {error!r}") from None
-        finally:
-            if not stream.isclosed():
-                self._transport.drop(url, stream)
 
     def _on_work(self, count: int) -> None:
         self._received = count
@@ -450,12 +504,12 @@ def _progress(state: Callable[[float], str]) -> Iterator[None]:
         thread.join()
 
 
-def _is(path: Path, work: Work) -> bool:
+def _is(path: str, work: Work) -> bool:
     """Whether a file is there with exactly a work's bytes."""
     try:
-        if path.stat().st_size != work.length:
+        if os.stat(path).st_size != work.length:
             return False
-        return _hash_file(path)[0].hexdigest() == work.digest
+        return _hash_file(Path(path))[0].hexdigest() == work.digest
     except FileNotFoundError:
         return False
 
@@ -478,32 +532,33 @@ def _write_index(directory: Path, outcome: Outcome) -> None:
     """Map every work that is there to the seller's own names for it."""
     part = directory / "index.ndjson.part"
     with part.open("w", encoding="utf-8") as file:
-        for number in range(len(outcome.manifest)):
-            work = outcome.manifest.work(number)
-            path = Path("works") / work.digest[:2] / work.digest
-            if work.digest in outcome.failed or not (directory / path).is_file():
-                continue
-            line = {
-                "digest": work.digest,
-                "file": path.as_posix(),
-                "length": work.length,
-                "media_type": work.media_type,
-                "external_id": work.external_id,
-                "title": work.title,
-                "path": work.path,
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        for start in range(0, len(outcome.manifest), SHARD_BATCH):
+            for work in outcome.manifest.works(start, start + SHARD_BATCH):
+                if work.digest in outcome.failed or not os.path.isfile(_path(directory, work)):
+                    continue
+                if work.excluded is not None:
+                    outcome.excluded_but_here += 1
+                    continue
+                line = {
+                    "digest": work.digest,
+                    "file": _file(work),
+                    "length": work.length,
+                    "media_type": work.media_type,
+                    "external_id": work.external_id,
+                    "title": work.title,
+                    "path": work.path,
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
     os.replace(part, directory / "index.ndjson")
 
 
-def _explain(error: Refused) -> str:
-    hints = {
-        401: "the server does not know the API key",
-        403: "the API key may not fetch works: it needs the scope delivery:read",
-        404: "there is no such grant, or it is not yours",
-    }
-    hint = hints.get(error.status)
-    return f"{error} ({hint})" if hint else str(error)
+def _file(work: Work) -> str:
+    return f"works/{work.digest[:2]}/{work.digest}"
+
+
+def _path(directory: Path, work: Work) -> str:
+    # Text: a hundred thousand paths would be taken apart and joined again.
+    return f"{directory}/{_file(work)}"
 
 
 def _size(count: float) -> str:

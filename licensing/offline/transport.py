@@ -35,7 +35,7 @@ class Interrupted(Exception):
 
 
 class Transport:
-    """Sends GET requests. Each thread keeps one connection to each server."""
+    """Sends requests. Each thread keeps one connection to each server."""
 
     def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
@@ -51,7 +51,7 @@ class Transport:
         `follow` is off: headers that hold a secret stay with the server they were meant for.
         """
         for _ in range(_REDIRECTS_MAX):
-            response = self._send(url, headers or {})
+            response = self._send("GET", url, headers or {})
             if response.status in (200, 206, 416):
                 return response
             location = response.headers.get("Location")
@@ -61,6 +61,14 @@ class Transport:
                 continue
             raise self._error(response)
         raise Refused(508, "too_many_redirects", "the server redirects in circles")
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> http.client.HTTPResponse:
+        """Send JSON that may be sent twice. Follows no redirect. Raises Refused or Interrupted."""
+        sent = {"Content-Type": "application/json", **headers}
+        response = self._send("POST", url, sent, body)
+        if response.status != 200:
+            raise self._error(response)
+        return response
 
     def drop(self, url: str, response: http.client.HTTPResponse | None = None) -> None:
         """Close this thread's connection to a server: its last response was not read to the end."""
@@ -82,7 +90,9 @@ class Transport:
         connections: dict[tuple[str, str], http.client.HTTPConnection] = self._local.connections
         return connections
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> http.client.HTTPResponse:
         origin = _origin(url)
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -91,7 +101,7 @@ class Transport:
         for kept in (True, False) if origin in self._connections() else (False,):
             try:
                 connection = self._connection(origin)
-                connection.request("GET", target, headers=sent)
+                connection.request(method, target, body, sent)
                 return connection.getresponse()
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self.drop(url)

@@ -83,7 +83,7 @@ def report(proven: receipts.Verified) -> dict[str, Any]:
         "test": body.log == "test",
         "kind": body.kind,
         "issued_at": commitments.timestamp(body.at),
-        "grant_ref": body.grant_ref.hex(),
+        commitments.ref_name(body.kind): body.subject_ref.hex(),
         "log": {
             "origin": proven.checkpoint.origin,
             "index": proven.index,
@@ -126,12 +126,12 @@ def describe(proven: receipts.Verified) -> str:
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
     lines.append("This proves what was issued and logged, not that it is still in force.")
-    return "\n".join(map(_printable, lines))
+    return "\n".join(map(printable, lines))
 
 
 def describe_failure(error: receipts.ReceiptError) -> str:
     where = f"{error.part}, field “{error.field}”" if error.field else error.part
-    return _printable(f"NOT SOUND: {where}: {error}")
+    return printable(f"NOT SOUND: {where}: {error}")
 
 
 def exit_code(proven: receipts.Verified, *, allow_test: bool) -> int:
@@ -223,6 +223,6 @@ def _json(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names come from other people: no control sequence of theirs may reach a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -53,6 +53,8 @@ REASONS = {
     "name_not_utf8": gettext_lazy("The name is not UTF-8."),
     "name_too_long": gettext_lazy("The name is too long for an external id."),
     "changed_while_read": gettext_lazy("The file changed while it was read. Import again."),
+    "no_digest": gettext_lazy("There is no SHA-256 of the bytes. Add it and import again."),
+    "digest_invalid": gettext_lazy("What stands for the SHA-256 is not 64 hexadecimal digits."),
     "own_data": gettext_lazy("This server's own data is not imported."),
     # Of tables.
     "malformed": gettext_lazy("This cannot be read as a row."),
@@ -67,7 +69,6 @@ REASONS = {
     "not_utf8": gettext_lazy("The bytes are not UTF-8."),
     "characters_not_allowed": gettext_lazy("It holds characters that cannot be stored."),
     "missing": gettext_lazy("The field is required and empty."),
-    "not_hex": gettext_lazy("Give SHA-256 as 64 hexadecimal digits."),
     "not_a_number": gettext_lazy("Give a whole number."),
     "out_of_range": gettext_lazy("The number is too small or too large."),
     "language_invalid": gettext_lazy("Give a BCP 47 tag, such as “en” or “pt-BR”."),
@@ -131,6 +132,9 @@ class Source:
 
     def settle(self) -> None:
         """Make durable what the entries so far stand for: their rows commit next."""
+
+    def note(self, caller: Caller) -> None:
+        """Write down what the settled entries say beside their records, in their transaction."""
 
     def close(self) -> None:
         """Drop what was not settled. The import has ended, well or not."""
@@ -239,7 +243,9 @@ def _begin(
     """Take up the unfinished job of this source, or make one."""
     with acting(caller):
         # Locked, so that two processes that begin together find one job.
-        collection = Collection.objects.get_visible(caller, collection_id, lock=True)
+        collection = Collection.objects.owned_by(caller).get_visible(
+            caller, collection_id, lock=True
+        )
         job = None if dry_run else _unfinished(collection, source)
         if job is not None and anew:
             give_up(caller, job)
@@ -366,6 +372,8 @@ def _commit(
             Rejected(entries[n].name, reason.code, reason.detail, reason.field, entries[n].line)
             for n, reason in left_out.items()
         ]
+        if trial is None:
+            source.note(caller)
         _note(job, rejected)
         _advance(job, source, counts, _bytes(entries, left_out))
 

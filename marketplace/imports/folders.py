@@ -13,7 +13,8 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from marketplace import storage
+from marketplace import embedded_rights, storage
+from marketplace.access import Caller
 from marketplace.errors import InvalidInput
 from marketplace.imports.engine import NAME_LENGTH_MAX, Entry, Rejected, Source
 from marketplace.works import EXTERNAL_ID_LENGTH_MAX, Record
@@ -36,6 +37,8 @@ class Directory(Source):
         self._prefix = f"{begin}/" if begin else ""
         self._intake: storage.Intake | None = None
         self._mark = ""
+        # What image files say of their rights, until their batch commits.
+        self._said: dict[bytes, embedded_rights.Embedded] = {}
         self._stream: io.FileIO
         self._own = {
             os.path.realpath(folder)
@@ -83,6 +86,11 @@ class Directory(Source):
         if self._intake is not None:
             self._intake.settle()
 
+    def note(self, caller: Caller) -> None:
+        if self._said:
+            embedded_rights.note(caller.organization.pk, self._said)
+            self._said = {}
+
     def close(self) -> None:
         if self._intake is not None:
             self._intake.discard()
@@ -128,7 +136,13 @@ class Directory(Source):
             return Rejected(name, "unreadable", error.strerror or "")
         # Outside that `except`: a full disk of ours is no fault of the file.
         with os.fdopen(handle, "rb", buffering=0) as self._stream:
-            return _keep(intake, self, handle, name)
+            kept = _keep(intake, self, handle, name)
+            if isinstance(kept, Record) and kept.media_type in embedded_rights.MEDIA_TYPES:
+                self._stream.seek(0)
+                said = embedded_rights.read(self._stream, kept.media_type)
+                if said is not None:
+                    self._said[kept.digest] = said
+            return kept
 
     def read(self, size: int) -> bytes:
         """Read on in the file that is being kept, counting for whoever watches."""

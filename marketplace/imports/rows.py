@@ -215,9 +215,9 @@ def _check_characters(field: str, text: str) -> None:
 def _digest(text: str) -> bytes:
     text = text.strip().removeprefix("sha256:")
     if not text:
-        raise Refused("sha256", "missing")
+        raise Refused("sha256", "no_digest")
     if not _HEX.fullmatch(text):
-        raise Refused("sha256", "not_hex", f"{len(text)} characters")
+        raise Refused("sha256", "digest_invalid", f"{len(text)} characters")
     return bytes.fromhex(text)
 
 

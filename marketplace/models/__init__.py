@@ -1,32 +1,55 @@
 """The tables of tenants and their works."""
 
-from marketplace.models.collections import Attestation, Collection
+from marketplace.models.collections import (
+    EDIT,
+    VIEW,
+    Attestation,
+    Collection,
+    CollectionShare,
+)
 from marketplace.models.contributors import Contributor, ContributorIdentity
 from marketplace.models.digests import DIGEST_LENGTH, Sha256
+from marketplace.models.embedded_rights import (
+    EmbeddedRights,
+    EmbeddedRightsQuerySet,
+    RightsOverride,
+)
 from marketplace.models.identifiers import WorkIdentifier
 from marketplace.models.imports import ImportJob, ImportRejection
+from marketplace.models.invitations import Invitation
 from marketplace.models.records import Audit, IdempotencyKey
+from marketplace.models.remote_buckets import RemoteBucket
 from marketplace.models.reservations import ReservedDigest
 from marketplace.models.tenants import ApiKey, Membership, Organization, User
+from marketplace.models.uploads import Upload
 from marketplace.models.works import CollectionItem, Representation, Work
 
 __all__ = [
     "DIGEST_LENGTH",
+    "EDIT",
+    "VIEW",
     "ApiKey",
     "Attestation",
     "Audit",
     "Collection",
     "CollectionItem",
+    "CollectionShare",
     "Contributor",
     "ContributorIdentity",
+    "EmbeddedRights",
+    "EmbeddedRightsQuerySet",
     "IdempotencyKey",
     "ImportJob",
     "ImportRejection",
+    "Invitation",
     "Membership",
     "Organization",
+    "RemoteBucket",
     "Representation",
     "ReservedDigest",
+    "RightsOverride",
     "Sha256",
+    "Upload",
     "User",
     "Work",
     "WorkIdentifier",

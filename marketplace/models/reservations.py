@@ -39,6 +39,15 @@ class ReservedDigest(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        indexes = [
+            # "Which of a snapshot's works are out?" begins at what is reserved at its owner, which
+            # is little, not at its works.
+            models.Index(
+                name="reserved_at_organization",
+                fields=["organization", "digest"],
+                condition=Q(ended_at__isnull=True),
+            ),
+        ]
         constraints = [
             # Serves every look-up by digest, too.
             models.UniqueConstraint(

@@ -42,6 +42,11 @@ class Organization(models.Model):
     # ISO 3166-1 alpha-2, or a subdivision of it (ISO 3166-2), such as "US-DE".
     jurisdiction = models.CharField(max_length=6)
     registration_number = models.CharField(max_length=100, blank=True)
+    # With the names above, who the organization is to the law: complete before live mode.
+    registered_address = models.CharField(max_length=500, blank=True, db_default="")
+    representative_name = models.CharField(max_length=200, blank=True, db_default="")
+    contact_email = models.EmailField(blank=True, db_default="")
+    vat_id = models.CharField(max_length=20, blank=True, db_default="")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = OrganizationQuerySet.as_manager()

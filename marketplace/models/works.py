@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from django.utils import timezone
@@ -21,7 +21,17 @@ from marketplace.typeid import TypeIDField
 
 class WorkQuerySet(TenantQuerySet["Work"]):
     def visible_to(self, caller: Caller) -> Self:
-        return self.filter(organization=caller.organization)
+        """One's own, and those in collections that were shared with the signed-in user."""
+        own = Q(organization=caller.organization)
+        if not caller.has_shares:
+            return self.filter(own)
+        shared = CollectionItem.objects.filter(
+            organization=OuterRef("organization"),
+            work=OuterRef("pk"),
+            removed_in__isnull=True,
+            collection__shares__user=caller.user,
+        )
+        return self.filter(own | Exists(shared))
 
 
 class Work(models.Model):
@@ -91,6 +101,7 @@ class Representation(models.Model):
         Work, models.PROTECT, related_name="representations", db_index=False, db_constraint=False
     )
     digest = models.BinaryField(max_length=DIGEST_LENGTH)
+    # In bytes; 0 where the bytes are elsewhere and nobody said.
     length = models.BigIntegerField()
     media_type = models.CharField(max_length=255)
     # How the bytes were made canonical before hashing: "raw", "text/nfc-lf/v1".
@@ -109,7 +120,11 @@ class Representation(models.Model):
                 name="representation_digest_is_sha256",
                 condition=Exact(Length("digest"), DIGEST_LENGTH),
             ),
-            models.CheckConstraint(name="representation_is_not_empty", condition=Q(length__gt=0)),
+            # 0: nobody said, which only a digest without bytes can leave open.
+            models.CheckConstraint(
+                name="representation_length_is_known_of_kept_bytes",
+                condition=Q(length__gt=0) | Q(length=0, custody="reference"),
+            ),
             models.CheckConstraint(
                 name="representation_custody_is_known",
                 condition=Q(custody__in=["hosted", "remote", "reference"]),

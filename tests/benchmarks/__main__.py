@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from tests.database import TestDatabase
 
 # Each is a module here, with `run(quick) -> Iterator[Figure]`.
-NAMES = {"import": "imports", "orders": "orders", "snapshot": "snapshots"}
+NAMES = {
+    "decide": "decisions",
+    "import": "imports",
+    "orders": "orders",
+    "pull": "pulls",
+    "search": "listings",
+    "snapshot": "snapshots",
+}
 
 
 def main() -> int:

@@ -53,4 +53,7 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     done = benchmarks("imports")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no figure “imports”: choose from import, orders, snapshot" in done.stderr
+    assert (
+        "there is no figure “imports”: choose from decide, import, orders, pull, search, snapshot"
+        in done.stderr
+    )

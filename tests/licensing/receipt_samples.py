@@ -35,7 +35,7 @@ def make(
         kind,
         log=log,
         at=commitments.parse_timestamp(VECTOR["at"]),
-        grant_ref=bytes.fromhex(VECTOR["grant_ref"]),
+        subject_ref=bytes.fromhex(VECTOR["grant_ref"]),
         seq=0,
         prev=None,
         commitments=commitments.commit(kind, SEED, values),

@@ -174,7 +174,13 @@ def test_a_manifest_lists_every_work_with_its_link(
         str(grant.pk),
         False,
     )
-    assert end == {"type": "end", "count": 3}
+    assert end == {
+        "type": "end",
+        "count": 3,
+        "excluded": 0,
+        "bytes": sum(map(len, WORKS)),
+        "manifest": head["manifest"],
+    }
     digests = sorted(hashlib.sha256(content).hexdigest() for content in WORKS)
     assert [work["digest"] for work in works] == digests
     for work in works:
@@ -455,7 +461,9 @@ def test_an_old_link_says_how_to_get_a_new_one(archive: Organization, lab: Organ
         answer = fetch(url)
         assert refusal(answer) == (403, "link_expired")
         assert answer.json()["retryable"] is True
-        assert answer.json()["detail"] == "Fetch the grant's manifest again: it has new links."
+        assert answer.json()["detail"] == (
+            "Ask for new links, or fetch the grant's manifest again."
+        )
 
 
 @delivers

@@ -67,7 +67,7 @@ def test_a_grant_comes_with_everything_that_belongs_to_it(
     assert body.at == entry.created_at == grant.issued_at == period.created_at
     assert period.entry == coverage.entry == entry
     assert (entry.log, entry.kind, entry.seq) == ("test", "grant.issued", 0)
-    assert bytes(entry.subject_ref) == bytes(grant.grant_ref) == body.grant_ref
+    assert bytes(entry.subject_ref) == bytes(grant.grant_ref) == body.subject_ref
     # In the public log the grant is not named by our id.
     assert str(grant.pk).encode() not in bytes(entry.body)
     assert grant.pk.bytes != bytes(grant.grant_ref)

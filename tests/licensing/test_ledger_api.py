@@ -218,7 +218,7 @@ def test_a_receipt_is_pending_then_a_file_that_verifies(
         assert answer["Content-Type"] == "text/plain; charset=utf-8"
         assert answer["Content-Disposition"] == f'attachment; filename="{grant.pk}.tlog-proof"'
         found = receipts.verify(receipts.parse(answer.content), [signer.load("test").verifier])
-        assert found.body.grant_ref == bytes(grant.grant_ref)
+        assert found.body.subject_ref == bytes(grant.grant_ref)
         assert found.values["licensee"]["id"] == str(lab.pk)
         assert found.undisclosed == ()
 

@@ -130,7 +130,7 @@ def test_listings_are_found_by_words_and_price(
     maps = make_offer(press, price_minor=900, collection=make_collection(press, name="Old Maps"))
     yen = make_offer(press, price_minor=900, currency="JPY", collection=maps.collection)
     client = client_for(None)
-    assert shown(client, "q=LETT") == ids(letters)
+    assert shown(client, "q=LETTERS") == ids(letters)
     assert shown(client, "q=maps+old") == shown(client, "q=press") == ids(maps, yen)
     assert shown(client, "q=maps+letters") == set()
     assert shown(client, "currency=USD") == ids(letters, maps)

@@ -57,7 +57,7 @@ def test_an_offer_goes_on_sale_with_what_the_seller_attested(
 
     published = client.post(f"/v1/offers/{offer['id']}/publish")
     assert published.status_code == 200
-    assert published.json()["state"] == "live"
+    assert published.json()["state"] == "listed"
     assert published.json()["published_at"] is not None
     assert published.json()["rights"] == {
         "basis": "own",

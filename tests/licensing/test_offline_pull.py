@@ -14,16 +14,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from licensing import settree
+from licensing import layout, settree
 from licensing.offline import __main__ as command
-from licensing.offline import pull
-from licensing.offline.pull import Job, PullError, Result
+from licensing.offline import links, pull, shards
+from licensing.offline.links import PullError
+from licensing.offline.pull import Job, Result
 
 GRANT = "grt_01jd0000000000000000000001"
 API_KEY = "licet_test_0000000000"
@@ -50,12 +52,68 @@ class Seller(ThreadingHTTPServer):
         self.generation = 1
         self.expired: set[int] = set()
         self.takes_ranges = True
+        self.is_sharded = False
         self.delay_seconds = 0.0
         self.answers: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         self.end: list[dict[str, Any]] = [{"type": "end", "count": len(self.works)}]
         self.manifest_changes: dict[str, Any] = {}
         self.break_once: set[str] = set()
         self.changed_lines: dict[str, dict[str, Any]] = {}
+        # Digest -> why it is out of licensing, by the manifest; and by now.
+        self.excluded: dict[str, str] = {}
+        self.taken_out: set[str] = set()
+        self.links_given: list[list[str]] = []
+        self.manifest_id_now: str | None = None
+
+    @property
+    def plain_end(self) -> list[dict[str, Any]]:
+        return [{"type": "end", "count": len(self.works)}]
+
+    def end_of_shards(self) -> dict[str, Any]:
+        size = sum(map(len, self.works.values()))
+        counted = {"count": len(self.works), "excluded": len(self.excluded), "bytes": size}
+        return {"type": "end", "manifest": self.manifest_id(), **counted}
+
+    def manifest_id(self) -> str:
+        root = self.set_root()
+        return layout.manifest_id(root.citation(), map(bytes.fromhex, sorted(self.excluded)))
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        return {
+            digest: settree.item_metadata(media_type="text/plain", length=len(work))
+            for digest, work in self.works.items()
+        }
+
+    def set_root(self) -> settree.SetRoot:
+        described = self.described()
+        tree = settree.SetTree("snapshot", SECRET)
+        for digest in sorted(described):
+            tree.add(bytes.fromhex(digest), described[digest])
+        return tree.finish({"works": len(described)})
+
+    def shard_url(self) -> str:
+        return f"{self.url}/shards/{self.generation}/{{shard}}.tar"
+
+    def places(self) -> dict[str, dict[str, Any]]:
+        """What the lines of excluded and of sharded works say more."""
+        said: dict[str, dict[str, Any]] = {}
+        places = layout.Places()
+        for digest in sorted(self.works):
+            if digest in self.excluded:
+                said[digest] = {"excluded": self.excluded[digest], "url": None}
+            elif self.is_sharded:
+                shard, offset = places.place(len(self.works[digest])) or (0, 0)
+                said[digest] = {"shard": shard, "offset": offset}
+        return said
+
+    def shard(self) -> bytes:
+        """The one shard, as it is served."""
+        members = []
+        for digest in sorted(set(self.works) - set(self.excluded)):
+            content = self.served[digest]
+            members += [layout.header(digest, len(content)), content]
+            members.append(bytes(layout.padded(len(content)) - len(content)))
+        return b"".join([*members, layout.END])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves early is part of the tests."""
@@ -63,15 +121,8 @@ class Seller(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def manifest(self) -> bytes:
-        described = {
-            digest: settree.item_metadata(media_type="text/plain", length=len(work))
-            for digest, work in self.works.items()
-        }
-        tree = settree.SetTree("snapshot", SECRET)
-        for digest in sorted(described):
-            tree.add(bytes.fromhex(digest), described[digest])
-        root = tree.finish({"works": len(described)})
-        head = {
+        described, root = self.described(), self.set_root()
+        head: dict[str, Any] = {
             "type": "manifest",
             "v": 1,
             "grant": GRANT,
@@ -80,6 +131,13 @@ class Seller(ThreadingHTTPServer):
             "secret": SECRET.hex(),
             "expires_at": "2026-11-24T11:00:00.000000Z",
         }
+        if self.is_sharded:
+            head |= {
+                "manifest": self.manifest_id(),
+                "shards": {"url": self.shard_url(), "index": "…"},
+            }
+            self.end = [self.end_of_shards()] if self.end == self.plain_end else self.end
+        places = self.places()
         lines: list[dict[str, Any]] = [head | self.manifest_changes]
         lines += [
             {
@@ -95,6 +153,7 @@ class Seller(ThreadingHTTPServer):
                 else f"{self.url}/works/{self.generation}/{digest}",
                 "metadata": described[digest],
             }
+            | places.get(digest, {})
             | self.changed_lines.get(digest, {})
             for digest in sorted(described)
         ]
@@ -135,12 +194,69 @@ class Handler(BaseHTTPRequestHandler):
                 chunk = data[start : start + 1000]
                 self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
             self.wfile.write(b"0\r\n\r\n")
-        elif parts[0] == "works" and int(parts[1]) in seller.expired:
+        elif parts[0] in ("works", "shards") and int(parts[1]) in seller.expired:
             self.answer(403, b'{"code":"link_expired","detail":"Get a new manifest."}')
+        elif name in seller.taken_out:
+            self.answer(410, b'{"code":"opted_out","detail":"It was opted out."}')
         elif parts[0] == "works":
             self.serve_work(name)
+        elif parts[0] == "shards":
+            self.serve_shard()
         else:
             self.answer(404, b"not even JSON")
+
+    def do_POST(self) -> None:
+        """New links, as the API gives them."""
+        seller = self.server
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["digests"]
+        assert self.path == f"/v1/grants/{GRANT}/links"
+        assert self.headers["Authorization"] == f"Bearer {API_KEY}"
+        seller.links_given.append(asked)
+        if seller.answers.get("links"):
+            self.answer(seller.answers["links"].pop(0)[0], b'{"code":"told_so"}')
+            return
+        works = [
+            {
+                "digest": digest,
+                "custody": "hosted",
+                "url": None
+                if digest in seller.taken_out
+                else f"{seller.url}/works/{seller.generation}/{digest}",
+                "excluded": "opted_out" if digest in seller.taken_out else None,
+            }
+            for digest in asked
+        ]
+        body = {
+            "object": "delivery_links",
+            "manifest": seller.manifest_id_now or seller.manifest_id(),
+            "shards": {"url": seller.shard_url(), "index": "…"},
+            "works": works,
+        }
+        self.answer(200, json.dumps(body).encode())
+
+    def serve_shard(self) -> None:
+        seller, data = self.server, self.server.shard()
+        start, end = 0, len(data)
+        if wanted := self.headers["Range"]:
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), int(last) + 1
+            seller.ranges.append(wanted)
+        time.sleep(seller.delay_seconds)
+        if seller.taken_out:
+            self.answer(410, b'{"code":"opted_out","detail":"It was opted out."}')
+        elif "shard" in seller.break_once:
+            seller.break_once.discard("shard")
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+            self.send_header("Content-Length", str(end - start))
+            self.end_headers()
+            self.wfile.write(data[start : start + (end - start) // 2])
+            self.close_connection = True
+        elif seller.takes_ranges:
+            place = f"bytes {start}-{end - 1}/{len(data)}"
+            self.answer(206, data[start:end], {"Content-Range": place})
+        else:
+            self.answer(200, data)
 
     def serve_work(self, digest: str) -> None:
         seller, work = self.server, self.server.served[digest]
@@ -191,6 +307,7 @@ def seller() -> Iterator[Seller]:
 @pytest.fixture(autouse=True)
 def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(links, "_BACKOFF_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -339,19 +456,38 @@ def test_a_wrong_byte_is_never_kept(seller: Seller, job: Job) -> None:
     assert wrong not in indexed
 
 
-def test_expired_links_are_refreshed_once_for_all(seller: Seller, job: Job) -> None:
+def expire_after_the_manifest(seller: Seller) -> None:
+    """The manifest's links have expired when they are used; newer ones work."""
     seller.expired = {1}
     original = seller.manifest
 
     def manifest() -> bytes:
         data = original()
-        seller.generation += 1
+        seller.generation = 2
         return data
 
     seller.manifest = manifest  # type: ignore[method-assign]
+
+
+def test_expired_links_are_refreshed_once_for_all(seller: Seller, job: Job) -> None:
+    expire_after_the_manifest(seller)
     outcome = pull.run(job)
     assert outcome.complete
-    assert seller.requests["manifest"] == 2
+    assert seller.requests["manifest"] == 1
+    [asked] = seller.links_given
+    # From the first that was refused on; the others use what came with it.
+    assert asked == sorted(seller.works)[-len(asked) :]
+    assert stored(job) == seller.works
+
+
+def test_links_are_renewed_some_at_a_time(
+    seller: Seller, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "RENEWED_AT_ONCE", 7)
+    expire_after_the_manifest(seller)
+    assert pull.run(job).complete
+    assert max(len(asked) for asked in seller.links_given) == 7
+    assert {digest for asked in seller.links_given for digest in asked} == set(seller.works)
     assert stored(job) == seller.works
 
 
@@ -364,32 +500,214 @@ def test_links_that_never_work_end_in_failures(seller: Seller, job: Job) -> None
 
 def test_a_grant_that_ends_meanwhile_stops_the_pull(seller: Seller, job: Job) -> None:
     seller.expired = {1}
-    original = seller.manifest
-
-    def manifest() -> bytes:
-        seller.answers["manifest"] = [(409, {})]
-        return original()
-
-    seller.manifest = manifest  # type: ignore[method-assign]
+    seller.answers["links"] = [(409, {})] * 9
     with pytest.raises(PullError, match="HTTP 409 told_so") as refused:
         pull.run(job)
     assert refused.value.code == "told_so"
 
 
-def test_a_work_taken_out_meanwhile_is_named(seller: Seller, job: Job) -> None:
-    seller.expired = {1}
-    digest, original = largest(seller), seller.manifest
-
-    def manifest() -> bytes:
-        data = original()
-        seller.generation = 2
-        seller.withheld = {digest}
-        return data
-
-    seller.manifest = manifest  # type: ignore[method-assign]
+@pytest.mark.parametrize("is_expired", [True, False])
+def test_a_work_taken_out_meanwhile_is_excluded_and_not_missing(
+    seller: Seller, job: Job, is_expired: bool
+) -> None:
+    if is_expired:
+        expire_after_the_manifest(seller)
+    seller.taken_out = {largest(seller)}
     outcome = pull.run(job)
-    assert outcome.failed == {digest: "it is no longer delivered"}
-    assert outcome.verified == 39
+    assert outcome.failed == {}
+    assert outcome.complete
+    assert outcome.counts == {Result.FETCHED: 39, Result.EXCLUDED: 1}
+    assert largest(seller) not in (job.directory / "index.ndjson").read_text()
+
+
+def test_an_excluded_work_that_is_here_from_before_is_said_to_be_so(
+    seller: Seller, job: Job
+) -> None:
+    pull.run(job)
+    digest = largest(seller)
+    seller.excluded = {digest: "opted_out"}
+    seller.requests.clear()
+    outcome = pull.run(job)
+    assert outcome.complete
+    assert outcome.counts == {Result.PRESENT: 39, Result.EXCLUDED: 1}
+    assert outcome.report()["excluded_but_here"] == 1
+    assert "1 EXCLUDED works are still here" in outcome.describe()
+    assert digest not in (job.directory / "index.ndjson").read_text()
+    # What the licensee may still do with it is the notice's to say, not this tool's.
+    assert digest in stored(job)
+    assert digest not in seller.requests
+
+
+# --- out of shards ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sharded(seller: Seller, job: Job) -> Job:
+    seller.is_sharded = True
+    return replace(job, shards=True)
+
+
+def test_small_works_come_many_at_a_time(seller: Seller, sharded: Job) -> None:
+    outcome = pull.run(sharded)
+    assert outcome.complete
+    assert outcome.counts == {Result.FETCHED: 40}
+    assert stored(sharded) == seller.works
+    assert seller.requests == {"manifest": 1, "token": 1, "0.tar": 1}
+    assert outcome.bytes_fetched == sum(map(len, seller.works.values()))
+
+
+def test_without_shards_in_the_manifest_works_come_singly(seller: Seller, job: Job) -> None:
+    assert pull.run(replace(job, shards=True)).complete
+    assert stored(job) == seller.works
+
+
+def test_only_what_is_missing_is_asked_for(seller: Seller, sharded: Job) -> None:
+    pull.run(sharded)
+    digests = sorted(seller.works)
+    for digest in (digests[3], digests[4], digests[20]):
+        (sharded.directory / "works" / digest[:2] / digest).unlink()
+    seller.ranges.clear()
+    outcome = pull.run(sharded)
+    assert outcome.counts == {Result.PRESENT: 37, Result.FETCHED: 3}
+    assert len(seller.ranges) == 2
+    assert stored(sharded) == seller.works
+
+
+def test_large_works_come_singly(
+    seller: Seller, sharded: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "LENGTH_MAX", 3000)
+    assert pull.run(sharded).complete
+    large = {digest for digest, work in seller.works.items() if len(work) > 3000}
+    assert set(seller.requests) & set(seller.works) == large
+    assert stored(sharded) == seller.works
+
+
+def test_a_broken_shard_is_gone_on_with_after_its_last_whole_work(
+    seller: Seller, sharded: Job
+) -> None:
+    seller.break_once = {"shard"}
+    outcome = pull.run(sharded)
+    assert outcome.complete
+    assert stored(sharded) == seller.works
+    first, second = (int(each[6:].partition("-")[0]) for each in seller.ranges)
+    assert first == 0 < second
+    assert outcome.bytes_fetched == sum(map(len, seller.works.values()))
+
+
+def test_after_a_kill_no_work_out_of_a_shard_is_fetched_again(
+    seller: Seller, sharded: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seller.delay_seconds = 0.2
+    arguments = ["--server", seller.url, "--grant", GRANT, "--to", str(sharded.directory)]
+    # Four works to a request: then there is a middle to be killed in.
+    program = (
+        "import sys; from licensing.offline import __main__, pull; pull.SHARD_BATCH = 4;"
+        "sys.exit(__main__.main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "pull", *arguments, "--jobs", "1", "--shards"],
+        env={**os.environ, "LICET_KEY": API_KEY},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 30
+    while len(stored(sharded)) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    finished = set(stored(sharded))
+    assert 8 <= len(finished) < 40
+
+    seller.delay_seconds = 0
+    outcome = pull.run(sharded)
+    assert outcome.complete
+    assert outcome.counts == {Result.PRESENT: len(finished), Result.FETCHED: 40 - len(finished)}
+    missing = sum(len(work) for digest, work in seller.works.items() if digest not in finished)
+    assert outcome.bytes_fetched == missing
+    assert stored(sharded) == seller.works
+
+
+def test_what_a_shard_refuses_is_asked_for_singly(seller: Seller, sharded: Job) -> None:
+    seller.taken_out = {largest(seller)}
+    outcome = pull.run(sharded)
+    assert outcome.complete
+    assert outcome.counts == {Result.FETCHED: 39, Result.EXCLUDED: 1}
+    assert seller.requests["0.tar"] == 1
+
+
+def test_a_wrong_byte_in_a_shard_is_never_kept(seller: Seller, sharded: Job) -> None:
+    digest = largest(seller)
+    seller.served[digest] = bytes([seller.works[digest][0] ^ 1]) + seller.works[digest][1:]
+    outcome = pull.run(sharded)
+    assert set(outcome.failed) == {digest}
+    assert set(stored(sharded)) == set(seller.works) - {digest}
+
+
+def test_a_shard_of_other_works_gives_none(seller: Seller, sharded: Job) -> None:
+    original = seller.shard
+    seller.shard = lambda: original()[512:] + bytes(512)  # type: ignore[method-assign]
+    assert pull.run(sharded).complete
+    assert stored(sharded) == seller.works
+
+
+def test_a_server_without_ranges_is_asked_for_works_singly(seller: Seller, sharded: Job) -> None:
+    seller.takes_ranges = False
+    assert pull.run(sharded).complete
+    assert seller.requests["0.tar"] == 1
+    assert stored(sharded) == seller.works
+
+
+def test_an_expired_shard_link_is_renewed(seller: Seller, sharded: Job) -> None:
+    expire_after_the_manifest(seller)
+    assert pull.run(sharded).complete
+    assert seller.links_given == [[]]
+    assert stored(sharded) == seller.works
+
+
+def test_shards_of_another_manifest_are_not_asked_for(seller: Seller, sharded: Job) -> None:
+    expire_after_the_manifest(seller)
+    seller.manifest_id_now = "0" * 64
+    assert pull.run(sharded).complete
+    assert seller.requests["0.tar"] == 1
+    assert stored(sharded) == seller.works
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"manifest": "0" * 64}, {"excluded": 1}, {"excluded": None}, {"bytes": 0}],
+)
+def test_a_manifest_that_is_not_what_it_calls_itself_is_refused(
+    seller: Seller, sharded: Job, change: dict[str, Any]
+) -> None:
+    seller.end = [seller.end_of_shards() | change]
+    with pytest.raises(PullError) as refused:
+        pull.run(sharded)
+    assert refused.value.code == "manifest_differs"
+    assert stored(sharded) == {}
+
+
+def test_an_exclusion_that_the_name_does_not_hold_is_refused(seller: Seller, sharded: Job) -> None:
+    """Nobody between server and licensee can hide a work as excluded."""
+    digest = largest(seller)
+    seller.changed_lines[digest] = {"excluded": "opted_out", "url": None}
+    seller.end = [seller.end_of_shards() | {"excluded": 1}]
+    with pytest.raises(PullError) as refused:
+        pull.run(sharded)
+    assert refused.value.code == "manifest_differs"
+
+
+@pytest.mark.parametrize("change", [{"shard": 0, "offset": None}, {"shard": -1}, {"offset": "x"}])
+def test_a_place_that_is_none_is_refused(
+    seller: Seller, sharded: Job, change: dict[str, Any]
+) -> None:
+    seller.changed_lines[largest(seller)] = change
+    with pytest.raises(PullError) as refused:
+        pull.run(sharded)
+    assert refused.value.code == "manifest_invalid"
+
+
+# --- answers of every kind --------------------------------------------------------------------
 
 
 def test_a_withheld_work_is_counted_and_not_missing(seller: Seller, job: Job) -> None:

@@ -21,6 +21,7 @@ from licensing.offline import __main__ as command
 from licensing.offline import build
 from tests.licensing import receipt_samples
 from tests.licensing.receipt_samples import VECTOR
+from tests.make import TYPED
 
 VKEY: str = VECTOR["vkey"]
 LIVE_VKEY = receipt_samples.signer("live").verifier.vkey()
@@ -253,6 +254,17 @@ def test_the_one_file_verifies_without_django(
     assert broken.stdout.startswith("NOT SOUND: ")
 
 
+def test_the_one_file_decides_without_django(bare_python: Path, tmp_path: Path) -> None:
+    pyz = tmp_path / "licet-offline.pyz"
+    build.build(pyz)
+    values = {**VECTOR["values"], "terms": TYPED}
+    path = write(tmp_path / "receipt", receipt_samples.make(log="live", values=values))
+    asked = ["--use", "pretrain", "--territory", "DE", "--at", "2027-01-01T00:00:00Z"]
+    done = run_bare(bare_python, str(pyz), "decide", path, "--key", LIVE_VKEY, *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("permit        anything of the grant  clause 2.1")
+
+
 def test_the_one_file_pulls_without_any_package(tmp_path: Path) -> None:
     pyz = tmp_path / "licet-offline.pyz"
     build.build(pyz)
@@ -274,7 +286,7 @@ def test_the_one_file_pulls_without_any_package(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["verify"], ["pull"]])
+@pytest.mark.parametrize("arguments", [[], ["verify"], ["decide"], ["pull"]])
 def test_help_tells_the_exit_codes_and_a_wrong_call_exits_with_2(
     arguments: list[str], capsys: Any
 ) -> None:

@@ -38,7 +38,7 @@ def test_the_published_vector_comes_out_of_the_same_facts() -> None:
         KIND,
         log="test",
         at=datetime(2026, 11, 24, 10, tzinfo=UTC),
-        grant_ref=bytes(range(16)),
+        subject_ref=bytes(range(16)),
         seq=0,
         prev=None,
         commitments=made,
@@ -58,7 +58,7 @@ def test_a_sound_receipt_tells_what_it_proves() -> None:
     assert proven.body.kind == KIND
     assert proven.body.log == "test"
     assert proven.body.at == datetime(2026, 11, 24, 10, tzinfo=UTC)
-    assert proven.body.grant_ref == bytes(range(16))
+    assert proven.body.subject_ref == bytes(range(16))
     assert proven.values == VECTOR["values"]
     assert proven.undisclosed == ()
     assert (proven.index, proven.checkpoint.size) == (3, 5)
@@ -356,7 +356,7 @@ def test_an_entry_fits_a_tile_or_is_not_written() -> None:
             "status.root",
             log="test",
             at=datetime.now(UTC),
-            grant_ref=bytes(16),
+            subject_ref=bytes(16),
             seq=0,
             prev=None,
             commitments=many,
@@ -366,7 +366,7 @@ def test_an_entry_fits_a_tile_or_is_not_written() -> None:
             "status.root",
             log="test",
             at=datetime(2026, 1, 1),
-            grant_ref=bytes(16),
+            subject_ref=bytes(16),
             seq=0,
             prev=None,
             commitments={},

@@ -98,6 +98,7 @@ def test_the_items_and_the_secret_give_the_root_again(archive: Organization) -> 
         "custody": "reference",
         "external_id": "",
         "title": "",
+        "reserved": None,
         "contributor_ref": None,
     }
 

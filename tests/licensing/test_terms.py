@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from licensing import jcs, terms
+from licensing import jcs, terms, terms_text
 from marketplace.errors import InvalidInput
 from marketplace.models import Organization
 from tests.make import TYPED, make_offer
@@ -44,7 +44,7 @@ def with_permit(**fields: Any) -> dict[str, Any]:
 # What is wrong: the conditions, and the place that the refusal names.
 WRONG: dict[str, tuple[Any, str]] = {
     "no object": ([], "typed"),
-    "another version": (changed("v", 2), "typed.v"),
+    "another version": (changed("v", 3), "typed.v"),
     "a version that is true": (changed("v", True), "typed.v"),
     "an unknown field": ({**TYPED, "sublicense": "none"}, "typed.sublicense"),
     "a missing field": (without("term"), "typed.term"),
@@ -203,9 +203,9 @@ def test_the_text_numbers_its_clauses_as_the_typed_conditions_do() -> None:
 
 
 def test_the_words_of_a_template_version_never_change() -> None:
-    # Whoever changes a character of the wording also gives it a new TEMPLATE_VERSION.
+    # Whoever changes a character of the wording gives it a new name in WORDINGS.
     text = terms.render(terms.parse(terms.EXAMPLE), name="Training", version=1)
-    assert terms.TEMPLATE_VERSION == "en-1"
+    assert terms_text.WORDINGS[1] == "en-1"
     assert (
         hashlib.sha256(text.encode()).hexdigest()
         == "b76f205c5977367227831d4a3198d982e76d45231fc18e2dbaac4f99743a78cb"

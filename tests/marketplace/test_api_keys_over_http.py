@@ -41,6 +41,11 @@ def test_an_organization_sees_itself(client_for: ClientFor, archive: Organizatio
         "legal_name": "Archive Ltd",
         "jurisdiction": "IE",
         "registration_number": "12345",
+        "registered_address": "1 Main Street, Archive",
+        "representative_name": "Rita Sign",
+        "contact_email": "legal@example.org",
+        "vat_id": "",
+        "missing_identity": [],
         "created_at": None,
     }
 

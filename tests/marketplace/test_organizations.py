@@ -126,8 +126,8 @@ def test_each_role_may_do_what_its_name_says() -> None:
     sells = {"works:write", "collections:write", "terms:write", "offers:write", "opt_outs:write"}
     buys = {"quotes:write", "orders:write", "access_requests:write"}
     assert written == {
-        "owner": sells | buys | {"keys:write", "members:write"},
-        "manager": sells | buys,
+        "owner": sells | buys | {"keys:write", "members:write", "organization:write"},
+        "manager": sells | buys | {"members:write"},
         "editor": sells,
         "finance": buys,
         "viewer": set(),

@@ -113,7 +113,6 @@ def test_drafts_withdrawn_and_private_offers_are_not_shown(
         "/listings/%00",
         "/listings/%F0%9F%92%A9",
         "/listings/",
-        "/listings",
         "/index.html",
         "/v1",
         "/v1/",

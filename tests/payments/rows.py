@@ -43,7 +43,7 @@ def make_offer_row(seller: Organization, **fields: Any) -> Offer:
         "collection": collection,
         "snapshot": snapshot,
         "terms": terms,
-        "state": "live",
+        "state": "listed",
         "rights_basis": "own",
         "rights_statement": "We wrote them.",
         "published_at": timezone.now(),

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from licensing import offers
+from licensing import offers, prices
+from licensing.models import LedgerOpening
+from marketplace import access, organizations
 from marketplace.models import Organization
-from payments import tax
+from payments import quotes, sync, tax
+from payments.models import Order
 from tests.make import EXCLUSIVE, make_offer
-from tests.payments.buying import SCOPE, counts, order_for, quote_for
+from tests.payments.buying import SCOPE, acceptance, counts, order_for, order_now, quote_for
+from tests.payments.rows import make_offer_row, make_quote_row
 from tests.payments.simulating import Stripe
 from tests.people import ApiClient, caller_for
 
@@ -192,6 +198,17 @@ def test_a_price_in_live_mode_is_not_quoted_where_stripe_is_in_test_mode(
     assert refused(live, offer)[:2] == (409, "payment_mode_unavailable")
 
 
+@pytest.mark.parametrize("who", ["archive", "lab"])
+def test_in_live_mode_both_parties_are_known_to_the_law(
+    archive: Organization, lab: Organization, client_for: ClientFor, who: str
+) -> None:
+    offer = make_offer(archive, price_minor=0)
+    live = client_for(lab, livemode=True)
+    organizations.identify(caller_for({"archive": archive, "lab": lab}[who]), contact_email="")
+    assert refused(live, offer)[:2] == (409, "legal_identity_incomplete")
+    assert client_for(lab).post("/v1/quotes", {"offer": str(offer.pk), **SCOPE}).status_code == 201
+
+
 def test_only_the_buyer_sees_a_quote(
     archive: Organization, lab: Organization, stranger: Organization, client_for: ClientFor
 ) -> None:
@@ -213,3 +230,132 @@ def test_a_repeat_with_the_same_key_gives_the_same_quote(
 
     assert second.json() == first.json()
     assert counts()["Quote"] == 1
+
+
+# --- price models -----------------------------------------------------------------------------
+
+PER_WORK = {
+    "model": "per_unit",
+    "unit": "work",
+    "tiers": [{"up_to": 2, "amount_minor": 5_000, "per": 1}],
+    "rate": {"amount_minor": 2_500, "per": 1},
+    "minimum_minor": 15_000,
+    "cap_minor": None,
+}
+
+
+def test_a_price_per_unit_is_quoted_line_by_line_and_agreed_in_words(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    quote = quote_for(client_for(lab), make_offer(archive, price=PER_WORK))
+
+    tiers = [{"amount_minor": 5_000, "per": 1}, {"amount_minor": 2_500, "per": 1}]
+    assert quote["lines"] == [
+        {
+            "kind": "license",
+            "amount_minor": 10_000,
+            "unit": "work",
+            "quantity": 2,
+            "rate": tiers[0],
+            "above": 0,
+            "up_to": 2,
+        },
+        {
+            "kind": "license",
+            "amount_minor": 2_500,
+            "unit": "work",
+            "quantity": 1,
+            "rate": tiers[1],
+            "above": 2,
+        },
+        {"kind": "minimum", "amount_minor": 2_500},
+        {"kind": "tax", "amount_minor": 0, "country": "US", "rate_basis_points": 0},
+    ]
+    assert (quote["subtotal_minor"], quote["total_minor"]) == (15_000, 15_000)
+    assert sum(line["amount_minor"] for line in quote["lines"]) == quote["total_minor"]
+    start = quote["document"].index("D. Price")
+    assert quote["document"][start:].splitlines()[1:8] == [
+        "Basis: per work, for 3 works. No less than: 150.00 USD.",
+        "2 works, at 50.00 USD per work: 100.00 USD",
+        "1 work after the first 2, at 25.00 USD per work: 25.00 USD",
+        "Up to the minimum: 25.00 USD",
+        "License fee: 150.00 USD",
+        "Tax: 0.00 USD",
+        "Total: 150.00 USD",
+    ]
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        {"model": "subscription", "amount_minor": 90_000, "every": "month"},
+        {
+            "model": "metered",
+            "unit": "token",
+            "rate": {"amount_minor": 250, "per": 1_000_000},
+            "every": "month",
+        },
+    ],
+    ids=lambda price: price["model"],
+)
+def test_what_cannot_be_charged_yet_is_offered_and_not_quoted(
+    archive: Organization, lab: Organization, client_for: ClientFor, price: dict[str, Any]
+) -> None:
+    offer = make_offer(archive, price=price)
+    listing = client_for(lab).get(f"/v1/listings/{offer.pk}").json()
+
+    assert listing["price"]["model"] == price["model"]
+    assert refused(client_for(lab), offer) == (422, "not_supported_yet", "offer")
+
+
+def test_a_free_grant_says_that_it_was_free(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    client = client_for(lab)
+    order = order_for(client, make_offer(archive, price={"model": "free"}))
+    grant = client.get(f"/v1/grants/{order['grant']}").json()
+    assert grant["periods"][0]["price_basis"] == {
+        "model": "free",
+        "amount_minor": 0,
+        "currency": "USD",
+    }
+
+
+def test_the_price_stays_as_quoted_through_payment_into_grant_and_ledger(
+    archive: Organization,
+    lab: Organization,
+    client_for: ClientFor,
+    stripe: Stripe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the price came to is computed once: at the quote. Nothing later computes it again."""
+    client = client_for(lab)
+    quote = quote_for(client, make_offer(archive, price=PER_WORK))
+    monkeypatch.setattr(prices, "lines", None)
+    monkeypatch.setattr(prices, "basis", None)
+    order = client.post("/v1/orders", acceptance(quote)).json()
+    stripe.pay(order)
+    with access.system("settle in a test"):
+        pk = Order.objects.get().pk
+    sync.sync_order(pk)
+
+    grant = client.get(f"/v1/grants/{order_now(client, order)['grant']}").json()
+    expected = {**PER_WORK, "amount_minor": 15_000, "currency": "USD", "quantity": 3}
+    assert grant["periods"][0]["price_basis"] == expected
+    assert (order["total_minor"], order_now(client, order)["paid_minor"]) == (15_000, 15_000)
+    with access.system("read the ledger in a test"):
+        assert json.loads(LedgerOpening.objects.get().values)["price"] == expected
+
+
+def test_a_quote_from_before_prices_had_models_is_granted_as_flat(
+    archive: Organization, lab: Organization
+) -> None:
+    with access.system("make a row in a test"):
+        row = make_quote_row(lab, make_offer_row(archive))
+        connection.check_constraints()
+    assert row.price_basis is None
+    assert quotes.price_basis(row) == {
+        "model": "flat",
+        "amount_minor": 50_000,
+        "currency": "USD",
+    }

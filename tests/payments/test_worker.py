@@ -102,7 +102,7 @@ def test_a_running_worker_settles_a_payment_and_ends_when_told(
     try:
         assert process.stdout is not None
         first_line = process.stdout.readline()
-        assert first_line == "worker: 5 jobs, until SIGTERM or Ctrl-C\n"
+        assert first_line == f"worker: {len(worker.JOBS)} jobs, until SIGTERM or Ctrl-C\n"
         deadline = time.monotonic() + 20
         while order_now(client, order)["status"] != "granted":
             assert time.monotonic() < deadline, "the worker did not settle the order"

@@ -29,6 +29,11 @@ class Row:
 
 
 ACCEPTED = {"document_sha256": "0" * 64, "name": "a", "title": "b", "authority": True}
+ASKED = {
+    "uses": ["pretrain"],
+    "territories": ["DE"],
+    "model": {"name": "Gamma", "release": "closed_api"},
+}
 ATTESTED = {
     "basis": "own",
     "statement": "Ours.",
@@ -36,21 +41,53 @@ ATTESTED = {
     "person_title": "B",
     "authority": True,
 }
+OVERRIDDEN = {"statement": "Ours.", "person_name": "A", "person_title": "B", "authority": True}
+HOSTED = {"upload": str(TypeID.new("upl")), "external_id": "w", "media_type": "text/plain"}
 # A route that is missing here fails `test_every_detail_route_stands_in_the_matrix`.
 MATRIX: dict[str, Row] = {
     "collections/<pk>": Row("collection"),
     "collections/<pk>/attestations": Row("collection", {"post": ATTESTED}),
+    "collections/<pk>/prohibitions": Row("collection"),
+    "collections/<pk>/rights-overrides": Row("collection", {"post": OVERRIDDEN}),
+    "collections/<pk>/shares": Row(
+        "collection", {"post": {"email": "guest@example.org", "right": "edit"}}
+    ),
     "collections/<pk>/snapshots": Row("collection"),
+    "collections/<pk>/works": Row("collection", {"post": HOSTED}),
+    "remote-buckets/<pk>": Row("remote_bucket"),
+    "remote-buckets/<pk>/disconnect": Row("remote_bucket"),
+    "uploads/<pk>": Row("upload"),
+    "uploads/<pk>/finish": Row("upload"),
+    "uploads/<pk>/discard": Row("upload"),
+    "shares/<pk>/remove": Row("share"),
+    "members/<pk>/remove": Row("member"),
+    "members/<pk>/role": Row("member", {"post": {"role": "viewer"}}),
+    "invitations/<pk>": Row("invitation"),
+    "invitations/<pk>/revoke": Row("invitation"),
     "works/<pk>": Row("work"),
     "contributors/<pk>": Row("contributor"),
     "contributors/<pk>/consent": Row("contributor", {"post": {"consent": "granted"}}),
     "contributors/<pk>/erase": Row("contributor"),
+    "contributors/<pk>/opt-out-links": Row("contributor"),
+    "opt-out-links/<pk>/revoke": Row("opt_out_link"),
+    "opt-outs/<pk>": Row("opt_out"),
+    "opt-outs/<pk>/works": Row("opt_out"),
+    "notices/<pk>": Row("notice"),
+    "notices/<pk>/works": Row("notice"),
+    "notices/<pk>/acknowledge": Row(
+        "notice", {"post": {"statement": "Done.", "name": "Lin", "title": "Counsel"}}
+    ),
+    "collections/<pk>/imports": Row("collection", {"post": {"upload": str(TypeID.new("upl"))}}),
+    "imports/<pk>/cancel": Row("importjob"),
+    "imports/<pk>/rejections.csv": Row("importjob"),
     "imports/<pk>": Row("importjob"),
     "imports/<pk>/rejections": Row("importjob"),
     "api-keys/<pk>": Row("apikey"),
     "api-keys/<pk>/rotate": Row("apikey"),
     "api-keys/<pk>/revoke": Row("apikey"),
     "snapshots/<pk>": Row("draft_snapshot"),
+    # The library is everybody's who has a key.
+    "terms-templates/<pk>": Row("draft_terms", public=True),
     "terms/<pk>": Row("draft_terms"),
     "terms/<pk>/text": Row("draft_terms"),
     "terms/<pk>/publish": Row("draft_terms"),
@@ -58,11 +95,17 @@ MATRIX: dict[str, Row] = {
     "offers/<pk>/publish": Row("offer"),
     "offers/<pk>/withdraw": Row("offer"),
     "listings/<pk>": Row("private_offer", public=True),
+    "listings/<pk>/access-requests": Row("private_offer", {"post": ASKED}),
+    "access-requests/<pk>": Row("access_request"),
+    "access-requests/<pk>/approve": Row("access_request"),
+    "access-requests/<pk>/decline": Row("access_request", {"post": {"reason": "No."}}),
+    "access-requests/<pk>/cancel": Row("access_request"),
     "quotes/<pk>": Row("quote"),
     "orders/<pk>": Row("order"),
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/manifest": Row("grant"),
+    "grants/<pk>/links": Row("grant", {"post": {"digests": []}}),
 }
 
 
@@ -114,6 +157,8 @@ def _ask(client: ApiClient, route: Route, pk: object) -> Any:
         return client.get(route.url(pk))
     if route.method == "post":
         return client.post(route.url(pk), MATRIX[route.path].bodies.get("post", {}))
+    if route.method == "patch":
+        return client.patch(route.url(pk), b"abc", Upload_Offset="0")
     return client.request(route.method.upper(), route.url(pk))
 
 
@@ -169,7 +214,7 @@ def test_what_is_no_id_gets_the_same_404(world: World, route: Route) -> None:
     [
         route
         for route in PRIVATE
-        if MATRIX[route.path].subject in {"apikey", "quote", "order", "grant"}
+        if MATRIX[route.path].subject in {"apikey", "access_request", "quote", "order", "grant"}
     ],
     ids=_name,
 )

@@ -11,10 +11,39 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from licensing import offers, snapshots, terms
-from marketplace import api_keys, collections, contributors, imports, organizations
-from marketplace.access import Scope, acting, system
-from marketplace.models import IdempotencyKey, ImportJob, Organization, Work
+from licensing import (
+    access_requests,
+    notices,
+    offers,
+    optout_links,
+    optouts,
+    snapshots,
+    terms,
+)
+from licensing.models import Notice
+from marketplace import (
+    api_keys,
+    collections,
+    contributors,
+    embedded_rights,
+    imports,
+    invitations,
+    organizations,
+    remote_buckets,
+    sharing,
+    uploads,
+)
+from marketplace.access import Caller, Scope, acting, system
+from marketplace.embedded_rights import Embedded
+from marketplace.models import (
+    Collection,
+    IdempotencyKey,
+    ImportJob,
+    Membership,
+    Organization,
+    Representation,
+    Work,
+)
 from marketplace.typeid import TypeID
 from payments import orders, quotes
 from payments.models import Account, Command, Journal, Posting, StripeEvent
@@ -50,7 +79,9 @@ class World:
 
     def open_rows(self, model: Any) -> int:
         """How many rows of a model an outsider may see: itself, and what the market shows."""
-        return {"Organization": 1, "Terms": 1, "Snapshot": 1}.get(model.__name__, 0)
+        return {"Organization": 1, "Terms": 1, "Snapshot": 1, "SearchDocument": 1}.get(
+            model.__name__, 0
+        )
 
     def fingerprint(self) -> str:
         """A hash over every row of ours but keys and audits, which asking itself writes."""
@@ -88,6 +119,7 @@ def _catalogue(world: World) -> dict[str, Any]:
     )
     # The second record repeats the first one's bytes: a rejection with its reason.
     job = imports.run(archive, str(collection.pk), imports.Records(records(3, repeat=1)))
+    _prohibition(archive, collection)
     snapshot = snapshots.finalize(archive, str(collection.pk))
     drafted = terms.draft(archive, name="Training", typed=TYPED)
     published = terms.publish(archive, str(drafted.pk))
@@ -101,6 +133,15 @@ def _catalogue(world: World) -> dict[str, Any]:
         "contributor": contributor.pk,
         "work": work.pk,
         "importjob": job.pk,
+        "upload": uploads.begin(archive, length=3).pk,
+        "remote_bucket": remote_buckets.connect(
+            archive,
+            endpoint="https://s3.example.org",
+            name="works",
+            key="{digest}",
+            access_key_id="a",
+            secret_access_key="s",
+        ).pk,
         "draft_snapshot": snapshots.finalize(archive, str(hidden.pk)).pk,
         "draft_terms": terms.draft(archive, name="Unpublished", typed=TYPED).pk,
         "apikey": api_keys.create(archive, name="seen", scopes=["works:read"])[0].pk,
@@ -108,12 +149,43 @@ def _catalogue(world: World) -> dict[str, Any]:
     return {"snapshot": str(snapshot.pk), "terms": str(published.pk)}
 
 
+def _prohibition(archive: Caller, collection: Collection) -> None:
+    """One image whose file prohibits mining, and the owner's answer for it."""
+    with acting(archive):
+        form = Representation.objects.filter(organization=archive.organization).first()
+        assert form is not None
+        said = Embedded(creator="Con Tributor", data_mining="DMI-PROHIBITED")
+        embedded_rights.note(archive.organization.pk, {bytes(form.digest): said})
+    embedded_rights.override(
+        archive,
+        str(collection.pk),
+        statement="We made it.",
+        person_name="Ada",
+        person_title="Head of rights",
+        authority=True,
+    )
+
+
 def _offers(world: World, made_of: dict[str, Any]) -> str:
     archive = caller_for(world.archive)
     for name, audience in (("offer", None), ("private_offer", str(world.lab.pk))):
         offer = offers.make(archive, **made_of, price_minor=0, currency="USD", audience=audience)
         world.subjects[name] = offers.publish(archive, str(offer.pk)).pk
+    on_request = offers.make(archive, **made_of, price_minor=0, currency="USD", access="on_request")
+    _questions(world, str(offers.publish(archive, str(on_request.pk)).pk))
     return str(world.subjects["offer"])
+
+
+def _questions(world: World, offer: str) -> None:
+    for livemode in (True, False):
+        request = access_requests.ask(
+            caller_for(world.lab, livemode=livemode),
+            offer,
+            uses=["pretrain"],
+            territories=["DE"],
+            model={"name": "Gamma", "release": "closed_api"},
+        )
+        world.subjects["access_request"] = request.pk
 
 
 def _purchases(world: World, offer: str) -> None:
@@ -169,6 +241,28 @@ def world(
         django_db_setup.remake()
 
 
+def _people(world: World) -> None:
+    """A collection shared with the archive's member, and a guest who did not come yet."""
+    archive = caller_for(world.archive)
+    collection = str(world.subjects["collection"])
+    shared = sharing.share(archive, collection, email="archive@example.org", right="edit")
+    invited = invitations.invite(archive, email="guest@example.org", role="viewer")
+    with acting(archive, writing=False):
+        member = Membership.objects.visible_to(archive).get()
+    world.subjects |= {"share": shared.pk, "invitation": invited.pk, "member": member.pk}
+
+
+def _opt_out(world: World) -> None:
+    """One work out, its notices acknowledged, and a contributor's link that nobody used."""
+    archive, lab = caller_for(world.archive), caller_for(world.lab)
+    out = optouts.record(archive, by="owner", reason="Asked.", external_ids=["work-0"])
+    with acting(lab, writing=False):
+        notice = Notice.objects.visible_to(lab).get()
+    notices.acknowledge(lab, str(notice.pk), statement="Done.", name="Lin", title="Counsel")
+    link, _address = optout_links.make(archive, str(world.subjects["contributor"]))
+    world.subjects |= {"opt_out": out.pk, "notice": notice.pk, "opt_out_link": link.pk}
+
+
 def _build() -> World:
     made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
     found("Outsider", "lab")
@@ -183,6 +277,8 @@ def _build() -> World:
         for livemode in (True, False):
             made.client(organization, livemode=livemode)
     _purchases(made, _offers(made, _catalogue(made)))
+    _people(made)
+    _opt_out(made)
     answer = made.client(made.archive).post(
         "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"
     )

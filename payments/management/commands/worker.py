@@ -13,8 +13,10 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from licensing import scope_claims
+from licensing import access_requests, optouts, scope_claims
 from licensing.ledger import sequencer
+from marketplace import uploads
+from marketplace.imports import queue
 from payments import commands, stripe_events, sync
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,9 @@ JOBS = [
     Job("unsettled orders", 1, lambda: sync.complete_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
+    Job("overdue access requests", 5, lambda: access_requests.expire_due()),
+    Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
+    Job("unused uploads", 600, lambda: uploads.sweep()),
     # Receipts wait for it.
     Job("the ledger's sequencer", 0.1, lambda: sequencer.run_once()),
 ]

@@ -1,0 +1,259 @@
+"""Access requests: a buyer asks to license what is sold on request, and the seller answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypedDict
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from licensing import offers, terms, vocabulary
+from licensing.models import AccessRequest, Offer
+from marketplace import access, audit, idempotency
+from marketplace.access import Caller, acting
+from marketplace.errors import (
+    AccessAlreadyRequested,
+    AccessNotApproved,
+    AccessRequestWrongState,
+    InvalidInput,
+    NotFound,
+    OfferIsOpen,
+)
+
+State = AccessRequest.State
+
+TRANSITIONS: dict[str, frozenset[str]] = {
+    State.PENDING: frozenset({State.APPROVED, State.DECLINED, State.EXPIRED, State.CANCELED}),
+    State.APPROVED: frozenset({State.EXPIRED, State.CANCELED}),
+    # Declined, expired and canceled are final: ask again.
+}
+
+
+class AskedModel(TypedDict, total=False):
+    """What the works are wanted for: `version` may be left out."""
+
+    name: str
+    version: str
+    release: str
+
+
+def ask(
+    caller: Caller,
+    listing: str,
+    *,
+    uses: Sequence[str],
+    territories: Sequence[str],
+    model: AskedModel,
+    message: str = "",
+) -> AccessRequest:
+    """Ask the seller of an offer to license it, for a scope within its terms.
+
+    One question at a time about one offer. Raises NotFound, OwnCollection, OfferNotBuyable,
+    OfferIsOpen, AccessAlreadyRequested, InvalidInput.
+    """
+    if not model["name"].strip():
+        raise InvalidInput(_("Name the model."), param="model.name")
+    with acting(caller):
+        offer = offers.buyable(caller, listing)
+        if offer.access != Offer.Access.ON_REQUEST:
+            raise OfferIsOpen(
+                _("This offer needs no approval: quote it with POST /v1/quotes."),
+                offer=str(offer.pk),
+            )
+        terms.load(offer.terms).check_scope(uses, territories)
+        _lock(caller, offer)
+        asked = AccessRequest.objects.visible_to(caller).filter(
+            licensee=caller.organization, offer=offer
+        )
+        # What the worker has yet to end keeps nobody from asking again.
+        asked.overdue().update(state=State.EXPIRED)
+        _refuse_second(asked.filter(state=State.PENDING).first())
+        now = timezone.now()
+        request = AccessRequest(
+            licensor=offer.organization,
+            licensee=caller.organization,
+            livemode=caller.livemode,
+            offer=offer,
+            uses=sorted(set(uses)),
+            territories=sorted(set(territories)),
+            model_name=model["name"].strip(),
+            model_version=model.get("version", "").strip(),
+            model_release=model["release"],
+            message=message.strip(),
+            created_at=now,
+            expires_at=now + _days(),
+        )
+        request.save(force_insert=True)
+        audit.record(caller, "access_request.made", subject=request, offer=str(offer.pk))
+        idempotency.names(caller, request)
+    return request
+
+
+def approve(caller: Caller, id: str) -> AccessRequest:
+    """Let the buyer license what it asked for, for as long as an approval lasts.
+
+    The seller's. Repeating it changes nothing. Raises NotFound, AccessRequestWrongState.
+    """
+    with acting(caller):
+        request = _asked_of(caller, id)
+        if _move(request, State.APPROVED):
+            request.decided_at, request.decided_by = timezone.now(), caller.actor
+            request.expires_at = request.decided_at + _days()
+            request.save(update_fields=["state", "decided_at", "decided_by", "expires_at"])
+            audit.record(caller, "access_request.approved", subject=request)
+        idempotency.names(caller, request)
+    return request
+
+
+def decline(caller: Caller, id: str, *, reason: str) -> AccessRequest:
+    """Say no, and why: the buyer reads it. The seller's. Repeating it changes nothing.
+
+    Raises NotFound, AccessRequestWrongState, InvalidInput.
+    """
+    if not reason.strip():
+        raise InvalidInput(_("Say why: the buyer reads it."), param="reason")
+    with acting(caller):
+        request = _asked_of(caller, id)
+        if _move(request, State.DECLINED):
+            request.decided_at, request.decided_by = timezone.now(), caller.actor
+            request.reason = reason.strip()
+            request.save(update_fields=["state", "decided_at", "decided_by", "reason"])
+            audit.record(caller, "access_request.declined", subject=request)
+        idempotency.names(caller, request)
+    return request
+
+
+def cancel(caller: Caller, id: str) -> AccessRequest:
+    """Take a question back, or give an approval up. The buyer's. Repeating it changes nothing.
+
+    Raises NotFound, AccessRequestWrongState.
+    """
+    with acting(caller):
+        request = AccessRequest.objects.get_visible(caller, id, lock=True)
+        if request.licensee_id != caller.organization.pk:
+            raise NotFound(_("Only the buyer cancels a request. Decline it instead."))
+        if _move(request, State.CANCELED):
+            request.canceled_at = timezone.now()
+            request.save(update_fields=["state", "canceled_at"])
+            audit.record(caller, "access_request.canceled", subject=request)
+        idempotency.names(caller, request)
+    return request
+
+
+def matching(
+    caller: Caller, rows: QuerySet[AccessRequest], *, role: str = "", status: str = ""
+) -> QuerySet[AccessRequest]:
+    """Narrow a caller's access requests down. Raises InvalidInput for a word of no meaning here."""
+    sides = {
+        "buyer": Q(licensee=caller.organization),
+        "seller": Q(licensor=caller.organization),
+    }
+    if role:
+        rows = rows.filter(sides[_word(role, list(sides), "role")])
+    if status:
+        state = _word(status, State.values, "status")
+        rows = rows.filter(pk__in=AccessRequest.objects.visible_to(caller).in_state(state))
+    return rows
+
+
+def expire_due() -> int:
+    """End every question and approval whose time is over. The worker's."""
+    with access.system("expire access requests that are overdue"):
+        return AccessRequest.objects.overdue().update(state=State.EXPIRED)
+
+
+def check(
+    caller: Caller, offer: Offer, *, uses: Sequence[str], territories: Sequence[str]
+) -> AccessRequest | None:
+    """Refuse a buyer whom the seller of an offer on request has not approved for a scope.
+
+    Returns the approval; None where the offer is open. In the buyer's transaction. Raises
+    AccessNotApproved.
+    """
+    if offer.access != Offer.Access.ON_REQUEST:
+        return None
+    mine = AccessRequest.objects.visible_to(caller).filter(
+        licensee=caller.organization, offer=offer
+    )
+    approved = list(mine.in_state(State.APPROVED).order_by("-expires_at"))
+    for request in approved:
+        if _covers(request, uses, territories):
+            return request
+    again = f"POST /v1/listings/{offer.pk}/access-requests"
+    if approved:
+        detail = _(
+            "The seller approved %(uses)s in %(places)s. Quote within that, or ask for more:"
+            " %(again)s."
+        ) % {
+            "uses": ", ".join(approved[0].uses),
+            "places": ", ".join(approved[0].territories),
+            "again": again,
+        }
+    elif waiting := mine.in_state(State.PENDING).first():
+        detail = _("Your request %(id)s awaits the seller's answer.") % {"id": waiting.pk}
+    else:
+        detail = _("This offer is sold on request. Ask the seller first: %(again)s.") % {
+            "again": again
+        }
+    raise AccessNotApproved(detail, offer=str(offer.pk))
+
+
+def _word(word: str, known: Sequence[str], param: str) -> str:
+    if word not in known:
+        raise InvalidInput(_("Use one of: %(known)s.") % {"known": ", ".join(known)}, param=param)
+    return word
+
+
+def _covers(request: AccessRequest, uses: Sequence[str], territories: Sequence[str]) -> bool:
+    approved = vocabulary.countries(request.territories)
+    return set(uses) <= set(request.uses) and vocabulary.countries(territories) <= approved
+
+
+def _asked_of(caller: Caller, id: str) -> AccessRequest:
+    """The request that a seller answers, locked: what decides it first stands."""
+    request = AccessRequest.objects.get_visible(caller, id, lock=True)
+    if request.licensor_id != caller.organization.pk:
+        raise NotFound(_("Only the seller answers a request. Cancel it instead."))
+    return request
+
+
+def _move(request: AccessRequest, state: State) -> bool:
+    """Change the state; False where it is that already. Raises AccessRequestWrongState."""
+    now = request.state_now
+    if now == state:
+        return False
+    if state not in TRANSITIONS.get(now, frozenset()):
+        raise AccessRequestWrongState(
+            _("The request is “%(state)s”. The buyer may make a new one.") % {"state": now},
+            state=now,
+        )
+    request.state = state
+    return True
+
+
+def _refuse_second(open_request: AccessRequest | None) -> None:
+    if open_request is not None:
+        raise AccessAlreadyRequested(
+            _("You asked already, in %(id)s. Await the answer, or cancel it and ask anew.")
+            % {"id": open_request.pk},
+            access_request=str(open_request.pk),
+        )
+
+
+def _lock(caller: Caller, offer: Offer) -> None:
+    """Make one buyer's questions about one offer wait for each other.
+
+    An advisory lock: the first time, there is no row yet to lock.
+    """
+    subject = f"access request {offer.pk} {caller.organization.pk} {caller.livemode}"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [subject])
+
+
+def _days() -> timedelta:
+    return timedelta(days=settings.ACCESS_REQUEST_DAYS)

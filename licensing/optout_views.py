@@ -1,0 +1,270 @@
+"""The API's views of opt-outs, notices, and the links of contributors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from licensing import notices, optout_links, optouts
+from licensing.models import ContributorLink, Notice, OptOut
+from licensing.optout_serializers import (
+    AcknowledgeNotice,
+    NewOptOutLinkSerializer,
+    NoticeSerializer,
+    OptedOutWorkSerializer,
+    OptOutLinkSerializer,
+    OptOutSerializer,
+    RecordOptOut,
+)
+from marketplace.access import Scope, acting
+from marketplace.errors import InvalidCursor, InvalidInput
+from marketplace.http import Listing, Retrieving, TenantViewSet
+from marketplace.models import DIGEST_LENGTH
+from marketplace.serializers import Nothing
+from marketplace.typeid import TypeID
+
+WORKS_PAGE_LENGTH = WORKS_PAGE_LENGTH_MAX = 1_000
+
+_PAGED = [
+    OpenApiParameter("limit", int, description="Works a page: 1 to 1,000; 1,000 unless given."),
+    OpenApiParameter("cursor", str, description="`next_cursor` of the page before."),
+]
+
+
+class _SetViewSet(Listing, Retrieving, TenantViewSet):
+    """Rows that commit to a set of works, which is listed by itself: it may be long."""
+
+    def _works_page(
+        self, request: Request, row: OptOut | Notice, covering: Sequence[UUID] | None
+    ) -> Response:
+        limit = _limit(request.query_params.get("limit"))
+        after = _after(request.query_params.get("cursor"))
+        opt_out = row.pk if isinstance(row, OptOut) else row.opt_out_id
+        found = notices.works(opt_out, covering, after=after, limit=limit + 1)
+        has_more, found = len(found) > limit, found[:limit]
+        context = {"secret": bytes(row.secret)}
+        return Response(
+            {
+                "data": OptedOutWorkSerializer(found, many=True, context=context).data,
+                "has_more": has_more,
+                "next_cursor": _cursor(found[-1].digest) if has_more else None,
+            }
+        )
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List your opt-outs"),
+    retrieve=extend_schema(
+        summary="Show an opt-out",
+        description="With how many licensees were told, and how many acknowledged it.",
+    ),
+)
+class OptOutViewSet(_SetViewSet):
+    """Works that you took out of licensing, or that were taken out at your organization."""
+
+    model = OptOut
+    serializer_class = OptOutSerializer
+    scopes = {
+        "list": Scope.OPT_OUTS_READ,
+        "retrieve": Scope.OPT_OUTS_READ,
+        "works": Scope.OPT_OUTS_READ,
+        "create": Scope.OPT_OUTS_WRITE,
+    }
+
+    def select(self, rows: Any) -> Any:
+        return optouts.counted(rows.select_related("entry__leaf", "other_entry__leaf"))
+
+    @extend_schema(
+        summary="Take works out of licensing",
+        description=(
+            "At once and for good, in both modes. From the next request on, quotes, deliveries and"
+            " decisions refuse these works, and every licensee whose grant covers one has its"
+            " notice. What is out already stays out: where nothing new is named, the first opt-out"
+            " is answered, with 200. Models that were trained before are not changed by it."
+        ),
+        request=RecordOptOut,
+        responses={200: OptOutSerializer, 201: OptOutSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        body = self.read(RecordOptOut)
+        opt_out, is_new = optouts.record_once(self.caller, by=OptOut.By.OWNER, **body)
+        return self.created(opt_out) if is_new else self.answered(opt_out)
+
+    @extend_schema(
+        summary="List the works of an opt-out",
+        description="Ascending by digest, each with what its leaf in the set is made of.",
+        parameters=_PAGED,
+        responses=OptedOutWorkSerializer(many=True),
+    )
+    def works(self, request: Request, pk: str) -> Response:
+        with acting(self.caller, writing=False):
+            return self._works_page(request, self.get_object(), None)
+
+
+@extend_schema_view(
+    retrieve=extend_schema(
+        summary="Show a notice",
+        description="For both parties: which grant, how many works, and what was acknowledged.",
+    ),
+)
+class NoticeViewSet(_SetViewSet):
+    """What licensees were told about works that were taken out."""
+
+    model = Notice
+    serializer_class = NoticeSerializer
+    scopes = {
+        "list": Scope.OPT_OUTS_READ,
+        "retrieve": Scope.OPT_OUTS_READ,
+        "works": Scope.OPT_OUTS_READ,
+        "acknowledge": Scope.OPT_OUTS_WRITE,
+    }
+
+    def select(self, rows: Any) -> Any:
+        return rows.select_related("entry__leaf", "acknowledgement__entry__leaf")
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        asked = self.request.query_params
+        return notices.of_grant(
+            queryset, state=asked.get("state", ""), grant=_grant(asked.get("grant", ""))
+        )
+
+    @extend_schema(
+        summary="List notices",
+        description="Those that you received as licensee, and those sent for you as licensor.",
+        parameters=[
+            OpenApiParameter("state", str, enum=list(Notice.State.values)),
+            OpenApiParameter("grant", str, description="Only those of this grant."),
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        return super().list(request)
+
+    @extend_schema(
+        summary="List the works of a notice",
+        description=(
+            "Those that the grant covers, ascending by digest, each with what its leaf in the set"
+            " is made of."
+        ),
+        parameters=_PAGED,
+        responses=OptedOutWorkSerializer(many=True),
+    )
+    def works(self, request: Request, pk: str) -> Response:
+        with acting(self.caller, writing=False):
+            notice = self.get_object()
+            return self._works_page(request, notice, notice.snapshots)
+
+    @extend_schema(
+        summary="Acknowledge a notice",
+        description=(
+            "A named person states, for the licensee, what was done. It is recorded in the ledger."
+            " The first statement stands: repeating it changes nothing."
+        ),
+        request=AcknowledgeNotice,
+        responses={200: NoticeSerializer},
+    )
+    def acknowledge(self, request: Request, pk: str) -> Response:
+        return self.answered(notices.acknowledge(self.caller, pk, **self.read(AcknowledgeNotice)))
+
+
+class OptOutLinkViewSet(Listing, TenantViewSet):
+    """Addresses with which contributors take all their works out, once."""
+
+    model = ContributorLink
+    serializer_class = OptOutLinkSerializer
+    scopes = {
+        "list": Scope.OPT_OUTS_READ,
+        "create": Scope.OPT_OUTS_WRITE,
+        "revoke": Scope.OPT_OUTS_WRITE,
+    }
+
+    def get_queryset(self) -> QuerySet[Any]:
+        if self.action != "list" or getattr(self, "swagger_fake_view", False):
+            return super().get_queryset()
+        # The 404 of a contributor who is not the caller's, not an empty list.
+        return optout_links.of_contributor(self.caller, self.kwargs["pk"])
+
+    @extend_schema(summary="List a contributor's opt-out links")
+    def list(self, request: Request, pk: str) -> Response:
+        return super().list(request)
+
+    @extend_schema(
+        summary="Make an opt-out link for a contributor",
+        description=(
+            "The answer holds the address, this once. Send it to the contributor: whoever opens it"
+            " may, after a confirmation and without signing in, withdraw the consent and take all"
+            " of this contributor's works out. It works once and expires."
+        ),
+        request=Nothing,
+        responses={201: NewOptOutLinkSerializer},
+    )
+    def create(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
+        link, address = optout_links.make(self.caller, pk)
+        return self._with_secret(link, address)
+
+    @extend_schema(
+        summary="Revoke an opt-out link",
+        description="Repeating it changes nothing; nor does revoking one that was used.",
+        request=Nothing,
+        responses={200: OptOutLinkSerializer},
+    )
+    def revoke(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
+        return self.answered(optout_links.revoke(self.caller, pk))
+
+    def _with_secret(self, link: ContributorLink, address: str | None) -> Response:
+        response = self.created(link)
+        response["Location"] = self.collection_url()
+        shown: dict[str, Any] = (
+            {"secret": address} if address else {"secret": None, "secret_already_shown": True}
+        )
+        response.data = {**cast("dict[str, Any]", response.data), **shown}
+        return response
+
+    def resume(self, effect: str) -> Response:
+        """The first answer was lost before it was stored, and its address with it."""
+        if self.action == "revoke":
+            return super().resume(effect)
+        return self._with_secret(self._effect(effect), None)
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return WORKS_PAGE_LENGTH
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= WORKS_PAGE_LENGTH_MAX):
+        raise InvalidInput(_("Use 1 to %(max)s.") % {"max": WORKS_PAGE_LENGTH_MAX}, param="limit")
+    return int(text)
+
+
+def _cursor(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _after(cursor: str | None) -> bytes:
+    if not cursor:
+        return b""
+    try:
+        digest = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != DIGEST_LENGTH:
+        raise InvalidCursor(_("Give `next_cursor` of a page of this list."))
+    return digest
+
+
+def _grant(text: str) -> TypeID | None:
+    if not text:
+        return None
+    try:
+        return TypeID.parse("grt", text)
+    except ValueError:
+        raise InvalidInput(_("Give a grant's id."), param="grant") from None

@@ -1,0 +1,603 @@
+"""The creators' pages of this app's tables: snapshots, terms, offers, and the grants given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Exists, OuterRef, Prefetch
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from licensing import offers, snapshots, terms
+from licensing.ledger import proofs, receipts
+from licensing.models import Grant, Offer, Period, Snapshot, Terms
+from marketplace import money
+from marketplace import studio as catalogue
+from marketplace.access import Caller, Scope
+from marketplace.models import Collection
+from marketplace.studio import counted, of_newest_collection, page
+from marketplace.studio_forms import AddForm
+from marketplace.studio_pages import (
+    Done,
+    File,
+    Rows,
+    TenantInline,
+    TenantModelAdmin,
+    TenantRelatedFilter,
+    Verb,
+    find,
+    own,
+)
+from marketplace.studio_site import Item, Step, checklist, studio, the_caller
+
+# --- collections: what is frozen and listed of them -------------------------------------------
+
+
+def _freeze(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
+    snapshot, is_new = snapshots.finalize_once(caller, str(collection.pk))
+    if is_new:
+        told = _("Snapshot %(number)s holds %(works)s.")
+    else:
+        told = _("Nothing changed since snapshot %(number)s, which holds %(works)s.")
+    return Done(told % {"number": snapshot.number, "works": counted(snapshot.size)})
+
+
+class SnapshotInline(TenantInline):
+    model = Snapshot
+    read = Scope.COLLECTIONS_READ
+    fields = ("number", "size", "finalized_at")
+    verbose_name_plural = gettext_lazy("Snapshots (newest first)")
+    empty = gettext_lazy("Nothing is frozen yet. Buyers license a snapshot, which never changes.")
+
+
+class CollectionPages(catalogue.CollectionPages):
+    """A seller's collections, with what licensing knows of them."""
+
+    list_display: Any = (
+        "name",
+        "works_held",
+        "attested",
+        "snapshots_made",
+        "state",
+        "created_at",
+    )
+    show = ("name", "description", "notice", "works_held", "state", "created_at")
+    inlines: ClassVar[Any] = (SnapshotInline, *catalogue.CollectionPages.inlines)
+    verbs = (
+        *catalogue.CollectionPages.verbs,
+        Verb(
+            "freeze",
+            gettext_lazy("Freeze a snapshot"),
+            gettext_lazy(
+                "A snapshot fixes what is in the collection now, under one checksum. Buyers license"
+                " a snapshot; works that you add later go into the next one."
+            ),
+            _freeze,
+            offered=lambda row: bool(row.size),
+        ),
+    )
+
+    def narrow(self, rows: Rows, caller: Caller) -> Rows:
+        listed = own(Offer, caller).on_sale().filter(collection=OuterRef("pk"))  # type: ignore[attr-defined]
+        frozen = Snapshot.objects.owned_by(caller).order_by("-number")
+        sized = super().narrow(rows, caller)
+        return cast(
+            Rows,
+            sized.annotate(is_listed=Exists(listed)).prefetch_related(
+                Prefetch("snapshots", frozen)
+            ),
+        )
+
+    @admin.display(description=gettext_lazy("Snapshots"))
+    def snapshots_made(self, row: Any) -> int:
+        return len(row.snapshots.all())
+
+    @admin.display(description=gettext_lazy("State"))
+    def state(self, row: Any) -> str:
+        if row.is_listed:
+            return _("Listed")
+        if row.snapshots.all():
+            return _("Frozen, not listed")
+        return _("Collecting") if row.size else _("Empty")
+
+    def beside(self, caller: Caller, row: Any) -> dict[str, Any]:
+        title = _("This collection is listed") if row.is_listed else _("Before this is listed")
+        return checklist(title, _todo(caller, row))
+
+
+def _todo(caller: Caller, row: Any) -> list[Item]:
+    """What is left to do before a collection is listed, in the order in which it is done."""
+
+    def verb(name: str) -> str:
+        return page(f"marketplace_collection_{name}", row.pk)
+
+    frozen = list(row.snapshots.all()[:1])
+    ours = own(Terms, caller)
+    draft = ours.filter(published_at=None).order_by("-pk").first()
+    has_terms = ours.filter(published_at__isnull=False).exists()
+    offer = own(Offer, caller).filter(collection=row).order_by("-pk").first()
+    new_offer = page("licensing_offer_add")
+    if frozen:
+        new_offer += f"?snapshot={frozen[0].pk}"
+    return [
+        Item(
+            _("Bring works into it"),
+            _("Import a CSV file here, or millions of works through the API."),
+            verb("import"),
+            bool(row.size),
+        ),
+        Item(
+            _("Attest the rights"),
+            _("Say why you may license these works, and sign it with your name."),
+            verb("attest"),
+            bool(row.attestations.all()),
+        ),
+        Item(
+            _("Freeze a snapshot"),
+            _("Buyers license a snapshot, which never changes."),
+            verb("freeze"),
+            bool(frozen),
+        ),
+        Item(
+            _("Publish terms"),
+            _("One set of terms serves all your collections."),
+            _change(draft) if draft and not has_terms else page("licensing_terms_add"),
+            has_terms,
+        ),
+        Item(
+            _("Make an offer"),
+            _("It puts a snapshot under terms at a price. Nobody else sees it yet."),
+            _change(offer) if offer else new_offer,
+            offer is not None,
+        ),
+        Item(
+            _("Publish the offer"),
+            _("Then buyers find it in the market."),
+            _change(offer) if offer else new_offer,
+            row.is_listed,
+        ),
+    ]
+
+
+def _change(row: Any) -> str:
+    return page(f"{row._meta.app_label}_{row._meta.model_name}_change", row.pk)
+
+
+class SnapshotPages(TenantModelAdmin):
+    """Frozen versions of one's collections, to look at."""
+
+    read = Scope.COLLECTIONS_READ
+    place = 4
+    intro = gettext_lazy("Frozen versions of your collections. They never change.")
+    empty = gettext_lazy("You have none yet. Open a collection and freeze it.")
+    list_display: Any = ("name", "size", "finalized_at")
+    list_filter: ClassVar[Any] = (("collection", TenantRelatedFilter),)
+    search_fields = ("collection__name",)
+    show = ("collection", "number", "size", "sha256", "finalized_at")
+
+    def narrow(self, rows: Rows, caller: Caller) -> Rows:
+        return rows.select_related("collection")
+
+    def label(self, row: Snapshot) -> str:
+        return f"{row.collection.name} #{row.number}"
+
+    @admin.display(description=gettext_lazy("Snapshot"))
+    def name(self, row: Snapshot) -> str:
+        return self.label(row)
+
+    @admin.display(description=gettext_lazy("Cited as (SHA-256)"))
+    def sha256(self, row: Snapshot) -> str:
+        return bytes(row.citation).hex()
+
+
+studio.register(Collection, CollectionPages)
+studio.register(Snapshot, SnapshotPages)
+
+# --- terms ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Terms to begin with."""
+
+    name: str
+    title: Any
+    description: Any
+    typed: dict[str, Any]
+
+
+def _templates() -> list[Template]:
+    """All that there are to begin with."""
+    return [
+        Template(
+            "training",
+            gettext_lazy("Training"),
+            gettext_lazy("Train models for a year, and keep using them afterwards."),
+            terms.EXAMPLE,
+        )
+    ]
+
+
+def _template(request: HttpRequest) -> Template | None:
+    name = request.GET.get("template", "")
+    return next((one for one in _templates() if one.name == name), None)
+
+
+class _Indented(json.JSONEncoder):
+    """Conditions as people read and edit them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "indent": 2})
+
+
+class TermsForm(AddForm):
+    intro = gettext_lazy(
+        "Terms are typed conditions and the plain words that they render to. Save a draft to read"
+        " the words; publish it when they say what you mean."
+    )
+    typed = forms.JSONField(
+        label=gettext_lazy("Conditions"),
+        encoder=_Indented,
+        widget=forms.Textarea(attrs={"rows": 28, "class": "code", "spellcheck": "false"}),
+        help_text=gettext_lazy("Begin with a template, and change what differs for you."),
+    )
+
+    class Meta:
+        model = Terms
+        fields = ("name", "typed")
+        help_texts = {
+            "name": gettext_lazy("Buyers see it. The same name again makes its next version."),
+        }
+
+
+def _publish_terms(caller: Caller, row: Terms, data: dict[str, Any]) -> Done:
+    terms.publish(caller, str(row.pk))
+    return Done(_("“%(name)s” is published. Offers can use it now.") % {"name": row})
+
+
+class TermsPages(TenantModelAdmin):
+    """A seller's license terms and their versions."""
+
+    read, write = Scope.TERMS_READ, Scope.TERMS_WRITE
+    place = 5
+    intro = gettext_lazy("On which conditions your works may be used.")
+    empty = gettext_lazy("You have no terms yet. Begin with a template.")
+    add_form = TermsForm
+    list_display: Any = ("name", "version", "is_published", "created_at")
+    search_fields = ("name",)
+    show = ("name", "version", "words", "conditions", "created_at", "published_at")
+    verbs = (
+        Verb(
+            "publish",
+            gettext_lazy("Publish"),
+            gettext_lazy(
+                "Publishing fixes the conditions and their words for good: offers can use them, and"
+                " nobody can change them. A change is a new version under the same name."
+            ),
+            _publish_terms,
+            offered=lambda row: row.published_at is None,
+        ),
+    )
+
+    @admin.display(description=gettext_lazy("Published"), boolean=True)
+    def is_published(self, row: Terms) -> bool:
+        return row.published_at is not None
+
+    @admin.display(description=gettext_lazy("In words"))
+    def words(self, row: Terms) -> Any:
+        return _preformatted(row.text)
+
+    @admin.display(description=gettext_lazy("Conditions"))
+    def conditions(self, row: Terms) -> Any:
+        return _preformatted(_pretty(json.loads(row.typed)))
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        base = find(own(Terms, the_caller(request)), request.GET.get("from"))
+        if base is not None:
+            return {"name": base.name, "typed": json.loads(base.typed)}
+        template = _template(request)
+        if template is None:
+            return {"typed": terms.EXAMPLE}
+        return {"name": str(template.title), "typed": template.typed}
+
+    def beside_new(self, request: HttpRequest) -> dict[str, Any]:
+        template = _template(request)
+        words = ""
+        if template is not None:
+            typed = terms.parse(template.typed)
+            words = terms.render(typed, name=str(template.title), version=1)
+        return {"templates": _templates(), "template": template, "words": words}
+
+    def make(self, caller: Caller, data: dict[str, Any]) -> Terms:
+        return terms.draft(caller, **data)
+
+
+studio.register(Terms, TermsPages)
+
+# --- offers -----------------------------------------------------------------------------------
+
+
+class OfferForm(AddForm):
+    intro = gettext_lazy(
+        "An offer puts a snapshot under terms at a price. It starts as a draft that nobody else"
+        " sees; its conditions never change afterwards."
+    )
+    params = {"price_minor": "price"}
+    price = forms.DecimalField(
+        label=gettext_lazy("Price"),
+        min_value=0,
+        max_digits=12,
+        help_text=gettext_lazy("What a license costs, such as 1250.00. 0 gives it away."),
+    )
+    currency = forms.ChoiceField(
+        label=gettext_lazy("Currency"), choices=[(code, code) for code in money.CURRENCIES]
+    )
+    audience = forms.CharField(
+        label=gettext_lazy("Only for"),
+        required=False,
+        max_length=40,
+        help_text=gettext_lazy(
+            "The id of one organization (org_…), for a private offer. Empty: for everybody."
+        ),
+    )
+
+    class Meta:
+        model = Offer
+        fields = ("snapshot", "terms", "price", "currency", "audience")
+        help_texts = {
+            "snapshot": gettext_lazy("What is licensed. Freeze a collection to get one."),
+            "terms": gettext_lazy("On which conditions. Publish them before the offer."),
+        }
+
+    def prepare(self) -> None:
+        self.fields["currency"].initial = "USD"
+
+
+def _publish_offer(caller: Caller, row: Offer, data: dict[str, Any]) -> Done:
+    offer = offers.publish(caller, str(row.pk))
+    return Done(_("The offer is %(state)s.") % {"state": offer.get_state_display().lower()})
+
+
+def _withdraw_offer(caller: Caller, row: Offer, data: dict[str, Any]) -> Done:
+    offers.withdraw(caller, str(row.pk))
+    return Done(_("The offer is withdrawn. Licenses that were given stand."))
+
+
+class OfferPages(TenantModelAdmin):
+    """A seller's offers, whatever their state."""
+
+    read, write = Scope.OFFERS_READ, Scope.OFFERS_WRITE
+    place = 6
+    intro = gettext_lazy("What you put on sale, on which terms, for how much.")
+    empty = gettext_lazy("You have no offers yet. You need a snapshot and terms; then make one.")
+    add_form = OfferForm
+    autocomplete_fields = ("snapshot", "terms")
+    list_display: Any = (
+        "collection",
+        "price",
+        "terms",
+        "state",
+        "only_for",
+        "created_at",
+    )
+    list_display_links = ("collection",)
+    list_filter: ClassVar[Any] = (
+        "state",
+        ("collection", TenantRelatedFilter),
+        ("terms", TenantRelatedFilter),
+    )
+    search_fields = ("collection__name", "terms__name")
+    show = (
+        "collection",
+        "frozen",
+        "terms",
+        "price",
+        "only_for",
+        "state",
+        "rights_basis",
+        "rights_statement",
+        "created_at",
+        "published_at",
+        "withdrawn_at",
+    )
+    actions = ("withdraw_selected",)
+    verbs = (
+        Verb(
+            "publish",
+            gettext_lazy("Publish"),
+            gettext_lazy(
+                "Put the offer on sale. Its terms must be published and the rights in its"
+                " collection attested."
+            ),
+            _publish_offer,
+            offered=lambda row: row.published_at is None and row.withdrawn_at is None,
+        ),
+        Verb(
+            "withdraw",
+            gettext_lazy("Withdraw"),
+            gettext_lazy(
+                "Take the offer off sale for good. Licenses that were given stand; to sell again,"
+                " make another offer."
+            ),
+            _withdraw_offer,
+            offered=lambda row: row.withdrawn_at is None,
+        ),
+    )
+
+    def narrow(self, rows: Rows, caller: Caller) -> Rows:
+        return rows.select_related("collection", "snapshot__collection", "terms", "audience")
+
+    @admin.display(description=gettext_lazy("Price"))
+    def price(self, row: Offer) -> str:
+        return money.show(row.price_minor, row.currency)
+
+    def label(self, row: Offer) -> str:
+        return f"{row.collection.name}, {self.price(row)}"
+
+    @admin.display(description=gettext_lazy("Snapshot"))
+    def frozen(self, row: Offer) -> str:
+        return studio.label(row.snapshot)
+
+    @admin.display(description=gettext_lazy("For"))
+    def only_for(self, row: Offer) -> str:
+        return row.audience.name if row.audience else _("everybody")
+
+    def make(self, caller: Caller, data: dict[str, Any]) -> Offer:
+        amount: Decimal = data["price"]
+        return offers.make(
+            caller,
+            snapshot=str(data["snapshot"].pk),
+            terms=str(data["terms"].pk),
+            price_minor=money.minor(amount, data["currency"]),
+            currency=data["currency"],
+            audience=data["audience"] or None,
+        )
+
+    def beside(self, caller: Caller, row: Any) -> dict[str, Any]:
+        if row.published_at is None and row.withdrawn_at is None:
+            return {"next_step": _("Nobody else sees this draft. Next: publish it.")}
+        return {}
+
+    @admin.action(description=gettext_lazy("Withdraw the selected offers"))
+    def withdraw_selected(self, request: HttpRequest, rows: Rows) -> None:
+        self.each(request, rows, lambda caller, row: offers.withdraw(caller, str(row.pk)))
+
+
+studio.register(Offer, OfferPages)
+
+# --- grants given -----------------------------------------------------------------------------
+
+
+class PeriodInline(TenantInline):
+    model = Period
+    read = Scope.GRANTS_READ
+    fields = ("number", "terms", "uses", "places", "train_until", "use_until")
+    verbose_name_plural = gettext_lazy("Periods")
+
+    @admin.display(description=gettext_lazy("Uses"))
+    def uses(self, row: Period) -> str:
+        return ", ".join(row.scope["uses"])
+
+    @admin.display(description=gettext_lazy("Territories"))
+    def places(self, row: Period) -> str:
+        return ", ".join(row.scope["territories"])
+
+    @admin.display(description=gettext_lazy("Training until"))
+    def train_until(self, row: Period) -> str:
+        return _day(row.training_window.upper)
+
+    @admin.display(description=gettext_lazy("Use until"))
+    def use_until(self, row: Period) -> str:
+        return _day(row.use_window.upper)
+
+
+def _receipt(caller: Caller, grant: Grant) -> HttpResponse | None:
+    receipt = proofs.receipt_for(caller, grant.issued_entry)
+    if receipt is None:
+        return None
+    name = f"{grant.pk}{receipts.FILE_SUFFIX}"
+    return HttpResponse(
+        receipt,
+        content_type=receipts.MEDIA_TYPE,
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Cache-Control": "private, no-store",
+        },
+    )
+
+
+class GrantPages(TenantModelAdmin):
+    """Who licensed what from the caller's organization."""
+
+    read = Scope.GRANTS_READ
+    place = 7
+    intro = gettext_lazy("Who licensed what from you, for which use, until when.")
+    empty = gettext_lazy(
+        "Nobody has licensed anything yet. Each license appears here with its receipt."
+    )
+    list_display: Any = ("licensee", "uses", "train_until", "status", "issued_at")
+    list_filter: ClassVar[Any] = ("status",)
+    search_fields = ("licensee__name",)
+    show = ("licensee", "uses", "places", "train_until", "status", "issued_at", "ended_at")
+    inlines: ClassVar[Any] = (PeriodInline,)
+    files = (
+        File(
+            "receipt",
+            gettext_lazy("Receipt"),
+            _receipt,
+            gettext_lazy("The receipt is being signed. Try again in a few seconds."),
+        ),
+    )
+
+    def narrow(self, rows: Rows, caller: Caller) -> Rows:
+        """Grants given; those held are the licensee's to look after."""
+        periods = Period.objects.visible_to(caller).order_by("-number")
+        return (
+            rows.filter(licensor=caller.organization)
+            .select_related("licensee", "issued_entry")
+            .prefetch_related(Prefetch("periods", periods))
+        )
+
+    def label(self, row: Grant) -> str:
+        return _("License of %(name)s") % {"name": row.licensee.name}
+
+    @admin.display(description=gettext_lazy("Uses"))
+    def uses(self, row: Grant) -> str:
+        return ", ".join(row.periods.all()[0].scope["uses"])
+
+    @admin.display(description=gettext_lazy("Territories"))
+    def places(self, row: Grant) -> str:
+        return ", ".join(row.periods.all()[0].scope["territories"])
+
+    @admin.display(description=gettext_lazy("Training until"))
+    def train_until(self, row: Grant) -> str:
+        return _day(row.periods.all()[0].training_window.upper)
+
+
+studio.register(Grant, GrantPages)
+
+# --- the checklist, and words for people ------------------------------------------------------
+
+studio.steps += [
+    Step(
+        4,
+        gettext_lazy("Freeze a snapshot"),
+        gettext_lazy("It fixes what is licensed, so that both sides can prove it later."),
+        of_newest_collection("freeze"),
+        lambda caller: own(Snapshot, caller).exists(),
+    ),
+    Step(
+        5,
+        gettext_lazy("Choose your terms"),
+        gettext_lazy("Begin with a template, read it in plain words, publish it."),
+        lambda caller: page("licensing_terms_add"),
+        lambda caller: own(Terms, caller).filter(published_at__isnull=False).exists(),
+    ),
+    Step(
+        6,
+        gettext_lazy("List an offer"),
+        gettext_lazy("A snapshot, terms and a price: publish it, and buyers find it."),
+        lambda caller: page("licensing_offer_add"),
+        lambda caller: own(Offer, caller).on_sale().exists(),  # type: ignore[attr-defined]
+    ),
+]
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _preformatted(text: str) -> Any:
+    from django.utils.html import format_html
+
+    return format_html("<pre>{}</pre>", text)
+
+
+def _day(instant: Any) -> str:
+    return _("without end") if instant is None else f"{instant:%Y-%m-%d}"

@@ -1,0 +1,148 @@
+"""Imports that a client asks for: queued with an upload, run by the worker, resumed by the next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from marketplace import audit, idempotency, organizations, uploads
+from marketplace.access import Caller, acting, system
+from marketplace.errors import DomainError, ImportEnded
+from marketplace.imports import engine
+from marketplace.imports.engine import LEASE, Taken
+from marketplace.imports.opening import open_table
+from marketplace.imports.tables import Table
+from marketplace.models import Collection, ImportJob, Upload
+
+logger = logging.getLogger(__name__)
+Status = ImportJob.Status
+_ENDED = (Status.FINISHED, Status.CANCELED, Status.FAILED)
+
+
+def ask(
+    caller: Caller,
+    collection_id: str,
+    *,
+    reader: Caller,
+    upload: str,
+    format: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    feed: bool = False,
+    dry_run: bool = False,
+) -> ImportJob:
+    """Queue the import of an upload of `reader`'s. The file's beginning is checked first.
+
+    The two differ where somebody from outside edits a shared collection. Raises NotFound,
+    UploadIncomplete, UploadWrongState and InvalidInput before anything is written.
+    """
+    source = _source(reader, upload, format=format, columns=columns, feed=feed)
+    source.check()
+    with acting(caller):
+        collection = Collection.objects.owned_by(caller).get_visible(caller, collection_id)
+        job = ImportJob(
+            organization=caller.organization,
+            collection=collection,
+            source=source.name,
+            format=source.format,
+            feed=feed,
+            columns=dict(columns or {}),
+            dry_run=dry_run,
+            upload=upload,
+            fingerprint=source.fingerprint,
+            source_length=source.length,
+            requested_by=caller.actor,
+            status=Status.QUEUED,
+        )
+        job.save(force_insert=True)
+        audit.record(caller, "import.queued", subject=job, upload=upload)
+        idempotency.names(caller, job)
+    return job
+
+
+def cancel(caller: Caller, id: str) -> ImportJob:
+    """End an import that has not ended. What it imported stays. Repeating it changes nothing.
+
+    Raises NotFound, ImportEnded.
+    """
+    with acting(caller):
+        job = ImportJob.objects.get_visible(caller, id, lock=True)
+        if job.status in _ENDED and job.status != Status.CANCELED:
+            raise ImportEnded(
+                _("The import is %(status)s.") % {"status": job.status}, import_job=str(job.pk)
+            )
+        if job.status != Status.CANCELED:
+            engine.give_up(caller, job)
+        idempotency.names(caller, job)
+    return job
+
+
+def carry_out_due(taken: Taken | None = None) -> int:
+    """Run one import that is due: the oldest that is queued, or whose worker fell silent.
+
+    Returns how many were run. A failure stays with its import.
+    """
+    job = _claim()
+    if job is None:
+        return 0
+    caller = organizations.operator(job.organization)
+    try:
+        source = _source(
+            _reader(job), job.upload, format=job.format, columns=job.columns, feed=job.feed
+        )
+        source.check()
+        engine.go_on(caller, job, source, taken=taken)
+    except DomainError as error:
+        _fail(job, str(error.detail))
+    except OSError as error:
+        # The edge of a worker's loop: the file of one import must not stop the others.
+        logger.exception("import %s stopped", job.pk)
+        _fail(job, error.strerror or "OSError")
+    return 1
+
+
+def _source(caller: Caller, upload: str, **how: Any) -> Table:
+    return open_table(uploads.path(caller, upload), name=str(upload), **how)
+
+
+def _reader(job: ImportJob) -> Caller:
+    """Whose upload it is: whether the job may read it, `ask` decided."""
+    with system("read the upload of a queued import"):
+        upload = Upload.objects.select_related("organization").get(pk=job.upload)
+    return organizations.operator(upload.organization)
+
+
+def _claim() -> ImportJob | None:
+    """Take the lease of what is due; two workers never get the same one."""
+    now = timezone.now()
+    with system("run everybody's queued imports"), transaction.atomic():
+        due = ImportJob.objects.exclude(upload="").filter(
+            status__in=[Status.QUEUED, Status.RUNNING]
+        )
+        job = (
+            due.exclude(leased_until__gt=now)
+            .select_for_update(skip_locked=True, of=("self",))
+            .select_related("organization", "collection")
+            .order_by("id")
+            .first()
+        )
+        if job is None:
+            return None
+        job.status, job.leased_until = Status.RUNNING, now + LEASE
+        job.save(update_fields=["status", "leased_until"])
+    return job
+
+
+def _fail(job: ImportJob, why: str) -> None:
+    caller = organizations.operator(job.organization)
+    with acting(caller):
+        ImportJob.objects.filter(pk=job.pk, status=Status.RUNNING).update(
+            status=Status.FAILED,
+            finished_at=timezone.now(),
+            leased_until=None,
+            failure=why[:500],
+        )

@@ -1,0 +1,344 @@
+"""The creators' pages of this app's tables: collections and works."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Prefetch
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from marketplace import collections, studio_tables, works
+from marketplace.access import Caller, Scope
+from marketplace.errors import NotFound
+from marketplace.models import (
+    Attestation,
+    Collection,
+    ImportJob,
+    ImportRejection,
+    Representation,
+    Work,
+)
+from marketplace.studio_forms import AddForm, VerbForm
+from marketplace.studio_pages import (
+    Done,
+    Rows,
+    TenantInline,
+    TenantListFilter,
+    TenantModelAdmin,
+    Verb,
+    own,
+)
+from marketplace.studio_site import Step, studio
+
+# --- collections ------------------------------------------------------------------------------
+
+
+class CollectionForm(AddForm):
+    intro = gettext_lazy(
+        "A collection is what you license as one: an archive, a series, a year of posts. It starts"
+        " empty; next you say why you may license it, and bring works into it."
+    )
+
+    class Meta:
+        model = Collection
+        fields = ("name", "description", "notice")
+        help_texts = {
+            "name": gettext_lazy("Buyers see it in the market."),
+            "description": gettext_lazy(
+                "What the works are, since when, in which languages. Buyers search in it."
+            ),
+            "notice": gettext_lazy("One line shown wherever the collection is. May stay empty."),
+        }
+
+
+class AttestForm(VerbForm):
+    basis = forms.ChoiceField(
+        label=gettext_lazy("Why may you license these works?"),
+        choices=Attestation.Basis.choices,
+        widget=forms.Select,
+    )
+    license_name = forms.CharField(
+        label=gettext_lazy("Which open license?"),
+        required=False,
+        max_length=100,
+        help_text=gettext_lazy(
+            "Only for “Open license”: its SPDX identifier, such as CC-BY-4.0, or its name."
+        ),
+    )
+    statement = forms.CharField(
+        label=gettext_lazy("In your own words"),
+        max_length=5_000,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text=gettext_lazy("Buyers read this with your offers. It cannot be changed later."),
+    )
+    person_name = forms.CharField(label=gettext_lazy("Your name"), max_length=200)
+    person_title = forms.CharField(
+        label=gettext_lazy("Your role"),
+        max_length=200,
+        help_text=gettext_lazy("Such as: author, head of rights."),
+    )
+    authority = forms.BooleanField(
+        label=gettext_lazy("I have the authority to bind my organization."), required=False
+    )
+
+    def prepare(self) -> None:
+        if self.caller.user is not None:
+            self.fields["person_name"].initial = self.caller.user.name
+
+
+def _attest(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
+    collections.attest(caller, str(collection.pk), **data)
+    return Done(_("The rights in “%(name)s” are attested.") % {"name": collection.name})
+
+
+class ImportForm(VerbForm):
+    file = forms.FileField(
+        label=gettext_lazy("CSV file"),
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
+        help_text=gettext_lazy(
+            "UTF-8, up to 10 MiB. The first line names the columns: external_id (your own id),"
+            " sha256 (64 hexadecimal digits) and length (bytes) are required; media_type, title,"
+            " source_url, language and contributor are kept where they are there."
+        ),
+    )
+
+
+def _import(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
+    job = studio_tables.bring_in(caller, str(collection.pk), data["file"])
+    told = _("%(works)s came in; %(rejected)s rejected, %(repeated)s repeated.") % {
+        "works": counted(job.imported).capitalize(),
+        "rejected": f"{job.rejected:,}",
+        "repeated": f"{job.repeated:,}",
+    }
+    return Done(told, page("marketplace_importjob_change", job.pk))
+
+
+class AttestationInline(TenantInline):
+    model = Attestation
+    read = Scope.COLLECTIONS_READ
+    fields = ("basis", "license_name", "statement", "person_name", "person_title", "attested_at")
+    verbose_name_plural = gettext_lazy("Rights attested (the newest counts)")
+    empty = gettext_lazy("Nobody has attested the rights yet. Nothing can be listed before.")
+
+
+class ImportInline(TenantInline):
+    model = ImportJob
+    read = Scope.WORKS_READ
+    fields = ("source", "status", "imported", "repeated", "rejected", "started_at", "failure")
+    verbose_name_plural = gettext_lazy("Imports (newest first)")
+    empty = gettext_lazy("Nothing was imported yet.")
+
+
+class CollectionPages(TenantModelAdmin):
+    """A seller's collections. What is frozen and listed of them, licensing adds."""
+
+    read, write = Scope.COLLECTIONS_READ, Scope.COLLECTIONS_WRITE
+    place = 1
+    intro = gettext_lazy("What you keep together and license as one.")
+    empty = gettext_lazy(
+        "You have no collection yet. Make one first: then bring your works into it."
+    )
+    add_form = CollectionForm
+    list_display: Any = ("name", "works_held", "attested", "created_at")
+    search_fields = ("name", "description")
+    show: ClassVar[tuple[str, ...]] = ("name", "description", "notice", "works_held", "created_at")
+    inlines: ClassVar[Any] = (AttestationInline, ImportInline)
+    verbs: ClassVar[tuple[Verb, ...]] = (
+        Verb(
+            "import",
+            gettext_lazy("Import a CSV file"),
+            gettext_lazy(
+                "Each line names one work: by your own id for it, and by the SHA-256 and the length"
+                " of its bytes, which stay with you. A bad line costs no good one, and you see why."
+            ),
+            _import,
+            ImportForm,
+        ),
+        Verb(
+            "attest",
+            gettext_lazy("Attest the rights"),
+            gettext_lazy(
+                "Before anything is listed, somebody with authority states why your organization"
+                " may license these works. The statement stays on record; the newest one counts."
+            ),
+            _attest,
+            AttestForm,
+        ),
+    )
+
+    def narrow(self, rows: Rows, caller: Caller) -> Rows:
+        attested = Attestation.objects.visible_to(caller).order_by("-id")
+        return collections.with_sizes(rows).prefetch_related(Prefetch("attestations", attested))
+
+    @admin.display(description=gettext_lazy("Works"))
+    def works_held(self, row: Any) -> str:
+        if row.size > collections.SIZE_SHOWN_MAX:
+            return f"{collections.SIZE_SHOWN_MAX:,}+"
+        return f"{row.size:,}"
+
+    @admin.display(description=gettext_lazy("Rights attested"), boolean=True)
+    def attested(self, row: Collection) -> bool:
+        return bool(row.attestations.all())
+
+    def make(self, caller: Caller, data: dict[str, Any]) -> Collection:
+        return collections.create(caller, **data)
+
+
+# --- imports ----------------------------------------------------------------------------------
+
+
+class RejectionInline(TenantInline):
+    model = ImportRejection
+    read = Scope.WORKS_READ
+    ordering = ("pk",)
+    show_change_link = False
+    fields = ("name", "code", "detail")
+    verbose_name_plural = gettext_lazy("What did not come in (the first 20)")
+    empty = gettext_lazy("Everything came in.")
+
+
+class ImportPages(TenantModelAdmin):
+    """What was brought in, and what was left out of it, to look at."""
+
+    read = Scope.WORKS_READ
+    place = 3
+    intro = gettext_lazy("Every file that you brought works in from, and what became of its lines.")
+    empty = gettext_lazy("You have imported nothing yet. Open a collection to begin.")
+    list_display: Any = (
+        "source",
+        "collection",
+        "status",
+        "imported",
+        "rejected",
+        "started_at",
+    )
+    list_filter: ClassVar[Any] = ("status",)
+    show = (
+        "source",
+        "collection",
+        "status",
+        "imported",
+        "repeated",
+        "rejected",
+        "started_at",
+        "finished_at",
+        "failure",
+    )
+    inlines: ClassVar[Any] = (RejectionInline,)
+
+    def narrow(self, rows: Rows, caller: Caller) -> Rows:
+        return rows.select_related("collection")
+
+    def label(self, row: ImportJob) -> str:
+        return row.source
+
+
+studio.register(ImportJob, ImportPages)
+
+# --- works ------------------------------------------------------------------------------------
+
+
+class CollectionFilter(TenantListFilter):
+    title = gettext_lazy("collection")
+    parameter_name = "collection"
+    OPTIONS_MAX = 100
+
+    def options(self, caller: Caller) -> list[tuple[str, str]]:
+        rows = own(Collection, caller).order_by("name")[: self.OPTIONS_MAX]
+        return [(str(row.pk), row.name) for row in rows]
+
+    def chosen(self, caller: Caller, rows: Rows, value: str) -> Rows:
+        try:
+            return rows.filter(pk__in=works.in_collection(caller, value).values("pk"))
+        except NotFound:
+            return rows.none()
+
+
+class RepresentationInline(TenantInline):
+    model = Representation
+    read = Scope.WORKS_READ
+    fields = ("sha256", "length", "media_type", "canonicalization", "custody")
+    verbose_name_plural = gettext_lazy("Exact forms of its bytes")
+
+    @admin.display(description="SHA-256")
+    def sha256(self, row: Representation) -> str:
+        return bytes(row.digest).hex()
+
+
+class WorkPages(TenantModelAdmin):
+    """A seller's works, to look at: they come in by imports."""
+
+    read = Scope.WORKS_READ
+    place = 2
+    intro = gettext_lazy(
+        "Every work that you brought in. Search by the beginning of its id in your own system, or"
+        " by words of its title."
+    )
+    empty = gettext_lazy(
+        "You have no works yet. Open a collection and import a CSV file into it, or use the API."
+    )
+    list_display: Any = ("title_or_id", "external_id", "language", "created_at")
+    search_fields = ("external_id__startswith", "title")
+    list_filter: ClassVar[Any] = (CollectionFilter,)
+    show = ("external_id", "title", "source_url", "language", "contributor", "created_at")
+    inlines: ClassVar[Any] = (RepresentationInline,)
+
+    @admin.display(description=gettext_lazy("Work"))
+    def title_or_id(self, row: Work) -> str:
+        return str(row)
+
+
+studio.register(Work, WorkPages)
+
+# --- the checklist ----------------------------------------------------------------------------
+
+
+def page(name: str, *arguments: Any) -> str:
+    """The address of a page of the studio."""
+    return reverse(f"admin:{name}", args=arguments, current_app=studio.name)
+
+
+def of_newest_collection(name: str) -> Any:
+    """The address of a verb on the caller's newest collection; of the list while there is none."""
+
+    def url(caller: Caller) -> str:
+        newest = own(Collection, caller).order_by("-pk").first()
+        if newest is None:
+            return page("marketplace_collection_changelist")
+        return page(f"marketplace_collection_{name}", newest.pk)
+
+    return url
+
+
+studio.steps += [
+    Step(
+        1,
+        gettext_lazy("Make a collection"),
+        gettext_lazy("What you license as one: give it a name that buyers understand."),
+        lambda caller: page("marketplace_collection_add"),
+        lambda caller: own(Collection, caller).exists(),
+    ),
+    Step(
+        2,
+        gettext_lazy("Bring works into it"),
+        gettext_lazy("Import a CSV file here, or millions of works through the API."),
+        of_newest_collection("import"),
+        lambda caller: own(Work, caller).exists(),
+    ),
+    Step(
+        3,
+        gettext_lazy("Attest your rights"),
+        gettext_lazy("Say why you may license these works, and sign it with your name."),
+        of_newest_collection("attest"),
+        lambda caller: own(Attestation, caller).exists(),
+    ),
+]
+
+
+def counted(number: int) -> str:
+    """How many works, for people."""
+    return ngettext("%(n)s work", "%(n)s works", number) % {"n": f"{number:,}"}

@@ -1,0 +1,257 @@
+"""The creators' studio: a second admin site, in which every page is one tenant's.
+
+Django's admin shows all rows of a table unless each page says otherwise, in a dozen places. Here
+the base classes say it once, a system check (`studio_checks`) refuses pages that go round them,
+and each page runs in its tenant's transaction, so that row-level security is a second wall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
+
+from marketplace import audit, authentication
+from marketplace.access import Caller, acting
+from marketplace.errors import NotFound
+from marketplace.models import User
+
+# The session's choice among the organizations of a member of several.
+ORGANIZATION_KEY = "studio_organization"
+# These pages fetch nothing from elsewhere, run no script of their own, and stand in no frame.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'"
+)
+# Addresses of Django's admin that a tenant must not have: `view_on_site` tells, for any model,
+# which ids exist; passwords change elsewhere.
+_LEFT_OUT = {"view_on_site", "password_change", "password_change_done"}
+
+View = Callable[..., HttpResponseBase]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a checklist, as a page shows it."""
+
+    label: Any
+    help: Any
+    url: str
+    is_done: bool
+
+
+def checklist(title: Any, items: list[Item]) -> dict[str, Any]:
+    """What `studio/checklist.html` reads: the items, and the first that is not done."""
+    return {
+        "checklist_title": title,
+        "checklist": items,
+        "next_item": next((one for one in items if not one.is_done), None),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the checklist on the first page. It ticks itself."""
+
+    place: int
+    label: Any
+    help: Any
+    url: Callable[[Caller], str]
+    is_done: Callable[[Caller], bool]
+
+
+def own_transactions(view: View) -> View:
+    """Mark a view whose verbs open transactions of their own; it reads in `acting` itself."""
+    view.own_transactions = True  # type: ignore[attr-defined]
+    return view
+
+
+class _Completions(AutocompleteJsonView):
+    """What a field that completes offers: rows of one's own, as their pages call them."""
+
+    def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
+        return {**super().serialize_result(obj, to_field_name), "text": studio.label(obj)}
+
+
+class StudioSite(admin.AdminSite):
+    """Pages for the members of one organization at a time."""
+
+    site_header = site_title = gettext_lazy("Licet studio")
+    index_title = gettext_lazy("Studio")
+    index_template = "studio/index.html"
+    enable_nav_sidebar = False
+
+    def __init__(self, name: str = "studio") -> None:
+        super().__init__(name)
+        self.steps: list[Step] = []
+        # Deletion is not offered: what was licensed must stay.
+        self.disable_action("delete_selected")
+
+    # --- who is here ---
+
+    def caller(self, request: HttpRequest) -> Caller | None:
+        """The organization that this request works for, found once; None for a member of nobody."""
+        if not hasattr(request, "studio_caller"):
+            request.studio_caller = self._find_caller(request)  # type: ignore[attr-defined]
+        found: Caller | None = request.studio_caller  # type: ignore[attr-defined]
+        return found
+
+    def _find_caller(self, request: HttpRequest) -> Caller | None:
+        user = request.user
+        if not isinstance(user, User) or not user.is_active:
+            return None
+        memberships = authentication.memberships_of(user)
+        request.studio_organizations = [one.organization for one in memberships]  # type: ignore[attr-defined]
+        chosen = request.session.get(ORGANIZATION_KEY, "")
+        try:
+            return authentication.member_caller(user, chosen)
+        except NotFound:
+            # No longer a member of what was chosen.
+            return authentication.member_caller(user)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return self.caller(request) is not None
+
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Everybody signs in at the same place. A member of nobody is told so."""
+        if not request.user.is_authenticated:
+            target = request.GET.get("next", "") or self._index()
+            return redirect_to_login(target, settings.LOGIN_URL)
+        if self.has_permission(request):
+            return redirect(self._index())
+        return render(request, "studio/no_organization.html", status=403)
+
+    @staticmethod
+    def _index() -> str:
+        return "/studio/"
+
+    # --- pages ---
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        @wraps(view)
+        def walled(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            caller = self.caller(request)
+            if caller is None:
+                raise PermissionDenied
+            if getattr(view, "own_transactions", False):
+                response = view(request, *args, **kwargs)
+                return _answered(response, caller)
+            # Not `writing`: this page's transaction belongs to no API request.
+            with acting(caller, writing=False):
+                return _answered(view(request, *args, **kwargs), caller)
+
+        return super().admin_view(walled, cacheable)
+
+    def get_urls(self) -> list[Any]:
+        urls = [url for url in super().get_urls() if getattr(url, "name", "") not in _LEFT_OUT]
+        choose = path("organization/", self.admin_view(self.choose), name="organization")
+        return [choose, *urls]
+
+    def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
+        caller = the_caller(request)
+        items = [
+            Item(step.label, step.help, step.url(caller), step.is_done(caller))
+            for step in sorted(self.steps, key=lambda step: step.place)
+        ]
+        is_open = any(not one.is_done for one in items)
+        title = _("From nothing to a listed offer") if is_open else _("You are listed")
+        context = {
+            "title": caller.organization.name,
+            **checklist(title, items),
+            "recent": audit.acts(caller, most=10),
+        }
+        return super().index(request, {**context, **(extra_context or {})})
+
+    def app_index(self, request: HttpRequest, app_label: str, extra_context: Any = None) -> Any:
+        return redirect(self._index())
+
+    @staticmethod
+    @own_transactions
+    @require_POST
+    def choose(request: HttpRequest) -> HttpResponse:
+        """Work for another of one's organizations from now on."""
+        user = request.user
+        assert isinstance(user, User)
+        chosen = request.POST.get("organization", "")
+        try:
+            caller = authentication.member_caller(user, chosen) if chosen else None
+        except NotFound:
+            caller = None
+        if caller is None:
+            raise Http404
+        request.session[ORGANIZATION_KEY] = str(caller.organization.pk)
+        messages.success(
+            request, _("You now work for %(name)s.") % {"name": caller.organization.name}
+        )
+        return redirect(StudioSite._index())
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context = super().each_context(request)
+        caller = self.caller(request)
+        pages = [model for app in context["available_apps"] for model in app["models"]]
+        return {
+            **context,
+            "site_base": "studio/base.html",
+            "organization": caller.organization if caller else None,
+            "role_may_write": caller is not None and self._may_write(caller),
+            "pages": sorted(pages, key=lambda page: self._place(page["model"])),
+            "organizations": getattr(request, "studio_organizations", []),
+        }
+
+    def label(self, row: Any) -> str:
+        """What people call a row."""
+        pages = self._registry.get(type(row))
+        label: Callable[[Any], str] = getattr(pages, "label", str)
+        return label(row)
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        return cast(HttpResponse, _Completions.as_view(admin_site=self)(request))
+
+    def _may_write(self, caller: Caller) -> bool:
+        """Whether the caller's role lets them do anything at all here."""
+        scopes = {getattr(pages, "write", None) for pages in self._registry.values()}
+        return any(caller.may(scope) for scope in scopes if scope is not None)
+
+    def _place(self, model: Any) -> int:
+        return int(getattr(self._registry[model], "place", 0))
+
+    def get_log_entries(self, request: HttpRequest) -> QuerySet[LogEntry]:
+        """None: who did what stands in the audit, by organization."""
+        return LogEntry.objects.none()
+
+
+def the_caller(request: HttpRequest) -> Caller:
+    """The caller of a request inside the studio."""
+    caller = studio.caller(request)
+    if caller is None:
+        raise PermissionDenied
+    return caller
+
+
+def _answered(response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
+    if isinstance(response, TemplateResponse) and not response.is_rendered:
+        with acting(caller, writing=False):
+            response.render()  # while the rows can still be read
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
+studio = StudioSite()

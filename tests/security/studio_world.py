@@ -1,0 +1,425 @@
+"""Two tenants of the studio whose every text is a canary, and the crawler that looks for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection, models
+from django.test import Client
+
+from licensing import offers, snapshots, terms
+from licensing.models import Grant
+from marketplace import collections, contributors, imports, organizations
+from marketplace.access import system
+from marketplace.models import Organization, User
+from marketplace.studio_pages import own
+from marketplace.studio_site import studio
+from tests.make import TYPED, make_grant, records
+from tests.people import caller_for, found
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class Tenant:
+    """One organization, its member, and every id and text of its own."""
+
+    word: str
+    organization: Organization
+    user: User
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    uuids: set[str] = field(default_factory=set)
+
+    def client(self) -> Client:
+        client = Client(raise_request_exception=False)
+        client.force_login(self.user)
+        return client
+
+    @property
+    def kinds(self) -> list[str]:
+        """One id of each table that the studio shows."""
+        return [ids[0] for ids in self.ids.values()]
+
+
+def settle(word: str, buyer: Organization) -> Tenant:
+    """Found a tenant and give it a row in every table of the studio, each text with `word`."""
+    organization = found(f"{word} house", "platform", legal_name=f"{word} legal")
+    user = organizations.admit(
+        organization,
+        email=f"{word}@example.org".lower(),
+        name=f"{word} person",
+        password=PASSWORD,
+        role="owner",
+    )
+    caller = caller_for(organization)
+    contributors.add(
+        caller,
+        external_id=f"{word}-contributor",
+        consent="granted",
+        name=f"{word} contributor",
+        email=f"{word}.contributor@example.org",
+    )
+    collection = collections.create(
+        caller, name=f"{word} letters", description=f"{word} about", notice=f"{word} notice"
+    )
+    collections.attest(
+        caller,
+        str(collection.pk),
+        basis="open_license",
+        license_name=f"{word}-1.0",
+        statement=f"{word} statement",
+        person_name=f"{word} signer",
+        person_title=f"{word} title",
+        authority=True,
+    )
+    imports.run(caller, str(collection.pk), imports.Records(list(_records(word))))
+    snapshot = snapshots.finalize(caller, str(collection.pk))
+    typed = terms.draft(caller, name=f"{word} terms", typed=TYPED)
+    terms.publish(caller, str(typed.pk))
+    terms.draft(caller, name=f"{word} draft", typed=TYPED)
+    made: dict[str, Any] = {"snapshot": str(snapshot.pk), "terms": str(typed.pk), "currency": "USD"}
+    offers.make(caller, **made, price_minor=700)
+    offer = offers.publish(caller, str(offers.make(caller, **made, price_minor=0).pk))
+    make_grant(organization, buyer, offer=offer)
+    return Tenant(word, organization, user)
+
+
+def _records(word: str) -> Iterator[imports.Record]:
+    made = list(records(3, start=len(word) * 100 + ord(word[-1]), repeat=1))
+    # The last comes twice: the import leaves one out, and says so.
+    for record in (*made, made[-1]):
+        yield imports.Record(
+            external_id=f"{word}-{record.external_id}",
+            title=f"{word} {record.title}",
+            source_url=f"https://example.org/{word}",
+            language="en",
+            contributor=f"{word}-contributor",
+            digest=record.digest,
+            length=record.length,
+            media_type="text/plain",
+            custody="reference",
+        )
+
+
+def collect(tenant: Tenant) -> None:
+    """Note down which rows are the tenant's, before anybody crawls."""
+    caller = caller_for(tenant.organization)
+    with system("collect the rows of a test"):
+        for model in studio._registry:
+            rows = own(model, caller)
+            if model is Grant:
+                rows = rows.filter(licensor=tenant.organization)
+            tenant.ids[model._meta.label] = [str(pk) for pk in rows.values_list("pk", flat=True)]
+        for model in apps.get_models():
+            names = {one.name for one in model._meta.fields}
+            if (
+                model._meta.app_label not in {"marketplace", "licensing"}
+                or "organization" not in names
+            ):
+                continue
+            pk = model._meta.pk
+            if pk is not None and pk.name == "id" and not isinstance(pk, models.BigAutoField):
+                rows = model._default_manager.filter(organization=tenant.organization)
+                tenant.uuids |= {_uuid(one) for one in rows.values_list("pk", flat=True)}
+    assert all(tenant.ids.values()), "The world must hold a row of each, or this proves nothing."
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One request, and what it must be answered with: a status, or None for any below 500."""
+
+    kind: str
+    method: str
+    url: str
+    data: dict[str, Any] = field(default_factory=dict, hash=False)
+    status: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.method} {self.url} {self.data or ''}"
+
+
+# Here anything may be written: an id in one of these is only text.
+TEXTS = {
+    "name",
+    "description",
+    "notice",
+    "statement",
+    "person_name",
+    "person_title",
+    "license_name",
+}
+
+# A form that its verb takes, for every way to write; a page without one fails a test.
+ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
+    "marketplace.Collection": lambda me: {"name": "New", "description": "d", "notice": "n"},
+    "licensing.Terms": lambda me: {"name": "New", "typed": json.dumps(TYPED)},
+    "licensing.Offer": lambda me: {
+        "snapshot": me.ids["licensing.Snapshot"][0],
+        "terms": me.ids["licensing.Terms"][0],
+        "price": "5.00",
+        "currency": "USD",
+        "audience": "",
+    },
+}
+VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
+    ("marketplace.Collection", "import"): {
+        "file": b"external_id,sha256,length\nnew," + b"ab" * 32 + b",7\n",
+    },
+    ("marketplace.Collection", "attest"): {
+        "basis": "own",
+        "license_name": "",
+        "statement": "Ours.",
+        "person_name": "A",
+        "person_title": "B",
+        "authority": "on",
+    },
+}
+
+
+def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
+    """Everything that a member may try on the studio, read from its registry and its routes."""
+    yield Probe("index", "GET", "/studio/", status=200)
+    for path in ("login/", "logout/", "jsi18n/", "password_change/", "no/such/"):
+        yield Probe("index", "GET", f"/studio/{path}")
+    for word in (str(other.organization.pk), "", "org_x"):
+        yield Probe("switch", "POST", "/studio/organization/", {"organization": word}, 404)
+    for model, pages in studio._registry.items():
+        label = model._meta.label
+        base = f"/studio/{model._meta.app_label}/{model._meta.model_name}/"
+        yield from _lists(pages, base, me, other)
+        yield from _actions(pages, base, other, label)
+        yield from _additions(pages, base, me, other, label)
+        for pk in me.ids[label]:
+            yield from _pages_of(pages, base, pk, label, None)
+        for pk in other.ids[label]:
+            yield from _pages_of(pages, base, pk, label, 404)
+        yield from _verbs_with_foreign_values(pages, base, me, other, label)
+    yield from _autocompletes(other)
+    yield from _shortcuts(other)
+
+
+def _lists(pages: Any, base: str, me: Tenant, other: Tenant) -> Iterator[Probe]:
+    yield Probe("list", "GET", base, status=200)
+    for query in (
+        "all=",
+        "p=1",
+        "p=99",
+        "o=1",
+        "o=-2.1",
+        "_popup=1",
+        "_facets=True",
+        "_to_field=id",
+    ):
+        yield Probe("list", "GET", f"{base}?{query}")
+    for query in (
+        other.word,
+        f"{other.word} letters",
+        "e",
+        *other.kinds,
+        str(other.organization.pk),
+    ):
+        yield Probe("search", "GET", f"{base}?q={query}", status=200)
+    for param in sorted(pages._filter_params()):
+        for value in (*other.kinds, "draft", "x"):
+            yield Probe("filter", "GET", f"{base}?{param}={value}")
+    for path in _paths(pages.model):
+        if path not in pages._filter_params():
+            yield Probe("lookup", "GET", f"{base}?{path}={other.word[0]}", status=400)
+
+
+def _paths(model: type[models.Model]) -> Iterator[str]:
+    """Filters in an address that would spell out what is hidden, letter by letter."""
+    yield "pk__startswith"
+    for one in model._meta.get_fields():
+        yield f"{one.name}__startswith"
+        target = one.related_model
+        if one.is_relation and isinstance(target, type):
+            yield f"{one.name}__pk__startswith"
+            for inner in target._meta.get_fields():
+                yield f"{one.name}__{inner.name}__startswith"
+
+
+def _actions(pages: Any, base: str, other: Tenant, label: str) -> Iterator[Probe]:
+    for name in ("delete_selected", *pages.actions):
+        data = {"action": name, "_selected_action": other.ids[label], "index": "0", "post": "yes"}
+        yield Probe("action", "POST", base, data)
+
+
+def _additions(pages: Any, base: str, me: Tenant, other: Tenant, label: str) -> Iterator[Probe]:
+    yield Probe("add", "GET", f"{base}add/", status=200 if pages.add_form else 403)
+    for value in other.kinds:
+        yield Probe(
+            "add", "GET", f"{base}add/?from={value}&template={value}&name=x&snapshot={value}"
+        )
+    if pages.add_form is None:
+        yield Probe("add", "POST", f"{base}add/", {"name": "x"}, 403)
+        return
+    form = ADD_FORMS[label](me)
+    yield Probe("add", "POST", f"{base}add/", form, 302)
+    for name in sorted({*form, "organization", "collection", "licensor", "id", "number"} - TEXTS):
+        for value in (*other.kinds, str(other.organization.pk)):
+            yield Probe("field", "POST", f"{base}add/", {**form, name: value})
+        data = {**form, name: other.kinds[0]}
+        yield Probe("field", "POST", f"{base}add/?_to_field=id&_popup=1", data)
+
+
+def _pages_of(pages: Any, base: str, pk: str, label: str, status: int | None) -> Iterator[Probe]:
+    for name in (
+        "change",
+        "history",
+        "delete",
+        *(one.name for one in (*pages.verbs, *pages.files)),
+    ):
+        form = VERB_FORMS.get((label, name), {})
+        yield Probe(name, "GET", f"{base}{pk}/{name}/", status=status)
+        yield Probe(
+            name, "POST", f"{base}{pk}/{name}/", {**form, "post": "yes"}, _post(name, pages, status)
+        )
+    yield Probe("change", "GET", f"{base}{pk}/")
+    for to in ("organization", "collection", "licensor", "name", "number"):
+        yield Probe("change", "GET", f"{base}{pk}/change/?_to_field={to}")
+    yield Probe("change", "POST", f"{base}{pk}/change/", {"_saveasnew": "1", "name": "x"})
+
+
+def _post(name: str, pages: Any, status: int | None) -> int | None:
+    return 405 if name in {file.name for file in pages.files} else status
+
+
+def _verbs_with_foreign_values(
+    pages: Any, base: str, me: Tenant, other: Tenant, label: str
+) -> Iterator[Probe]:
+    for verb in pages.verbs:
+        form = VERB_FORMS.get((label, verb.name), {})
+        for name in sorted({*form, "collection", "organization", "row", "id"} - TEXTS):
+            for value in (*other.kinds, str(other.organization.pk)):
+                data = {**form, name: value}
+                yield Probe("verb", "POST", f"{base}{me.ids[label][0]}/{verb.name}/", data)
+
+
+def _autocompletes(other: Tenant) -> Iterator[Probe]:
+    for model in apps.get_models():
+        for one in model._meta.get_fields():
+            if not one.is_relation or one.auto_created:
+                continue
+            where = f"app_label={model._meta.app_label}&model_name={model._meta.model_name}"
+            for term in ("", other.word):
+                url = f"/studio/autocomplete/?{where}&field_name={one.name}&term={term}"
+                yield Probe("autocomplete", "GET", url)
+
+
+def _shortcuts(other: Tenant) -> Iterator[Probe]:
+    for label, ids in other.ids.items():
+        kind = ContentType.objects.get_for_model(apps.get_model(label))
+        yield Probe("shortcut", "GET", f"/studio/r/{kind.pk}/{ids[0]}/", status=404)
+
+
+def crawl(me: Tenant, other: Tenant, tried: Iterable[Probe]) -> tuple[int, list[str]]:
+    """Try each probe as a member of `me`; how many there were, and all that leaked of `other`."""
+    client, before = me.client(), fingerprint(other, beside=me)
+    count, leaks = 0, []
+    for probe in tried:
+        count += 1
+        if probe.method == "GET":
+            answer = client.get(probe.url)
+        else:
+            answer = client.post(probe.url, fresh(probe.data))
+        leaks += [f"{what}  in  {probe}" for what in _wrong(answer, probe, other)]
+    if fingerprint(other, beside=me) != before:
+        leaks.append("rows of the other tenant changed")
+    leaks += [f"{table} refers to the other tenant's rows" for table in mixed(me, other)]
+    return count, leaks
+
+
+def fresh(data: dict[str, Any]) -> dict[str, Any]:
+    """What to send: bytes go as a file, made anew for each request."""
+    return {
+        name: SimpleUploadedFile("works.csv", value) if isinstance(value, bytes) else value
+        for name, value in data.items()
+    }
+
+
+def _wrong(answer: Any, probe: Probe, other: Tenant) -> Iterator[str]:
+    if answer.status_code >= 500:
+        yield f"status {answer.status_code}"
+    if probe.status is not None and answer.status_code != probe.status:
+        yield f"status {answer.status_code}, not {probe.status}"
+    content = b"" if answer.streaming else answer.content
+    text = "\n".join([content.decode(errors="replace"), str(answer.headers), _told(answer)])
+    sent = f"{probe.url} {probe.data}"
+    # What was sent may come back in a form; nothing else of the other tenant may.
+    for echo in _echoes(probe, other):
+        text = text.replace(echo, "")
+    if other.word.lower() in text.lower():
+        yield f"canary {_around(text, other.word)}"
+    for pk in (str(other.organization.pk), *(pk for ids in other.ids.values() for pk in ids)):
+        if pk in text and pk not in sent:
+            yield f"id {pk}"
+
+
+def _told(answer: Any) -> str:
+    """Messages that the next page would show."""
+    cookie = answer.cookies.get("messages")
+    return "" if cookie is None else cookie.value.encode().decode("unicode_escape")
+
+
+def _echoes(probe: Probe, other: Tenant) -> Iterator[str]:
+    """What was asked for, as the field and the links of the answer repeat it."""
+    asked = re.search(r"[?&](?:q|term)=([^&]*)", probe.url)
+    if asked and other.word in asked.group(1):
+        plus = quote_plus(asked.group(1))
+        yield from (asked.group(1), quote(asked.group(1)), plus, quote_plus(plus))
+
+
+def _around(text: str, word: str) -> str:
+    place = text.lower().find(word.lower())
+    return repr(text[max(0, place - 60) : place + 40])
+
+
+def _tables() -> list[str]:
+    ours = ("marketplace_", "licensing_", "payments_")
+    return sorted(one for one in connection.introspection.table_names() if one.startswith(ours))
+
+
+def fingerprint(tenant: Tenant, *, beside: Tenant | None = None) -> str:
+    """All rows that name the tenant as they stand, but those that name `beside` as well."""
+    parts = []
+    other = "" if beside is None else _uuid(beside.organization.pk)
+    with system("compare a tenant's rows in a test"), connection.cursor() as cursor:
+        for table in _tables():
+            cursor.execute(
+                "SELECT md5(coalesce(string_agg(row::text, '|' ORDER BY row::text), ''))"
+                f' FROM "{table}" row WHERE row::text LIKE %s AND NOT row::text LIKE %s',
+                [f"%{_uuid(tenant.organization.pk)}%", f"%{other or 'nothing'}%"],
+            )
+            parts.append(f"{table} {cursor.fetchone()}")
+    return "\n".join(parts)
+
+
+def mixed(me: Tenant, other: Tenant) -> list[str]:
+    """Tables in which one of my rows names a row of the other tenant."""
+    found = []
+    theirs = [f"%{one}%" for one in other.uuids]
+    with system("look for mixed rows in a test"), connection.cursor() as cursor:
+        for table in _tables():
+            cursor.execute(
+                f'SELECT count(*) FROM "{table}" row'
+                " WHERE row::text LIKE %s AND row::text LIKE ANY(%s)",
+                [f"%{_uuid(me.organization.pk)}%", theirs],
+            )
+            row = cursor.fetchone()
+            if row is not None and row[0]:
+                found.append(table)
+    return found
+
+
+def _uuid(pk: Any) -> str:
+    return str(uuid.UUID(int=pk.int))
