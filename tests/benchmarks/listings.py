@@ -132,6 +132,8 @@ def run(quick: bool) -> Iterator[Figure]:
         "no match": lambda: {"q": _mistyped(chance)},
     }
     with app() as bare:
+        # Each question gets a plan of its own, as in `listings`.
+        bare.prepare_threshold = None
         for kind, question in questions.items():
             yield from _figures(kind, question, bare, count=count, searches=searches)
 
