@@ -18,6 +18,7 @@ from marketplace.models import ImportJob
 # Read while the browser waits: some 70,000 works. More go through the API.
 FILE_LENGTH_MAX = 10 * 1024 * 1024
 _NAME_LENGTH_MAX = 100
+_HEAD_LENGTH_MAX = 10_000
 
 
 def bring_in(caller: Caller, collection_id: str, file: Any, *, dry_run: bool = False) -> ImportJob:
@@ -52,8 +53,9 @@ class _Table(imports.Records):
 
     def check(self) -> None:
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                columns = next(csv.reader(file), [])
+            with self.path.open("rb") as file:
+                head = file.readline(_HEAD_LENGTH_MAX).decode("utf-8-sig")
+            columns = next(csv.reader([head.rstrip("\r\n")]), [])
         except (UnicodeDecodeError, csv.Error):
             raise InvalidInput(_("This is no CSV file in UTF-8."), param="file") from None
         for name in self.COLUMNS:
@@ -63,9 +65,17 @@ class _Table(imports.Records):
                 )
 
     def entries(self, after: str) -> Iterator[imports.Record | imports.Rejected]:
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
-                yield _entry(row)
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = csv.DictReader(file)
+            try:
+                for row in rows:
+                    yield _entry(row)
+            except csv.Error as error:
+                raise InvalidInput(
+                    _("Line %(line)s cannot be read: %(why)s.")
+                    % {"line": rows.line_num + 1, "why": error},
+                    param="file",
+                ) from None
 
 
 def _entry(row: dict[str, str]) -> imports.Record | imports.Rejected:
