@@ -241,27 +241,10 @@ def add(
     left_out = {
         n: LeftOut(INVALID, fault) for n, record in enumerate(records) if (fault := record.fault())
     }
+    number, snapshot = hold(caller, collection)
+    names = {"organization": caller.organization.pk, "collection": number, "snapshot": snapshot}
+    makers = settle_contributors(caller, records, left_out, trial)
     with connection.cursor() as cursor:
-        # One organization's batches wait for each other: two that bring the same bytes would
-        # otherwise both find them new.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
-            [str(caller.organization.pk)],
-        )
-        # Shared: making a snapshot takes this row exclusively, so the number read here is still
-        # the next one when the items commit. Without it, an item could enter a snapshot whose
-        # root was computed without it. Imports do not hold each other up here.
-        cursor.execute(
-            "SELECT number, next_snapshot FROM marketplace_collection WHERE id = %s FOR SHARE",
-            [collection.pk],
-        )
-        number, snapshot = cursor.fetchone() or (None, None)
-        names = {
-            "organization": caller.organization.pk,
-            "collection": number,
-            "snapshot": snapshot,
-        }
-        makers = _settle_contributors(caller, records, left_out, trial)
         ids = _stage(cursor, records, left_out, makers)
         cursor.execute(_LOOK, names)
         known = {row[0]: Known(*row[1:]) for row in cursor.fetchall()}
@@ -273,6 +256,30 @@ def add(
             new = [n for n in kept if n not in left_out and n not in known]
             identify(caller, [(ids[n], records[n].identifiers) for n in new])
     return left_out
+
+
+def hold(caller: Caller, collection: Collection) -> tuple[int, int]:
+    """Keep others from changing a collection's works until the transaction ends.
+
+    Returns the collection's number, and the next snapshot's, which stays what it is.
+    """
+    assert connection.in_atomic_block, "A lock lasts as long as its transaction."
+    with connection.cursor() as cursor:
+        # One organization's batches wait for each other: two that bring the same bytes would
+        # otherwise both find them new.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
+            [str(caller.organization.pk)],
+        )
+        # Shared: making a snapshot takes this row exclusively, so the number read here is still
+        # the next one when the items commit. Without it, an item could enter a snapshot whose
+        # root was computed without it.
+        cursor.execute(
+            "SELECT number, next_snapshot FROM marketplace_collection WHERE id = %s FOR SHARE",
+            [collection.pk],
+        )
+        number, snapshot = cursor.fetchone() or (0, 0)
+    return number, snapshot
 
 
 def identify(caller: Caller, rows: Iterable[tuple[UUID, Sequence[tuple[str, str]]]]) -> None:
@@ -314,7 +321,7 @@ class Known:
 NOTHING_KNOWN = Known(None, None, False, None, None)
 
 
-def _settle_contributors(
+def settle_contributors(
     caller: Caller,
     records: Sequence[Record],
     left_out: dict[int, LeftOut],

@@ -8,6 +8,7 @@ from pathlib import Path
 from django.utils.translation import gettext as _
 
 from marketplace.errors import InvalidInput
+from marketplace.imports.parquet import Parquet
 from marketplace.imports.tables import BOM, Csv, Ndjson, Table
 
 _SUFFIXES = {
@@ -17,7 +18,7 @@ _SUFFIXES = {
     ".jsonl": "ndjson",
     ".parquet": "parquet",
 }
-_SOURCES: dict[str, type[Table]] = {"csv": Csv, "ndjson": Ndjson}
+_SOURCES: dict[str, type[Table]] = {"csv": Csv, "ndjson": Ndjson, "parquet": Parquet}
 FORMATS = tuple(_SOURCES)
 
 
