@@ -163,22 +163,23 @@ def _check_type(field: str, name: str, found: Any) -> None:
 
 def _text(column: Any) -> list[str]:
     """A column's values as text; "" for null. Bytes that are no UTF-8 are kept as they are."""
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type):
+        # Each value is made once, and shared by its rows.
+        made = _text(column.dictionary)
+        return ["" if n is None else made[n] for n in column.indices.to_pylist()]
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:
-        import pyarrow
-
         values = [
             None if value is None else value.decode("utf-8", "surrogateescape")
             for value in column.cast(pyarrow.binary()).to_pylist()
         ]
-    return [
-        value
-        if type(value) is str
-        else ""
-        if value is None
-        else value.hex()
-        if isinstance(value, bytes)
-        else str(value)
-        for value in values
-    ]
+    return [value if type(value) is str else _as_text(value) for value in values]
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value.hex() if isinstance(value, bytes) else str(value)
