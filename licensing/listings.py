@@ -213,7 +213,10 @@ def _newest(
     page = found
     if after is not None:
         before = Bounds(candidates.EVERYTHING.oldest, uuid.UUID(int=after.id.int - 1))
-        page = candidates.newest(caller, wanted, question, bounds=before, most=limit + 1)
+        # As many as ever: asked for few, the planner would read on for the last of a rare word.
+        page = candidates.newest(
+            caller, wanted, question, bounds=before, most=max(CANDIDATES_MAX, limit) + 1
+        )
     if len(page) <= limit:
         return found, page.offers, None
     return (
@@ -290,7 +293,8 @@ def _suggestions(caller: Caller | None, wanted: Search) -> list[str]:
         q = " ".join(one)
         if list(one) == words or len(found) == SUGGESTIONS_MAX:
             continue
-        if candidates.exist(caller, replace(wanted, q=q), full_text.ask(q)):
+        asked = replace(wanted, q=q)
+        if len(candidates.newest(caller, asked, full_text.ask(q), most=CANDIDATES_MAX + 1)):
             found.append(q)
     return found
 

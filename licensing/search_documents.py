@@ -281,12 +281,10 @@ def _facets(
     typed: Mapping[str, Any],
 ) -> list[str]:
     stated = {code for clause in typed["permit"] for code in _training(clause["territories"])}
-    uses = {use for clause in typed["permit"] for use in clause["uses"]}
     modalities = {modality(media_type) for _language, media_type in makeup} - {None}
     return [
         *(f"modality:{kind}" for kind in sorted(filter(None, modalities))),
         *(f"language:{tag}" for tag in dict.fromkeys(map(primary, languages))),
-        *(f"use:{use}" for use in sorted(uses)),
         *(f"territory:{code}" for code in sorted(stated)),
         f"rights_basis:{offer.rights_basis}",
         f"currency:{offer.currency}",

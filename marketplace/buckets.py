@@ -98,9 +98,9 @@ class Bucket:
         return self._storage.connection.meta.client
 
 
-def hosted() -> Bucket | None:
-    """The bucket that keeps hosted works; None where they are files of STORAGE_DIR."""
-    return _hosted(**settings.STORAGE_BUCKET) if settings.STORAGE_BUCKET["name"] else None
+def hosted() -> Bucket:
+    """The bucket of the settings."""
+    return _hosted(**settings.STORAGE_BUCKET)
 
 
 # One for all: a client takes a tenth of a second to make.

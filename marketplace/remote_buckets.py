@@ -20,7 +20,6 @@ from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
 from marketplace.access import Caller, acting
-from marketplace.buckets import Bucket
 from marketplace.errors import InternalError, InvalidInput
 from marketplace.models import RemoteBucket
 
@@ -89,6 +88,9 @@ def in_use(organization: UUID) -> RemoteBucket | None:
 
 def signed_url(bucket: RemoteBucket, *, digest: bytes, external_id: str, seconds: int) -> str:
     """An address at the seller's own server where a work's bytes are, for a while."""
+    # Only here: boto3 takes a second to load, in every process and command.
+    from marketplace.buckets import Bucket
+
     try:
         secret = _cipher().decrypt(bytes(bucket.secret_access_key)).decode()
     except InvalidToken:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from django.conf import settings
 
-from marketplace import buckets
-from marketplace.buckets import Bucket
+if TYPE_CHECKING:
+    from marketplace.buckets import Bucket
 
 _CHUNK = 1 << 20
 _READ = 256 * 1024
@@ -84,7 +84,7 @@ class Intake:
 
     def settle(self) -> None:
         """Keep what was put, for good: after this, a row that names it may commit."""
-        bucket = buckets.hosted()
+        bucket = _bucket()
         if bucket is not None:
             _send(bucket, self._waiting)
             self.discard()
@@ -135,7 +135,7 @@ def adopt(file: Path, digest: bytes) -> None:
     """
     if _holds(digest, file.stat().st_size):
         return
-    bucket = buckets.hosted()
+    bucket = _bucket()
     if bucket is not None:
         bucket.put(_name(digest), file)
         return
@@ -164,7 +164,7 @@ def path(digest: bytes) -> Path:
 
 def chunks(digest: bytes, start: int, end: int) -> Iterator[bytes]:
     """Read bytes `start` to `end` of what is kept. Raises OSError where they are not all there."""
-    bucket = buckets.hosted()
+    bucket = _bucket()
     if bucket is not None:
         yield from bucket.chunks(_name(digest), start, end)
         return
@@ -182,7 +182,7 @@ def chunks(digest: bytes, start: int, end: int) -> Iterator[bytes]:
 
 def length(digest: bytes) -> int | None:
     """How many bytes are kept of a digest; None where none are."""
-    bucket = buckets.hosted()
+    bucket = _bucket()
     if bucket is not None:
         return bucket.length(_name(digest))
     try:
@@ -199,6 +199,16 @@ def _name(digest: bytes) -> str:
 def _file(digest: bytes) -> str:
     # Text: a path's parts would be taken apart and joined again for each of a shard's works.
     return f"{settings.STORAGE_DIR}/{_name(digest)}"
+
+
+def _bucket() -> Bucket | None:
+    """The bucket that keeps hosted works; None where they are files of STORAGE_DIR."""
+    if not settings.STORAGE_BUCKET["name"]:
+        return None
+    # Only here: boto3 takes a second to load, in every process and command.
+    from marketplace import buckets
+
+    return buckets.hosted()
 
 
 def _send(bucket: Bucket, files: Mapping[bytes, Path]) -> None:

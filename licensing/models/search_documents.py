@@ -50,8 +50,9 @@ class SearchDocument(models.Model):
     the order in which listings came. No row-level security, for a
     full-text match under a policy may not use its index: `listings` asks for the audience.
 
-    Three indexes: the key, for the newest first; `UNIQUE (organization, offer)` for writers; and
-    `search_document_terms` for words and facets.
+    Four indexes: the key, for the newest first; `UNIQUE (organization, offer)` for writers;
+    `search_document_terms` for words and facets; `search_document_scope` for uses and territories
+    that few permit.
     """
 
     id = TypeIDField(prefix="doc", primary_key=True)
@@ -66,7 +67,7 @@ class SearchDocument(models.Model):
     text_config = models.CharField(max_length=20)
     # Collection's name (A), seller's name (B), notice (C), description (D).
     search = SearchVectorField()
-    # "modality:text", "language:de", "use:pretrain", "territory:EU", "rights_basis:own",
+    # "modality:text", "language:de", "territory:EU", "rights_basis:own",
     # "currency:USD": what the listing says of itself. Territories as the terms state them.
     facets = ArrayField(models.CharField(max_length=60))
     scope = models.ForeignKey(SearchScope, models.PROTECT, related_name="+", db_index=False)
@@ -82,6 +83,7 @@ class SearchDocument(models.Model):
         indexes = [
             # Without a list of pending entries, which each search would have to read through.
             GinIndex(name="search_document_terms", fields=["search", "facets"], fastupdate=False),
+            models.Index(name="search_document_scope", fields=["scope", "id"]),
         ]
         constraints = [
             models.UniqueConstraint(

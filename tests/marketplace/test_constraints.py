@@ -38,6 +38,7 @@ from marketplace.models import (
     Upload,
     User,
     Work,
+    WorkIdentifier,
 )
 from marketplace.models.collections import permission_for
 from tests.people import found
@@ -197,6 +198,19 @@ class World(Tenant):
     def upload(self, **fields: Any) -> None:
         Upload.objects.create(**{"organization": self.organization, "length": 2, **fields})
 
+    def identify_work(self, **fields: Any) -> None:
+        values = {
+            "organization": self.organization,
+            "work": self.work,
+            "scheme": "isbn",
+            "value": "9780306406157",
+        }
+        WorkIdentifier.objects.create(**{**values, **fields})
+
+    def identify_work_twice(self) -> None:
+        self.identify_work()
+        self.identify_work()
+
     def share(self, **fields: Any) -> CollectionShare:
         values = {
             "organization": self.organization,
@@ -321,6 +335,10 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "item_representation_same_work": lambda w: w.add(representation=w.other.form),
     # imports
     "import_status_is_known": lambda w: w.import_again(status="lost", finished_at=timezone.now()),
+    "import_waits_only_for_an_upload": lambda w: w.import_again(status="queued"),
+    "identifier_is_said_once": lambda w: w.identify_work_twice(),
+    "identifier_fits_its_scheme": lambda w: w.identify_work(value="978030640615X"),
+    "workidentifier_work_id_same_organization": lambda w: w.identify_work(work=w.other.work),
     "import_is_ended_iff_dated": lambda w: w.import_again(finished_at=timezone.now()),
     "importjob_collection_id_same_organization": lambda w: w.import_again(
         collection=w.other.collection

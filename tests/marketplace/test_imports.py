@@ -112,11 +112,19 @@ def test_an_import_is_shown_with_each_entry_that_it_left_out(
         "id": str(job.pk),
         "collection": collection,
         "source": "records",
+        "format": "",
+        "feed": False,
+        "dry_run": False,
+        "columns": {},
         "status": "finished",
         "imported": 2,
+        "updated": 0,
+        "removed": 0,
         "repeated": 1,
         "rejected": 0,
         "bytes_read": 1000 + 1001 + 1000,
+        "source_read": 0,
+        "source_length": None,
         "failure": "",
         "started_at": None,
         "finished_at": None,
@@ -126,6 +134,8 @@ def test_an_import_is_shown_with_each_entry_that_it_left_out(
         {
             "object": "import_rejection",
             "job": str(job.pk),
+            "line": None,
+            "field": "",
             "name": "work-2",
             "code": "repeated",
             "detail": "The collection holds the same bytes already.",
@@ -400,7 +410,7 @@ def test_a_batch_keeps_its_pace_in_a_large_catalogue(archive: Organization) -> N
         works.add(caller, Collection.objects.get(pk=collection), list(records(500, start=5000)))
         number = Collection.objects.get(pk=collection).number
         cursor.execute(
-            "EXPLAIN " + works._ADD,
+            "EXPLAIN " + works._LOOK,
             {"organization": archive.pk, "collection": number, "snapshot": 1},
         )
         plan = "\n".join(line for (line,) in cursor.fetchall())

@@ -405,9 +405,8 @@ def test_every_page_carries_the_policy_and_fetches_nothing_from_elsewhere(
         text = answer.content.decode()
         assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>|\son\w+=|\sstyle=|<style", text), probe
         for address in re.findall(r'(?:src|href|action)="([^"]*)"', text):
-            inside = not re.match(r"[a-z]+:|//", address) or address.startswith(
-                "https://example.org/"
-            )
+            ours = ("https://example.org/", "data:,")
+            inside = not re.match(r"[a-z]+:|//", address) or address.startswith(ours)
             assert inside, address
 
 
@@ -431,6 +430,41 @@ def test_a_price_that_cannot_be_charged_stands_at_its_field(
         assert answer.status_code == 200
         [error] = answer.context["adminform"].form.errors["price"]
         assert words in error
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"external_id,length\na,1\n", "no column “sha256”"),
+        (b"\xff\xfeexternal_id,sha256,length\n", "no CSV file in UTF-8"),
+        (b"external_id,sha256,length\na,%s,1\n" % (b"f" * 200_000), "Line 2 cannot be read"),
+        (b"", "empty"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_at_its_field_and_brings_nothing_in(
+    world: Studio, owner_of_first: Client, content: bytes, words: str
+) -> None:
+    url = f"/studio/marketplace/collection/{world.first.ids['marketplace.Collection'][0]}/import/"
+    with system("count works in a test"):
+        before = Work.objects.count()
+    answer = owner_of_first.post(url, fresh({"file": content}))
+    assert answer.status_code == 200
+    [error] = answer.context["form"].errors["file"]
+    assert words in error
+    with system("count works in a test"):
+        assert Work.objects.count() == before
+
+
+def test_a_bad_line_costs_no_good_one_and_is_named(world: Studio, owner_of_first: Client) -> None:
+    url = f"/studio/marketplace/collection/{world.first.ids['marketplace.Collection'][0]}/import/"
+    good, bad = b"good,%s,1\n" % (b"cd" * 32), b"=bad,\xff,1\nshort\n"
+    content = b"\xef\xbb\xbfexternal_id,sha256,length\n" + bad + good
+    answer = owner_of_first.post(url, fresh({"file": content}), follow=True)
+    text = answer.content.decode()
+    assert "1 work came in; 2 rejected" in text
+    assert "=bad" in text
+    with system("find a work in a test"):
+        assert Work.objects.filter(external_id="good").count() == 1
 
 
 # --- the system check -------------------------------------------------------------------------

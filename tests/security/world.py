@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -118,7 +119,9 @@ def _catalogue(world: World) -> dict[str, Any]:
         authority=True,
     )
     # The second record repeats the first one's bytes: a rejection with its reason.
-    job = imports.run(archive, str(collection.pk), imports.Records(records(3, repeat=1)))
+    first, *rest = records(3, repeat=1)
+    named = dataclasses.replace(first, identifiers=(("isbn", "9780306406157"),))
+    job = imports.run(archive, str(collection.pk), imports.Records([named, *rest]))
     _prohibition(archive, collection)
     snapshot = snapshots.finalize(archive, str(collection.pk))
     drafted = terms.draft(archive, name="Training", typed=TYPED)
