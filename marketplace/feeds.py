@@ -57,10 +57,10 @@ def apply(
 ) -> Outcome:
     """Make the changes one after another, in the caller's transaction.
 
-    A new id becomes a work of the collection. A known one with other bytes gets them as a new
-    representation, which takes the place of the old one; with the same bytes, only what is said of
-    it changes. A deleted work leaves the collection, and all its digests are `withdrawn`. With a
-    `trial`, it only says what it would do, each change judged by what stands now.
+    A new id with new bytes becomes a work of the collection. A known one with other bytes gets them
+    as a new representation, which takes the place of the old one; with the same bytes, only what is
+    said of it changes. A deleted work leaves the collection, and all its digests are `withdrawn`.
+    With a `trial`, it only says what it would do, each change judged by what stands now.
     """
     # First of all: what is read here must not change before it is acted on.
     _number, snapshot = works.hold(caller, collection)
@@ -100,7 +100,8 @@ class _Batch:
         self._snapshot = snapshot
         self._trial = trial
         # Their opt-out is recorded at the end of the batch, and counts from here on.
-        self.withdrawn: set[bytes] = set()
+        # By which change they were withdrawn: those before it do not see it.
+        self.withdrawn: dict[bytes, int] = {}
 
     def apply(self, part: Mapping[int, Record | Deletion]) -> None:
         left_out = self.outcome.left_out
@@ -109,24 +110,35 @@ class _Batch:
                 left_out[n] = LeftOut(works.INVALID, fault)
         sound = {n: change for n, change in part.items() if n not in left_out}
         known = self._known([change.name for change in sound.values()])
-        deleted: list[Work] = []
+        deleted: dict[int, Work] = {}
         changed: dict[int, Record] = {}
         new: dict[int, Record] = {}
         for n, change in sound.items():
             if isinstance(change, Record):
                 (changed if change.name in known else new)[n] = change
             elif change.name in known:
-                deleted.append(known[change.name])
+                deleted[n] = known[change.name]
             else:
                 left_out[n] = LeftOut(UNKNOWN_ID, "", "external_id")
         self._delete(deleted)
+        held = self._held([record.digest for record in (*changed.values(), *new.values())])
         for some in (changed, new):
-            for n in [n for n, record in some.items() if record.digest in self.withdrawn]:
-                left_out[n] = LeftOut(ReservedDigest.Reason.OPTED_OUT, "", "sha256")
-                del some[n]
-        self._change(changed, known)
-        refused = works.add(self._caller, self._collection, list(new.values()), trial=self._trial)
-        left_out.update(_at(new, refused))
+            for n, record in list(some.items()):
+                if self.withdrawn.get(record.digest, n) < n:
+                    left_out[n] = LeftOut(ReservedDigest.Reason.OPTED_OUT, "", "sha256")
+                    del some[n]
+        self._change(changed, known, held)
+        self._add(new, held)
+
+    def _add(self, new: dict[int, Record], held: Mapping[bytes, UUID]) -> None:
+        reserved = self._reserved(new)
+        for n, record in list(new.items()):
+            # What is reserved is said to be; that is for `works.add` to tell.
+            if record.digest in held and record.digest not in reserved:
+                self.outcome.left_out[n] = LeftOut(OTHER_WORK, "", "sha256")
+                del new[n]
+        left_out = works.add(self._caller, self._collection, list(new.values()), trial=self._trial)
+        self.outcome.left_out.update(_at(new, left_out))
 
     def _known(self, names: Sequence[str]) -> dict[str, Work]:
         rows = Work.objects.visible_to(self._caller).filter(
@@ -134,22 +146,26 @@ class _Batch:
         )
         return {work.external_id: work for work in works.with_forms(rows)}
 
-    def _delete(self, deleted: Sequence[Work]) -> None:
+    def _delete(self, deleted: Mapping[int, Work]) -> None:
         self.outcome.removed += len(deleted)
-        for work in deleted:
-            self.withdrawn.update(bytes(form.digest) for form in work.representations.all())
+        for n, work in deleted.items():
+            for form in work.representations.all():
+                self.withdrawn.setdefault(bytes(form.digest), n)
         if self._trial is None:
-            self._take_out(deleted)
+            self._take_out(list(deleted.values()))
 
-    def _change(self, changed: Mapping[int, Record], known: Mapping[str, Work]) -> None:
+    def _change(
+        self,
+        changed: Mapping[int, Record],
+        known: Mapping[str, Work],
+        held: Mapping[bytes, UUID],
+    ) -> None:
         """Bring known works to what the feed says of them now."""
         records = list(changed.values())
         refused: dict[int, LeftOut] = {}
         works.settle_contributors(self._caller, records, refused, self._trial)
         self.outcome.left_out.update(_at(changed, refused))
-        digests = [record.digest for record in records]
-        reserved = reservations.among(digests, organization=self._caller.organization.pk)
-        held = self._held(digests)
+        reserved = self._reserved(changed)
         live = self._live(list(known.values()))
         changes = []
         for n, record in changed.items():
@@ -188,6 +204,12 @@ class _Batch:
                 added_in=self._snapshot,
             )
             for change in replaced
+        )
+
+    def _reserved(self, changes: Mapping[int, Record]) -> dict[bytes, str]:
+        return reservations.among(
+            [record.digest for record in changes.values()],
+            organization=self._caller.organization.pk,
         )
 
     def _held(self, digests: Sequence[bytes]) -> dict[bytes, UUID]:
