@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +43,9 @@ _LENGTHS = {
     "media_type": 255,
     "canonicalization": 40,
 }
+_NAMES, _LENGTHS_MAX = tuple(_LENGTHS), tuple(_LENGTHS.values())
+_TEXTS = attrgetter(*_NAMES)
+_CUSTODIES = frozenset(Representation.Custody.values)
 # Larger integers have no canonical JSON, which a snapshot's leaves are made of.
 LENGTH_MAX = 2**53 - 1
 
@@ -78,17 +82,17 @@ class Record:
 
     def fault(self) -> str:
         """What the tables would refuse in it, or ""."""
-        for name, length_max in _LENGTHS.items():
-            text = getattr(self, name)
-            if len(text) > length_max:
-                return f"{name}: longer than {length_max} characters"
+        # Asked of every record of millions: all texts are taken at once.
+        for place, text in enumerate(_TEXTS(self)):
+            if len(text) > _LENGTHS_MAX[place]:
+                return f"{_NAMES[place]}: longer than {_LENGTHS_MAX[place]} characters"
             if not text.isprintable() and not can_be_stored(text):
-                return f"{name}: holds characters that cannot be stored"
+                return f"{_NAMES[place]}: holds characters that cannot be stored"
         if not self.external_id:
             return "external_id: empty"
         if len(self.digest) != DIGEST_LENGTH:
             return f"digest: not {DIGEST_LENGTH} bytes"
-        if self.custody not in Representation.Custody.values:
+        if self.custody not in _CUSTODIES:
             return "custody: unknown"
         least = 0 if self.custody == Representation.Custody.REFERENCE else 1
         if not least <= self.length <= LENGTH_MAX:
@@ -241,27 +245,10 @@ def add(
     left_out = {
         n: LeftOut(INVALID, fault) for n, record in enumerate(records) if (fault := record.fault())
     }
+    number, snapshot = hold(caller, collection)
+    names = {"organization": caller.organization.pk, "collection": number, "snapshot": snapshot}
+    makers = settle_contributors(caller, records, left_out, trial)
     with connection.cursor() as cursor:
-        # One organization's batches wait for each other: two that bring the same bytes would
-        # otherwise both find them new.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
-            [str(caller.organization.pk)],
-        )
-        # Shared: making a snapshot takes this row exclusively, so the number read here is still
-        # the next one when the items commit. Without it, an item could enter a snapshot whose
-        # root was computed without it. Imports do not hold each other up here.
-        cursor.execute(
-            "SELECT number, next_snapshot FROM marketplace_collection WHERE id = %s FOR SHARE",
-            [collection.pk],
-        )
-        number, snapshot = cursor.fetchone() or (None, None)
-        names = {
-            "organization": caller.organization.pk,
-            "collection": number,
-            "snapshot": snapshot,
-        }
-        makers = _settle_contributors(caller, records, left_out, trial)
         ids = _stage(cursor, records, left_out, makers)
         cursor.execute(_LOOK, names)
         known = {row[0]: Known(*row[1:]) for row in cursor.fetchall()}
@@ -273,6 +260,30 @@ def add(
             new = [n for n in kept if n not in left_out and n not in known]
             identify(caller, [(ids[n], records[n].identifiers) for n in new])
     return left_out
+
+
+def hold(caller: Caller, collection: Collection) -> tuple[int, int]:
+    """Keep others from changing a collection's works until the transaction ends.
+
+    Returns the collection's number, and the next snapshot's, which stays what it is.
+    """
+    assert connection.in_atomic_block, "A lock lasts as long as its transaction."
+    with connection.cursor() as cursor:
+        # One organization's batches wait for each other: two that bring the same bytes would
+        # otherwise both find them new.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
+            [str(caller.organization.pk)],
+        )
+        # Shared: making a snapshot takes this row exclusively, so the number read here is still
+        # the next one when the items commit. Without it, an item could enter a snapshot whose
+        # root was computed without it.
+        cursor.execute(
+            "SELECT number, next_snapshot FROM marketplace_collection WHERE id = %s FOR SHARE",
+            [collection.pk],
+        )
+        number, snapshot = cursor.fetchone() or (0, 0)
+    return number, snapshot
 
 
 def identify(caller: Caller, rows: Iterable[tuple[UUID, Sequence[tuple[str, str]]]]) -> None:
@@ -314,7 +325,7 @@ class Known:
 NOTHING_KNOWN = Known(None, None, False, None, None)
 
 
-def _settle_contributors(
+def settle_contributors(
     caller: Caller,
     records: Sequence[Record],
     left_out: dict[int, LeftOut],

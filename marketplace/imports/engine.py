@@ -65,6 +65,7 @@ REASONS = {
     "nested_too_deeply": gettext_lazy("The object is nested too deeply."),
     "cut_off": gettext_lazy("The file ends within this line."),
     "wrong_type": gettext_lazy("The value is of another type than the field."),
+    "rows_damaged": gettext_lazy("This part of the file is damaged."),
     "field_too_long": gettext_lazy("The field is too long."),
     "not_utf8": gettext_lazy("The bytes are not UTF-8."),
     "characters_not_allowed": gettext_lazy("It holds characters that cannot be stored."),
@@ -180,10 +181,10 @@ def run(
     """Import a source; go on where an earlier run over the same source stopped.
 
     Works are committed in batches, with the job's progress: a stop loses at most the last batch,
-    and a bad entry never costs a good one. `report` is called after each batch. With `dry_run`
-    everything is checked and reported, and nothing written but that report; it cannot be resumed.
-    With `anew` a stopped run is given up. Raises NotFound and InvalidInput before anything is
-    written, ImportSourceChanged where a stopped run read another file under this name,
+    and a bad entry never costs a good one. `report` is called first, and after each batch. With
+    `dry_run` everything is checked and reported, and nothing written but that report; it cannot be
+    resumed. With `anew` a stopped run is given up. Raises NotFound and InvalidInput before anything
+    is written, ImportSourceChanged where a stopped run read another file under this name,
     ImportUnderWay when another process goes on with the same import.
     """
     source.check()
@@ -201,6 +202,8 @@ def go_on(
 ) -> ImportJob:
     """Import what a running job has not imported yet. A canceled job ends quietly."""
     trial = None
+    if report is not None:
+        report(job)
     try:
         trial = works.Trial() if job.dry_run else None
         for batch in _batches(source.entries(job.resume_after)):

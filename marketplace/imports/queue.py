@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency, organizations, uploads
 from marketplace.access import Caller, acting, system
-from marketplace.errors import DomainError, ImportEnded
+from marketplace.errors import DomainError, ImportEnded, ImportUnderWay
 from marketplace.imports import engine
 from marketplace.imports.engine import LEASE, Taken
 from marketplace.imports.opening import open_table
@@ -96,6 +96,9 @@ def carry_out_due(taken: Taken | None = None) -> int:
         )
         source.check()
         engine.go_on(caller, job, source, taken=taken)
+    except ImportUnderWay:
+        # Another worker thought this one dead, and goes on with it.
+        logger.warning("import %s was taken over", job.pk)
     except DomainError as error:
         _fail(job, str(error.detail))
     except OSError as error:

@@ -169,10 +169,10 @@ def entry(line: int, values: list[Any], *, feed: bool) -> Record | Rejected | De
 def _read(line: int, values: list[str], feed: bool) -> Record | Deletion:
     for n, text in enumerate(values):
         if text:
-            if not text.isprintable():
-                _check_characters(NAMES[n], text)
             if len(text) > _LENGTHS_MAX[n]:
                 raise Refused(NAMES[n], "field_too_long", f"{len(text)} > {_LENGTHS_MAX[n]}")
+            if not text.isprintable():
+                _check_characters(NAMES[n], text)
     (external_id, sha256, length, media_type, title, source_url, language, revision) = values[:8]
     if not external_id:
         raise Refused("external_id", "missing")

@@ -33,10 +33,9 @@ class Progress:
         # What an earlier run had done: no part of this one's rate.
         self._before: tuple[int, int] | None = None
 
-    def begun(self, job: ImportJob) -> None:
-        self._before = job.rows, job.source_read
-
     def note(self, job: ImportJob) -> None:
+        if self._before is None:
+            self._before = job.rows, job.source_read
         self._job = job
 
     def line(self) -> str:

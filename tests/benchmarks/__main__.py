@@ -22,6 +22,7 @@ NAMES = {
     "pull": "pulls",
     "search": "listings",
     "snapshot": "snapshots",
+    "table": "tables",
 }
 
 

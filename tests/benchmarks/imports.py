@@ -32,11 +32,11 @@ def run(quick: bool) -> Iterator[Figure]:
     """Import and copy by turns; a row of the figure is a work, a representation and an item."""
     works = WORKS // 10 if quick else WORKS
     # A tenant each: neither side's unique indexes hold the other's rows nearby.
-    imported_into, copied_into = _collection("Imports"), _collection("Copies")
+    imported_into, copied_into = make_collection("Imports"), make_collection("Copies")
     ours, bare = [], []
     for round_ in range(ROUNDS):
         first = round_ * works
-        bare.append(works / _copy(copied_into, first, works))
+        bare.append(works / copy_rows(copied_into, first, works))
         ours.append(works / _import(imported_into, first, works))
         progress(
             f"import: round {round_ + 1}/{ROUNDS}: {ours[-1]:,.0f} works/s,"
@@ -55,7 +55,7 @@ def run(quick: bool) -> Iterator[Figure]:
     )
 
 
-def _collection(name: str) -> Collection:
+def make_collection(name: str) -> Collection:
     seller = organizations.found(
         kind="platform", name=name, legal_name=f"{name} Ltd", jurisdiction="IE"
     )
@@ -88,7 +88,7 @@ def _import(collection: Collection, first: int, works: int) -> float:
     return seconds
 
 
-def _copy(collection: Collection, first: int, works: int) -> float:
+def copy_rows(collection: Collection, first: int, works: int) -> float:
     """Seconds of three COPYs in one transaction, of bytes made before: only PostgreSQL works."""
     rows = _copied_rows(collection, first, works)
     with owner() as opened:
