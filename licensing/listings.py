@@ -94,6 +94,8 @@ def wanted(asked: Mapping[str, str]) -> Search:
             _("Search for fewer words: up to %(max)s characters.") % {"max": full_text.LENGTH_MAX},
             param="q",
         )
+    if "\x00" in given["q"]:
+        raise InvalidInput(_("Search for words: a null character is none."), param="q")
     _check("use", given["use"], [member.value for member in Use])
     _check("modality", given["modality"], MODALITIES)
     _check("rights_basis", given["rights_basis"], Attestation.Basis.values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, cast
 
@@ -14,9 +13,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import offers, snapshots, terms
+from licensing import offers, snapshots, terms, terms_templates
 from licensing.ledger import proofs, receipts
 from licensing.models import Grant, Offer, Period, Snapshot, Terms
+from licensing.terms_templates import Template
 from marketplace import money
 from marketplace import studio as catalogue
 from marketplace.access import Caller, Scope
@@ -202,31 +202,9 @@ studio.register(Snapshot, SnapshotPages)
 # --- terms ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """Terms to begin with."""
-
-    name: str
-    title: Any
-    description: Any
-    typed: dict[str, Any]
-
-
-def _templates() -> list[Template]:
-    """All that there are to begin with."""
-    return [
-        Template(
-            "training",
-            gettext_lazy("Training"),
-            gettext_lazy("Train models for a year, and keep using them afterwards."),
-            terms.EXAMPLE,
-        )
-    ]
-
-
 def _template(request: HttpRequest) -> Template | None:
     name = request.GET.get("template", "")
-    return next((one for one in _templates() if one.name == name), None)
+    return next((one for one in terms_templates.library() if one.name == name), None)
 
 
 class _Indented(json.JSONEncoder):
@@ -312,7 +290,7 @@ class TermsPages(TenantModelAdmin):
         if template is not None:
             typed = terms.parse(template.typed)
             words = terms.render(typed, name=str(template.title), version=1)
-        return {"templates": _templates(), "template": template, "words": words}
+        return {"templates": terms_templates.library(), "template": template, "words": words}
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Terms:
         return terms.draft(caller, **data)

@@ -33,4 +33,8 @@ def bring_in(caller: Caller, collection_id: str, file: Any, *, dry_run: bool = F
             for chunk in file.chunks():
                 copy.write(chunk)
         source = imports.open_table(path, format="csv", name=name)
-        return imports.run(caller, collection_id, source, dry_run=dry_run)
+        try:
+            return imports.run(caller, collection_id, source, dry_run=dry_run)
+        except InvalidInput as error:
+            # Whatever is wrong with the file, the form has one field for it.
+            raise InvalidInput(error.detail, param="file") from None

@@ -24,6 +24,7 @@ from django.conf import settings
 from marketplace import api_keys, organizations
 from marketplace.access import Scope, system
 from marketplace.models import Organization
+from payments import demo_opt_out
 from payments.processes import World
 
 # A step that says nothing for this long says that it is still at it.
@@ -138,11 +139,17 @@ class Http:
         return json.loads(self.raw(path, json.dumps(body or {}).encode(), headers))
 
     def raw(
-        self, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        path: str,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        method: str | None = None,
     ) -> bytes:
         request = urllib.request.Request(
             self.base_url + path,
             data=data,
+            method=method,
             headers={"Authorization": f"Bearer {self.secret}", **(headers or {})},
         )
         try:
@@ -204,6 +211,7 @@ class Story:
         self.folder = folder or Path(sysconfig.get_path("stdlib"))
         self.archive = Http(world.web_url, cast.archive_key)
         self.lab = Http(world.web_url, cast.lab_key)
+        self.letter: demo_opt_out.Letter
         self.directory = Path(settings.DATA_DIR) / "demo"
         # In life, the lab gets the log's key once, over a way that it trusts.
         self.vkey = self.directory / "ledger.vkey"
@@ -211,13 +219,16 @@ class Story:
     def tell(self) -> tuple[int, str]:
         """Play every scene. Returns how many works the lab holds, and the grant's id."""
         offer = self.list_works()
+        self.ask("Demo lab asks before it buys: may I train on the letter?", "deny")
         order = self.buy(offer)
         grant = self.lab.get(f"/v1/grants/{order['grant']}")
         self.show_grant(grant)
+        self.ask("Demo lab asks again, for the same letter", "permit")
         receipt = self.fetch_receipt(grant["id"])
         self.vkey.write_bytes(self.lab.raw("/ledger/test/vkey"))
         works = self.pull(grant["id"], receipt)
         self.verify(receipt)
+        self.opt_out(grant["id"])
         self.cast.grant, self.cast.receipt = grant["id"], str(receipt)
         self.cast.save()
         return works, grant["id"]
@@ -228,6 +239,8 @@ class Story:
         collection = self.collection()
         with self.script.step(f"Demo archive imports {self.shown_folder()}"):
             self.import_folder(collection)
+        with self.script.step("Demo archive uploads a correspondent's letter"):
+            self.letter = demo_opt_out.write_letter(self.archive, collection)
         with self.script.step("Demo archive freezes a snapshot"):
             snapshot = self.archive.post(f"/v1/collections/{collection}/snapshots")
         self.script.detail(f"{snapshot['size']} works, root {snapshot['root'][:16]}…")
@@ -379,7 +392,8 @@ class Story:
     def pull(self, grant: str, receipt: Path) -> int:
         target = self.directory / "pulled"
         with self.script.step("Demo lab pulls the works; every digest is checked"):
-            command = [*self.offline(), "pull", "--server", self.world.web_url, "--grant", grant]
+            command = [*self.offline(), "pull", "--shards"]
+            command += ["--server", self.world.web_url, "--grant", grant]
             command += ["--key-env", "LICET_KEY", "--to", str(target)]
             command += ["--receipt", str(receipt), "--receipt-key", str(self.vkey)]
             self.run(command, "The pull failed.", LICET_KEY=self.cast.lab_key)
@@ -400,6 +414,25 @@ class Story:
             if ended.returncode != 1:
                 raise DemoFailed("A forged receipt was not refused.")
         self.script.detail((ended.stdout + ended.stderr).strip())
+
+    def ask(self, title: str, expected: str) -> None:
+        with self.script.step(title):
+            answer = demo_opt_out.may_i(self.lab, self.letter, expected)
+        self.script.detail(answer)
+
+    def opt_out(self, grant: str) -> None:
+        """The correspondent takes the letter out: refused at once, told, acknowledged."""
+        link = demo_opt_out.link_of(self.lab, grant, self.letter)
+        with self.script.step("The correspondent opens an opt-out link and presses its button"):
+            made = demo_opt_out.take_out(self.archive, self.letter)
+        self.script.detail(made)
+        self.ask("Demo lab asks once more, at once", "deny")
+        with self.script.step("The lab's link of a moment ago is refused"):
+            answer = demo_opt_out.refused(link)
+        self.script.detail(answer)
+        with self.script.step("The lab has a notice of it, and acknowledges"):
+            answer = demo_opt_out.acknowledge(self.lab, grant)
+        self.script.detail(answer)
 
     def offline(self) -> list[str]:
         return [sys.executable, "-I", str(Path(settings.BASE_DIR) / "licet-offline.pyz")]

@@ -151,7 +151,7 @@ def test_a_remote_work_that_was_taken_out_is_refused_by_its_code(
             [bytes.fromhex(DIGESTS[0])], organization=None, reason="opted_out", cause="test"
         )
     answer = fetch(link(grant, DIGESTS[0]))
-    assert (answer.status_code, answer.json()["code"]) == (410, "opted_out")
+    assert (answer.status_code, answer.json()["code"]) == (410, "work_opted_out")
     assert fetch(link(grant, DIGESTS[1])).status_code == 307
 
 

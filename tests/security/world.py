@@ -80,7 +80,7 @@ class World:
 
     def open_rows(self, model: Any) -> int:
         """How many rows of a model an outsider may see: itself, and what the market shows."""
-        return {"Organization": 1, "Terms": 1, "Snapshot": 1, "SearchDocument": 1}.get(
+        return {"Organization": 1, "Terms": 1, "Snapshot": 1, "SearchDocument": 2}.get(
             model.__name__, 0
         )
 

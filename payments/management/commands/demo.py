@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from payments import demo, processes
+from payments import demo, demo_opt_out, processes
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         script = demo.Script()
         try:
             self._play(script, folder.expanduser().resolve() if folder else None)
-        except (demo.DemoFailed, processes.ProcessFailed) as error:
+        except (demo.DemoFailed, demo_opt_out.Failed, processes.ProcessFailed) as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
             raise CommandError("Stopped. Run it again: it goes on in the same world.") from None
