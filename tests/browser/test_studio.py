@@ -161,7 +161,7 @@ def choose_terms(creator: Visitor) -> None:
         lambda browser: "Searching" not in creator.find(".select2-results").text
     )
     search.send_keys(Keys.ENTER)
-    assert "Training v1" in creator.find(".field-terms .select2-selection").text
+    assert "training v1" in creator.find(".field-terms .select2-selection").text
 
 
 def pages_of(organization: Organization) -> list[str]:

@@ -218,7 +218,7 @@ def test_a_page_of_works_asks_for_their_forms_once(
     collection = collections.create(caller, name="Letters")
     imports.run(caller, str(collection.pk), imports.Records(records(20)))
     client = client_for(archive)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         assert len(client.get("/v1/works").json()["data"]) == 20
 
 
