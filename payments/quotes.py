@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -170,12 +171,7 @@ def _priced(
         terms=offer.terms,
         lines=[
             *(line.as_dict() for line in lines),
-            {
-                "kind": "tax",
-                "amount_minor": due.amount_minor,
-                "country": due.country,
-                "rate_basis_points": due.rate_basis_points,
-            },
+            {"kind": "tax", **asdict(due)},
             # Not a price, but what the price is not for.
             *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
         ],

@@ -46,7 +46,13 @@ class _CannotStart(Exception):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="licet-offline", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_verify(commands)
+    _add_decide(commands)
+    _add_pull(commands)
+    return parser
 
+
+def _add_verify(commands: Any) -> None:
     verify = commands.add_parser(
         "verify",
         help="check a ledger receipt against the log's key",
@@ -67,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
 
+
+def _add_decide(commands: Any) -> None:
     decide = commands.add_parser(
         "decide",
         help="say whether works may be used so, by a grant's receipt and manifest",
@@ -77,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     question.add_options(decide)
     decide.set_defaults(run=_decide)
 
+
+def _add_pull(commands: Any) -> None:
     pull = commands.add_parser(
         "pull",
         help="download the works of a grant, checking each",
@@ -110,7 +120,6 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("--allow-http", action="store_true", help="send the API key over plain HTTP")
     pull.add_argument("--json", action="store_true", help="print one JSON object at the end")
     pull.set_defaults(run=_pull)
-    return parser
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -213,7 +213,8 @@ def go_on(
                 report(job)
         _finish(caller, job)
     except _Canceled:
-        job.refresh_from_db()
+        with acting(caller, writing=False):
+            job.refresh_from_db()
     except ImportUnderWay:
         # The job is the other process's now.
         raise
@@ -297,7 +298,8 @@ def _unfinished(collection: Collection, source: Source) -> ImportJob | None:
 def give_up(caller: Caller, job: ImportJob) -> None:
     """End a job that has not ended, in the caller's transaction. What it imported stays."""
     job.status, job.finished_at = ImportJob.Status.CANCELED, timezone.now()
-    job.save(update_fields=["status", "finished_at"])
+    job.leased_until = None
+    job.save(update_fields=["status", "finished_at", "leased_until"])
     audit.record(caller, "import.canceled", subject=job)
 
 
@@ -440,6 +442,7 @@ def _advance(job: ImportJob, source: Source, counts: Counter[str], length: int) 
         source_read=job.source_read,
         resume_after=job.resume_after,
         leased_until=job.leased_until,
+        attempts=0,
     )
     if not is_ours:
         raise _lost(job)

@@ -21,6 +21,8 @@ from marketplace.models import Collection, ImportJob, Upload
 
 logger = logging.getLogger(__name__)
 Status = ImportJob.Status
+# A file that kills whoever reads it (a library's fault, say) must not kill workers for ever.
+ATTEMPTS_MAX = 5
 _ENDED = (Status.FINISHED, Status.CANCELED, Status.FAILED)
 
 
@@ -89,6 +91,9 @@ def carry_out_due(taken: Taken | None = None) -> int:
     job = _claim()
     if job is None:
         return 0
+    if job.attempts > ATTEMPTS_MAX:
+        _fail(job, _("Workers that took it up stopped at the same place."))
+        return 1
     caller = organizations.operator(job.organization)
     try:
         source = _source(
@@ -136,7 +141,8 @@ def _claim() -> ImportJob | None:
         if job is None:
             return None
         job.status, job.leased_until = Status.RUNNING, now + LEASE
-        job.save(update_fields=["status", "leased_until"])
+        job.attempts += 1
+        job.save(update_fields=["status", "leased_until", "attempts"])
     return job
 
 

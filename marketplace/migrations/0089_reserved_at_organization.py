@@ -1,6 +1,5 @@
 """What is reserved at one organization, found without reading what is reserved at the others."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
 
@@ -11,12 +10,24 @@ class Migration(migrations.Migration):
     dependencies = [("marketplace", "0088_uploads")]
 
     operations = [
-        AddIndexConcurrently(
-            model_name="reserveddigest",
-            index=models.Index(
-                condition=models.Q(("ended_at__isnull", True)),
-                fields=["organization", "digest"],
-                name="reserved_at_organization",
-            ),
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    "CREATE INDEX CONCURRENTLY IF NOT EXISTS reserved_at_organization"
+                    " ON marketplace_reserveddigest (organization_id, digest)"
+                    " WHERE ended_at IS NULL",
+                    "DROP INDEX CONCURRENTLY IF EXISTS reserved_at_organization",
+                )
+            ],
+            state_operations=[
+                migrations.AddIndex(
+                    model_name="reserveddigest",
+                    index=models.Index(
+                        condition=models.Q(("ended_at__isnull", True)),
+                        fields=["organization", "digest"],
+                        name="reserved_at_organization",
+                    ),
+                ),
+            ],
         ),
     ]

@@ -4,6 +4,13 @@ from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 
+# As they were before.
+NARROWER = {
+    "import_status_is_known": "status IN ('running', 'finished', 'failed')",
+    "import_is_ended_iff_dated": "(status = 'running') = (finished_at IS NULL)",
+}
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("marketplace", "0097_contributor_erased_at"),
@@ -25,8 +32,23 @@ class Migration(migrations.Migration):
                 max_length=8,
             ),
         ),
-        migrations.RemoveConstraint(model_name="importjob", name="import_status_is_known"),
-        migrations.RemoveConstraint(model_name="importjob", name="import_is_ended_iff_dated"),
+        # The wider rules follow at once.
+        *(
+            migrations.SeparateDatabaseAndState(
+                database_operations=[
+                    migrations.RunSQL(
+                        [
+                            "-- squawk-ignore ban-drop-constraint\n"
+                            f"ALTER TABLE marketplace_importjob DROP CONSTRAINT {name}"
+                        ],
+                        f"ALTER TABLE marketplace_importjob ADD CONSTRAINT {name} CHECK ({rule})"
+                        " NOT VALID",
+                    )
+                ],
+                state_operations=[migrations.RemoveConstraint("importjob", name)],
+            )
+            for name, rule in NARROWER.items()
+        ),
         AddConstraintNotValid(
             model_name="importjob",
             constraint=models.CheckConstraint(

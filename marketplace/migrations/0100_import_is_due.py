@@ -1,6 +1,5 @@
 """An index for the worker: imports that are due."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
 
@@ -11,15 +10,27 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
-            model_name="importjob",
-            index=models.Index(
-                condition=models.Q(
-                    ("status__in", ["queued", "running"]),
-                    models.Q(("upload", ""), _negated=True),
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    "CREATE INDEX CONCURRENTLY IF NOT EXISTS import_is_due"
+                    " ON marketplace_importjob (id)"
+                    " WHERE status IN ('queued', 'running') AND NOT (upload = '')",
+                    "DROP INDEX CONCURRENTLY IF EXISTS import_is_due",
+                )
+            ],
+            state_operations=[
+                migrations.AddIndex(
+                    model_name="importjob",
+                    index=models.Index(
+                        condition=models.Q(
+                            ("status__in", ["queued", "running"]),
+                            models.Q(("upload", ""), _negated=True),
+                        ),
+                        fields=["id"],
+                        name="import_is_due",
+                    ),
                 ),
-                fields=["id"],
-                name="import_is_due",
-            ),
+            ],
         ),
     ]

@@ -72,6 +72,8 @@ class ImportJob(models.Model):
     resume_after = models.CharField(max_length=4000, blank=True)
     # While it lies ahead, a worker is at it.
     leased_until = models.DateTimeField(null=True, blank=True)
+    # How often workers took it up since it last got on.
+    attempts = models.SmallIntegerField(default=0, db_default=0)
     failure = models.CharField(max_length=500, blank=True)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
 
-from marketplace import collections, embedded_rights
+from marketplace import collections, embedded_rights, imports
 from marketplace.access import acting
 from marketplace.embedded_rights import Embedded
 from marketplace.models import Audit, EmbeddedRights, Organization, Representation, RightsOverride
@@ -229,3 +230,27 @@ def test_the_same_override_sent_again_is_made_once(archive: Organization, client
     assert first.json() == again.json()
     with acting(caller_for(archive), writing=False):
         assert RightsOverride.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_folder_s_images_are_read_as_they_are_imported(
+    archive: Organization, tmp_path: Path, settings: Any, client_for: Any
+) -> None:
+    settings.STORAGE_DIR = tmp_path / "store"
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    packet = xmp(f"{VOCABULARY}DMI-PROHIBITED", creator="Ada")
+    (folder / "kept.jpg").write_bytes(image(packet=packet).getvalue())
+    (folder / "free.jpg").write_bytes(image().getvalue())
+    (folder / "broken.jpg").write_bytes(packet)
+    caller = caller_for(archive)
+    collection = collections.create(caller, name="Photographs")
+    job = imports.run(caller, str(collection.pk), imports.Directory(folder))
+    assert (job.imported, job.rejected) == (3, 0)
+    with acting(caller, writing=False):
+        [said] = EmbeddedRights.objects.filter(organization=archive)
+    assert (said.creator, said.data_mining, said.is_prohibited) == ("Ada", "DMI-PROHIBITED", True)
+    [shown] = (
+        client_for(archive).get(f"/v1/collections/{collection.pk}/prohibitions").json()["data"]
+    )
+    assert shown["data_mining"] == "DMI-PROHIBITED"
