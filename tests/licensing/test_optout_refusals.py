@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from licensing import links, optouts
-from licensing.models import Grant, Notice, OptOut
+from licensing import links, notices, optouts
+from licensing.models import Acknowledgement, Grant, LedgerEntry, Notice, OptOut
 from marketplace import reservations
 from marketplace.access import acting, system
 from marketplace.errors import DomainError
@@ -216,6 +216,23 @@ def test_two_opt_outs_that_overlap_share_no_work(archive: Organization) -> None:
         sizes = list(OptOut.objects.values_list("size", flat=True))
         reserved = reservations.at(archive.pk).count()
     assert (sum(sizes), reserved) == (30, 30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_acknowledgements_at_once_are_one(archive: Organization, lab: Organization) -> None:
+    issue_grant(lab, make_offer(archive))
+    take_out(archive)
+    with system("look in a test"):
+        notice = str(Notice.objects.get().pk)
+
+    def state(statement: str) -> Callable[[], Any]:
+        said = {"statement": statement, "name": "Lin", "title": "Counsel"}
+        return lambda: str(notices.acknowledge(caller_for(lab), notice, **said).pk)
+
+    assert at_once(*[state(f"Done by {number}.") for number in range(4)]) == [notice] * 4
+    with system("count in a test"):
+        assert Acknowledgement.objects.count() == 1
+        assert LedgerEntry.objects.filter(kind="optout.acknowledged").count() == 1
 
 
 # --- delivery ---------------------------------------------------------------------------------
