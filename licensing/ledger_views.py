@@ -6,8 +6,9 @@ import re
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -141,7 +142,7 @@ class PlainTextRenderer(BaseRenderer):
 class ReceiptViewSet(TenantViewSet):
     """Prove a license without us."""
 
-    model = Grant
+    model: ClassVar[type[Model]] = Grant
     scopes = {"retrieve": Scope.GRANTS_READ}
     renderer_classes = [JSONRenderer, PlainTextRenderer]
 

@@ -38,6 +38,7 @@ def _count(table: str) -> int:
 # Tables whose rows belong to a tenant, or to nobody but us. A new table is put here, or into
 # PUBLIC, on purpose.
 PRIVATE = {
+    "marketplace_workidentifier",
     "marketplace_apikey",
     "marketplace_attestation",
     "marketplace_audit",
@@ -78,7 +79,6 @@ PUBLIC = {
     "marketplace_collection",
     "marketplace_collectionitem",
     "marketplace_work",
-    "marketplace_workidentifier",
     "marketplace_representation",
     # Who may open which collection: the person who signs in is of no one tenant.
     "marketplace_collectionshare",
