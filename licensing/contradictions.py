@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
 
-from licensing import vocabulary
+from licensing import denials, vocabulary
 from licensing.vocabulary import Use
 from marketplace.errors import InvalidInput
 
@@ -108,32 +108,24 @@ def _windows(typed: dict[str, Any]) -> Found:
 
 
 def _permits_that_never_hold(typed: dict[str, Any]) -> Found:
-    """A use that some deny covers wherever a clause permits it: nobody could ever do it."""
-    for number, deny in enumerate(typed["deny"]):
-        for permit in typed["permit"]:
-            for use in permit["uses"]:
-                if not _covers(deny, permit, use):
-                    continue
-                place = f"typed.deny[{number}]"
-                if "uses" in deny:
-                    place += f".uses[{deny['uses'].index(use)}]"
-                yield place, permitted_and_denied(use, place).detail
-
-
-def _covers(deny: dict[str, Any], permit: dict[str, Any], use: str) -> bool:
-    """Whether a deny forbids a use in every case for which a permit allows it."""
-    if {"sectors", "lineage", "other"} & set(deny):
-        return False
-    if use not in deny.get("uses", [use]):
-        return False
-    for name, codes in deny.get("territories", {}).items():
-        allowed = vocabulary.countries(permit["territories"][name])
-        if not allowed <= vocabulary.countries(codes):
-            return False
-    release = deny.get("models", {}).get("release")
-    if release is not None and not set(permit["models"]["release"]) <= set(release):
-        return False
-    return "fields" not in deny or set(permit["fields"]) <= set(deny["fields"])
+    """A use that is denied wherever a clause permits it: nobody could ever do it."""
+    for found in denials.lost(typed):
+        use = typed["permit"][found.permit]["uses"][found.use]
+        if found.deny is None:
+            yield (
+                f"typed.permit[{found.permit}].uses[{found.use}]",
+                _(
+                    "“%(use)s” is permitted here, and the clauses of deny forbid it together in"
+                    " every such case. Leave it out, or narrow what is denied."
+                )
+                % {"use": use},
+            )
+            continue
+        place = f"typed.deny[{found.deny}]"
+        denied = typed["deny"][found.deny].get("uses")
+        if denied is not None:
+            place += f".uses[{denied.index(use)}]"
+        yield place, permitted_and_denied(use, place).detail
 
 
 def _clauses(typed: dict[str, Any]) -> Found:

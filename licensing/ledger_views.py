@@ -1,4 +1,4 @@
-"""The ledger over HTTP: the public log as C2SP tlog-tiles, and the receipts of grants."""
+"""The ledger over HTTP: the public log as C2SP tlog-tiles, and receipts."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from rest_framework.response import Response
 
 from licensing.ledger import proofs, receipts, signer, tiles
 from licensing.ledger.tree import TILE_WIDTH
-from licensing.models import Grant
+from licensing.models import Grant, LedgerEntry
 from marketplace.access import Scope, acting
 from marketplace.errors import InvalidInput, MethodNotAllowed, NotFound
 from marketplace.http import TenantViewSet, problem
+from marketplace.typeid import TypeID
 
 TEXT = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
@@ -178,10 +179,10 @@ class ReceiptViewSet(TenantViewSet):
         deadline = time.monotonic() + _wait_seconds(request)
         while True:
             with acting(self.caller, writing=False):
-                grant = self.get_object()
-                receipt = proofs.receipt_for(self.caller, grant.issued_entry)
+                subject, entry = self.recorded()
+                receipt = proofs.receipt_for(self.caller, entry)
             if receipt is not None:
-                return _receipt_file(grant, receipt)
+                return _receipt_file(subject, receipt)
             if time.monotonic() >= deadline:
                 pending = {"object": "receipt", "status": "pending"}
                 return Response(pending, status=202, headers={"Retry-After": "1"})
@@ -191,6 +192,11 @@ class ReceiptViewSet(TenantViewSet):
     def select(self, rows: Any) -> Any:
         return rows.select_related("issued_entry")
 
+    def recorded(self) -> tuple[TypeID, LedgerEntry]:
+        """What the receipt is of, and its entry. Raises NotFound."""
+        grant = self.get_object()
+        return grant.pk, grant.issued_entry
+
 
 def _wait_seconds(request: Request) -> int:
     text = request.query_params.get("wait", "0")
@@ -199,8 +205,8 @@ def _wait_seconds(request: Request) -> int:
     return int(text)
 
 
-def _receipt_file(grant: Grant, receipt: bytes) -> HttpResponse:
-    name = f"{grant.pk}{receipts.FILE_SUFFIX}"
+def _receipt_file(subject: TypeID, receipt: bytes) -> HttpResponse:
+    name = f"{subject}{receipts.FILE_SUFFIX}"
     return HttpResponse(
         receipt,
         content_type=receipts.MEDIA_TYPE,

@@ -83,13 +83,15 @@ def make(
         conditions = Terms.objects.owned_by(caller).get_visible(caller, terms)
         if access == Offer.Access.OPEN:
             check_needs_no_human(conditions)
+        price_minor = prices.check(typed_price, frozen.totals, currency)
+        _check_price_is_said(conditions, typed_price, price_minor)
         offer = Offer(
             organization=caller.organization,
             collection_id=frozen.collection_id,
             snapshot=frozen,
             terms=conditions,
             audience=_audience(caller, audience),
-            price_minor=prices.check(typed_price, frozen.totals, currency),
+            price_minor=price_minor,
             price=typed_price.as_dict(),
             currency=currency,
             access=access,
@@ -145,6 +147,16 @@ def check_needs_no_human(terms: Terms) -> None:
             _("%(place)s holds words that only a person can read. Sell on request (`access`).")
             % {"place": others[0][0]},
             terms=str(terms.pk),
+        )
+
+
+def _check_price_is_said(terms: Terms, price: Price, price_minor: int) -> None:
+    """Refuse a price under terms whose text says that the license is free."""
+    costs = price_minor > 0 or price.model in prices.NOT_CHARGED_YET
+    if costs and typed_terms.parse(json.loads(terms.typed)).is_free:
+        raise InvalidInput(
+            _("These terms say that the license is free. Offer it free, or under other terms."),
+            param="price",
         )
 
 

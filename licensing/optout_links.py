@@ -90,6 +90,7 @@ def use(token: str) -> Opened:
     """
     caller, id = _caller(token)
     with acting(caller):
+        optouts.hold(caller.organization.pk)
         # Locked, so that two who press the button at once find one use.
         link = ContributorLink.objects.select_related("organization").get_visible(
             caller, id, lock=True

@@ -15,7 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from licensing import notices, optout_links, optouts
-from licensing.models import ContributorLink, Notice, OptOut
+from licensing.ledger import log
+from licensing.ledger_views import ReceiptViewSet
+from licensing.models import ContributorLink, LedgerEntry, Notice, OptOut
 from licensing.optout_serializers import (
     AcknowledgeNotice,
     NewOptOutLinkSerializer,
@@ -26,7 +28,7 @@ from licensing.optout_serializers import (
     RecordOptOut,
 )
 from marketplace.access import Scope, acting
-from marketplace.errors import InvalidCursor, InvalidInput
+from marketplace.errors import InvalidCursor, InvalidInput, NotFound
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.models import DIGEST_LENGTH
 from marketplace.serializers import Nothing
@@ -173,6 +175,74 @@ class NoticeViewSet(_SetViewSet):
     )
     def acknowledge(self, request: Request, pk: str) -> Response:
         return self.answered(notices.acknowledge(self.caller, pk, **self.read(AcknowledgeNotice)))
+
+
+@extend_schema_view(
+    retrieve=extend_schema(
+        summary="Fetch an opt-out's ledger receipt",
+        description=(
+            "One text file that proves the opt-out without this server, for its owner: who did it,"
+            " when and why, and the set of its works. Where both logs have it: from the log of the"
+            " key's mode."
+        ),
+    )
+)
+class OptOutReceiptViewSet(ReceiptViewSet):
+    """Prove an opt-out without us."""
+
+    model = OptOut
+    scopes = {"retrieve": Scope.OPT_OUTS_READ}
+
+    def select(self, rows: Any) -> Any:
+        return rows.select_related("entry", "other_entry")
+
+    def recorded(self) -> tuple[TypeID, LedgerEntry]:
+        opt_out = self.get_object()
+        own = log.name(livemode=self.caller.livemode)
+        if opt_out.other_entry is not None and opt_out.other_entry.log == own:
+            return opt_out.pk, opt_out.other_entry
+        return opt_out.pk, opt_out.entry
+
+
+@extend_schema_view(
+    retrieve=extend_schema(
+        summary="Fetch a notice's ledger receipt",
+        description=(
+            "One text file that proves, for both parties, what the licensee was told and when."
+        ),
+    )
+)
+class NoticeReceiptViewSet(ReceiptViewSet):
+    """Prove what a licensee was told."""
+
+    model = Notice
+    scopes = {"retrieve": Scope.OPT_OUTS_READ}
+
+    def select(self, rows: Any) -> Any:
+        return rows.select_related("entry", "acknowledgement__entry")
+
+    def recorded(self) -> tuple[TypeID, LedgerEntry]:
+        notice = self.get_object()
+        return notice.pk, notice.entry
+
+
+@extend_schema_view(
+    retrieve=extend_schema(
+        summary="Fetch an acknowledgement's ledger receipt",
+        description=(
+            "One text file that proves, for both parties, what the licensee stated to have done."
+            " 404 until the notice is acknowledged."
+        ),
+    )
+)
+class AcknowledgementReceiptViewSet(NoticeReceiptViewSet):
+    """Prove what a licensee stated."""
+
+    def recorded(self) -> tuple[TypeID, LedgerEntry]:
+        stated = getattr(self.get_object(), "acknowledgement", None)
+        if stated is None:
+            raise NotFound(_("The licensee has not acknowledged this notice yet."))
+        return stated.pk, stated.entry
 
 
 class OptOutLinkViewSet(Listing, TenantViewSet):

@@ -148,6 +148,26 @@ def hold_still(licensor: UUID) -> None:
         )
 
 
+def hold(organization: UUID) -> None:
+    """Keep others from importing, licensing and taking out an organization's works meanwhile.
+
+    Until the transaction ends. Who locks more takes this first, as imports do: an import that
+    held it and waited for a contributor, whose holder waited for it, would end as a deadlock.
+    """
+    assert connection.in_atomic_block, "A lock lasts as long as its transaction."
+    with connection.cursor() as cursor:
+        # The imports': a batch that is being recorded is waited for, and taken out too.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
+            [str(organization)],
+        )
+        # `hold_still` is the other side of this one.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('opt-outs of ' || %s, 0))",
+            [str(organization)],
+        )
+
+
 def excluded(snapshot: Snapshot) -> int:
     """How many works of a snapshot may not be licensed now, for whatever reason."""
     with connection.cursor() as cursor:
@@ -189,7 +209,7 @@ def _take_out(
     caller: Caller, chosen: Chosen, *, by: str, reason: str, is_everywhere: bool = False
 ) -> tuple[OptOut, bool]:
     owner = caller.organization
-    _lock(owner.pk)
+    hold(owner.pk)
     digests, first = _resolve(caller, chosen)
     if not digests:
         if first is None:
@@ -261,22 +281,6 @@ def _append(opt_out: OptOut, values: dict[str, Any], modes: Sequence[bool]) -> l
             for livemode in modes
         ]
     )
-
-
-def _lock(organization: UUID) -> None:
-    """Lock first, constraint last. `hold_still` is the other side of the second lock.
-
-    The first one is the imports': a batch that is being recorded is waited for and taken out too.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
-            [str(organization)],
-        )
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('opt-outs of ' || %s, 0))",
-            [str(organization)],
-        )
 
 
 def _reason(text: str) -> str:

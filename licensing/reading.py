@@ -16,6 +16,8 @@ from marketplace.errors import InvalidInput
 W = TypeVar("W", bound=StrEnum)
 
 TERRITORIES_MAX = 300
+# How much of an unknown field's name a refusal repeats.
+NAME_SHOWN_MAX = 100
 
 
 def read(value: Any, kind: schema.Kind, path: str) -> None:
@@ -52,7 +54,7 @@ def fields(
             known = ", ".join([*required, *optional])
             raise InvalidInput(
                 _("This field is unknown. Known: %(known)s.") % {"known": known},
-                param=f"{path}.{name}",
+                param=f"{path}.{str(name)[:NAME_SHOWN_MAX]}",
             )
     for name in required:
         if name not in value:

@@ -366,8 +366,8 @@ SECTIONS: dict[str, Member] = {
             logs=_after(words.CopiesRule, "Logs of training and use."),
             certificate=Member(Word(words.Certificate), "Who signs for the deletion."),
         ),
-        "What becomes of each thing. Copies and logs: when training_days end. Embeddings and"
-        " models: when use_days end.",
+        "What becomes of each thing when training_days end. Only the deletion of embeddings and"
+        " models waits until use_days end.",
     ),
     "withdrawal": Member(
         _section(

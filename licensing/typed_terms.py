@@ -95,6 +95,11 @@ class TypedTerms:
         """Whether some condition stands in free text, which no machine decides."""
         return bool(self.others)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the text says that nothing is paid. Version 1 says nothing of the price."""
+        return self.v == 2 and self.raw["price"]["settlement"] == "none"
+
     def windows(self, starts_at: datetime) -> Windows:
         """When a license that begins at `starts_at` allows what. A day has 24 hours."""
 

@@ -12,7 +12,14 @@ from licensing.decision_views import DecisionViewSet
 from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_views import ReceiptViewSet
 from licensing.listing_views import ListingViewSet
-from licensing.optout_views import NoticeViewSet, OptOutLinkViewSet, OptOutViewSet
+from licensing.optout_views import (
+    AcknowledgementReceiptViewSet,
+    NoticeReceiptViewSet,
+    NoticeViewSet,
+    OptOutLinkViewSet,
+    OptOutReceiptViewSet,
+    OptOutViewSet,
+)
 from licensing.sample_views import OfferSampleViewSet
 from licensing.terms_template_views import TermsTemplateViewSet
 
@@ -55,10 +62,15 @@ urlpatterns = [
     path("opt-outs", OptOutViewSet.as_view(_COLLECTION), name="opt-outs"),
     path("opt-outs/<str:pk>", OptOutViewSet.as_view(_DETAIL), name="opt-out"),
     path("opt-outs/<str:pk>/works", OptOutViewSet.as_view({"get": "works"})),
+    path("opt-outs/<str:pk>/receipt", OptOutReceiptViewSet.as_view(_DETAIL)),
     path("notices", NoticeViewSet.as_view({"get": "list"}), name="notices"),
     path("notices/<str:pk>", NoticeViewSet.as_view(_DETAIL), name="notice"),
     path("notices/<str:pk>/works", NoticeViewSet.as_view({"get": "works"})),
     path("notices/<str:pk>/acknowledge", NoticeViewSet.as_view({"post": "acknowledge"})),
+    path("notices/<str:pk>/receipt", NoticeReceiptViewSet.as_view(_DETAIL)),
+    path(
+        "notices/<str:pk>/acknowledgement/receipt", AcknowledgementReceiptViewSet.as_view(_DETAIL)
+    ),
     path("contributors/<str:pk>/opt-out-links", OptOutLinkViewSet.as_view(_COLLECTION)),
     path("opt-out-links/<str:pk>/revoke", OptOutLinkViewSet.as_view({"post": "revoke"})),
     path("grants/<str:pk>/links", LinksViewSet.as_view({"post": "create"})),

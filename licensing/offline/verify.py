@@ -13,6 +13,8 @@ from licensing.ledger import commitments, notes, receipts
 
 SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
 
+OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowledged"})
+
 TEST_BANNER = "TEST LICENSE, no money moved"
 
 # ISO 4217 currencies whose minor unit is not a hundredth.
@@ -62,17 +64,18 @@ def read_keys(given: Sequence[str]) -> list[notes.Verifier]:
 def check(data: bytes, keys: Sequence[notes.Verifier]) -> receipts.Verified:
     """Check a receipt and the facts in it that can be recomputed. Raises ReceiptError."""
     proven = receipts.verify(receipts.parse(data), keys)
-    for cited in _coverage(proven.values):
-        if _citation(cited) != cited.get("citation"):
-            raise receipts.ReceiptError(
-                "openings", "a citation in “coverage” is not the one of its set", "coverage"
-            )
+    for field in ("coverage", "works"):
+        for cited in _sets(proven.values, field):
+            if (_citation(cited) or "") != cited.get("citation"):
+                raise receipts.ReceiptError(
+                    "openings", f"a citation in “{field}” is not the one of its set", field
+                )
     return proven
 
 
 def cited(proven: receipts.Verified) -> frozenset[str]:
     """The citations of the sets that a receipt covers."""
-    return frozenset(str(each["citation"]) for each in _coverage(proven.values))
+    return frozenset(str(each["citation"]) for each in _sets(proven.values, "coverage"))
 
 
 def report(proven: receipts.Verified) -> dict[str, Any]:
@@ -111,21 +114,23 @@ def describe(proven: receipts.Verified) -> str:
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("issued", commitments.timestamp(body.at)),
+        ("recorded" if body.kind in OPT_OUT_KINDS else "issued", commitments.timestamp(body.at)),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
         *_windows(values.get("windows")),
         ("price", _price(values.get("price"))),
-        *[("coverage", _set(cited)) for cited in _coverage(values)],
+        *[("coverage", _set(cited)) for cited in _sets(values, "coverage")],
         *_terms(values),
+        *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         *[("verified", signature.name) for signature in proven.verified],
         *[("unverified", f"{each.name} (key not known here)") for each in proven.unverified],
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    lines.append("This proves what was issued and logged, not that it is still in force.")
+    if body.kind not in OPT_OUT_KINDS:
+        lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
 
@@ -176,9 +181,12 @@ def _price(value: Any) -> str:
     return f"{currency} {sign}{shown} ({amount} in minor units)"
 
 
-def _coverage(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = values.get("coverage")
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+def _sets(values: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
+    """The cited sets of a field that holds one or many; [] where it is not shown or no set."""
+    found = values.get(field)
+    return [
+        each for each in (found if isinstance(found, list) else [found]) if isinstance(each, dict)
+    ]
 
 
 def _citation(cited: Mapping[str, Any]) -> str | None:
@@ -215,8 +223,31 @@ def _terms(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _opt_out(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the three kinds about opt-outs say, in the order of their acts."""
+    rows = [
+        ("taken out by", _json_or_text(values.get("by"))),
+        ("reason", _json_or_text(values.get("reason"))),
+        ("reach", _json_or_text(values.get("reach"))),
+        *[("works", _set(cited)) for cited in _sets(values, "works")],
+    ]
+    for name in ("opt_out", "grant", "notice"):
+        value = values.get(name)
+        text = value.get("id") if isinstance(value, dict) else value
+        rows.append((name.replace("_", "-"), _json_or_text(text)))
+    stated = values.get("acknowledgement")
+    if isinstance(stated, dict):
+        rows.append(("stated", _json_or_text(stated.get("statement"))))
+        rows.append(("by", f"{stated.get('name')}, {stated.get('title')}"))
+    return rows
+
+
 def _list(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else _json(value)
+
+
+def _json_or_text(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,6 +19,7 @@ from marketplace import audit, feeds, works
 from marketplace.access import Caller, acting
 from marketplace.errors import ImportSourceChanged, ImportUnderWay, InvalidInput
 from marketplace.feeds import Deletion, Withdrawn
+from marketplace.imports.ahead import ahead
 from marketplace.models import Collection, ImportJob, ImportRejection
 from marketplace.works import LeftOut, Record
 
@@ -113,6 +114,8 @@ class Source:
     columns: Mapping[str, str] = {}
     # What must be the same for an import to go on; "" where the name says it all.
     fingerprint = ""
+    # Entries may be made in another thread, some before those ahead of them are settled.
+    can_read_ahead = False
     # Bytes of the source itself; None where it has no length.
     length: int | None = None
 
@@ -206,11 +209,13 @@ def go_on(
         report(job)
     try:
         trial = works.Trial() if job.dry_run else None
-        for batch in _batches(source.entries(job.resume_after)):
-            source.settle()
-            _commit(caller, job, source, batch, trial, taken)
-            if report is not None:
-                report(job)
+        batches = _batches(source, job.resume_after)
+        with closing(ahead(batches) if source.can_read_ahead else batches) as batches:
+            for batch in batches:
+                source.settle()
+                _commit(caller, job, source, batch, trial, taken)
+                if report is not None:
+                    report(job)
         _finish(caller, job)
     except _Canceled:
         with acting(caller, writing=False):
@@ -335,30 +340,39 @@ def _stop(caller: Caller, job: ImportJob, error: BaseException) -> None:
         )
 
 
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Entries that commit together, and where the source stood after them."""
+
+    entries: list[Entry]
+    mark: str
+    read_so_far: int
+
+
+def _batches(source: Source, after: str) -> Generator[_Batch, None, None]:
     batch: list[Entry] = []
     due = time.monotonic() + COMMIT_EVERY_SECONDS
-    for entry in entries:
+    for entry in source.entries(after):
         batch.append(entry)
         if len(batch) >= BATCH_LENGTH or time.monotonic() >= due:
-            yield batch
+            yield _Batch(batch, source.mark(), source.read_so_far())
             batch = []
             due = time.monotonic() + COMMIT_EVERY_SECONDS
     if batch:
-        yield batch
+        yield _Batch(batch, source.mark(), source.read_so_far())
 
 
 def _commit(
     caller: Caller,
     job: ImportJob,
     source: Source,
-    batch: list[Entry],
+    batch: _Batch,
     trial: works.Trial | None,
     taken: Taken | None,
 ) -> None:
     """Record one batch and the job's progress in one transaction."""
-    entries = [entry for entry in batch if not isinstance(entry, Rejected)]
-    rejected = [entry for entry in batch if isinstance(entry, Rejected)]
+    entries = [entry for entry in batch.entries if not isinstance(entry, Rejected)]
+    rejected = [entry for entry in batch.entries if isinstance(entry, Rejected)]
     counts = Counter(rejected=len(rejected))
     with acting(caller):
         if source.feed:
@@ -380,7 +394,7 @@ def _commit(
         if trial is None:
             source.note(caller)
         _note(job, rejected)
-        _advance(job, source, counts, _bytes(entries, left_out))
+        _advance(job, batch, counts, _bytes(entries, left_out))
 
 
 def _bytes(entries: Sequence[Record | Deletion], left_out: Mapping[int, LeftOut]) -> int:
@@ -417,7 +431,7 @@ def _note(job: ImportJob, rejected: list[Rejected]) -> None:
         )
 
 
-def _advance(job: ImportJob, source: Source, counts: Counter[str], length: int) -> None:
+def _advance(job: ImportJob, batch: _Batch, counts: Counter[str], length: int) -> None:
     """Count a batch, and move the point from which a resumed import goes on."""
     before = job.resume_after
     job.imported += counts["imported"]
@@ -426,8 +440,8 @@ def _advance(job: ImportJob, source: Source, counts: Counter[str], length: int) 
     job.repeated += counts["repeated"]
     job.rejected += counts["rejected"]
     job.bytes_read += length
-    job.source_read = source.read_so_far()
-    job.resume_after = source.mark()
+    job.source_read = batch.read_so_far
+    job.resume_after = batch.mark
     if job.leased_until is not None:
         job.leased_until = timezone.now() + LEASE
     is_ours = ImportJob.objects.filter(

@@ -29,6 +29,8 @@ _DELIMITERS = ",;\t|"
 class Table(Source):
     """A file of rows. The mark is the place after a row, as `line:offset` (bytes)."""
 
+    can_read_ahead = True
+
     def __init__(
         self,
         path: Path,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAMES = {
     "decide": "decisions",
     "import": "imports",
+    "opt-out": "opt_outs",
     "orders": "orders",
     "pull": "pulls",
     "search": "listings",

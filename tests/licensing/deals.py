@@ -1,8 +1,10 @@
 """Real deals, as far as they are public, encoded as typed terms.
 
 Facts and sources: the press and the parties' own pages, named at each deal. Each fact that is
-known of a deal names the place in the typed terms that says it; what no field can say stands in
-`other`. What is not known of a deal is its template's, and is not counted.
+known of a deal names the place in the typed terms that says it, and what stands there; what no
+field can say stands in `other`. What is not known of a deal is its template's, and is not counted.
+Sums and counts stand in offers and snapshots. A settlement of past acts (Bartz) is no license, and
+has no place here.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Any
 
 from licensing import terms_templates
 
+# The hash of no real paper.
+STATEMENT_OF_WORK = "0" * 64
 PRETRAIN = ["pretrain", "continued_pretrain", "finetune", "instruction_tune"]
 WORLD = {"training": ["*"], "availability": ["*"]}
 ANY_MODEL = {
@@ -37,7 +41,8 @@ class Deal:
     template: str
     # Part → the whole part, or a mapping that is laid over the template's.
     parts: Mapping[str, Any] = field(default_factory=dict)
-    # Known fact → where it stands, such as "output.max_verbatim_words".
+    # Known fact → where it stands, and what says it (one of them, in a list), such as
+    # "output.max_verbatim_words=200", "withdrawal.steps=[]". Nothing after "=": anything at all.
     says: Mapping[str, str] = field(default_factory=dict)
 
     def typed(self) -> dict[str, Any]:
@@ -58,15 +63,17 @@ DEALS = [
             "term": {"training_days": 1095, "access_days": 1095},
             "price": {"parts": [{"model": "per_item"}]},
             "split": {"rule": "fixed", "makers_basis_points": 5000},
+            "subject": {"other": ["Only works whose author has agreed."]},
         },
         {
-            "three years": "term.training_days",
-            "$5,000 a title": "price.parts[0].model",
-            "half to the author": "split.makers_basis_points",
-            "at most 200 consecutive words": "output.max_verbatim_words",
-            "at most 5 % of a work": "output.max_fraction_basis_points",
-            "no pirate sites": "warranties.licensee",
-            "selected backlist titles only": "subject.selection",
+            "three years": "term.training_days=1095",
+            "$5,000 a title": "price.parts[0].model=per_item",
+            "half to the author": "split.makers_basis_points=5000",
+            "at most 200 consecutive words": "output.max_verbatim_words=200",
+            "at most 5 % of a work": "output.max_fraction_basis_points=500",
+            "no pirate sites": "warranties.licensee=no_pirate_sources",
+            "selected backlist titles only": "subject.selection=snapshot",
+            "each author opts in": "subject.other",
         },
     ),
     Deal(
@@ -86,15 +93,16 @@ DEALS = [
             "output": {"rules": ["no_substitutes"]},
             "attribution": {"places": ["in_model_docs"]},
             "withdrawal": {"steps": [], "channels": ["platform"]},
+            "subject": {"other": ["Mostly works that are three years old or older."]},
         },
         {
-            "limited duration": "term.training_days",
-            "model training only": "permit[0].uses",
-            "non-exclusive": "exclusivity.kind",
-            "can be extended": "term.renewal",
-            "a fixed fee": "price.parts[0].model",
-            "no opt-out by authors": "withdrawal.steps",
-            "mostly three years old and older": "subject.selection",
+            "limited duration": "term.training_days=",
+            "model training only": "permit[0].uses=pretrain",
+            "non-exclusive": "exclusivity.kind=non_exclusive",
+            "can be extended": "term.renewal=option",
+            "a fixed fee": "price.parts[0].model=flat_fee",
+            "no opt-out by authors": "withdrawal.steps=[]",
+            "mostly three years old and older": "subject.other",
         },
     ),
     Deal(
@@ -106,11 +114,11 @@ DEALS = [
             "price": {"parts": [{"model": "flat_fee"}, {"model": "annual_fee"}]},
         },
         {
-            "non-exclusive": "exclusivity.kind",
-            "initial access for $10 million": "price.parts[0].model",
-            "recurring payments": "price.parts[1].model",
-            "three years": "term.training_days",
-            "verbatim limits": "output.max_verbatim_words",
+            "non-exclusive": "exclusivity.kind=non_exclusive",
+            "initial access for $10 million": "price.parts[0].model=flat_fee",
+            "recurring payments": "price.parts[1].model=annual_fee",
+            "three years": "term.training_days=1095",
+            "verbatim limits": "output.max_verbatim_words=",
         },
     ),
     Deal(
@@ -130,14 +138,14 @@ DEALS = [
             "retention": {"embeddings": {"rule": "delete_within", "days": 30}},
         },
         {
-            "five years": "term.training_days",
-            "cash": "price.parts[0].model",
-            "credits": "price.parts[1].model",
-            "training": "permit[0].uses",
-            "answering questions": "permit[0].uses",
-            "current articles too": "subject.additions",
-            "consumer brands only": "subject.only",
-            "other businesses excluded": "subject.except",
+            "five years": "term.training_days=1826",
+            "cash": "price.parts[0].model=annual_fee",
+            "credits": "price.parts[1].model=credits_in_kind",
+            "training": "permit[0].uses=pretrain",
+            "answering questions": "permit[0].uses=retrieve_rag",
+            "current articles too": "subject.additions=daily",
+            "consumer brands only": "subject.only=consumer news brands",
+            "other businesses excluded": "subject.except=other businesses of News Corp",
         },
     ),
     Deal(
@@ -161,11 +169,11 @@ DEALS = [
             },
         },
         {
-            "at least $16 million a year": "price.parts[1].model",
-            "variable by appearance": "price.parts[2].model",
-            "training": "permit[0].uses",
-            "display": "permit[0].uses",
-            "with links": "output.rules",
+            "at least $16 million a year": "price.parts[1].model=minimum_guarantee",
+            "variable by appearance": "price.parts[2].model=per_answer",
+            "training": "permit[0].uses=pretrain",
+            "display": "permit[0].uses=ground_display",
+            "with links": "output.rules=link_back",
         },
     ),
     Deal(
@@ -181,10 +189,10 @@ DEALS = [
             "retention": {"embeddings": {"rule": "delete_within", "days": 30}},
         },
         {
-            "$20 to 25 million a year": "price.parts[0].model",
-            "training": "permit[0].uses",
-            "summaries": "output.rules",
-            "Wirecutter excluded": "subject.except",
+            "$20 to 25 million a year": "price.parts[0].model=annual_fee",
+            "training": "permit[0].uses=pretrain",
+            "summaries": "output.rules=summaries_only",
+            "Wirecutter excluded": "subject.except=Wirecutter",
         },
     ),
     Deal(
@@ -196,14 +204,14 @@ DEALS = [
             "price": {"parts": [{"model": "annual_fee"}]},
         },
         {
-            "continuous access and quarterly transfers": "subject.additions",
-            "$60 million a year": "price.parts[0].model",
-            "no deleted content": "withdrawal.steps",
-            "no re-identification": "personal_data.reidentification",
-            "no targeting of advertisements": "deny[0].sectors",
-            "no supply to law enforcement": "deny[0].sectors",
-            "no competing product": "deny[0].sectors",
-            "a feed of deletions": "withdrawal.channels",
+            "continuous access and quarterly transfers": "subject.additions=quarterly",
+            "$60 million a year": "price.parts[0].model=annual_fee",
+            "no deleted content": "withdrawal.steps[1].do=purge_copies",
+            "no re-identification": "personal_data.reidentification=forbidden",
+            "no targeting of advertisements": "deny[0].sectors=ads_targeting",
+            "no supply to law enforcement": "deny[0].sectors=law_enforcement",
+            "no competing product": "deny[0].sectors=competitor_product",
+            "a feed of deletions": "withdrawal.channels=feed",
         },
     ),
     Deal(
@@ -223,9 +231,9 @@ DEALS = [
             },
         },
         {
-            "no training of foundation or frontier models": "deny[0].uses",
+            "no training of foundation or frontier models": "deny[0].uses=pretrain",
             "liquidated damages by volume": "contract.other",
-            "no re-identification": "personal_data.reidentification",
+            "no re-identification": "personal_data.reidentification=forbidden",
         },
     ),
     Deal(
@@ -234,9 +242,9 @@ DEALS = [
         "images-training",
         {"split": {"rule": "pro_rata_items", "makers_basis_points": 2500}},
         {
-            "20 to 30 % to contributors": "split.makers_basis_points",
-            "by the images that were licensed": "split.rule",
-            "releases of persons": "warranties.licensor",
+            "20 to 30 % to contributors": "split.makers_basis_points=2500",
+            "by the images that were licensed": "split.rule=pro_rata_items",
+            "releases of persons": "warranties.licensor=model_releases",
         },
     ),
     Deal(
@@ -244,7 +252,10 @@ DEALS = [
         "diyphotography.net",
         "images-training",
         {"price": {"parts": [{"model": "per_item"}], "modifiers": ["volume_tiers"]}},
-        {"5 cents to $1 a photo": "price.parts[0].model", "by volume": "price.modifiers"},
+        {
+            "5 cents to $1 a photo": "price.parts[0].model=per_item",
+            "by volume": "price.modifiers=volume_tiers",
+        },
     ),
     Deal(
         "Troveo, 2025",
@@ -255,11 +266,11 @@ DEALS = [
             "output": {"rules": ["no_likeness", "no_substitutes", "no_reputation_harm"]},
         },
         {
-            "$0.75 to 3 a minute": "price.parts[0].model",
-            "exclusive for AI": "exclusivity.kind",
-            "no replica of persons": "output.rules",
-            "no scene again": "output.rules",
-            "no harm to reputation": "output.rules",
+            "$0.75 to 3 a minute": "price.parts[0].model=per_minute",
+            "exclusive for AI": "exclusivity.kind=exclusive",
+            "no replica of persons": "output.rules=no_likeness",
+            "no scene again": "output.rules=no_substitutes",
+            "no harm to reputation": "output.rules=no_reputation_harm",
         },
     ),
     Deal(
@@ -288,17 +299,19 @@ DEALS = [
             "redistribution": {
                 "other": ["Subscription services may carry it; no TV, ads or film."]
             },
+            "split": {"other": ["The fixed fee is shared in equal parts, one for each work."]},
         },
         {
-            "one version of a model": "permit[0].models.scope",
-            "training again is a new license": "permit[0].models.successors",
-            "masters bundled": "subject.rights_layers",
+            "one version of a model": "permit[0].models.scope=named_version",
+            "training again is a new license": "permit[0].models.successors=none",
+            "masters bundled": "subject.rights_layers=master",
             "no TV, advertisements or film": "redistribution.other",
-            "a fixed fee": "price.parts[0].model",
-            "a share of revenue": "price.parts[2].basis_points",
-            "split by attribution": "split.rule",
-            "monthly analysis": "reporting.cadence",
-            "attribution is measured by a provider": "reporting.attribution_provider",
+            "the fixed fee in equal parts": "split.other",
+            "a fixed fee": "price.parts[0].model=flat_fee",
+            "a share of revenue": "price.parts[2].model=revenue_share",
+            "split by attribution": "split.rule=attribution",
+            "monthly analysis": "reporting.cadence=monthly",
+            "attribution is measured by a provider": "reporting.attribution_provider=required",
         },
     ),
     Deal(
@@ -312,13 +325,15 @@ DEALS = [
                     territories={"training": ["*"], "availability": ["DE"]},
                 )
             ],
+            "price": {"other": ["A second share falls due where its music is used later."]},
         },
         {
-            "30 % of the model's net income": "price.parts[1].basis_points",
-            "net income": "price.parts[1].of",
-            "a minimum": "price.parts[2].model",
-            "in Germany": "permit[0].territories.availability",
-            "wherever it was trained": "permit[0].territories.training",
+            "30 % of the model's net income": "price.parts[1].basis_points=3000",
+            "net income": "price.parts[1].of=net_income",
+            "a minimum": "price.parts[2].model=minimum_guarantee",
+            "a second pillar downstream": "price.other",
+            "in Germany": "permit[0].territories.availability=DE",
+            "wherever it was trained": "permit[0].territories.training=*",
         },
     ),
     Deal(
@@ -327,13 +342,15 @@ DEALS = [
         "music-training",
         {
             "contract": {"most_favored": "licensor_price"},
-            "split": {"rule": "fixed", "makers_basis_points": 5000},
+            "split": {"other": ["Songs and recordings get about half each."]},
+            "subject": {"other": ["Only songs whose writers have agreed."]},
         },
         {
-            "opt-in by writers": "subject.selection",
-            "about half each to songs and recordings": "split.makers_basis_points",
-            "most-favored terms": "contract.most_favored",
-            "songs and recordings": "subject.rights_layers",
+            "opt-in by writers": "subject.other",
+            "about half each to songs and recordings": "split.other",
+            "most-favored terms": "contract.most_favored=licensor_price",
+            "songs": "subject.rights_layers=publishing",
+            "recordings": "subject.rights_layers=master",
         },
     ),
     Deal(
@@ -369,11 +386,11 @@ DEALS = [
             },
         },
         {
-            "non-exclusive": "exclusivity.kind",
-            "annual": "term.renewal_days",
-            "inside the company only": "permit[0].models.release",
-            "no external sharing of outputs": "output.rules",
-            "no external products": "deny[0].models.release",
+            "non-exclusive": "exclusivity.kind=non_exclusive",
+            "annual": "term.renewal_days=365",
+            "inside the company only": "permit[0].models.release=internal_only",
+            "no external sharing of outputs": "output.rules=no_external_sharing",
+            "no external products": "deny[0].models.release=closed_api",
         },
     ),
     Deal(
@@ -392,11 +409,11 @@ DEALS = [
             "retention": {"embeddings": {"rule": "delete_within", "days": 30}},
         },
         {
-            "opt-in at the work": "subject.selection",
-            "train and fine-tune": "permit[0].uses",
-            "retrieval": "permit[0].uses",
-            "text": "subject.modalities",
-            "the United Kingdom": "permit[0].territories.training",
+            "opt-in at the work": "subject.selection=snapshot",
+            "train and fine-tune": "permit[0].uses=finetune",
+            "retrieval": "permit[0].uses=retrieve_rag",
+            "text": "subject.modalities=text",
+            "the United Kingdom": "permit[0].territories.training=GB",
         },
     ),
     Deal(
@@ -406,13 +423,18 @@ DEALS = [
         {
             "parties": {"processors": "none"},
             "redistribution": {"works": "none", "sublicense": "none"},
+            "output": {"max_verbatim_words": 0, "rules": ["no_sequels"]},
+            "models": {"weights_transfer": "no"},
+            "contract": {"documents": [STATEMENT_OF_WORK]},
         },
         {
-            "non-exclusive": "exclusivity.kind",
-            "not transferable": "models.weights_transfer",
-            "no sublicense": "redistribution.sublicense",
-            "no sequels": "output.rules",
-            "models of the customer": "permit[0].models.scope",
+            "non-exclusive": "exclusivity.kind=non_exclusive",
+            "not transferable": "models.weights_transfer=no",
+            "no sublicense": "redistribution.sublicense=none",
+            "no sequels": "output.rules=no_sequels",
+            "nothing verbatim": "output.max_verbatim_words=0",
+            "the use cases of a statement of work": f"contract.documents={STATEMENT_OF_WORK}",
+            "models of the customer": "permit[0].models.scope=any_model_of_licensee",
         },
     ),
     Deal(
@@ -427,10 +449,31 @@ DEALS = [
             },
         },
         {
-            "half of the revenue": "price.parts[0].basis_points",
-            "by the share in each answer": "price.parts[0].model",
-            "retrieval only": "permit[0].uses",
-            "no training": "deny[0].uses",
+            "half of the revenue": "price.parts[0].basis_points=5000",
+            "by the share in each answer": "price.parts[0].model=attribution_share",
+            "retrieval only": "permit[0].uses=retrieve_rag",
+            "no training": "deny[0].uses=pretrain",
+        },
+    ),
+    Deal(
+        "Created by Humans, 2025",
+        "createdbyhumans.ai; authorsguild.org",
+        "books-training",
+        {
+            "permit": [permit([*PRETRAIN, "embed", "retrieve_rag"])],
+            "deny": [{"sectors": ["military"]}],
+            "term": {"use_days": 1826},
+            "retention": {"embeddings": {"rule": "delete_within", "days": 30}},
+            "split": {
+                "deductions": ["platform_fee", "agent_fee"],
+                "other": ["The guild takes 1 % of the fees that it brings."],
+            },
+        },
+        {
+            "training": "permit[0].uses=pretrain",
+            "reference": "permit[0].uses=retrieve_rag",
+            "the fee of a guild": "split.deductions=agent_fee",
+            "1 % of the fees that it brings": "split.other",
         },
     ),
 ]

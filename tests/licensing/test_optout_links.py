@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -14,10 +15,10 @@ from django.test import Client
 
 from licensing import optout_links
 from licensing.models import ContributorLink, OptOut
-from marketplace import collections, contributors, imports
+from marketplace import collections, contributors, imports, works
 from marketplace.access import acting, system
 from marketplace.errors import LinkUsed
-from marketplace.models import Contributor, Organization
+from marketplace.models import Collection, Contributor, Organization
 from tests.make import records
 from tests.people import ApiClient, caller_for
 
@@ -168,3 +169,47 @@ def test_two_who_press_the_button_at_once_are_one_use(
         thread.join(30)
     assert sorted(outcomes) == ["out", "used", "used", "used"]
     assert sizes() == [2]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_button_and_an_import_of_the_same_contributor_wait_for_each_other(
+    client_for: ClientFor, archive: Organization, contributor: Contributor
+) -> None:
+    """An import holds the works and then its contributors: so does the button, in this order."""
+    token = path_of(make(client_for, archive, contributor)).rsplit("/", 1)[1]
+    caller = caller_for(archive)
+    with acting(caller, writing=False):
+        collection = Collection.objects.get()
+    outcomes: list[Any] = []
+
+    def press() -> None:
+        try:
+            outcomes.append(optout_links.use(token).works)
+        except Exception as error:
+            outcomes.append(error)
+        finally:
+            connection.close()
+
+    pressing = threading.Thread(target=press)
+    with acting(caller):
+        works.hold(caller, collection)
+        pressing.start()
+        wait_for_a_waiter()
+        person = contributors.Person(name="Con", email="c@example.org", consent="granted")
+        settled = contributors.settle(caller, [(0, "c-1", person)])
+    pressing.join(30)
+    assert outcomes == [2]
+    # The import came first, so nothing of it was refused.
+    assert settled.refused == []
+    with acting(caller, writing=False):
+        assert Contributor.objects.get(pk=contributor.pk).consent == "withdrawn"
+
+
+def wait_for_a_waiter() -> None:
+    for _try in range(200):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone() != (0,):
+                return
+        time.sleep(0.05)
+    raise AssertionError("Nobody waits.")

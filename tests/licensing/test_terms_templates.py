@@ -5,45 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import pyphen
 import pytest
 
 from licensing import contradictions, terms, terms_schema, terms_templates, terms_text
 from licensing.terms_templates import Template
 from marketplace.models import Organization
 from tests.licensing.deals import DEALS
+from tests.licensing.grades import GRADE_MAX, grade, syllables
 from tests.make import TYPED_2
 from tests.people import ApiClient
 
 ClientFor = Callable[..., ApiClient]
 TEMPLATES = terms_templates.library()
 by_name = pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
-# The goal of reading: Flesch-Kincaid grade 9, of the whole text of a template.
-GRADE_MAX = 9.0
-
-
-@cache
-def syllables(word: str) -> int:
-    """How many syllables a word has: the most that two ways of counting find.
-
-    Hyphenation points (Liang's patterns) leave some out; groups of vowels count some twice.
-    """
-    points = len(pyphen.Pyphen(lang="en_US").positions(word)) + 1
-    vowels = re.findall("[aeiouy]+", re.sub("e$", "", word.lower()))
-    return max(points, len(vowels), 1)
-
-
-def grade(text: str) -> float:
-    """The Flesch-Kincaid grade (Kincaid et al., 1975), with each clause's line a sentence."""
-    body = "\n".join(re.sub(r"^\d+(\.\d+)? ", "", line) for line in text.splitlines()[1:])
-    sentences = [part for part in re.split(r"[.!?]\s|\n", body) if re.search("[A-Za-z]", part)]
-    found = re.findall("[A-Za-z][A-Za-z'-]*", body)
-    return (
-        0.39 * len(found) / len(sentences) + 11.8 * sum(map(syllables, found)) / len(found) - 15.59
-    )
 
 
 def rendered(typed: Any) -> str:
@@ -76,8 +52,8 @@ def test_every_text_that_is_measured_is_plain(capsys: pytest.CaptureFixture[str]
     texts |= {deal.name: deal.typed() for deal in DEALS} | {"tests": TYPED_2}
     found = {name: round(grade(rendered(typed)), 2) for name, typed in texts.items()}
     with capsys.disabled():
-        print(f"\nreading grades of {len(found)} texts: {min(found.values())} to", end=" ")
-        print(f"{max(found.values())} ({max(found, key=lambda name: found[name])})")
+        print(f"\nreading grades of {len(found)} texts:")
+        print("\n".join(f"{value:5.2f} {name}" for name, value in sorted(found.items())))
     assert max(found.values()) <= GRADE_MAX
 
 

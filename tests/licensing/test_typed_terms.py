@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from licensing import contradictions, duties, jcs, terms, terms_schema, terms_text
+from licensing import (
+    contradictions,
+    duties,
+    jcs,
+    terms,
+    terms_json_schema,
+    terms_schema,
+    terms_text,
+)
 from licensing import terms_schema as schema
 from licensing.terms_templates import library
 from licensing.vocabulary import COUNTRY_NUMBERS
 from marketplace.errors import InvalidInput
-from tests.make import TYPED_2
+from tests.licensing.grades import GRADE_MAX, grade
+from tests.make import TYPED, TYPED_2
 
 BASES = [TYPED_2, *(dict(template.typed) for template in library())]
+SCHEMA = Draft202012Validator(terms_json_schema.root())
 # The machine may be busy; a slow example proves nothing.
 many = settings(max_examples=300, deadline=None)
 
@@ -101,6 +113,57 @@ def test_what_is_well_shaped_is_rendered_or_refused_at_a_place_in_it(typed: Any)
         assert words in text
     assert read.needs_human == ('"other":[' in before.decode().replace('"other":[]', ""))
     assert all(warned.param.startswith("typed.") for warned in contradictions.warnings(typed))
+    assert grade(text) <= GRADE_MAX
+
+
+# What clients send by mistake, or on purpose.
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "*", "EU", "de", "none", "deny", "pretrain", "a\nb", "“", "\ud800"])
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every place in JSON: what holds it, and its key or index there."""
+    members = value if isinstance(value, dict) else range(len(value))
+    found = [(value, key) for key in members]
+    inner = [value[key] for key in members if isinstance(value[key], (dict, list))]
+    return found + [each for one in inner for each in places(one)]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.sampled_from([TYPED, *BASES]), st.data())
+def test_whatever_stands_at_a_place_is_refused_by_name_or_read_back_the_same(
+    base: Any, data: st.DataObject
+) -> None:
+    typed = copy.deepcopy(base)
+    holder, key = data.draw(st.sampled_from(places(typed)))
+    kind = data.draw(st.sampled_from(["replace", "remove", "add"]))
+    if kind == "remove":
+        del holder[key]
+    elif kind == "replace":
+        holder[key] = data.draw(JUNK)
+    elif isinstance(holder, list):
+        holder.append(data.draw(JUNK))
+    else:
+        holder[data.draw(st.text(max_size=4) | st.sampled_from(["other", "uses", "days"]))] = (
+            data.draw(JUNK)
+        )
+    read, param = parsed(typed)
+    if read is None:
+        assert param.startswith("typed")
+        return
+    again = terms.parse(json.loads(jcs.dumps(typed)))
+    assert again == read
+    assert terms.render(again, name="T", version=1) == terms.render(read, name="T", version=1)
+    if read.v == 2:
+        assert not list(SCHEMA.iter_errors(typed))
 
 
 @many

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from licensing import optouts, snapshots
-from marketplace import collections, contributors, imports
+from marketplace import collections, contributors, feeds, imports
 from marketplace.access import acting, system
 from marketplace.feeds import Deletion
 from marketplace.imports import Entry, Record, Source, engine
@@ -217,11 +218,20 @@ def test_two_feeds_at_once_leave_each_work_with_one_form(monkeypatch: pytest.Mon
     """Seen to fail when a batch looks before it holds the organization's works still."""
     archive = found("Archive", "platform")
     into = collection_of(archive)
-    bring(archive, into, *[upsert(f"w{n}", f"text {n}") for n in range(20)])
+    # One title for all: a work whose row changes is locked by that already.
+    bring(archive, into, *[upsert(f"w{n}", f"text {n}", title="") for n in range(20)])
     monkeypatch.setattr(engine, "BATCH_LENGTH", 4)
+    known = feeds._Batch._known
+
+    def slowly(*arguments: Any) -> dict[str, Work]:
+        found = known(*arguments)
+        time.sleep(0.1)  # the other one's turn, if nothing holds it
+        return found
+
+    monkeypatch.setattr(feeds._Batch, "_known", slowly)
 
     def feed(name: str) -> Callable[[], Any]:
-        changes = [upsert(f"w{n % 20}", f"{name} {n}") for n in range(60)]
+        changes = [upsert(f"w{n % 20}", f"{name} {n}", title="") for n in range(24)]
         return lambda: imports.run(caller_for(archive), into, Feed(*changes, name=name))
 
     in_threads(feed("one"), feed("other"))

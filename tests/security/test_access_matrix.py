@@ -73,8 +73,11 @@ MATRIX: dict[str, Row] = {
     "opt-out-links/<pk>/revoke": Row("opt_out_link"),
     "opt-outs/<pk>": Row("opt_out"),
     "opt-outs/<pk>/works": Row("opt_out"),
+    "opt-outs/<pk>/receipt": Row("opt_out"),
     "notices/<pk>": Row("notice"),
     "notices/<pk>/works": Row("notice"),
+    "notices/<pk>/receipt": Row("notice"),
+    "notices/<pk>/acknowledgement/receipt": Row("notice"),
     "notices/<pk>/acknowledge": Row(
         "notice", {"post": {"statement": "Done.", "name": "Lin", "title": "Counsel"}}
     ),
