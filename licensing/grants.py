@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from licensing import agreements, optouts, scope_claims, settree
@@ -90,6 +91,13 @@ def issue(
     _fill(grant, issued)
     scope_claims.take_over(made_by, grant)
     return grant
+
+
+def whole(rows: QuerySet[Grant]) -> QuerySet[Grant]:
+    """The same grants with what is shown of them: contract, record, periods and coverage."""
+    return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(
+        "periods", "coverage__snapshot"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from licensing import candidates
+from licensing import candidates, samples
 from licensing.candidates import Bounds, Candidates, Facets, Search
 from licensing.models import Offer
 from licensing.search_documents import MODALITIES, primary
@@ -236,7 +236,8 @@ def _offers(caller: Caller | None, page: list[str]) -> list[Offer]:
 
 
 def _whole(rows: QuerySet[Offer]) -> QuerySet[Offer]:
-    return rows.select_related("organization", "collection", "snapshot", "terms")
+    rows = rows.select_related("organization", "collection", "snapshot", "terms")
+    return samples.with_samples(rows)
 
 
 def _check(param: str, value: str, known: list[str] | tuple[str, ...]) -> None:

@@ -33,7 +33,7 @@ from marketplace.errors import (
     TermsNotPublished,
     WorksProhibitMining,
 )
-from marketplace.models import Organization, User
+from marketplace.models import Attestation, Organization, User
 
 State = Offer.State
 
@@ -101,6 +101,41 @@ def make(
         offer.save(force_insert=True)
         audit.record(caller, "offer.made", subject=offer)
         idempotency.names(caller, offer)
+    return offer
+
+
+def list_sample(caller: Caller, whole: Offer, *, snapshot: Snapshot, terms: Terms) -> Offer:
+    """Put works of an offer out for free, to whom the offer is open, in the caller's transaction.
+
+    Listed without a review of its own and without a search document: the market shows the whole,
+    which is reviewed. It stands on the whole's rights. Raises OfferWrongState,
+    CollectionNotAttested.
+    """
+    if whole.state == State.WITHDRAWN:
+        raise OfferWrongState(
+            _("The offer is withdrawn. Make another, and choose a sample of that."),
+            state=str(whole.state),
+        )
+    if not whole.rights_basis:
+        # What a draft will say of its rights, it says when it is published.
+        _state_rights(whole, _attested(whole))
+    offer = Offer(
+        organization=whole.organization,
+        collection_id=snapshot.collection_id,
+        snapshot=snapshot,
+        terms=terms,
+        audience=whole.audience,
+        price_minor=0,
+        price=prices.parse({"model": "free"}).as_dict(),
+        currency=whole.currency,
+        state=State.LISTED,
+        published_at=timezone.now(),
+        rights_basis=whole.rights_basis,
+        rights_license=whole.rights_license,
+        rights_statement=whole.rights_statement,
+    )
+    offer.save(force_insert=True)
+    audit.record(caller, "offer.made", subject=offer, sample_of=str(whole.pk))
     return offer
 
 
@@ -228,15 +263,15 @@ def reinstate(operator: User, id: str) -> Offer:
 # --- the buyer's ------------------------------------------------------------------------------
 
 
-def buyable(caller: Caller, id: str) -> Offer:
-    """The offer that a buyer means, in the buyer's transaction.
+def buyable(caller: Caller, id: str, *, samples: bool = False) -> Offer:
+    """The offer that a buyer means, in the buyer's transaction; a sample's only with `samples`.
 
     Raises NotFound for one that the buyer may not see, OwnCollection for the buyer's own,
     OfferNotBuyable for one that is no longer (or not yet) on sale.
     """
     rows = Offer.objects.select_related("organization", "collection", "snapshot", "terms")
     try:
-        offer = rows.get(pk=id)
+        offer = (rows if samples else rows.shown()).get(pk=id)
     except (Offer.DoesNotExist, ValidationError):
         offer = None
     missing = NotFound(_("There is no offer “%(id)s”.") % {"id": id})
@@ -297,16 +332,8 @@ def _publish(caller: Caller, offer: Offer) -> None:
             _("Publish the terms first: POST /v1/terms/%(id)s/publish.") % {"id": offer.terms_id},
             terms=str(offer.terms_id),
         )
-    attested = collections.attestation(offer.collection)
-    if attested is None:
-        raise CollectionNotAttested(
-            _("Attest the rights first: POST /v1/collections/%(id)s/attestations.")
-            % {"id": offer.collection_id},
-            collection=str(offer.collection_id),
-        )
-    offer.rights_basis = attested.basis
-    offer.rights_license = attested.license_name
-    offer.rights_statement = attested.statement
+    attested = _attested(offer)
+    _state_rights(offer, attested)
     offer.save(update_fields=["rights_basis", "rights_license", "rights_statement"])
     if settings.LISTING_REVIEW:
         _check_listable(offer)
@@ -320,6 +347,23 @@ def _publish(caller: Caller, offer: Offer) -> None:
         audit.record(caller, "offer.published", subject=offer, attestation=str(attested.pk))
 
 
+def _attested(offer: Offer) -> Attestation:
+    attested = collections.attestation(offer.collection)
+    if attested is None:
+        raise CollectionNotAttested(
+            _("Attest the rights first: POST /v1/collections/%(id)s/attestations.")
+            % {"id": offer.collection_id},
+            collection=str(offer.collection_id),
+        )
+    return attested
+
+
+def _state_rights(offer: Offer, attested: Attestation) -> None:
+    offer.rights_basis = attested.basis
+    offer.rights_license = attested.license_name
+    offer.rights_statement = attested.statement
+
+
 def _list(offer: Offer) -> None:
     """Put an offer on sale and into the search, in the caller's transaction."""
     _check_listable(offer)
@@ -327,7 +371,8 @@ def _list(offer: Offer) -> None:
     offer.published_at = offer.published_at or timezone.now()
     offer.suspended_at, offer.state_reason = None, ""
     offer.save(update_fields=["state", "published_at", "suspended_at", "state_reason"])
-    search_documents.write(offer)
+    if Offer.objects.shown().filter(pk=offer.pk).exists():
+        search_documents.write(offer)
 
 
 def _check_listable(offer: Offer) -> None:

@@ -205,7 +205,7 @@ def reindex(report: Report | None = None) -> int:
 
 def _wanting() -> Any:
     current = SearchDocument.objects.filter(version__gte=VERSION).values("offer")
-    listed = Offer.objects.filter(state=Offer.State.LISTED).exclude(pk__in=current)
+    listed = Offer.objects.shown().filter(state=Offer.State.LISTED).exclude(pk__in=current)
     return listed.select_related("organization", "collection", "snapshot", "terms")
 
 

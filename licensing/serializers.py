@@ -379,6 +379,12 @@ class PartySerializer(serializers.Serializer[Any]):
     registration_number = serializers.CharField()
 
 
+class ListedSampleSerializer(serializers.Serializer[Any]):
+    """What of a listing may be evaluated for free: GET /v1/listings/{id}/sample."""
+
+    works = serializers.IntegerField(help_text="How many, when chosen.")
+
+
 class ListingSerializer(Resource[Offer]):
     """What is on sale, with everything that a buyer decides by."""
 
@@ -390,6 +396,7 @@ class ListingSerializer(Resource[Offer]):
     terms = TermsSerializer(read_only=True)
     price = extend_schema_field(PriceSerializer)(OfferPriceField)()
     is_private = serializers.SerializerMethodField(help_text="Shown to you and nobody else.")
+    sample = serializers.SerializerMethodField()
 
     class Meta:
         model = Offer
@@ -405,6 +412,7 @@ class ListingSerializer(Resource[Offer]):
             "price_minor",
             "currency",
             "access",
+            "sample",
             "opens_at",
             "closes_at",
             "published_at",
@@ -413,6 +421,10 @@ class ListingSerializer(Resource[Offer]):
 
     def get_is_private(self, row: Offer) -> bool:
         return row.audience_id is not None
+
+    @extend_schema_field(ListedSampleSerializer(allow_null=True))
+    def get_sample(self, row: Any) -> Any:
+        return None if row.sample_works is None else {"works": row.sample_works}
 
 
 class FacetValueSerializer(serializers.Serializer[Any]):

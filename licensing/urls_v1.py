@@ -20,6 +20,7 @@ from licensing.optout_views import (
     OptOutReceiptViewSet,
     OptOutViewSet,
 )
+from licensing.sample_views import OfferSampleViewSet
 from licensing.terms_template_views import TermsTemplateViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
@@ -38,6 +39,10 @@ urlpatterns = [
     path("offers/<str:pk>", views.OfferViewSet.as_view(_DETAIL), name="offer"),
     path("offers/<str:pk>/publish", views.OfferViewSet.as_view({"post": "publish"})),
     path("offers/<str:pk>/withdraw", views.OfferViewSet.as_view({"post": "withdraw"})),
+    path(
+        "offers/<str:pk>/sample",
+        OfferSampleViewSet.as_view({"get": "retrieve", "post": "create"}),
+    ),
     path("listings", ListingViewSet.as_view({"get": "list"}), name="listings-api"),
     path("listings/<str:pk>", ListingViewSet.as_view(_DETAIL), name="listing-api"),
     path(

@@ -12,7 +12,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from licensing import offers, snapshots, terms
+from licensing import grants, offers, snapshots, terms
 from licensing.ledger_views import PlainTextRenderer
 from licensing.models import Grant, Offer, Snapshot, Terms
 from licensing.serializers import (
@@ -211,9 +211,7 @@ class GrantViewSet(Listing, Retrieving, TenantViewSet):
     scopes = {"list": Scope.GRANTS_READ, "retrieve": Scope.GRANTS_READ}
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(
-            "periods", "coverage__snapshot"
-        )
+        return grants.whole(rows)
 
     @extend_schema(summary="List the grants that you gave or hold")
     def list(self, request: Request) -> Response:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Func, IntegerField, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from marketplace import audit, full_text, idempotency, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
-from marketplace.models import Attestation, Collection, CollectionItem
+from marketplace.models import Attestation, Collection, CollectionItem, Representation
 from marketplace.models.collections import READ_AS, SEARCHED
 
 # What other apps do in the transaction that changes what is said of a collection. They add to it
@@ -59,6 +59,39 @@ def create(
         audit.record(caller, "collection.created", subject=collection)
         idempotency.names(caller, collection)
     return collection
+
+
+def make_part(
+    caller: Caller, whole: Collection, *, name: str, forms: Sequence[Representation]
+) -> Collection:
+    """Start a collection of some representations that another one holds, or held.
+
+    In the caller's transaction. What happens to the whole afterwards leaves the part as it is.
+    """
+    assert connection.in_atomic_block, "A part commits with what it was made for."
+    part = Collection(
+        organization=caller.organization,
+        name=name,
+        notice=whole.notice,
+        languages=whole.languages,
+    )
+    part.save(force_insert=True)
+    # The database numbers it.
+    part.refresh_from_db(fields=["number"])
+    CollectionItem.objects.bulk_create(
+        [
+            CollectionItem(
+                organization=caller.organization,
+                collection=part,
+                work_id=form.work_id,
+                representation=form,
+                added_in=part.next_snapshot,
+            )
+            for form in forms
+        ]
+    )
+    audit.record(caller, "collection.created", subject=part, part_of=str(whole.pk))
+    return part
 
 
 def describe(

@@ -62,7 +62,7 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
             "organization", "seller", "offer__collection", "snapshot", "terms"
         ).get_visible(caller, quote)
         _check(accepted, accept)
-        bought = offers.buyable(caller, str(accepted.offer_id))
+        bought = offers.buyable(caller, str(accepted.offer_id), samples=True)
         quotes.check_approved(caller, accepted, bought)
         optouts.hold_still(accepted.seller_id)
         _check_opt_outs(accepted)

@@ -12,8 +12,17 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import access_requests, agreements, offers, optouts, prices, scope_claims, terms
-from licensing.models import Offer
+from licensing import (
+    access_requests,
+    agreements,
+    offers,
+    optouts,
+    prices,
+    samples,
+    scope_claims,
+    terms,
+)
+from licensing.models import Offer, Sample
 from licensing.prices import Price
 from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, money, organizations
@@ -53,13 +62,7 @@ def make(
         if bought.access == Offer.Access.OPEN:
             offers.check_needs_no_human(bought.terms)
         approval = access_requests.check(caller, bought, uses=uses, territories=territories)
-        quote = _priced(caller, bought, price, typed.windows(starts_at), uses, territories)
-        quote.scope = {
-            "uses": sorted(set(uses)),
-            "territories": sorted(set(territories)),
-            "starts_at": starts_at.isoformat(),
-        }
-        quote.created_at, quote.expires_at = now, now + LIFETIME
+        quote = _priced(caller, bought, price, typed, starts_at, uses, territories)
         if approval is not None:
             # What the seller approved for a time is not promised for longer.
             quote.expires_at = min(quote.expires_at, approval.expires_at)
@@ -67,6 +70,18 @@ def make(
         quote.save(force_insert=True)
         idempotency.names(caller, quote)
     return quote
+
+
+def of_sample(caller: Caller, sample: Sample, *, starts_at: datetime) -> Quote:
+    """What taking a sample would mean: everything that its terms permit, for nothing.
+
+    In the buyer's transaction, and not saved: `orders` accepts it, or nobody does. The same start
+    gives the same document. Raises OfferNotBuyable, OptedOut, LegalIdentityIncomplete.
+    """
+    offer = offers.buyable(caller, str(sample.sample_offer_id), samples=True)
+    typed = terms.load(offer.terms)
+    price = prices.load(offer.price, offer.price_minor)
+    return _priced(caller, offer, price, typed, starts_at, samples.USES, samples.TERRITORIES)
 
 
 def starts_at(quote: Quote) -> datetime:
@@ -100,7 +115,8 @@ def price_basis(quote: Quote) -> dict[str, Any]:
 def claim(quote: Quote, typed: TypedTerms, *, held_by: str, held_until: datetime) -> None:
     """Hold the quoted scope of the collection for a buyer. Raises RightsTaken."""
     scope_claims.hold(
-        offer_collection=quote.offer.collection,
+        # A sample's works stay the whole's: rights to that exclude others' to these.
+        offer_collection=samples.whole_of(quote.offer).collection,
         licensor=quote.seller,
         licensee=quote.organization,
         livemode=quote.livemode,
@@ -128,10 +144,12 @@ def _priced(
     caller: Caller,
     offer: Offer,
     price: Price,
-    windows: Windows,
+    typed: TypedTerms,
+    starts_at: datetime,
     uses: Sequence[str],
     territories: Sequence[str],
 ) -> Quote:
+    now = timezone.now()
     out = optouts.check(offer.snapshot)
     # What is not delivered is not paid for by the work; bytes are counted once, when it is frozen.
     totals = {**offer.snapshot.totals, "works": offer.snapshot.size - out}
@@ -155,7 +173,7 @@ def _priced(
         terms=offer.terms,
         uses=sorted(set(uses)),
         territories=sorted(set(territories)),
-        windows=windows,
+        windows=typed.windows(starts_at),
         price_words=prices.in_words(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
@@ -169,6 +187,13 @@ def _priced(
         offer=offer,
         snapshot=offer.snapshot,
         terms=offer.terms,
+        scope={
+            "uses": sorted(set(uses)),
+            "territories": sorted(set(territories)),
+            "starts_at": starts_at.isoformat(),
+        },
+        created_at=now,
+        expires_at=now + LIFETIME,
         lines=[
             *(line.as_dict() for line in lines),
             {"kind": "tax", **asdict(due)},

@@ -30,6 +30,7 @@ from licensing.models.optouts import (
     OptOutItem,
     OptOutQuerySet,
 )
+from licensing.models.samples import Sample, TakenSample
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
 from licensing.models.search_documents import SearchDocument, SearchScope, SearchWord
 
@@ -58,10 +59,12 @@ __all__ = [
     "OptOutItem",
     "OptOutQuerySet",
     "Period",
+    "Sample",
     "ScopeClaim",
     "SearchDocument",
     "SearchScope",
     "SearchWord",
     "Snapshot",
+    "TakenSample",
     "Terms",
 ]

@@ -142,15 +142,23 @@ class OfferQuerySet(TenantQuerySet["Offer"]):
 
     def buyable_by(self, caller: Caller) -> Self:
         """What a caller may see in the market: public offers, and private ones made to it."""
-        return self.on_sale().filter(
-            Q(audience__isnull=True)
-            | Q(audience=caller.organization)
-            | Q(organization=caller.organization)
+        return (
+            self.on_sale()
+            .shown()
+            .filter(
+                Q(audience__isnull=True)
+                | Q(audience=caller.organization)
+                | Q(organization=caller.organization)
+            )
         )
 
     def public(self) -> Self:
         """What anybody may see in the market."""
-        return self.on_sale().filter(audience__isnull=True)
+        return self.on_sale().shown().filter(audience__isnull=True)
+
+    def shown(self) -> Self:
+        """Without those that are the samples of others: they are taken by way of these."""
+        return self.filter(sample__isnull=True)
 
 
 class Offer(models.Model):

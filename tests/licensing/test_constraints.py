@@ -30,8 +30,10 @@ from licensing.models import (
     Offer,
     OptOut,
     OptOutItem,
+    Sample,
     SearchDocument,
     SearchWord,
+    TakenSample,
 )
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
@@ -150,6 +152,27 @@ def open_request(world: World, **changes: Any) -> None:
 def asked_twice(world: World) -> None:
     open_request(world)
     open_request(world)
+
+
+def sampled(world: World, **changes: Any) -> Sample:
+    """A sample of the offer; any other offer of the seller's stands for the hidden one."""
+    fields: dict[str, Any] = {"organization": world.seller, "offer": world.offer, "works": 1}
+    if "sample_offer" not in changes:
+        more = make_collection(world.seller, name="Part")
+        changes["sample_offer"] = make_offer(world.seller, collection=more)
+    return Sample.objects.create(**{**fields, **changes})
+
+
+def taken(world: World, **changes: Any) -> TakenSample:
+    fields: dict[str, Any] = {
+        "livemode": False,
+        "licensor": world.seller,
+        "licensee": world.buyer,
+        "offer": world.offer,
+        "sample": changes.get("sample") or sampled(world),
+        "grant": world.grant,
+    }
+    return TakenSample.objects.create(**{**fields, **changes})
 
 
 def out(world: World, **changes: Any) -> OptOut:
@@ -326,6 +349,19 @@ BREAKS: dict[str, Break] = {
     "access_request_asks_for_something": lambda w: asked(w, uses=[]),
     "access_request_release_is_known": lambda w: asked(w, model_release="shareware"),
     "access_request_expires_after_it_was_made": lambda w: asked(w, expires_at=NOW),
+    # samples
+    "sample_is_not_empty": lambda w: sampled(w, works=0),
+    "sample_is_of_another_offer": lambda w: sampled(w, sample_offer=w.offer),
+    "licensing_sample_sample_offer_id_key": lambda w: again(sampled(w)),
+    "sample_offer_id_same_parties": lambda w: sampled(w, offer=w.other_offer()),
+    "sample_sample_offer_id_same_parties": lambda w: sampled(w, sample_offer=w.other_offer()),
+    "sample_is_taken_once": lambda w: again(taken(w), grant_id=w.second_grant().pk),
+    "taken_sample_parties_differ": lambda w: taken(w, licensee=w.seller),
+    "licensing_takensample_grant_id_key": lambda w: again(taken(w), livemode=True),
+    "takensample_sample_id_same_parties": lambda w: taken(
+        w, offer=make_offer(w.seller, collection=make_collection(w.seller, name="More"))
+    ),
+    "takensample_grant_id_same_parties": lambda w: taken(w, grant=w.other_grant()),
     # opt-outs, notices, links
     "opt_out_by_is_known": lambda w: out(w, by="nobody"),
     "opt_out_has_a_reason": lambda w: out(w, reason=""),
@@ -422,6 +458,7 @@ TARGETS = {
     "access_request_of_parties",
     "opt_out_of_organization",
     "notice_of_parties",
+    "sample_of_offer",
     "snapshot_of_collection",
     "snapshot_of_organization",
     "terms_of_organization",
@@ -458,7 +495,20 @@ def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
 
 @pytest.mark.parametrize(
     "copy",
-    [draft, agreed, period, coverage, claim, asked, open_request, out_item, acknowledged, linked],
+    [
+        draft,
+        agreed,
+        period,
+        coverage,
+        claim,
+        asked,
+        open_request,
+        sampled,
+        taken,
+        out_item,
+        acknowledged,
+        linked,
+    ],
 )
 def test_the_copies_that_the_cases_change_are_sound(
     world: World, copy: Callable[[World], None]
@@ -574,6 +624,8 @@ def test_a_published_offer_can_only_be_withdrawn(
         "UPDATE licensing_contributorlink SET expires_at = now()",
         "UPDATE licensing_accessrequest SET uses = '{finetune}'",
         "DELETE FROM licensing_accessrequest",
+        "UPDATE licensing_sample SET works = 9",
+        "DELETE FROM licensing_takensample",
     ],
 )
 def test_the_application_has_no_right_to(statement: str, world: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -25,6 +24,7 @@ from tests.payments.buying import (
     order_now,
     quote_for,
 )
+from tests.payments.racing import at_once
 from tests.payments.simulating import Stripe
 from tests.people import ApiClient, caller_for
 
@@ -325,28 +325,6 @@ def test_what_stripe_refuses_ends_the_order_and_frees_the_rights(
 
 
 # --- races ------------------------------------------------------------------------------------
-
-
-def at_once(*acts: Callable[[], Any]) -> list[Any]:
-    """Do things in threads that start together; returns what each returned or raised."""
-    barrier = threading.Barrier(len(acts))
-    results: list[Any] = [None] * len(acts)
-
-    def run(index: int, act: Callable[[], Any]) -> None:
-        try:
-            barrier.wait()
-            results[index] = act()
-        except Exception as error:
-            results[index] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 @pytest.mark.django_db(transaction=True)

@@ -42,6 +42,7 @@ ATTESTED = {
     "authority": True,
 }
 OVERRIDDEN = {"statement": "Ours.", "person_name": "A", "person_title": "B", "authority": True}
+TAKEN = {"starts_at": "2026-01-01T00:00:00Z", "accept": ACCEPTED}
 HOSTED = {"upload": str(TypeID.new("upl")), "external_id": "w", "media_type": "text/plain"}
 # A route that is missing here fails `test_every_detail_route_stands_in_the_matrix`.
 MATRIX: dict[str, Row] = {
@@ -97,8 +98,10 @@ MATRIX: dict[str, Row] = {
     "offers/<pk>": Row("offer"),
     "offers/<pk>/publish": Row("offer"),
     "offers/<pk>/withdraw": Row("offer"),
+    "offers/<pk>/sample": Row("offer", {"post": {"external_ids": ["work-1"]}}),
     "listings/<pk>": Row("private_offer", public=True),
     "listings/<pk>/access-requests": Row("private_offer", {"post": ASKED}),
+    "listings/<pk>/sample": Row("private_offer", {"post": TAKEN}),
     "access-requests/<pk>": Row("access_request"),
     "access-requests/<pk>/approve": Row("access_request"),
     "access-requests/<pk>/decline": Row("access_request", {"post": {"reason": "No."}}),

@@ -65,6 +65,7 @@ PRIVATE = {
     "licensing_optoutitem",
     "licensing_period",
     "licensing_scopeclaim",
+    "licensing_takensample",
     "payments_account",
     "payments_command",
     "payments_journal",
@@ -85,6 +86,8 @@ PUBLIC = {
     # Digests alone, which importers and licensees of other tenants must find.
     "marketplace_reserveddigest",
     "licensing_offer",
+    # What a listing says of its sample, to everybody.
+    "licensing_sample",
     # What the market's search reads: a policy would keep it from its index, so `candidates` asks
     # for the audience. Scopes and words are of no one tenant.
     "licensing_searchdocument",

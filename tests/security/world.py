@@ -18,6 +18,7 @@ from licensing import (
     offers,
     optout_links,
     optouts,
+    samples,
     snapshots,
     terms,
 )
@@ -47,6 +48,7 @@ from marketplace.models import (
 )
 from marketplace.typeid import TypeID
 from payments import orders, quotes
+from payments import samples as taking
 from payments.models import Account, Command, Journal, Posting, StripeEvent
 from tests.database import TestDatabase
 from tests.make import TYPED, records
@@ -206,6 +208,22 @@ def _purchases(world: World, offer: str) -> None:
             _money(order, livemode)
 
 
+def _samples(world: World) -> None:
+    """Of the private offer, taken in both modes; another work than the one that goes out."""
+    listing = str(world.subjects["private_offer"])
+    samples.choose(caller_for(world.archive), listing, external_ids=["work-1"])
+    for livemode in (True, False):
+        lab = caller_for(world.lab, livemode=livemode)
+        shown = taking.show(lab, listing)
+        document = bytes(shown.quote.document_sha256).hex()
+        taking.take(
+            lab,
+            listing,
+            accept={"document_sha256": document, **ACCEPTANCE},  # type: ignore[typeddict-item]
+            starts_at=shown.starts_at,
+        )
+
+
 def _money(order: Any, livemode: bool) -> None:
     """What a paid order would have left behind; this one was free."""
     Command.objects.create(
@@ -280,6 +298,7 @@ def _build() -> World:
         for livemode in (True, False):
             made.client(organization, livemode=livemode)
     _purchases(made, _offers(made, _catalogue(made)))
+    _samples(made)
     _people(made)
     _opt_out(made)
     answer = made.client(made.archive).post(
