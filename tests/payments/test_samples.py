@@ -457,3 +457,14 @@ def test_who_may_not_see_the_listing_takes_no_sample(
     assert take(client_for(lab), private).status_code == 201
     without = make_offer(archive)
     assert client_for(lab).get(f"/v1/listings/{without.pk}/sample").status_code == 404
+
+
+def test_the_listings_page_says_that_there_is_a_sample(
+    archive: Organization, client_for: ClientFor
+) -> None:
+    offer, without = chosen(archive, client_for(archive)), make_offer(archive)
+
+    page = Client().get(f"/listings/{offer.pk}").content.decode()
+
+    assert f"2 works, free to evaluate: <code>GET /v1/listings/{offer.pk}/sample</code>" in page
+    assert "evaluate" not in Client().get(f"/listings/{without.pk}").content.decode()
