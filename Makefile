@@ -33,7 +33,7 @@ run: .venv/.ready ## run the server, the worker and the payment simulator until 
 
 .PHONY: test
 test: .venv/.ready ## run all tests; ARGS="-k orders" hands arguments to pytest
-	@$(BIN)/python -m pytest -n logical $(ARGS)
+	@$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 .PHONY: browser
 browser: .venv/.ready ## run the studio in a real browser (needs chromium and chromedriver)

@@ -6,6 +6,7 @@ ends start-up with a misleading ImportError.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
@@ -52,7 +53,7 @@ class MemberSessionAuthentication(SessionAuthentication):
             return None
         user = found[0]
         assert isinstance(user, User)
-        caller = member_caller(user, request.headers.get(ORGANIZATION_HEADER, ""))
+        caller = signed_in(user).caller(request.headers.get(ORGANIZATION_HEADER, ""))
         return None if caller is None else (user, caller)
 
     def enforce_csrf(self, request: Any) -> None:
@@ -67,36 +68,42 @@ class MemberSessionAuthentication(SessionAuthentication):
         return CHALLENGE
 
 
-def memberships_of(user: User) -> list[Membership]:
-    """A signed-in user's memberships with their organizations, the oldest first."""
-    with system("find the memberships of a signed-in user"):
-        return list(
-            Membership.objects.filter(user=user).select_related("organization").order_by("id")
-        )
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A signed-in user and what they belong to, read once."""
 
+    user: User
+    # With their organizations, the oldest first.
+    memberships: list[Membership]
+    has_shares: bool
 
-def member_caller(user: User, organization: str = "") -> Caller | None:
-    """The caller that a signed-in user is: for the organization asked for, else their first.
+    def caller(self, organization: str = "") -> Caller | None:
+        """The caller that they are: for the organization asked for, else for their first.
 
-    None for a member of nobody. Raises NotFound for an organization that is not theirs.
-    """
-    memberships = memberships_of(user)
-    with system("find what is shared with a signed-in user"):
-        has_shares = CollectionShare.objects.filter(user=user).exists()
-    for membership in memberships:
-        if not organization or str(membership.organization_id) == organization:
-            return Caller(
-                organization=membership.organization,
-                livemode=False,
-                scopes=ROLE_SCOPES[membership.role],
-                user=user,
-                has_shares=has_shares,
+        None for a member of nobody. Raises NotFound for an organization that is not theirs.
+        """
+        for membership in self.memberships:
+            if not organization or str(membership.organization_id) == organization:
+                return Caller(
+                    organization=membership.organization,
+                    livemode=False,
+                    scopes=ROLE_SCOPES[membership.role],
+                    user=self.user,
+                    has_shares=self.has_shares,
+                )
+        if organization:
+            raise NotFound(
+                _("You are no member of “%(id)s”.") % {"id": organization},
+                param=ORGANIZATION_HEADER,
             )
-    if organization:
-        raise NotFound(
-            _("You are no member of “%(id)s”.") % {"id": organization}, param=ORGANIZATION_HEADER
-        )
-    return None
+        return None
+
+
+def signed_in(user: User) -> SignedIn:
+    """Look up what a user belongs to."""
+    with system("find what a signed-in user belongs to"):
+        rows = Membership.objects.filter(user=user).select_related("organization").order_by("id")
+        return SignedIn(user, list(rows), CollectionShare.objects.filter(user=user).exists())
 
 
 class HasScope(BasePermission):

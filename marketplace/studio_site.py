@@ -118,14 +118,14 @@ class StudioSite(admin.AdminSite):
         user = request.user
         if not isinstance(user, User) or not user.is_active:
             return None
-        memberships = authentication.memberships_of(user)
-        request.studio_organizations = [one.organization for one in memberships]  # type: ignore[attr-defined]
+        found = authentication.signed_in(user)
+        request.studio_organizations = [one.organization for one in found.memberships]  # type: ignore[attr-defined]
         chosen = request.session.get(ORGANIZATION_KEY, "")
         try:
-            return authentication.member_caller(user, chosen)
+            return found.caller(chosen)
         except NotFound:
             # No longer a member of what was chosen.
-            return authentication.member_caller(user)
+            return found.caller()
 
     def has_permission(self, request: HttpRequest) -> bool:
         return self.caller(request) is not None
@@ -192,7 +192,7 @@ class StudioSite(admin.AdminSite):
         assert isinstance(user, User)
         chosen = request.POST.get("organization", "")
         try:
-            caller = authentication.member_caller(user, chosen) if chosen else None
+            caller = authentication.signed_in(user).caller(chosen) if chosen else None
         except NotFound:
             caller = None
         if caller is None:

@@ -322,21 +322,20 @@ def _shortcuts(other: Tenant) -> Iterator[Probe]:
         yield Probe("shortcut", "GET", f"/studio/r/{kind.pk}/{ids[0]}/", status=404)
 
 
-def crawl(me: Tenant, other: Tenant, tried: Iterable[Probe]) -> tuple[int, list[str]]:
-    """Try each probe as a member of `me`; how many there were, and all that leaked of `other`."""
+def leaks(me: Tenant, other: Tenant, tried: Iterable[Probe]) -> Iterator[str]:
+    """Try each probe as a member of `me`; all that leaked of `other`, or was changed of it."""
     client, before = me.client(), fingerprint(other, beside=me)
-    count, leaks = 0, []
     for probe in tried:
-        count += 1
         if probe.method == "GET":
             answer = client.get(probe.url)
         else:
             answer = client.post(probe.url, fresh(probe.data))
-        leaks += [f"{what}  in  {probe}" for what in _wrong(answer, probe, other)]
+        for what in _wrong(answer, probe, other):
+            yield f"{what}  in  {probe}"
     if fingerprint(other, beside=me) != before:
-        leaks.append("rows of the other tenant changed")
-    leaks += [f"{table} refers to the other tenant's rows" for table in mixed(me, other)]
-    return count, leaks
+        yield "rows of the other tenant changed"
+    for table in mixed(me, other):
+        yield f"{table} refers to the other tenant's rows"
 
 
 def fresh(data: dict[str, Any]) -> dict[str, Any]:
