@@ -25,13 +25,14 @@ from licensing import (
 )
 from licensing.asked_models import AskedModel
 from licensing.models import Offer, Sample
-from licensing.prices import Price
+from licensing.prices import Line, Price
 from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, money, organizations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from payments import stripe_gateway, tax
 from payments.models import Quote
+from payments.tax import TaxLine
 
 # How long a quote may be accepted.
 LIFETIME = timedelta(hours=1)
@@ -220,12 +221,7 @@ def _priced(
         scope=scope,
         created_at=now,
         expires_at=now + LIFETIME,
-        lines=[
-            *(line.as_dict() for line in lines),
-            {"kind": "tax", **asdict(due)},
-            # Not a price, but what the price is not for.
-            *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
-        ],
+        lines=_lines(lines, due, out),
         price_basis=prices.basis(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
@@ -234,6 +230,15 @@ def _priced(
         document=document,
         document_sha256=hashlib.sha256(document.encode()).digest(),
     )
+
+
+def _lines(priced: Sequence[Line], due: TaxLine, out: int) -> list[dict[str, Any]]:
+    return [
+        *(line.as_dict() for line in priced),
+        {"kind": "tax", **asdict(due)},
+        # Not a price, but what the price is not for.
+        *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
+    ]
 
 
 class _Free(Exception):
