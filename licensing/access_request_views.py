@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from licensing import access_requests
 from licensing.models import AccessRequest
-from licensing.serializers import PartySerializer
+from licensing.serializers import AskedModelBody, PartySerializer
 from marketplace.access import Scope
 from marketplace.http import (
     Body,
@@ -24,18 +24,6 @@ from marketplace.http import (
     TypeIDSerializerField,
 )
 from marketplace.serializers import Nothing
-
-_RELEASES = serializers.ChoiceField(
-    choices=AccessRequest.Release.values, help_text=gettext_lazy("How the model is given out.")
-)
-
-
-class AskedModelBody(Body):
-    """Which model the works are wanted for."""
-
-    name = StrictCharField(max_length=200)
-    version = StrictCharField(max_length=100, required=False, allow_blank=True)
-    release = _RELEASES
 
 
 class AskForAccess(Body):

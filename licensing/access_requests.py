@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypedDict
 
 from django.conf import settings
 from django.db import connection
@@ -12,7 +11,8 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import offers, terms, vocabulary
+from licensing import asked_models, offers, terms, vocabulary
+from licensing.asked_models import AskedModel
 from licensing.models import AccessRequest, Offer
 from marketplace import access, audit, idempotency
 from marketplace.access import Caller, acting
@@ -27,19 +27,14 @@ from marketplace.errors import (
 
 State = AccessRequest.State
 
+# How many approvals a refusal lists.
+_APPROVALS_SHOWN_MAX = 5
+
 TRANSITIONS: dict[str, frozenset[str]] = {
     State.PENDING: frozenset({State.APPROVED, State.DECLINED, State.EXPIRED, State.CANCELED}),
     State.APPROVED: frozenset({State.EXPIRED, State.CANCELED}),
     # Declined, expired and canceled are final: ask again.
 }
-
-
-class AskedModel(TypedDict, total=False):
-    """What the works are wanted for: `version` may be left out."""
-
-    name: str
-    version: str
-    release: str
 
 
 def ask(
@@ -48,7 +43,7 @@ def ask(
     *,
     uses: Sequence[str],
     territories: Sequence[str],
-    model: AskedModel,
+    model: Mapping[str, str],
     message: str = "",
 ) -> AccessRequest:
     """Ask the seller of an offer to license it, for a scope within its terms.
@@ -56,8 +51,7 @@ def ask(
     One question at a time about one offer. Raises NotFound, OwnCollection, OfferNotBuyable,
     OfferIsOpen, AccessAlreadyRequested, InvalidInput.
     """
-    if not model["name"].strip():
-        raise InvalidInput(_("Name the model."), param="model.name")
+    wanted = asked_models.clean(model)
     with acting(caller):
         offer = offers.buyable(caller, listing)
         if offer.access != Offer.Access.ON_REQUEST:
@@ -65,7 +59,9 @@ def ask(
                 _("This offer needs no approval: quote it with POST /v1/quotes."),
                 offer=str(offer.pk),
             )
-        terms.load(offer.terms).check_scope(uses, territories)
+        typed = terms.load(offer.terms)
+        typed.check_scope(uses, territories)
+        asked_models.check(wanted, typed, uses=uses, territories=territories)
         _lock(caller, offer)
         asked = AccessRequest.objects.visible_to(caller).filter(
             licensee=caller.organization, offer=offer
@@ -81,9 +77,9 @@ def ask(
             offer=offer,
             uses=sorted(set(uses)),
             territories=sorted(set(territories)),
-            model_name=model["name"].strip(),
-            model_version=model.get("version", "").strip(),
-            model_release=model["release"],
+            model_name=wanted["name"],
+            model_version=wanted.get("version", ""),
+            model_release=wanted["release"],
             message=message.strip(),
             created_at=now,
             expires_at=now + _days(),
@@ -167,13 +163,23 @@ def expire_due() -> int:
         return AccessRequest.objects.overdue().update(state=State.EXPIRED)
 
 
+def asked_model(request: AccessRequest) -> AskedModel:
+    """The model that a request is about."""
+    return asked_models.made(request.model_name, request.model_version, request.model_release)
+
+
 def check(
-    caller: Caller, offer: Offer, *, uses: Sequence[str], territories: Sequence[str]
+    caller: Caller,
+    offer: Offer,
+    *,
+    uses: Sequence[str],
+    territories: Sequence[str],
+    model: AskedModel | None = None,
 ) -> AccessRequest | None:
     """Refuse a buyer whom the seller of an offer on request has not approved for a scope.
 
-    Returns the approval; None where the offer is open. In the buyer's transaction. Raises
-    AccessNotApproved.
+    Returns the approval, of that very model where one is given: of several, the one that lasts
+    longest. None where the offer is open. In the buyer's transaction. Raises AccessNotApproved.
     """
     if offer.access != Offer.Access.ON_REQUEST:
         return None
@@ -182,16 +188,14 @@ def check(
     )
     approved = list(mine.in_state(State.APPROVED).order_by("-expires_at"))
     for request in approved:
-        if _covers(request, uses, territories):
+        if _covers(request, uses, territories, model):
             return request
     again = f"POST /v1/listings/{offer.pk}/access-requests"
     if approved:
         detail = _(
-            "The seller approved %(uses)s in %(places)s. Quote within that, or ask for more:"
-            " %(again)s."
+            "The seller approved %(approved)s. Quote within that, or ask for more: %(again)s."
         ) % {
-            "uses": ", ".join(approved[0].uses),
-            "places": ", ".join(approved[0].territories),
+            "approved": "; ".join(map(_in_words, approved[:_APPROVALS_SHOWN_MAX])),
             "again": again,
         }
     elif waiting := mine.in_state(State.PENDING).first():
@@ -209,9 +213,26 @@ def _word(word: str, known: Sequence[str], param: str) -> str:
     return word
 
 
-def _covers(request: AccessRequest, uses: Sequence[str], territories: Sequence[str]) -> bool:
+def _covers(
+    request: AccessRequest,
+    uses: Sequence[str],
+    territories: Sequence[str],
+    model: AskedModel | None,
+) -> bool:
     approved = vocabulary.countries(request.territories)
-    return set(uses) <= set(request.uses) and vocabulary.countries(territories) <= approved
+    return (
+        set(uses) <= set(request.uses)
+        and vocabulary.countries(territories) <= approved
+        and model in (None, asked_model(request))
+    )
+
+
+def _in_words(request: AccessRequest) -> str:
+    return _("%(uses)s in %(places)s for %(model)s") % {
+        "uses": ", ".join(request.uses),
+        "places": ", ".join(request.territories),
+        "model": asked_models.named(asked_model(request)),
+    }
 
 
 def _asked_of(caller: Caller, id: str) -> AccessRequest:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
+from licensing import asked_models
+from licensing.asked_models import AskedModel
 from licensing.models import Agreement, Snapshot, Terms
 from licensing.terms import Windows
 from licensing.vocabulary import USE_WORDS, Use
@@ -33,6 +35,7 @@ def render(
     terms: Terms,
     uses: Sequence[str],
     territories: Sequence[str],
+    model: AskedModel | None,
     windows: Windows,
     price_words: Sequence[str],
     subtotal_minor: int,
@@ -61,9 +64,8 @@ def render(
         "C. Scope",
         *(f"Use: {use} (to {USE_WORDS[Use(use)]} the works)" for use in uses),
         f"Territories: {', '.join(territories)}",
-        f"Works may be fetched {_window(windows.access)}.",
-        f"Training runs may start {_window(windows.training)}.",
-        f"What was made may be used {_window(windows.use)}.",
+        *([] if model is None else [_line(asked_models.in_words(model))]),
+        *_windows(windows),
         "",
         "D. Price",
         *price_words,
@@ -110,6 +112,14 @@ def make(
     )
     agreement.save(force_insert=True)
     return agreement
+
+
+def _windows(windows: Windows) -> list[str]:
+    return [
+        f"Works may be fetched {_window(windows.access)}.",
+        f"Training runs may start {_window(windows.training)}.",
+        f"What was made may be used {_window(windows.use)}.",
+    ]
 
 
 def _opted_out(works: int) -> list[str]:

@@ -109,7 +109,7 @@ def ask(
     *,
     use: str,
     at: datetime,
-    territory: str | None = None,
+    territory: str | Sequence[str] | None = None,
     availability: str | None = None,
     model: Model | None = None,
     release: str | None = None,
@@ -119,7 +119,8 @@ def ask(
 ) -> Question:
     """Put a question. What is left out is unknown; `sector` and `lineage` may be "none".
 
-    Raises ValueError for an unknown use, KeyError for another unknown word.
+    Several territories are asked about as a group is: all must be permitted. Raises ValueError for
+    an unknown use, KeyError for another unknown word.
     """
     if at.tzinfo is None:
         raise ValueError("a question's instant has a time zone")
@@ -136,7 +137,7 @@ def ask(
         if word is None:
             missing |= DIMENSIONS[name].full
         else:
-            asked |= _bits(name, [word])
+            asked |= _bits(name, [word] if isinstance(word, str) else word)
     return Question(Use(use), at, model or Model(), asked, missing)
 
 
@@ -147,6 +148,17 @@ class Match(IntEnum):
     UNMATCHED = 0
     UNKNOWN = 1
     MATCHED = 2
+
+
+def _match_bought(bought: Model, asked: Model) -> Match:
+    """Whether a question is about the one model that was bought. Without a version: any."""
+    if asked.name not in (None, bought.name):
+        return Match.UNMATCHED
+    if bought.version is None:
+        return Match.UNKNOWN if asked.name is None else Match.MATCHED
+    if asked.version not in (None, bought.version):
+        return Match.UNMATCHED
+    return Match.UNKNOWN if asked.name is None or asked.version is None else Match.MATCHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +228,8 @@ class Clause:
     models: ModelRule | None = None
     # It has words that only a human can read.
     other: bool = False
+    # The one model that was bought, where one was.
+    bought: Model | None = None
     # A permit's bits before the bought scope narrowed them.
     offered: int = _EVERYTHING
     # All bits of the dimensions of which the bought scope left nothing: it can never hold.
@@ -225,10 +239,21 @@ class Clause:
         """Compare with a question about this use. `asked`: uniform in places, see `_cells`."""
         if self.emptied or asked & self.allowed != asked:
             return Match.UNMATCHED
-        found = Match.MATCHED if self.models is None else self.models.match(question.model)
+        found = self.match_model(question.model)
         if self.other or self.constrains & question.missing:
             return min(found, Match.UNKNOWN)
         return found
+
+    def match_model(self, asked: Model) -> Match:
+        """Compare the model alone: with the one that was bought, and with the clause's own."""
+        found = Match.MATCHED
+        if self.bought is not None:
+            found = _match_bought(self.bought, asked)
+            # If it is of any model, then of that one, which the clause's own rule may exclude.
+            asked = replace(
+                asked, name=self.bought.name, version=self.bought.version or asked.version
+            )
+        return found if self.models is None else min(found, self.models.match(asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,19 +368,30 @@ def _narrowed(clause: Clause, scope: Mapping[str, Any] | None) -> Clause | None:
     if scope is None:
         return clause
     uses = (clause.uses or frozenset()) & frozenset(scope["uses"])
-    territory = DIMENSIONS["territory"].full
-    bought = _bits("territory", scope["territories"])
-    allowed = clause.allowed & (~territory | bought)
     if not uses:
         return None
+    # A scope with more in it than this engine reads is narrower than it can tell.
+    other = clause.other or not scope.keys() <= {"uses", "territories", "model"}
+    bought = {"territory": _bits("territory", scope["territories"])}
+    model = None
+    if "model" in scope:
+        model = Model(scope["model"]["name"], scope["model"].get("version"))
+        bought["release"] = _bits("release", [scope["model"]["release"]])
+        other = other or not scope["model"].keys() <= {"name", "version", "release"}
+    allowed, constrains, emptied = clause.allowed, clause.constrains, 0
+    for name, bits in bought.items():
+        full = DIMENSIONS[name].full
+        allowed &= ~full | bits
+        constrains |= full if allowed & full != full else 0
+        emptied |= 0 if allowed & full else full
     return replace(
         clause,
         uses=uses,
         allowed=allowed,
-        constrains=clause.constrains | (territory if allowed & territory != territory else 0),
-        emptied=0 if allowed & territory else territory,
-        # A scope with more in it than this engine reads is narrower than it can tell.
-        other=clause.other or not scope.keys() <= {"uses", "territories"},
+        constrains=constrains,
+        emptied=emptied,
+        bought=model,
+        other=other,
     )
 
 

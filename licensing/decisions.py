@@ -24,7 +24,7 @@ from licensing.clauses import (
 )
 from licensing.vocabulary import Use, Window
 
-ENGINE = "1"
+ENGINE = "2"
 
 # The one rights layer of grants that tell none apart.
 ALL_LAYERS = "all"
@@ -385,7 +385,7 @@ def _open_ends(question: Question, grant: Grant, clause: Clause) -> Iterator[Rea
     """Why a clause is unknown: one reason for each thing that would have to be known."""
     if clause.other:
         yield Reason(Code.NEEDS_A_HUMAN, clause.number, grant.id, "other")
-    if clause.models is not None and clause.models.match(question.model) is Match.UNKNOWN:
+    if clause.match_model(question.model) is Match.UNKNOWN:
         yield Reason(Code.QUESTION_INCOMPLETE, clause.number, grant.id, "model")
     for name, dimension in DIMENSIONS.items():
         if clause.constrains & question.missing & dimension.full:
@@ -414,5 +414,11 @@ def _failures(question: Question, asked: int, grant: Grant, clause: Clause) -> I
             part = asked & dimension.full
             code = Code.NOT_IN_SCOPE if part & clause.offered == part else Code.NOT_PERMITTED
             yield Reason(code, clause.number, grant.id, name)
-    if clause.models is not None and clause.models.match(question.model) is Match.UNMATCHED:
-        yield Reason(Code.NOT_PERMITTED, clause.number, grant.id, "model")
+    if clause.match_model(question.model) is Match.UNMATCHED:
+        yield Reason(_model_code(question, clause), clause.number, grant.id, "model")
+
+
+def _model_code(question: Question, clause: Clause) -> Code:
+    rule = clause.models
+    offered = rule is None or rule.match(question.model) is not Match.UNMATCHED
+    return Code.NOT_IN_SCOPE if offered else Code.NOT_PERMITTED

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from licensing import agreements, optouts, scope_claims, settree
 from licensing import terms as terms_of
+from licensing.asked_models import AskedModel
 from licensing.ledger import commitments, log
 from licensing.models import Agreement, Coverage, Grant, LedgerEntry, Period, Snapshot, Terms
 from licensing.terms import Windows
@@ -43,6 +44,7 @@ def issue(
     terms: Terms,
     uses: Sequence[str],
     territories: Sequence[str],
+    model: AskedModel | None = None,
     starts_at: datetime,
     price_basis: dict[str, Any],
     document: str,
@@ -51,9 +53,10 @@ def issue(
 ) -> Grant:
     """Give a license, and record it: all of it commits with the caller's transaction, or none.
 
-    `price_basis` is of `prices.basis`. Takes over the scope claim that `made_by` (the order's
-    TypeID) holds. Repeating it with the same `made_by` returns the first grant. Raises RightsTaken
-    where the claim is gone, OptedOut where nothing of the snapshot may be licensed any more.
+    Without `model`, for the models that the terms allow. `price_basis` is of `prices.basis`. Takes
+    over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the same
+    `made_by` returns the first grant. Raises RightsTaken where the claim is gone, OptedOut where
+    nothing of the snapshot may be licensed any more.
     """
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
@@ -69,7 +72,7 @@ def issue(
         livemode=livemode,
         snapshot=snapshot,
         terms=terms,
-        scope={"uses": list(uses), "territories": list(territories)},
+        scope=_scope(uses, territories, model),
         windows=terms_of.load(terms).windows(starts_at),
         price_basis=price_basis,
         acceptance=acceptance,
@@ -119,6 +122,14 @@ class _Issued:
     @property
     def parties(self) -> dict[str, Any]:
         return {"licensor": self.licensor, "licensee": self.licensee, "livemode": self.livemode}
+
+
+def _scope(
+    uses: Sequence[str], territories: Sequence[str], model: AskedModel | None
+) -> dict[str, Any]:
+    # No key for no model: a license for any model is recorded as it always was.
+    bought: dict[str, Any] = {"uses": list(uses), "territories": list(territories)}
+    return bought if model is None else {**bought, "model": dict(model)}
 
 
 def _lock(made_by: str) -> None:

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from licensing import contradictions, prices, settree, terms
+from licensing import asked_models, clauses, contradictions, prices, settree, terms
 from licensing.duties import duties
 from licensing.ledger import log
 from licensing.models import Coverage, Grant, Offer, Period, Snapshot, Terms
@@ -468,7 +469,30 @@ class ListingPageSerializer(serializers.Serializer[Any]):
     )
 
 
+# --- what is asked for ------------------------------------------------------------------------
+
+
+class AskedModelBody(Body):
+    """Which model the works are wanted for."""
+
+    name = StrictCharField(max_length=asked_models.NAME_LENGTH_MAX)
+    version = StrictCharField(
+        max_length=asked_models.VERSION_LENGTH_MAX, required=False, allow_blank=True
+    )
+    release = serializers.ChoiceField(
+        choices=clauses.RELEASES, help_text=gettext_lazy("How the model is given out.")
+    )
+
+
 # --- grants -----------------------------------------------------------------------------------
+
+
+class ScopeModelSerializer(serializers.Serializer[Any]):
+    """The one model that a license is for."""
+
+    name = serializers.CharField()
+    version = serializers.CharField(required=False, help_text="Left out: every version of it.")
+    release = serializers.ChoiceField(choices=clauses.RELEASES)
 
 
 class ScopeSerializer(serializers.Serializer[Any]):
@@ -476,6 +500,9 @@ class ScopeSerializer(serializers.Serializer[Any]):
 
     uses = serializers.ListField(child=serializers.CharField())
     territories = serializers.ListField(child=serializers.CharField())
+    model = ScopeModelSerializer(
+        required=False, help_text="Left out: for the models that the terms allow."
+    )
 
 
 class WindowSerializer(serializers.Serializer[Any]):

@@ -35,7 +35,8 @@ class Quote(models.Model):
     offer = models.ForeignKey(Offer, models.PROTECT, related_name="quotes", db_constraint=False)
     snapshot = models.ForeignKey(Snapshot, models.PROTECT, related_name="+", db_constraint=False)
     terms = models.ForeignKey(Terms, models.PROTECT, related_name="+", db_constraint=False)
-    # {"uses": [...], "territories": [...], "starts_at": "…"}: chosen within the terms.
+    # {"uses": [...], "territories": [...], "starts_at": "…"}: chosen within the terms. Where the
+    # license is for one model, also "model" (see `licensing.asked_models`).
     scope = models.JSONField()
     # [{"kind": "license", "amount_minor": n}, {"kind": "tax", …}]: integers only.
     lines = models.JSONField()

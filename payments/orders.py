@@ -107,6 +107,7 @@ def issue_grant(order: Order) -> Grant:
         terms=quote.terms,
         uses=quote.scope["uses"],
         territories=quote.scope["territories"],
+        model=quote.scope.get("model"),
         starts_at=quotes.starts_at(quote),
         price_basis=quotes.price_basis(quote),
         document=quote.document,

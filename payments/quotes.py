@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from licensing import (
     access_requests,
     agreements,
+    asked_models,
     offers,
     optouts,
     prices,
@@ -22,14 +23,16 @@ from licensing import (
     scope_claims,
     terms,
 )
+from licensing.asked_models import AskedModel
 from licensing.models import Offer, Sample
-from licensing.prices import Price
+from licensing.prices import Line, Price
 from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, money, organizations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from payments import stripe_gateway, tax
 from payments.models import Quote
+from payments.tax import TaxLine
 
 # How long a quote may be accepted.
 LIFETIME = timedelta(hours=1)
@@ -43,16 +46,19 @@ def make(
     offer: str,
     uses: Sequence[str],
     territories: Sequence[str],
+    model: Mapping[str, str] | None = None,
     starts_at: datetime | None = None,
 ) -> Quote:
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
-    Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable, OwnCollection,
-    InvalidInput, TermsNeedHuman, NotSupportedYet, AccessNotApproved, OptedOut,
+    What is sold on request is for the model that the seller approved; `model` chooses among
+    several. Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable,
+    OwnCollection, InvalidInput, TermsNeedHuman, NotSupportedYet, AccessNotApproved, OptedOut,
     RightsTaken, LegalIdentityIncomplete, PaymentModeUnavailable.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
+    asked = None if model is None else asked_models.clean(model)
     with acting(caller):
         bought = offers.buyable(caller, offer)
         price = prices.load(bought.price, bought.price_minor)
@@ -61,8 +67,15 @@ def make(
         typed.check_scope(uses, territories)
         if bought.access == Offer.Access.OPEN:
             offers.check_needs_no_human(bought.terms)
-        approval = access_requests.check(caller, bought, uses=uses, territories=territories)
-        quote = _priced(caller, bought, price, typed, starts_at, uses, territories)
+        approval = access_requests.check(
+            caller, bought, uses=uses, territories=territories, model=asked
+        )
+        if approval is not None:
+            asked = access_requests.asked_model(approval)
+        if asked is not None:
+            asked_models.check(asked, typed, uses=uses, territories=territories)
+        scope = _scope(starts_at, uses, territories, asked)
+        quote = _priced(caller, bought, price, typed, scope)
         if approval is not None:
             # What the seller approved for a time is not promised for longer.
             quote.expires_at = min(quote.expires_at, approval.expires_at)
@@ -81,7 +94,8 @@ def of_sample(caller: Caller, sample: Sample, *, starts_at: datetime) -> Quote:
     offer = offers.buyable(caller, str(sample.sample_offer_id), samples=True)
     typed = terms.load(offer.terms)
     price = prices.load(offer.price, offer.price_minor)
-    return _priced(caller, offer, price, typed, starts_at, samples.USES, samples.TERRITORIES)
+    scope = _scope(starts_at, samples.USES, samples.TERRITORIES)
+    return _priced(caller, offer, price, typed, scope)
 
 
 def starts_at(quote: Quote) -> datetime:
@@ -102,7 +116,11 @@ def opted_out(quote: Quote) -> int:
 def check_approved(caller: Caller, quote: Quote, offer: Offer) -> None:
     """Refuse a quote whose approval ended meanwhile: the buyer gave it up. AccessNotApproved."""
     access_requests.check(
-        caller, offer, uses=quote.scope["uses"], territories=quote.scope["territories"]
+        caller,
+        offer,
+        uses=quote.scope["uses"],
+        territories=quote.scope["territories"],
+        model=quote.scope.get("model"),
     )
 
 
@@ -140,14 +158,26 @@ def _start(starts_at: datetime | None, now: datetime) -> datetime:
     return starts_at
 
 
+def _scope(
+    starts_at: datetime,
+    uses: Sequence[str],
+    territories: Sequence[str],
+    model: AskedModel | None = None,
+) -> dict[str, Any]:
+    chosen = {
+        "uses": sorted(set(uses)),
+        "territories": sorted(set(territories)),
+        "starts_at": starts_at.isoformat(),
+    }
+    return chosen if model is None else {**chosen, "model": model}
+
+
 def _priced(
     caller: Caller,
     offer: Offer,
     price: Price,
     typed: TypedTerms,
-    starts_at: datetime,
-    uses: Sequence[str],
-    territories: Sequence[str],
+    scope: dict[str, Any],
 ) -> Quote:
     now = timezone.now()
     out = optouts.check(offer.snapshot)
@@ -171,9 +201,10 @@ def _priced(
         snapshot=offer.snapshot,
         opted_out=out,
         terms=offer.terms,
-        uses=sorted(set(uses)),
-        territories=sorted(set(territories)),
-        windows=typed.windows(starts_at),
+        uses=scope["uses"],
+        territories=scope["territories"],
+        model=scope.get("model"),
+        windows=typed.windows(datetime.fromisoformat(scope["starts_at"])),
         price_words=prices.in_words(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
@@ -187,19 +218,10 @@ def _priced(
         offer=offer,
         snapshot=offer.snapshot,
         terms=offer.terms,
-        scope={
-            "uses": sorted(set(uses)),
-            "territories": sorted(set(territories)),
-            "starts_at": starts_at.isoformat(),
-        },
+        scope=scope,
         created_at=now,
         expires_at=now + LIFETIME,
-        lines=[
-            *(line.as_dict() for line in lines),
-            {"kind": "tax", **asdict(due)},
-            # Not a price, but what the price is not for.
-            *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
-        ],
+        lines=_lines(lines, due, out),
         price_basis=prices.basis(price, totals, offer.currency),
         subtotal_minor=subtotal,
         tax_minor=due.amount_minor,
@@ -208,6 +230,15 @@ def _priced(
         document=document,
         document_sha256=hashlib.sha256(document.encode()).digest(),
     )
+
+
+def _lines(priced: Sequence[Line], due: TaxLine, out: int) -> list[dict[str, Any]]:
+    return [
+        *(line.as_dict() for line in priced),
+        {"kind": "tax", **asdict(due)},
+        # Not a price, but what the price is not for.
+        *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
+    ]
 
 
 class _Free(Exception):

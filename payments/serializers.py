@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from licensing.serializers import RateSerializer, ScopeSerializer, WindowSerializer
+from licensing.serializers import AskedModelBody, RateSerializer, ScopeSerializer, WindowSerializer
 from marketplace.http import (
     Body,
     Resource,
@@ -37,6 +37,14 @@ class MakeQuote(Body):
         min_length=1,
         max_length=300,
         help_text=_("ISO 3166-1 codes, “EU”, or “*” for the whole world."),
+    )
+    model = AskedModelBody(
+        required=False,
+        help_text=_(
+            "The one model that the license is for. On request: chooses among the models that the"
+            " seller approved; without it, the one whose approval lasts longest. Else: left out,"
+            " the license is for the models that the terms allow."
+        ),
     )
     starts_at = serializers.DateTimeField(
         required=False, help_text=_("When the license begins. Without it: now.")

@@ -427,7 +427,8 @@ class Period(models.Model):
     grant = models.ForeignKey(Grant, models.PROTECT, related_name="periods", db_constraint=False)
     number = models.IntegerField(default=1)
     terms = models.ForeignKey(Terms, models.PROTECT, related_name="+", db_constraint=False)
-    # The scope that was bought: {"uses": [...], "territories": [...]}.
+    # The scope that was bought: {"uses": [...], "territories": [...]}, and "model" where it is for
+    # one (see `asked_models`).
     scope = models.JSONField()
     access_window = DateTimeRangeField()
     training_window = DateTimeRangeField()

@@ -154,7 +154,17 @@ def _scope(value: Any) -> list[tuple[str, str]]:
     if not isinstance(value, dict):
         return [("scope", _json(value))]
     names = {"uses": "use", "territories": "territory"}
-    return [(names.get(key, key), _list(value[key])) for key in sorted(value, reverse=True)]
+    return [
+        (names.get(key, key), _model(value[key]) if key == "model" else _list(value[key]))
+        for key in sorted(value, reverse=True)
+    ]
+
+
+def _model(value: Any) -> str:
+    if not isinstance(value, dict) or not value.keys() <= {"name", "version", "release"}:
+        return _json(value)
+    version = f"version {value['version']}" if "version" in value else "any version"
+    return f"{value.get('name')}, {version}, {value.get('release')}"
 
 
 def _windows(value: Any) -> list[tuple[str, str]]:

@@ -82,6 +82,7 @@ def period(random: Random) -> dict[str, Any]:
         "scope": {
             "uses": _wide(random, USES),
             "territories": random.choice([["*"], ["*"], ["EU"], ["DE", "US"]]),
+            **_bought_model(random),
         },
         "training": _window(random),
         "use": _window(random),
@@ -165,6 +166,15 @@ def _models(random: Random) -> dict[str, Any]:
     elif scope != "any_model_of_licensee":
         found["names"] = _some(random, MODELS)
     return found
+
+
+def _bought_model(random: Random) -> dict[str, Any]:
+    if random.random() < 0.7:
+        return {}
+    model = {"name": random.choice(MODELS), "release": random.choice(clauses.RELEASES)}
+    if random.random() < 0.5:
+        model["version"] = random.choice(VERSIONS)
+    return {"model": model}
 
 
 def _window(random: Random) -> tuple[datetime, datetime | None]:

@@ -206,7 +206,8 @@ def test_a_refused_buyer_reads_what_to_do(
     assert detail() == f"Your request {request.pk} awaits the seller's answer."
     access_requests.approve(caller_for(archive), str(request.pk))
     assert detail(uses=["finetune"]) == (
-        f"The seller approved pretrain in EU. Quote within that, or ask for more: {again}."
+        "The seller approved pretrain in EU for Gamma 2 (closed_api). Quote within that, or ask for"
+        f" more: {again}."
     )
 
 

@@ -72,7 +72,7 @@ def test_before_buying_it_is_denied_for_want_of_a_grant_and_permitted_after(
         "duties": [],
         "valid_until": None,
         "reasons": [{"code": "no_grant"}],
-        "engine": "1",
+        "engine": "2",
     }
 
     grant = issue_grant(lab, offer, uses=["pretrain"], territories=["EU"])
@@ -91,7 +91,7 @@ def test_before_buying_it_is_denied_for_want_of_a_grant_and_permitted_after(
         ],
         "valid_until": ends.isoformat().replace("+00:00", "Z"),
         "reasons": [{"code": "permitted", "clause": "2.1", "grant": str(grant.pk)}],
-        "engine": "1",
+        "engine": "2",
     }
 
 

@@ -168,5 +168,18 @@ def test_saying_more_never_turns_a_certain_answer_around(random: Random) -> None
         assert cases.decide(case).answer is before.answer
 
 
+@pytest.mark.parametrize("more", [{"seats": 5}, {"model": {"parameters": 7}}])
+def test_a_scope_with_more_in_it_than_is_read_is_for_a_human(more: dict[str, Any]) -> None:
+    [vector] = [
+        each for each in VECTORS["vectors"] if each["name"] == "The one model that was bought"
+    ]
+    case = _with_instants({name: vector[name] for name in ("question", "candidates", "layers")})
+    [period] = periods_of(case)
+    scope = period["scope"]
+    period["scope"] = {**scope, **more, "model": scope["model"] | more.get("model", {})}
+    found = cases.decide(case)
+    assert (found.answer, found.reasons[0].code) == (Answer.NEEDS_REVIEW, "needs_a_human")
+
+
 def periods_of(case: dict[str, Any]) -> list[dict[str, Any]]:
     return [period for each in case["candidates"] for period in each["periods"]]

@@ -12,7 +12,8 @@ The text (the design's "Decisions"):
     one rights layer: the best of permit > needs_review > deny; a deny binds only its own grant.
     Across layers: the worst. Opt-outs, suspensions and holds act on coverage first.
 
-And: a question about a group of countries is one about each of them, and the worst counts.
+And: a question about a group of countries is one about each of them, and the worst counts. What
+was bought narrows the permits: uses, territories, and where one was named the model and release.
 """
 
 from __future__ import annotations
@@ -172,8 +173,18 @@ class Oracle:
         return all(point[name] in allowed for name, allowed in clause["sets"].items())
 
     def model(self, point: Point, clause: dict[str, Any]) -> bool | None:
-        """Whether the model is one of the clause's; None where that is not known."""
-        rule = clause["model"]
+        """Whether the model is one of the clause's, and the bought one; None: not known."""
+        bought = clause.get("bought")
+        if bought is None:
+            return self.named(point, clause["model"])
+        if any(point.get(fact, value) != value for fact, value in bought.items()):
+            return False
+        # Nothing but the bought model can make the clause hold: would it?
+        verdict = self.named({**point, **bought}, clause["model"])
+        return None if verdict and not all(fact in point for fact in bought) else verdict
+
+    def named(self, point: Point, rule: Any) -> bool | None:
+        """Whether the model is one that the clause itself is for; None where not known."""
         if rule is None:
             return True
         kind, names, successors = rule
@@ -234,8 +245,18 @@ class Oracle:
                     if kind == "any_model_of_licensee"
                     else (kind, names, clause["models"]["successors"])
                 )
+            bought_model = scope.get("model")
+            if bought_model is not None:
+                sets["release"] = sets.get("release", set(RELEASES)) & {bought_model["release"]}
+                bought_model = {k: v for k, v in bought_model.items() if k in ("name", "version")}
             other = bool(clause.get("other")) or "other" in str(elsewhere)
-            yield {"uses": uses, "sets": sets, "model": model, "other": other}
+            yield {
+                "uses": uses,
+                "sets": sets,
+                "model": model,
+                "bought": bought_model,
+                "other": other,
+            }
 
     def denies(self, period: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for clause in period["typed"]["deny"]:
