@@ -14,6 +14,8 @@ export PYTHONUNBUFFERED := 1
 
 BIN := .venv/bin
 APPS := marketplace licensing payments api_docs
+# The processes share what is left, so that none ends long before the others.
+PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 # The first Python that is new enough. Another one: make PYTHON=/path/to/python3.13 ...
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
@@ -32,12 +34,20 @@ run: .venv/.ready ## run the server, the worker and the payment simulator until 
 	@exec $(BIN)/python manage.py run
 
 .PHONY: test
-test: .venv/.ready ## run all tests; ARGS="-k orders" hands arguments to pytest
-	@$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+test: .venv/.ready ## run the tests; ARGS="-k orders" hands arguments to pytest
+	@$(PYTEST) -m "not (browser or chaos or oracle)" $(ARGS)
+
+.PHONY: chaos
+chaos: .venv/.ready ## kill processes at work, and see what is left
+	@$(PYTEST) -m chaos $(ARGS)
+
+.PHONY: oracles
+oracles: .venv/.ready ## run the proofs that take long: every probe of the studio
+	@$(PYTEST) -m oracle $(ARGS)
 
 .PHONY: browser
 browser: .venv/.ready ## run the studio in a real browser (needs chromium and chromedriver)
-	@$(BIN)/python -m pytest -n 0 tests/browser $(ARGS)
+	@$(BIN)/python -m pytest -n 0 -m browser tests/browser $(ARGS)
 
 .PHONY: check
 check: check-style check-types check-imports check-migrations check-openapi ## run every check but the tests

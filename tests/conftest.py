@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.database import django_db_setup, owner_connection, test_database
 from tests.ledger import ledger_keys
-from tests.people import archive, client_for, lab, stranger
+from tests.people import archive, client_for, lab, quick_passwords, stranger
 
 __all__ = [
     "archive",
@@ -13,6 +13,7 @@ __all__ = [
     "lab",
     "ledger_keys",
     "owner_connection",
+    "quick_passwords",
     "stranger",
     "test_database",
 ]

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.measure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,7 @@ def test_a_figure_is_one_line_of_json() -> None:
     )
 
 
+@pytest.mark.oracle
 def test_a_quick_look_prints_its_figure_and_nothing_else() -> None:
     done = benchmarks("import", "--quick")
 

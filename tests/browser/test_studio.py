@@ -20,7 +20,7 @@ from marketplace.models import Organization
 from marketplace.studio_site import studio
 from tests.browser.conftest import PHONE, Browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PASSWORD = "correct horse battery"
 BrowserFor = Callable[..., Browser]
 WAIT_SECONDS = 60

@@ -26,6 +26,7 @@ from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, or
 from tests.payments.simulating import Delivery, Stripe, work
 from tests.people import ApiClient
 
+pytestmark = pytest.mark.chaos
 WEB = Path(__file__).with_name("dying_web.py")
 ROOT = WEB.parents[2]
 

@@ -122,7 +122,6 @@ def run(test_database: TestDatabase, transactional_db: None, tmp_path: Path) -> 
         process.communicate(timeout=30)
 
 
-@pytest.mark.slow
 def test_a_market_runs_from_its_first_line_until_ctrl_c(run: Run) -> None:
     # It says where everything is, and how to sign in.
     for line in (
@@ -167,7 +166,6 @@ def test_a_market_runs_from_its_first_line_until_ctrl_c(run: Run) -> None:
     assert all(processes.is_free(run.port + n) for n in range(3))
 
 
-@pytest.mark.slow
 def test_a_verify_line_that_it_prints_can_be_run(
     test_database: TestDatabase, transactional_db: None, tmp_path: Path, settings: Any
 ) -> None:
@@ -237,7 +235,6 @@ def test_it_is_refused_in_production(settings: Any) -> None:
         call_command("run")
 
 
-@pytest.mark.slow
 def test_a_refused_start_ends_with_1_and_no_traceback(test_database: TestDatabase) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(min(taken.getsockname()[1], 2**16 - 3))

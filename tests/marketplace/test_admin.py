@@ -56,13 +56,6 @@ NEVER_SHOWN = {"password", "secret", "seed", "values", "body", "params"}
 every_table = pytest.mark.parametrize("label", TABLES)
 
 
-@pytest.fixture(autouse=True)
-def quick_passwords(settings: Any) -> None:
-    """New passwords are hashed quickly; those of the world, made before, still hold."""
-    quick = "django.contrib.auth.hashers.MD5PasswordHasher"
-    settings.PASSWORD_HASHERS = [quick, *settings.PASSWORD_HASHERS]
-
-
 @pytest.fixture
 def operator(client: Client) -> Client:
     user = organizations.appoint_operator(

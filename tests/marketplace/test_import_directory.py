@@ -213,6 +213,7 @@ def test_it_exits_1_when_nothing_could_be_imported(world: World) -> None:
     assert "Nothing could be imported." in done.stderr
 
 
+@pytest.mark.chaos
 def test_a_killed_import_goes_on_where_it_stopped(world: World) -> None:
     fill(world.folder, 40)
     (world.folder / "f001").write_text("")

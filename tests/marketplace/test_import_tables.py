@@ -575,6 +575,7 @@ def test_the_command_imports_reports_and_says_the_way_on(
     assert report.read_text().splitlines()[1].startswith("3,sha256,no_digest")
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_import_goes_on_where_it_stopped(
     tmp_path: Path, django_db_setup: TestDatabase

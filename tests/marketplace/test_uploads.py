@@ -677,7 +677,7 @@ def _peak_memory_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 def test_an_upload_goes_on_after_its_server_was_killed(
     client_for: Callable[..., ApiClient],

@@ -68,7 +68,6 @@ def test_the_worker_lets_go_of_claims_that_nobody_can_pay_for(
     assert made_of(order)["claims"] == 0
 
 
-@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_running_worker_settles_a_payment_and_ends_when_told(
