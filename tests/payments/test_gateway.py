@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -160,11 +159,9 @@ def test_a_stripe_that_never_answers_is_given_up(
     monkeypatch.setattr(stripe_gateway, "RETRIES_MAX", 0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.STRIPE_API_BASE = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        began = time.monotonic()
+        # Without the limit, this would wait for ever.
         with pytest.raises(PaymentProviderUnavailable):
             stripe_gateway.retrieve_checkout("cs_test_1")
-
-    assert time.monotonic() - began < 5
 
 
 def test_no_call_is_made_inside_a_transaction(stripe: Stripe) -> None:
