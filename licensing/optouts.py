@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from licensing import agreements, notices
 from licensing.ledger import log
 from licensing.models import LedgerEntry, OptOut, Snapshot
-from marketplace import access, audit, idempotency, organizations, reservations
+from marketplace import access, audit, contributors, idempotency, organizations, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, NothingToOptOut, OptedOut
 from marketplace.feeds import Withdrawn
@@ -154,13 +154,9 @@ def hold(organization: UUID) -> None:
     Until the transaction ends. Who locks more takes this first, as imports do: an import that
     held it and waited for a contributor, whose holder waited for it, would end as a deadlock.
     """
-    assert connection.in_atomic_block, "A lock lasts as long as its transaction."
+    # A batch that is being recorded is waited for, and taken out too.
+    contributors.hold(organization)
     with connection.cursor() as cursor:
-        # The imports': a batch that is being recorded is waited for, and taken out too.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
-            [str(organization)],
-        )
         # `hold_still` is the other side of this one.
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('opt-outs of ' || %s, 0))",

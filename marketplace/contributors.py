@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -37,6 +38,20 @@ class Settled:
     ids: Mapping[str, UUID] = field(default_factory=dict)
     unknown: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
+
+
+def hold(organization: UUID) -> None:
+    """Keep imports of an organization out until the transaction ends.
+
+    Two batches that bring the same bytes would otherwise both find them new, and a batch would
+    name a person who is being erased. Whoever locks more takes this first, as imports do.
+    """
+    assert connection.in_atomic_block, "A lock lasts as long as its transaction."
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
+            [str(organization)],
+        )
 
 
 def add(
@@ -84,6 +99,7 @@ def set_consent(caller: Caller, id: str, *, consent: str) -> Contributor:
     if consent == Contributor.Consent.UNKNOWN:
         raise InvalidInput(_("Once asked, a consent cannot be unknown again."), param="consent")
     with acting(caller):
+        hold(caller.organization.pk)
         contributor = Contributor.objects.get_visible(caller, id, lock=True)
         if contributor.consent != consent:
             contributor.consent = consent
@@ -99,6 +115,7 @@ def set_consent(caller: Caller, id: str, *, consent: str) -> Contributor:
 def erase(caller: Caller, id: str) -> Contributor:
     """Delete who a contributor is. The reference, the consent and the works stay."""
     with acting(caller):
+        hold(caller.organization.pk)
         contributor = Contributor.objects.get_visible(caller, id, lock=True)
         erased, _tables = ContributorIdentity.objects.filter(contributor=contributor).delete()
         if contributor.erased_at is None:
@@ -120,7 +137,7 @@ def settle(
 ) -> Settled:
     """Record the contributors of many records, one after another, in the caller's transaction.
 
-    Rows are (position, external id, what is said of them); None for a person names somebody who
+    The caller holds the organization's imports (`hold`). Rows are (position, external id, what is said of them); None for a person names somebody who
     must be recorded already. Consent only ever turns for the worse here: a record that says
     "granted" of somebody who refused is itself refused. A row is refused by what stood before it
     and what it says itself. Erased people stay erased. With `is_trial` nothing is written, and
@@ -128,11 +145,11 @@ def settle(
     """
     assert connection.in_atomic_block, "Contributors are recorded with their works."
     named = {name for _n, name, _person in rows}
-    known = _locked(caller, named)
+    known = _known(caller, named)
     new = {name for _n, name, person in rows if person is not None and name not in known}
     if new and not is_trial:
         _insert(caller, sorted(new))
-        known = _locked(caller, named)
+        known = _known(caller, named)
     settled = Settled(ids={name: one.id for name, one in known.items()})
     consents = {name: one.consent for name, one in known.items()}
     consents |= dict.fromkeys(refused, Consent.REFUSED.value)
@@ -150,26 +167,37 @@ def settle(
             settled.refused.append(n)
     if not is_trial:
         _set_consents(caller, known, consents, new)
+        # Of a million rows, next to none say anything new of who they name.
         _name(
-            caller, {known[name].id: who for name, who in people.items() if not known[name].erased}
+            caller,
+            {known[name].id: who for name, who in people.items() if known[name].not_yet(who)},
         )
     return settled
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     id: UUID
     consent: str
     erased: bool
+    name: str
+    email: str
+
+    def not_yet(self, said: Person) -> bool:
+        """Whether somebody, who is not erased, is said to be another than is recorded."""
+        return not self.erased and (self.name != said.name or said.email not in ("", self.email))
 
 
-def _locked(caller: Caller, names: Iterable[str]) -> dict[str, _Known]:
-    """Contributors by their external ids; their consent stays until the transaction ends."""
+def _known(caller: Caller, names: Iterable[str]) -> dict[str, _Known]:
+    """Contributors by their external ids. `hold` keeps them as they are."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT external_id, id, consent, erased_at IS NOT NULL FROM marketplace_contributor"
-            " WHERE organization_id = %s AND external_id = ANY(%s)"
-            " ORDER BY external_id FOR NO KEY UPDATE",
+            """
+            SELECT external_id, id, consent, erased_at IS NOT NULL, coalesce(name, ''),
+                coalesce(email, '')
+            FROM marketplace_contributor LEFT JOIN marketplace_contributoridentity
+                ON contributor_id = id
+            WHERE marketplace_contributor.organization_id = %s AND external_id = ANY(%s)
+            """,
             [caller.organization.pk, list(names)],
         )
         return {row[0]: _Known(*row[1:]) for row in cursor.fetchall()}

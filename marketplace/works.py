@@ -148,7 +148,11 @@ CREATE TEMPORARY TABLE IF NOT EXISTS work_batch (
 ) ON COMMIT DELETE ROWS;
 TRUNCATE work_batch
 """
-_COPY = "COPY work_batch FROM STDIN"
+_COPY = "COPY work_batch FROM STDIN (FORMAT BINARY)"
+_TYPES = (
+    *("int4", "uuid", "int8", "text", "text", "text", "text", "text"),
+    *("bytea", "int8", "text", "text", "text", "uuid"),
+)
 
 # LATERAL with LIMIT keeps the plans to one index probe a row however large the tables grow:
 # without it, batches slowed down with the size of the catalogue (a staged table has no
@@ -267,14 +271,8 @@ def hold(caller: Caller, collection: Collection) -> tuple[int, int]:
 
     Returns the collection's number, and the next snapshot's, which stays what it is.
     """
-    assert connection.in_atomic_block, "A lock lasts as long as its transaction."
+    contributors.hold(caller.organization.pk)
     with connection.cursor() as cursor:
-        # One organization's batches wait for each other: two that bring the same bytes would
-        # otherwise both find them new.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('works of ' || %s, 0))",
-            [str(caller.organization.pk)],
-        )
         # Shared: making a snapshot takes this row exclusively, so the number read here is still
         # the next one when the items commit. Without it, an item could enter a snapshot whose
         # root was computed without it.
@@ -414,6 +412,7 @@ def _stage(
     # Sorted, so that ids made within one millisecond, too, keep the records' order.
     ids = sorted(uuid7() for _record in records)
     with cursor.copy(_COPY) as copy:
+        copy.set_types(_TYPES)
         for n, record in enumerate(records):
             if n in left_out:
                 continue

@@ -34,7 +34,10 @@ class WorkIdentifier(models.Model):
         ISRC = "isrc", _("ISRC")
 
     id = models.BigAutoField(primary_key=True)
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
+    # The composite key of the work implies it: no check of its own for each of millions of rows.
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     work = models.ForeignKey(
         Work, models.PROTECT, related_name="identifiers", db_index=False, db_constraint=False
     )

@@ -96,7 +96,10 @@ class Representation(models.Model):
         REFERENCE = "reference", _("Digest only")
 
     id = models.BigAutoField(primary_key=True)
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
+    # The composite key of the work implies it: no check of its own for each of millions of rows.
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     work = models.ForeignKey(
         Work, models.PROTECT, related_name="representations", db_index=False, db_constraint=False
     )
@@ -157,7 +160,10 @@ class CollectionItem(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
+    # The composite key of the work implies it: no check of its own for each of millions of rows.
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     collection = models.ForeignKey(
         Collection,
         models.PROTECT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -19,6 +18,7 @@ from marketplace import collections, contributors, imports, works
 from marketplace.access import acting, system
 from marketplace.errors import LinkUsed
 from marketplace.models import Collection, Contributor, Organization
+from tests.database import wait_for_a_waiter
 from tests.make import records
 from tests.people import ApiClient, caller_for
 
@@ -203,13 +203,3 @@ def test_the_button_and_an_import_of_the_same_contributor_wait_for_each_other(
     assert settled.refused == []
     with acting(caller, writing=False):
         assert Contributor.objects.get(pk=contributor.pk).consent == "withdrawn"
-
-
-def wait_for_a_waiter() -> None:
-    for _try in range(200):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            if cursor.fetchone() != (0,):
-                return
-        time.sleep(0.05)
-    raise AssertionError("Nobody waits.")

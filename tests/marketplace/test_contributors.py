@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from marketplace import contributors
 from marketplace.access import acting
 from marketplace.models import Audit, Contributor, ContributorIdentity, Organization
+from tests.database import wait_for_a_waiter
 from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
@@ -164,3 +167,42 @@ def test_a_retry_after_a_crash_answers_as_the_change_would_have(
     assert (again.status_code, again.json()) == (200, first.json())
     assert "Location" not in again.headers
     assert again["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", ["set_consent", "erase"])
+def test_a_change_of_a_contributor_waits_for_an_import_that_names_them(
+    client_for: ClientFor, archive: Organization, verb: str
+) -> None:
+    """Else the import would name the erased again, or a batch could say "granted" last."""
+    id = made(client_for(archive), consent="unknown")["id"]
+    caller = caller_for(archive)
+    outcomes: list[Any] = []
+
+    def change() -> None:
+        try:
+            if verb == "erase":
+                outcomes.append(contributors.erase(caller, id))
+            else:
+                outcomes.append(contributors.set_consent(caller, id, consent="withdrawn"))
+        except Exception as error:
+            outcomes.append(error)
+        finally:
+            connection.close()
+
+    changing = threading.Thread(target=change)
+    said = contributors.Person(name="Another", email="other@example.org", consent="granted")
+    with acting(caller):
+        contributors.hold(archive.pk)
+        changing.start()
+        wait_for_a_waiter()
+        assert outcomes == []
+        contributors.settle(caller, [(0, "user-17", said)])
+    changing.join(30)
+    with acting(caller, writing=False):
+        row = Contributor.objects.get()
+        assert outcomes == [row]
+        if verb == "erase":
+            assert identities(archive) == 0
+        else:
+            assert row.consent == "withdrawn"
