@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from licensing import candidates, samples
+from licensing import candidates, page_rows, samples
 from licensing.candidates import Bounds, Candidates, Facets, Search
 from licensing.models import Offer
 from licensing.search_documents import MODALITIES, primary
@@ -150,7 +150,8 @@ def search(
         is_capped = len(found) > CANDIDATES_MAX or (after is not None and after.is_capped)
         counted = found.first(CANDIDATES_MAX)
         return Page(
-            offers=_offers(caller, page),
+            # Without those that went off sale since.
+            offers=page_rows.read([uuid.UUID(id) for id in page]),
             next_cursor=_write(wanted, replace(following, is_capped=is_capped))
             if following
             else None,
@@ -226,13 +227,6 @@ def _newest(
         page.offers[:limit],
         _Cursor(candidates.EVERYTHING, 0, uuid.UUID(page.ids[limit - 1])),
     )
-
-
-def _offers(caller: Caller | None, page: list[str]) -> list[Offer]:
-    """The offers of a page, in its order, without those that just went off sale."""
-    ids = [uuid.UUID(id) for id in page]
-    rows = {row.pk: row for row in visible_to(caller).order_by().filter(pk__in=ids)}
-    return [rows[id] for id in ids if id in rows]
 
 
 def _whole(rows: QuerySet[Offer]) -> QuerySet[Offer]:

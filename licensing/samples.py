@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -84,6 +84,12 @@ def with_samples(rows: QuerySet[Offer]) -> QuerySet[Offer]:
     """The same offers with `sample_works`: how many works each one's sample has, None without."""
     mine = Sample.objects.current().filter(offer=OuterRef("pk")).order_by("-id")
     return rows.annotate(sample_works=Subquery(mine.values("works")[:1]))
+
+
+def works_of(offers: Iterable[UUID]) -> dict[UUID, int]:
+    """How many works the sample of each offer has; those without one are missing."""
+    current = Sample.objects.current().filter(offer__in=list(offers)).order_by("id")
+    return dict(current.values_list("offer", "works"))
 
 
 def whole_of(offer: Offer) -> Offer:
