@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,23 @@ def ledger_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch.setattr(settings, "LEDGER_KEY_DIR", directory)
     for name in log.LOGS:
         signer.create(name)
+    yield directory
+    patch.undo()
+
+
+_GUARDS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def ledger_guard(ledger_keys: Path) -> Iterator[Path]:
+    """Where this test's guards are: they must not outlive its database, or what it rolls back.
+
+    Processes that a test starts find it in their environment.
+    """
+    directory = ledger_keys / f"guard-{next(_GUARDS)}"
+    patch = pytest.MonkeyPatch()
+    patch.setattr(settings, "LEDGER_GUARD", str(directory))
+    patch.setenv("LICET_LEDGER_GUARD", str(directory))
     yield directory
     patch.undo()
 
