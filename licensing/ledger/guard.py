@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +25,9 @@ _ATTEMPTS = 5
 
 
 class GuardRefused(Exception):
-    """A log does not continue what its key signed, or might not. Says what happened, and what to do.
+    """A log does not continue what its key signed, or might not: nothing may be signed.
 
-    Whoever gets it signs nothing.
+    Says what happened, and what to do.
     """
 
 
@@ -169,7 +170,10 @@ def adopt(log: str, note: str) -> Adoption:
                 signed, _note = notes.open_checkpoint(last.note, [verifier])
             except notes.NoteError as error:
                 raise GuardRefused(
-                    _("The newest stored checkpoint of the log “%(log)s” is not its key's: %(error)s.")
+                    _(
+                        "The newest stored checkpoint of the log “%(log)s” is not its key's:"
+                        " %(error)s. The guard was left as it was."
+                    )
                     % {"log": log, "error": error}
                 ) from error
             _check_begins(stored, signed, _("the newest stored checkpoint"))
@@ -297,13 +301,15 @@ def _begin_anew(guard: Guard) -> str:
     """How a developer begins the test log again; "" where nobody may. With another key: no fork."""
     if not settings.DEVELOPMENT or guard.log != "test" or settings.LEDGER_GUARD.startswith("s3:"):
         return ""
-    files = f"{Path(settings.LEDGER_KEY_DIR, 'test')}.{{key,vkey}} {guard}"
+    keys = Path(settings.LEDGER_KEY_DIR)
+    files = shlex.join(map(str, (keys / "test.key", keys / "test.vkey", guard)))
     if tiles.newest_tree(guard.log) is None:
         return _("In development, begin a new log with a new key: rm -f %(files)s") % {
             "files": files
         }
     return _(
-        "In development, begin anew: .venv/bin/python manage.py devdb reset --yes && rm -f %(files)s"
+        "In development, begin anew: .venv/bin/python manage.py devdb reset --yes"
+        " && rm -f %(files)s"
     ) % {"files": files}
 
 

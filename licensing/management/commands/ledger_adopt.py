@@ -33,7 +33,7 @@ class Command(BaseCommand):
             "--checkpoint",
             metavar="FILE",
             required=True,
-            help="the signed checkpoint, as served at /ledger/LOG/checkpoint; - reads it from stdin",
+            help="the signed checkpoint, as served at /ledger/LOG/checkpoint; - reads stdin",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
