@@ -307,8 +307,10 @@ def _begin_anew(guard: Guard) -> str:
         return _("In development, begin a new log with a new key: rm -f %(files)s") % {
             "files": files
         }
+    if settings.DEVDB.data_dir is None:
+        return ""
     return _(
-        "In development, begin anew: .venv/bin/python manage.py devdb reset --yes"
+        "In development, begin anew: LICET_DEBUG=1 .venv/bin/python manage.py devdb reset --yes"
         " && rm -f %(files)s"
     ) % {"files": files}
 

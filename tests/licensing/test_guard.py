@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import io
 import os
@@ -768,13 +769,26 @@ def test_a_developer_who_deleted_the_database_is_told_what_begins_a_new_log(
 
 @pytest.mark.django_db
 def test_a_developer_who_deleted_the_keys_is_told_to_begin_anew(
-    ledger_guard: Path, settings: Any
+    ledger_guard: Path, settings: Any, tmp_path: Path
 ) -> None:
     settings.DEVELOPMENT = True
+    settings.DEVDB = dataclasses.replace(settings.DEVDB, data_dir=tmp_path)
     grow(3)
     (ledger_guard / "test.guard").unlink()
 
-    assert way_out().startswith(".venv/bin/python manage.py devdb reset --yes && rm -f ")
+    command = "LICET_DEBUG=1 .venv/bin/python manage.py devdb reset --yes && rm -f "
+    assert way_out().startswith(command)
+
+
+@pytest.mark.django_db
+def test_a_database_of_the_developers_own_is_not_reset(ledger_guard: Path, settings: Any) -> None:
+    settings.DEVELOPMENT = True
+    settings.DEVDB = dataclasses.replace(settings.DEVDB, data_dir=None)
+    grow(3)
+    (ledger_guard / "test.guard").unlink()
+
+    with pytest.raises(guard.GuardRefused, match="ledger_adopt --log test --checkpoint FILE$"):
+        guard.check("test")
 
 
 @pytest.mark.django_db
