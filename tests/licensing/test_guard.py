@@ -787,7 +787,7 @@ def test_a_database_of_the_developers_own_is_not_reset(ledger_guard: Path, setti
     grow(3)
     (ledger_guard / "test.guard").unlink()
 
-    with pytest.raises(guard.GuardRefused, match="ledger_adopt --log test --checkpoint FILE$"):
+    with pytest.raises(guard.GuardRefused, match=r"ledger_adopt --log test --checkpoint FILE$"):
         guard.check("test")
 
 
