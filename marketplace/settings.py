@@ -269,6 +269,16 @@ LEDGER_KEY_DIR = Path(_environ.get("LICET_LEDGER_KEY_DIR", DATA_DIR / "ledger"))
 # directory of one host, or s3://bucket/prefix for several. Empty: beside the keys. Whatever
 # restores the database must not restore this.
 LEDGER_GUARD = _environ.get("LICET_LEDGER_GUARD", "")
+# A directory or s3://bucket/prefix that gets a copy of all entries and tiles before their tree is
+# signed. Outside development the live log is not signed without one.
+LEDGER_EXPORT = _environ.get("LICET_LEDGER_EXPORT", "")
+# Of every s3:// address of the ledger. Without keys, boto3 finds the machine's own.
+LEDGER_BUCKET = {
+    "endpoint": _environ.get("LICET_LEDGER_BUCKET_ENDPOINT", ""),
+    "region": _environ.get("LICET_LEDGER_BUCKET_REGION", ""),
+    "access_key": _environ.get("LICET_LEDGER_BUCKET_ACCESS_KEY", ""),
+    "secret_key": _environ.get("LICET_LEDGER_BUCKET_SECRET_KEY", ""),
+}
 
 # --- Stripe -----------------------------------------------------------------------------------
 

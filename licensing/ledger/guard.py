@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from licensing.ledger import notes, signer, tiles, tree
+from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable, open_store
 from marketplace import access
 
 # Gives the consistency proof from an older size of the log to the one that is to be signed.
@@ -81,9 +80,9 @@ class Guard:
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except (StoreUnavailable, OSError) as error:
+        except StoreUnavailable as error:
             raise GuardUnreadable(
-                _("The guard of the log “%(log)s” is out of reach: %(error)s Nothing was signed.")
+                _("The guard of the log “%(log)s” is out of reach. Nothing was signed. %(error)s")
                 % {"log": self.log, "error": error}
             ) from error
 
@@ -275,7 +274,7 @@ def _refuse_missing(guard: Guard) -> NoReturn:
             " --checkpoint FILE"
         )
         % {"log": guard.log, "guard": guard}
-        + (f" {anew}" if (anew := _begin_anew(guard)) else "")
+        + (f"\n{anew}" if (anew := _begin_anew(guard)) else "")
     )
 
 
@@ -313,58 +312,3 @@ def _begin_anew(guard: Guard) -> str:
         "In development, begin anew: LICET_DEBUG=1 .venv/bin/python manage.py devdb reset --yes"
         " && rm -f %(files)s"
     ) % {"files": files}
-
-
-# --- until licensing.ledger.stores is there ---------------------------------------------------
-
-
-class StoreConflict(Exception):
-    """Something else stands there than was expected."""
-
-
-class StoreUnavailable(Exception):
-    """A store cannot be read or written."""
-
-
-class Store(Protocol):
-    def read(self, path: str) -> bytes | None: ...
-
-    def replace(self, path: str, data: bytes, *, expected: bytes | None) -> None: ...
-
-
-@dataclass(frozen=True)
-class DirectoryStore:
-    root: Path
-
-    def __str__(self) -> str:
-        return str(self.root)
-
-    def read(self, path: str) -> bytes | None:
-        try:
-            return (self.root / path).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def replace(self, path: str, data: bytes, *, expected: bytes | None) -> None:
-        self.root.mkdir(exist_ok=True)
-        with (self.root / ".lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.read(path) != expected:
-                raise StoreConflict
-            draft = self.root / f".{path}.{os.getpid()}.{os.urandom(4).hex()}"
-            with draft.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.root / path)
-            directory = os.open(self.root, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-
-
-def open_store(url: str) -> Store:
-    if url.startswith("s3:"):
-        raise StoreUnavailable("no buckets yet")
-    return DirectoryStore(Path(url))
