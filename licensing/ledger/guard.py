@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,7 @@ class GuardUnreadable(GuardRefused):
 class Guard:
     """One log's guard in its store: the text of a checkpoint, as it was or was about to be signed.
 
-    At least one signed state is in it, and none that was signed is newer. Written by `advance` and
-    `adopt`.
+    No signed state is newer than it. Written by `advance` and `adopt` only.
     """
 
     log: str
@@ -90,9 +90,13 @@ class Guard:
 def open_guard(log: str) -> Guard:
     """Where LEDGER_GUARD says, or else beside the keys."""
     try:
-        return Guard(log, open_store(settings.LEDGER_GUARD or str(settings.LEDGER_KEY_DIR)))
+        return Guard(log, _opened(settings.LEDGER_GUARD or str(settings.LEDGER_KEY_DIR)))
     except StoreUnavailable as error:
         raise GuardUnreadable(str(error)) from error
+
+
+# Once a process: a bucket's client takes long to make, and tries the bucket at first.
+_opened = functools.cache(open_store)
 
 
 def advance(log: str, size: int, root: bytes, prove: Prove) -> None:

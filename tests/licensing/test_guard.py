@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from moto.server import ThreadedMotoServer
 
 from licensing.ledger import guard, notes, sequencer, signer, tree
+from licensing.ledger.stores import StoreConflict
 from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerLeaf, LedgerTree
 from payments import demo
 from tests.database import TestDatabase
@@ -402,12 +405,13 @@ def test_a_guard_that_lags_behind_the_stored_checkpoints_is_caught_up(ledger_gua
 
 # --- two signers at once ----------------------------------------------------------------------
 
-FIRST = tree.leaf_hash(b"the first entry")
+ORIGIN = "licet.example/ledger/test"
+FIRST, SECOND = tree.leaf_hash(b"the first entry"), tree.leaf_hash(b"the second entry")
 
 
 def begin_at_one() -> guard.Guard:
     opened = guard.open_guard("test")
-    opened.write(notes.Checkpoint(signer.origin("test"), 1, FIRST), expected=None)
+    opened.write(notes.Checkpoint(ORIGIN, 1, FIRST), expected=None)
     return opened
 
 
@@ -475,6 +479,156 @@ def test_without_its_lock_the_guard_would_allow_two_histories(
     allowed, refused = sign_apart(2)
 
     assert (len(allowed), refused) == (2, [])
+
+
+OTHER = tree.leaf_hash(b"another second entry")
+OVERTAKERS = {
+    "the same tree": (notes.Checkpoint(ORIGIN, 2, tree.node_hash(FIRST, SECOND)), ""),
+    "another tree": (
+        notes.Checkpoint(ORIGIN, 2, tree.node_hash(FIRST, OTHER)),
+        "signed another root for size 2",
+    ),
+    "a larger tree": (
+        notes.Checkpoint(ORIGIN, 3, tree.node_hash(tree.node_hash(FIRST, SECOND), OTHER)),
+        "signed size 3 .* has only 2 entries",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", OVERTAKERS)
+@pytest.mark.parametrize("where", ["directory", "bucket"])
+def test_a_signer_that_another_overtakes_looks_again(
+    request: pytest.FixtureRequest,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    who: str,
+) -> None:
+    """It read the guard, and before it writes, another signer does."""
+    settings.DEVELOPMENT = False
+    if where == "bucket":
+        settings.LEDGER_GUARD = request.getfixturevalue("bucket_url")
+    opened = begin_at_one()
+    state, refusal = OVERTAKERS[who]
+    write = guard.Guard.write
+    overtaken: list[int] = []
+
+    def overtake(self: guard.Guard, new: notes.Checkpoint, **expected: Any) -> None:
+        if not overtaken:
+            overtaken.append(1)
+            write(self, state, **expected)
+        write(self, new, **expected)
+
+    monkeypatch.setattr(guard.Guard, "write", overtake)
+
+    def ask() -> None:
+        guard.advance("test", 2, tree.node_hash(FIRST, SECOND), lambda _size: [SECOND])
+
+    if refusal:
+        with pytest.raises(guard.GuardRefused, match=refusal):
+            ask()
+    else:
+        ask()
+
+    assert opened.read() == state
+
+
+def test_a_guard_that_never_holds_still_is_told(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.DEVELOPMENT = False
+    begin_at_one()
+
+    def lose(*_arguments: Any, **_more: Any) -> None:
+        raise StoreConflict
+
+    monkeypatch.setattr(guard.Guard, "write", lose)
+    with pytest.raises(guard.GuardUnreadable, match="Only one database may sign a log"):
+        guard.advance("test", 2, tree.node_hash(FIRST, SECOND), lambda _size: [SECOND])
+
+
+# --- in a bucket ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket_url(s3: str, settings: Any) -> str:
+    """Where a guard may be kept in a bucket that is empty."""
+    settings.LEDGER_BUCKET = {
+        "endpoint": s3,
+        "region": "us-east-1",
+        "access_key": "a",
+        "secret_key": "s",
+    }
+    name = f"guards-{os.urandom(6).hex()}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3,
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="s",
+    )
+    client.create_bucket(Bucket=name)
+    return f"s3://{name}/guards"
+
+
+@pytest.mark.django_db
+def test_a_guard_in_a_bucket_guards_alike(
+    bucket_url: str, settings: Any, ledger_guard: Path
+) -> None:
+    settings.LEDGER_GUARD = bucket_url
+    grow(2, 3)
+
+    opened = guard.open_guard("test")
+    assert str(opened) == f"{bucket_url}/test.guard"
+    assert opened.store.read("test.guard") == text_at(5).encode()
+    assert not ledger_guard.exists()
+
+    other = notes.Checkpoint(ORIGIN, 6, tree.leaf_hash(b"another"))
+    opened.write(other, expected=opened.read())
+    append_many(1)
+    sequencer.integrate("test")
+    with pytest.raises(guard.GuardRefused, match="signed another root for size 6"):
+        sequencer.sign("test")
+    assert signed() == [2, 5]
+    assert opened.read() == other
+
+
+@pytest.mark.django_db
+def test_a_guard_missing_in_a_bucket_is_adopted_there(
+    bucket_url: str, settings: Any, kept: Path
+) -> None:
+    """As when a log moves its guard from a file into a bucket."""
+    settings.LEDGER_GUARD = bucket_url
+    append_many(1)
+    sequencer.integrate("test")
+    with pytest.raises(guard.GuardRefused, match="is missing"):
+        sequencer.sign("test")
+
+    adopt(kept)
+    sequencer.sign("test")
+
+    assert signed() == [2, 5, 6]
+    assert guard.open_guard("test").store.read("test.guard") == text_at(6).encode()
+
+
+@pytest.mark.django_db
+def test_a_bucket_that_is_not_there_stops_the_log(bucket_url: str, settings: Any) -> None:
+    settings.LEDGER_GUARD = "s3://no-such-bucket/guards"
+    append_many(1)
+
+    with pytest.raises(guard.GuardUnreadable, match=r"is out of reach\. Nothing was signed"):
+        sequencer.run_once()
+
+    assert signed() == []
 
 
 # --- adopting ---------------------------------------------------------------------------------
