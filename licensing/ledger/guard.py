@@ -200,8 +200,8 @@ def _check_begins(stored: tiles.StoredTree, state: notes.Checkpoint, whose: str)
         raise GuardRefused(
             _(
                 "The log “%(log)s” has %(stored)s entries here, and does not continue %(whose)s of"
-                " size %(size)s: %(error)s. Restore a database that has what was signed."
-                " The guard was left as it was."
+                " size %(size)s: %(error)s. Restore a database that has what was signed. The guard"
+                " was left as it was."
             )
             % {
                 "log": stored.log,
@@ -306,7 +306,7 @@ def _begin_anew(guard: Guard) -> str:
         return ""
     keys = Path(settings.LEDGER_KEY_DIR)
     files = shlex.join(map(str, (keys / "test.key", keys / "test.vkey", guard)))
-    if tiles.newest_tree(guard.log) is None:
+    if tiles.newest_checkpoint(guard.log) is None:
         return _("In development, begin a new log with a new key: rm -f %(files)s") % {
             "files": files
         }
