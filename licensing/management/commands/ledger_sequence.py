@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from licensing.ledger import sequencer, signer
+from licensing.ledger import guard, sequencer, signer
 from licensing.ledger.log import LedgerCorrupted
 
 PAUSE_SECONDS = 0.1
@@ -37,5 +37,5 @@ class Command(BaseCommand):
                     return
                 else:
                     stopped.wait(PAUSE_SECONDS)
-        except (LedgerCorrupted, signer.KeyUnusable) as failure:
+        except (LedgerCorrupted, signer.KeyUnusable, guard.GuardRefused) as failure:
             raise CommandError(str(failure)) from failure
