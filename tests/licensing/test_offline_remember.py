@@ -16,7 +16,7 @@ import pytest
 
 from licensing.ledger import cosignatures, notes
 from licensing.offline import __main__ as command
-from licensing.offline import build
+from licensing.offline import build, remember
 from tests.logs import Cosigner, MemoryLog, bodies
 
 LOG = MemoryLog(bodies(600))
@@ -282,31 +282,37 @@ def test_an_unsound_receipt_is_not_remembered(verify: Verify, memory: Path) -> N
     assert not memory.exists()
 
 
-def test_many_at_once_never_forget_the_newest(tmp_path: Path, memory: Path) -> None:
-    """Without the lock the last writer wins, and the memory goes back to an older tree."""
-    log = LOG.export(tmp_path / "log", 40)
-    (log / "checkpoint").write_text(LOG.note(1))
-    for size in (1, 40):
-        LOG.export(log, size)
-    (log / "checkpoint").write_text(LOG.note(1))
-    pyz = tmp_path / "licet-offline.pyz"
-    build.build(pyz)
-    running = []
-    for size in (40, *range(32, 40)):
-        LOG.export(log, size)
-        (log / "checkpoint").write_text(LOG.note(1))
-        path = tmp_path / f"receipt-{size}"
-        path.write_bytes(LOG.receipt(0, size))
-        options = ["--key", VKEY, "--allow-test", "--remember", str(memory), "--log", str(log)]
-        running.append(
-            subprocess.Popen(
-                [sys.executable, str(pyz), "verify", str(path), *options],
-                stdout=subprocess.DEVNULL,
-            )
-        )
+def test_the_later_of_two_at_once_never_undoes_the_newer_one(
+    tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow one read the file first, and would write last: back to an older tree."""
+    log = str(LOG.export(tmp_path / "log", 5))
+    LOG.export(tmp_path / "log", 10)
+    (tmp_path / "log" / "checkpoint").write_text(LOG.note(5))
+    slow_has_read, quick_is_done = threading.Event(), threading.Event()
+    compare = remember._compare
 
-    assert [process.wait(60) for process in running] == [0] * len(running)
-    assert remembered(memory) == LOG.note(40)
+    def delayed(receipt: remember.Seen, *others: Any) -> remember.Consistency:
+        if receipt.checkpoint.size == 5:
+            slow_has_read.set()
+            # With the lock the quick one cannot be done before; without it, it is.
+            quick_is_done.wait(1)
+        return compare(receipt, *others)
+
+    monkeypatch.setattr(remember, "_compare", delayed)
+
+    def run(size: int) -> None:
+        seen = remember.Seen.parse("receipt’s", LOG.note(size))
+        assert remember.check(seen, [LOG.key.verifier], file=memory, place=log) is not None
+
+    slow = threading.Thread(target=run, args=[5])
+    slow.start()
+    assert slow_has_read.wait(10)
+    run(10)
+    quick_is_done.set()
+    slow.join()
+
+    assert remembered(memory) == LOG.note(10)
 
 
 # --- over HTTP, by the one file ---------------------------------------------------------------
