@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -61,11 +63,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.models = {log: Model() for log in LOGS}
-        # Each example starts from logs without an entry.
+        # Each example starts from logs without an entry, and guards that know of none.
         self.example = transaction.atomic()
         self.example.__enter__()
+        self.guards = tempfile.TemporaryDirectory()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(django_settings, "LEDGER_GUARD", self.guards.name, raising=False)
 
     def teardown(self) -> None:
+        self.patch.undo()
+        self.guards.cleanup()
         transaction.set_rollback(True)
         self.example.__exit__(None, None, None)
 
@@ -100,6 +107,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if signed is not None:
             assert signed.size == model.integrated
             model.signed.append(signed.size)
+
+    @rule(log=log)
+    def sign_and_die(self, log: str) -> None:
+        """What was signed and is not stored is signed again, or a tree that continues it."""
+        with lost():
+            sequencer.sign(log)
 
     @rule(log=log, data=st.data())
     def prove(self, log: str, data: st.DataObject) -> None:
