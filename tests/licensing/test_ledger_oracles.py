@@ -17,6 +17,7 @@ from tests.logs import MemoryLog, bodies
 from tests.oracles import ledger_mutations as mutations
 from tests.oracles import witness
 from tests.oracles.ledger_verifiers import (
+    AicsTlog,
     Claim,
     GoChecksumDatabase,
     Growth,
@@ -34,8 +35,10 @@ VERIFIERS: dict[str, Callable[[], Verifier]] = {
     "metamorphic-log (Rust)": Metamorphic,
     "sigstore (Python)": SigstorePython,
     "@sigstore/verify (JavaScript)": SigstoreJavaScript,
+    "aics-tlog (Python)": AicsTlog,
 }
-OF_GROWTH = ("Go's checksum database", "metamorphic-log (Rust)")
+OF_GROWTH = ("Go's checksum database", "metamorphic-log (Rust)", "aics-tlog (Python)")
+OF_EXPORTS = {"Go's checksum database": GoChecksumDatabase, "aics-tlog (Python)": AicsTlog}
 
 
 @pytest.fixture(scope="module")
@@ -143,30 +146,33 @@ def grown(name: str, log: MemoryLog, given: list[Growth]) -> list[str]:
 # --- whole logs -------------------------------------------------------------------------------
 
 
-def test_go_recomputes_every_exported_log(log: MemoryLog, tmp_path: Path) -> None:
-    go = GoChecksumDatabase()
+@pytest.mark.parametrize("name", OF_EXPORTS)
+def test_every_exported_log_is_recomputed(name: str, log: MemoryLog, tmp_path: Path) -> None:
+    auditor = OF_EXPORTS[name]()
     for size in SIZES:
         directory = log.export(tmp_path / str(size), size)
-        assert go.exports(vkey(log), [directory]) == [""]
+        assert auditor.exports(vkey(log), [directory]) == [""]
         shutil.rmtree(directory)
 
 
+@pytest.mark.parametrize("name", OF_EXPORTS)
 @pytest.mark.parametrize("size", [257, 400, 511])
-def test_go_refuses_every_spoiled_export(log: MemoryLog, tmp_path: Path, size: int) -> None:
-    go = GoChecksumDatabase()
+def test_no_spoiled_export_is_accepted(
+    name: str, log: MemoryLog, tmp_path: Path, size: int
+) -> None:
+    auditor = OF_EXPORTS[name]()
     sound = log.export(tmp_path / "sound", size)
     spoiled, kinds = [], []
-    for number, _kind in enumerate(list(mutations.of_export(sound))):
+    for number, (what, _spoil) in enumerate(list(mutations.of_export(sound))):
         copy = tmp_path / f"{number}"
         shutil.copytree(sound, copy)
-        what, spoil = list(mutations.of_export(copy))[number]
-        spoil()
+        list(mutations.of_export(copy))[number][1]()
         spoiled.append(copy)
         kinds.append(what)
 
     assert len(kinds) >= 10
-    assert go.exports(vkey(log), [sound]) == [""]
-    answers = go.exports(vkey(log), spoiled)
+    assert auditor.exports(vkey(log), [sound]) == [""]
+    answers = auditor.exports(vkey(log), spoiled)
     assert [what for what, said in zip(kinds, answers, strict=True) if not said] == []
 
 
@@ -192,7 +198,7 @@ def test_all_accept_what_the_server_serves(size: int, tmp_path: Path) -> None:
             lacking.append(f"{name}: {skipped}")
             continue
         assert [said for said in verifier.claims(key, given) if said] == [], name
-        if isinstance(verifier, GoChecksumDatabase):
+        if isinstance(verifier, GoChecksumDatabase | AicsTlog):
             assert verifier.exports(key, [directory]) == [""]
     if lacking:
         pytest.skip("; ".join(lacking))

@@ -151,6 +151,65 @@ class SigstorePython:
         return ""
 
 
+class AicsTlog:
+    """aics-tlog, the library of the witness: notes, proofs, and audits of exported logs."""
+
+    def __init__(self) -> None:
+        packages = INSTALLED / "python"
+        if not (packages / "aics_tlog").is_dir():
+            missing("the Python package aics-tlog (make oracles installs it)")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(packages))
+            self._library: Any = importlib.import_module("aics_tlog")
+
+    def claims(self, vkey: str, claims: Sequence[Claim]) -> list[str]:
+        return [self._said(lambda claim=claim: self._claim(vkey, claim)) for claim in claims]
+
+    def growths(self, vkey: str, growths: Sequence[Growth]) -> list[str]:
+        return [self._said(lambda growth=growth: self._growth(vkey, growth)) for growth in growths]
+
+    def exports(self, vkey: str, directories: Sequence[Path]) -> list[str]:
+        return [
+            self._said(lambda directory=directory: self._export(vkey, directory))
+            for directory in directories
+        ]
+
+    def _open(self, vkey: str, note: str | bytes) -> Any:
+        key = self._library.parse_vkey(vkey)
+        opened = self._library.verify_checkpoint(
+            self._library.parse_note(note), key, expected_origin=key.name
+        )
+        if not opened.ok:
+            raise ValueError(opened.error)
+        return opened
+
+    def _claim(self, vkey: str, claim: Claim) -> bool:
+        tree = self._open(vkey, claim.note)
+        found: bool = self._library.verify_inclusion(
+            leaf(claim.entry), claim.index, tree.size, claim.proof, tree.root
+        )
+        return found
+
+    def _growth(self, vkey: str, growth: Growth) -> bool:
+        old, new = self._open(vkey, growth.old), self._open(vkey, growth.new)
+        found: bool = self._library.verify_consistency(
+            old.size, new.size, old.root, new.root, growth.proof
+        )
+        return found
+
+    def _export(self, vkey: str, directory: Path) -> bool:
+        tree = self._open(vkey, (directory / "checkpoint").read_bytes())
+        reader = self._library.FileSystemTileReader(directory)
+        self._library.audit_tiles(reader, tree.size, tree.root)
+        return (directory / "vkey").read_text() == f"{vkey}\n"
+
+    def _said(self, check: Callable[[], bool]) -> str:
+        try:
+            return "" if check() else "refused"
+        except (ValueError, OSError) as error:
+            return str(error) or "refused"
+
+
 # --- JavaScript -------------------------------------------------------------------------------
 
 
