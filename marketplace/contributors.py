@@ -141,8 +141,8 @@ def settle(
     said of them); None for a person names somebody who must be recorded already. Consent only ever
     turns for the worse here: a record that says "granted" of somebody who refused is itself
     refused. A row is refused by what stood before it and what it says itself. Erased people stay
-    erased. With `is_trial` nothing is written, and
-    `refused` names those whom earlier rows of the same trial would have recorded as refusing.
+    erased. With `is_trial` nothing is written, and `refused` names those whom earlier rows of the
+    same trial would have recorded as refusing.
     """
     assert connection.in_atomic_block, "Contributors are recorded with their works."
     named = {name for _n, name, _person in rows}

@@ -29,7 +29,7 @@ def ids(rows: list[Offer]) -> list[UUID]:
 
 @pytest.fixture
 def listed(archive: Organization, stranger: Organization, lab: Organization) -> list[Offer]:
-    """Offers that differ wherever offers can: none leaves a column of a page as it is."""
+    """Offers that differ in access, price, currency, audience, end and seller."""
     collection = make_collection(archive)
     return [
         make_offer(archive, collection=collection, access="on_request"),
