@@ -42,8 +42,21 @@ chaos: .venv/.ready ## kill processes at work, and see what is left
 	@$(PYTEST) -m chaos $(ARGS)
 
 .PHONY: oracles
-oracles: .venv/.ready ## run the proofs that take long: every probe of the studio
+oracles: .venv/.ready .data/oracles/.ready ## run what takes long: every probe of the studio, and other people's verifiers
 	@$(PYTEST) -m oracle $(ARGS)
+
+# Verifiers that are not for this Python, or in no Python. What cannot be had is not fatal: its
+# tests skip, and say what they lacked. Go's is a Debian package: golang-golang-x-mod-dev.
+.data/oracles/.ready: tests/oracles/witness.lock tests/oracles/tlog_js/package-lock.json
+	@mkdir -p $(@D)/npm
+	@cp tests/oracles/tlog_js/package*.json $(@D)/npm/
+	@if { if command -v uv >/dev/null; then uv pip install --quiet --no-deps --require-hashes \
+			--python-version 3.13 --target $(@D)/python -r tests/oracles/witness.lock; \
+		else $(BIN)/python -m pip install --quiet --no-deps --require-hashes \
+			--ignore-requires-python --target $(@D)/python -r tests/oracles/witness.lock; fi; } && \
+		{ ! command -v npm >/dev/null || \
+			npm ci --prefix $(@D)/npm --ignore-scripts --no-audit --no-fund --silent; }; \
+	then touch $@; else echo "Some verifiers could not be installed: their tests are skipped."; fi
 
 .PHONY: browser
 browser: .venv/.ready ## run the studio in a real browser (needs chromium and chromedriver)
@@ -133,6 +146,6 @@ lock: ## pin the newest allowed dependencies, with hashes, for Python 3.11 to 3.
 	@command -v uv >/dev/null || { echo "make lock needs uv."; exit 1; }
 	uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
 		--no-header --no-emit-index-url --no-emit-find-links \
-		--extra dev --extra parquet pyproject.toml --output-file requirements.lock
+		--extra dev --extra oracles --extra parquet pyproject.toml --output-file requirements.lock
 	@if grep -nE '://|^--' requirements.lock; then \
 		echo "requirements.lock names an address."; rm requirements.lock; exit 1; fi

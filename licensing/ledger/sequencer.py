@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from licensing.ledger import guard, notes, signer, tiles, tree
+from licensing.ledger import export, guard, notes, signer, tiles, tree
 from licensing.ledger.log import LOGS, LedgerCorrupted
+from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
 from licensing.models import (
     LedgerCheckpoint,
@@ -21,6 +22,15 @@ from marketplace import access
 
 # Entries that one transaction integrates at most: about a second of work.
 BATCH = 4096
+
+# Why a log stops while the other goes on.
+STOPS = (
+    LedgerCorrupted,
+    signer.KeyUnusable,
+    guard.GuardRefused,
+    StoreConflict,
+    StoreUnavailable,
+)
 
 # The first key of the advisory locks; the second is the log's place in LOGS.
 _LOCK_SPACE = 0x11CE7
@@ -36,7 +46,8 @@ def run_once() -> int:
         try:
             integrated += integrate(log)
             sign(log)
-        except (LedgerCorrupted, signer.KeyUnusable, guard.GuardRefused) as failure:
+            export.publish_newest(log)
+        except STOPS as failure:
             failures.append(failure)
     if failures:
         raise failures[0]
@@ -67,14 +78,20 @@ def sign(log: str) -> LedgerCheckpoint | None:
 
     In a transaction after the one that integrated: a signature over what is then rolled back
     could never be taken back. A crash in between leaves a tree without a note, signed next time.
-    Raises LedgerCorrupted when the tree does not continue what was signed before, and
-    GuardRefused when that was something else than this database knows.
+    Before that, and in no transaction, what is signed is made durable in the second place: it is
+    that tree which is signed, though another process may have integrated more by then. Raises
+    LedgerCorrupted when the tree does not continue what was signed before, GuardRefused when that
+    was something else than this database knows, and what `export.secure` raises.
     """
+    newest, last = tiles.newest_tree(log), tiles.newest_checkpoint(log)
+    if newest is None or (last is not None and last.size >= newest.size):
+        return None
+    export.secure(log, newest.size)
     with access.system("sign the ledger's newest tree"):
         if not _elected(log):
             return None
-        newest, last = tiles.newest_tree(log), tiles.newest_checkpoint(log)
-        if newest is None or (last is not None and last.size == newest.size):
+        last = tiles.newest_checkpoint(log)
+        if last is not None and last.size >= newest.size:
             return None
         key = signer.load(log)
         stored = tiles.StoredTree(log, newest.size)

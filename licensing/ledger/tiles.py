@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from licensing.ledger import tree
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
+from licensing.ledger.tree import index_path as index_path
 from licensing.models import LedgerCheckpoint, LedgerLeaf, LedgerTile, LedgerTree
 
 # The levels of tiles that a tree can have while its indexes fit a bigint.
@@ -109,14 +110,6 @@ def parse_index(path: str) -> int | None:
         return None
     index = int(path.replace("x", "").replace("/", ""))
     return index if index_path(index) == path else None
-
-
-def index_path(index: int) -> str:
-    """Write a tile's index in groups of three digits."""
-    digits = str(index)
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
-    return "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
 
 
 def _is_published(log: str, level: int, index: int, width: int) -> bool:

@@ -240,6 +240,20 @@ def tile_part(level: int, index: int) -> TilePart:
     return TilePart(tile_level, first // TILE_WIDTH, first % TILE_WIDTH, 1 << up)
 
 
+def index_path(index: int) -> str:
+    """Write a tile's index in groups of three digits."""
+    digits = str(index)
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
+    return "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
+
+
+def tile_path(level: int, index: int, width: int) -> str:
+    """Where a tile of `width` hashes stands below its log's prefix (C2SP tlog-tiles)."""
+    partial = "" if width == TILE_WIDTH else f".p/{width}"
+    return f"tile/{level}/{index_path(index)}{partial}"
+
+
 def fold(hashes: Sequence[bytes]) -> bytes:
     """Hash 2**n neighboring nodes of one level into the root above them."""
     level = list(hashes)

@@ -57,7 +57,8 @@ def _add_verify(commands: Any) -> None:
         "verify",
         help="check a ledger receipt against the log's key",
         description="Check a ledger receipt. Exit codes: 0 sound; 3 sound, but a test license and "
-        "--allow-test not given; 1 not sound; 2 the command was called wrongly.",
+        "--allow-test not given; 1 not sound, or the log contradicts itself; 2 the command was "
+        "called wrongly, or cannot tell what --remember or --log asks for.",
     )
     verify.add_argument("receipt", metavar="RECEIPT", help="the receipt file, or - for input")
     verify.add_argument(
@@ -69,6 +70,25 @@ def _add_verify(commands: Any) -> None:
     )
     verify.add_argument(
         "--allow-test", action="store_true", help="exit 0 for a sound test license too"
+    )
+    verify.add_argument(
+        "--witness",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="the key of a witness whose cosignature counts, as text or as a file",
+    )
+    verify.add_argument(
+        "--remember",
+        type=Path,
+        metavar="FILE",
+        help="compare with the newest checkpoint seen of this log, and keep the newer one there",
+    )
+    verify.add_argument(
+        "--log",
+        metavar="URL|DIR",
+        help="the log itself, https://licet.example/ledger/live or an exported directory: compare "
+        "with what it shows now",
     )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
@@ -126,6 +146,7 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         from licensing.ledger.receipts import ReceiptError
         from licensing.offline import verify
+        from licensing.offline.remember import MemoryUnusable
     except ModuleNotFoundError as error:
         raise _CannotStart(
             f"verify needs the Python package {error.name}: pip install cryptography"
@@ -133,22 +154,27 @@ def _verify(options: argparse.Namespace) -> int:
 
     try:
         keys = verify.read_keys(options.key)
-    except verify.UsageError as error:
-        raise _CannotStart(error) from None
-    data = _read(options.receipt)
-    try:
+        witnesses = verify.read_witnesses(options.witness)
+        data = _read(options.receipt)
         proven = verify.check(data, keys)
+        standing = verify.stand(
+            data,
+            proven,
+            keys,
+            witnesses=witnesses,
+            file=options.remember,
+            place=options.log,
+        )
+    except (verify.UsageError, MemoryUnusable) as error:
+        raise _CannotStart(error) from None
     except ReceiptError as error:
-        if options.json:
-            print(json.dumps(verify.failure(error), ensure_ascii=False))
-        else:
-            print(verify.describe_failure(error))
+        print(_json(verify.failure(error)) if options.json else verify.describe_failure(error))
         return verify.NOT_SOUND
     if options.json:
-        print(json.dumps(verify.report(proven), ensure_ascii=False))
+        print(_json(verify.report(proven, standing)))
     else:
-        print(verify.describe(proven))
-    return verify.exit_code(proven, allow_test=options.allow_test)
+        print(verify.describe(proven, standing))
+    return verify.exit_code(proven, standing, allow_test=options.allow_test)
 
 
 def _decide(options: argparse.Namespace) -> int:

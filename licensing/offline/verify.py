@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from licensing import jcs, settree
-from licensing.ledger import commitments, notes, receipts
+from licensing.ledger import commitments, cosignatures, notes, receipts
+from licensing.offline import remember
+
+Key = TypeVar("Key")
 
 SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
 
@@ -29,9 +34,38 @@ class UsageError(ValueError):
     """The command cannot start as it was called; the message says what to do."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What else is known of a sound receipt: who saw its tree, and how that stands to others."""
+
+    # Of the witnesses that were named, earliest first.
+    cosignatures: Sequence[cosignatures.Cosignature] = ()
+    # None when it was not asked for.
+    consistency: remember.Consistency | None = None
+
+
+NOTHING_MORE = Standing()
+
+
 def read_keys(given: Sequence[str]) -> list[notes.Verifier]:
     """Read trusted keys, each a verifier key or a file with one per line. Raises UsageError."""
-    keys: list[notes.Verifier] = []
+    keys = _read_keys(given, "--key", notes.Verifier.parse)
+    if not keys:
+        raise UsageError(
+            "Without a key a receipt proves nothing. Give the log's verifier key with --key, as "
+            "text or as a file. The server publishes it at /ledger/live/vkey and "
+            "/ledger/test/vkey; get it once, over a way that you trust, and keep it."
+        )
+    return keys
+
+
+def read_witnesses(given: Sequence[str]) -> list[cosignatures.Witness]:
+    """Read the keys of witnesses, as `read_keys` does those of logs. Raises UsageError."""
+    return _read_keys(given, "--witness", cosignatures.Witness.parse)
+
+
+def _read_keys(given: Sequence[str], option: str, parse: Callable[[str], Key]) -> list[Key]:
+    keys: list[Key] = []
     for value in given:
         lines = [value]
         # Every verifier key holds two plus signs; a path may too, so look for the file first.
@@ -39,25 +73,17 @@ def read_keys(given: Sequence[str]) -> list[notes.Verifier]:
             if Path(value).is_file():
                 lines = Path(value).read_text(encoding="utf-8", errors="replace").splitlines()
             elif value.count("+") < 2:
-                raise UsageError(f"--key {value[:200]}: no such file, and no verifier key")
+                raise UsageError(f"{option} {value[:200]}: no such file, and no verifier key")
         except (OSError, ValueError) as error:
             # A key may be longer than a file's name can be; anything else is no key.
             if value.count("+") < 2:
-                raise UsageError(f"--key {value[:200]}: {error}") from None
+                raise UsageError(f"{option} {value[:200]}: {error}") from None
         try:
             keys += [
-                notes.Verifier.parse(line.strip())
-                for line in lines
-                if line.strip() and not line.startswith("#")
+                parse(line.strip()) for line in lines if line.strip() and not line.startswith("#")
             ]
         except notes.NoteError as error:
-            raise UsageError(f"--key {value}: {error}") from None
-    if not keys:
-        raise UsageError(
-            "Without a key a receipt proves nothing. Give the log's verifier key with --key, as "
-            "text or as a file. The server publishes it at /ledger/live/vkey and "
-            "/ledger/test/vkey; get it once, over a way that you trust, and keep it."
-        )
+            raise UsageError(f"{option} {value}: {error}") from None
     return keys
 
 
@@ -73,14 +99,38 @@ def check(data: bytes, keys: Sequence[notes.Verifier]) -> receipts.Verified:
     return proven
 
 
+def stand(
+    data: bytes,
+    proven: receipts.Verified,
+    keys: Sequence[notes.Verifier],
+    *,
+    witnesses: Sequence[cosignatures.Witness] = (),
+    file: Path | None = None,
+    place: str | None = None,
+) -> Standing:
+    """Find out who saw a sound receipt's tree, and compare it with others of its log.
+
+    Raises ReceiptError, MemoryUnusable.
+    """
+    note = receipts.parse(data).checkpoint
+    try:
+        seen = cosignatures.verified(proven.checkpoint.text(), proven.unverified, witnesses)
+    except notes.SignatureError as error:
+        raise receipts.ReceiptError("signature", str(error)) from None
+    shown = remember.Seen("receipt’s", note, proven.checkpoint)
+    return Standing(seen, remember.check(shown, keys, file=file, place=place))
+
+
 def cited(proven: receipts.Verified) -> frozenset[str]:
     """The citations of the sets that a receipt covers."""
     return frozenset(str(each["citation"]) for each in _sets(proven.values, "coverage"))
 
 
-def report(proven: receipts.Verified) -> dict[str, Any]:
+def report(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> dict[str, Any]:
     """What a sound receipt proves, for programs."""
     body = proven.body
+    seen = [{"name": each.name, "at": _moment(each)} for each in standing.cosignatures]
+    compared = standing.consistency
     return {
         "sound": True,
         "test": body.log == "test",
@@ -96,8 +146,17 @@ def report(proven: receipts.Verified) -> dict[str, Any]:
         },
         "signatures": {
             "verified": [signature.name for signature in proven.verified],
-            "unverified": [signature.name for signature in proven.unverified],
+            "unverified": _unknown(proven, standing),
         },
+        "witnesses": seen,
+        # Until null: the moment at which whoever asks got hold of the receipt.
+        "recorded": {
+            "from": commitments.timestamp(body.at),
+            "until": seen[0]["at"] if seen else None,
+        },
+        "consistency": (
+            None if compared is None else {"result": compared.result, "text": compared.text}
+        ),
         "values": dict(proven.values),
         "undisclosed": list(proven.undisclosed),
     }
@@ -108,13 +167,13 @@ def failure(error: receipts.ReceiptError) -> dict[str, Any]:
     return {"sound": False, "broken": error.part, "field": error.field, "reason": str(error)}
 
 
-def describe(proven: receipts.Verified) -> str:
+def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> str:
     """What a sound receipt proves, for people."""
     body, values, checkpoint = proven.body, proven.values, proven.checkpoint
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("recorded" if body.kind in OPT_OUT_KINDS else "issued", commitments.timestamp(body.at)),
+        ("issued", "" if body.kind in OPT_OUT_KINDS else commitments.timestamp(body.at)),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
@@ -125,7 +184,10 @@ def describe(proven: receipts.Verified) -> str:
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         *[("verified", signature.name) for signature in proven.verified],
-        *[("unverified", f"{each.name} (key not known here)") for each in proven.unverified],
+        *[("unverified", f"{name} (key not known here)") for name in _unknown(proven, standing)],
+        ("witnesses", _witnesses(standing)),
+        ("recorded", f"between {commitments.timestamp(body.at)} and {_until(standing)}"),
+        ("consistency", standing.consistency.text if standing.consistency else ""),
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
@@ -139,8 +201,37 @@ def describe_failure(error: receipts.ReceiptError) -> str:
     return printable(f"NOT SOUND: {where}: {error}")
 
 
-def exit_code(proven: receipts.Verified, *, allow_test: bool) -> int:
+def exit_code(
+    proven: receipts.Verified, standing: Standing = NOTHING_MORE, *, allow_test: bool
+) -> int:
+    if standing.consistency is not None and not standing.consistency.is_checked:
+        return USAGE
     return SOUND if proven.body.log == "live" or allow_test else SOUND_TEST
+
+
+def _unknown(proven: receipts.Verified, standing: Standing) -> list[str]:
+    """Who is named as a signer, and is not known here."""
+    seen = {each.name for each in standing.cosignatures}
+    return [each.name for each in proven.unverified if each.name not in seen]
+
+
+def _witnesses(standing: Standing) -> str:
+    shown = [f"{each.name} at {_moment(each)}" for each in standing.cosignatures]
+    return f"{len(shown)}: {', '.join(shown)}" if shown else "0"
+
+
+def _until(standing: Standing) -> str:
+    """The latest that an entry can have been recorded, as others vouch for it."""
+    seen = standing.cosignatures
+    return f"{_moment(seen[0])} (cosigned)" if seen else "the time of your download"
+
+
+def _moment(cosignature: cosignatures.Cosignature) -> str:
+    try:
+        return datetime.fromtimestamp(cosignature.seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        # A witness's clock may say anything.
+        return f"{cosignature.seconds} seconds after 1970"
 
 
 def _party(value: Any) -> str:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from licensing.ledger import notes
-from licensing.ledger.notes import Checkpoint, NoteError, SignatureError, Signer, Verifier
+from licensing.ledger.notes import (
+    Checkpoint,
+    NoteError,
+    Signature,
+    SignatureError,
+    Signer,
+    Verifier,
+)
 
 LOG = Signer("licet.example/ledger/test", bytes(range(32)))
 WITNESS = Signer("witness.example/w1", bytes(32))
@@ -155,6 +166,8 @@ ROOT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
         f"log\n-1\n{ROOT}\n",
         f"log\n1 \n{ROOT}\n",
         f"log\n\u0661\n{ROOT}\n",
+        f"lo\rg\n1\n{ROOT}\n",
+        f"lo\0g\n1\n{ROOT}\n",
         f"log\n\n{ROOT}\n",
         f"log\n18446744073709551616\n{ROOT}\n",
         f"log\n1\n{ROOT[:-1]}\n",
@@ -203,3 +216,158 @@ def test_a_text_that_cannot_be_a_note_is_not_signed() -> None:
             notes.sign(text, LOG)
     with pytest.raises(NoteError):
         notes.sign(TEXT)
+
+
+# --- any text at all --------------------------------------------------------------------------
+# A reader that accepts a second spelling of anything lets two people hold different files for the
+# same proof. So: what is read, written again, is what was read.
+
+# Control characters below U+0020 but newline, and halves of surrogate pairs, stand in no note.
+WRITABLE = st.characters(exclude_categories=["Cs"], exclude_characters="".join(map(chr, range(32))))
+# A text that is one empty line is refused: who would have signed it?
+TEXTS = (
+    st.lists(st.text(WRITABLE, max_size=12), min_size=1, max_size=4)
+    .map(lambda lines: "\n".join(lines) + "\n")
+    .filter(lambda text: text != "\n")
+)
+NAMES = st.text(WRITABLE, min_size=1, max_size=12).filter(
+    lambda name: "+" not in name and not any(character.isspace() for character in name)
+)
+SIGNATURES = st.builds(
+    Signature, NAMES, st.binary(min_size=4, max_size=4), st.binary(min_size=1, max_size=80)
+)
+LISTS = st.lists(
+    SIGNATURES, min_size=1, max_size=16, unique_by=lambda each: (each.name, each.key_id)
+)
+CHECKPOINTS = st.builds(
+    Checkpoint,
+    st.text(WRITABLE, min_size=1, max_size=20),
+    st.integers(0, 2**64 - 1),
+    st.binary(min_size=32, max_size=32),
+)
+# What readers have tripped over, and enough else to reach what nobody thought of.
+HOSTILE = st.sampled_from(
+    [*"\n\r\t\0 0+-=/_A—\x1f\x7f\x85\ufeff\u00a0\u0661\u200b\u2028", "\n\n", "\r\n", "— ", "\ud800"]
+) | st.text(max_size=3)
+
+
+@st.composite
+def edited(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
+    """A text with up to three places of it cut, doubled or written over."""
+    text = draw(texts)
+    for _edit in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 6)))
+        text = (
+            text[:start] + draw(st.just("") | st.just(text[start:end] * 2) | HOSTILE) + text[end:]
+        )
+    return text
+
+
+def write(text: str, signatures: list[Signature]) -> str:
+    """A note by its specification, with a writer of its own."""
+    lines = [
+        f"\u2014 {each.name} {base64.b64encode(each.key_id + each.value).decode()}\n"
+        for each in signatures
+    ]
+    return f"{text}\n{''.join(lines)}"
+
+
+@given(TEXTS, LISTS)
+@settings(max_examples=300, deadline=None)
+def test_any_note_is_read_as_it_was_written(text: str, signatures: list[Signature]) -> None:
+    assert notes.split_note(write(text, signatures)) == (text, signatures)
+
+
+@given(edited(st.builds(write, TEXTS, LISTS) | st.just(SIGNED)))
+@settings(max_examples=500, deadline=None)
+def test_no_note_is_read_in_a_second_spelling(note: str) -> None:
+    try:
+        text, signatures = notes.split_note(note)
+    except NoteError:
+        return
+    assert write(text, signatures) == note
+    assert len(signatures) <= 16
+    assert "\r" not in note
+    assert "\0" not in note
+
+
+@given(CHECKPOINTS)
+@settings(max_examples=300, deadline=None)
+def test_any_checkpoint_is_read_as_it_was_written(checkpoint: Checkpoint) -> None:
+    assert notes.parse_checkpoint(checkpoint.text()) == checkpoint
+
+
+@given(edited(CHECKPOINTS.map(Checkpoint.text)))
+@settings(max_examples=500, deadline=None)
+def test_no_checkpoint_is_read_in_a_second_spelling(text: str) -> None:
+    try:
+        checkpoint = notes.parse_checkpoint(text)
+    except NoteError:
+        return
+    assert checkpoint.text() == text
+
+
+@given(NAMES, st.binary(min_size=32, max_size=32))
+@settings(max_examples=300, deadline=None)
+def test_any_key_is_read_as_it_was_written(name: str, key: bytes) -> None:
+    assert Verifier.parse(Verifier(name, key).vkey()) == Verifier(name, key)
+
+
+@given(edited(st.just(GO_VKEY) | st.builds(Verifier, NAMES, st.just(bytes(32))).map(Verifier.vkey)))
+@settings(max_examples=300, deadline=None)
+def test_no_key_is_read_in_a_second_spelling(vkey: str) -> None:
+    try:
+        verifier = Verifier.parse(vkey)
+    except NoteError:
+        return
+    assert verifier.vkey() == vkey
+
+
+@given(st.binary(max_size=70), edited(st.binary(max_size=70).map(notes.encode_base64)))
+@settings(max_examples=500, deadline=None)
+def test_bytes_have_one_base64(data: bytes, text: str) -> None:
+    assert notes.decode_base64(base64.b64encode(data).decode()) == data
+    try:
+        decoded = notes.decode_base64(text)
+    except NoteError:
+        return
+    assert base64.b64encode(decoded).decode() == text
+
+
+@pytest.mark.parametrize(
+    "digits", ["00", "01", "007", "+1", "-0", "1_0", " 1", "1 ", "0x1", "1e3", "²"]
+)
+def test_a_number_has_one_spelling(digits: str) -> None:
+    with pytest.raises(NoteError):
+        notes.parse_number(digits)
+    for number in (0, 1, 2**63, 2**64 - 1):
+        assert notes.parse_number(str(number)) == number
+    with pytest.raises(NoteError):
+        notes.parse_number(str(2**64))
+
+
+# --- two keys with one id ---------------------------------------------------------------------
+# Found by trying 32-byte seeds: ids have four bytes, so a hundred thousand keys hold two alike.
+TWIN = Signer("log", (16_018).to_bytes(32))
+OTHER_TWIN = Signer("log", (63_453).to_bytes(32))
+
+
+def test_a_key_that_only_shares_name_and_id_has_signed_nothing() -> None:
+    assert TWIN.verifier.key_id == OTHER_TWIN.verifier.key_id
+    assert TWIN.verifier != OTHER_TWIN.verifier
+    with pytest.raises(SignatureError, match="is wrong"):
+        notes.open_note(notes.sign(TEXT, OTHER_TWIN), [TWIN.verifier])
+    # Nor do both lines stand in one note, though each would verify.
+    with pytest.raises(NoteError, match="stands twice"):
+        notes.open_note(notes.sign(TEXT, TWIN, OTHER_TWIN), [TWIN.verifier])
+
+
+def test_two_trusted_keys_with_one_name_and_id_are_refused() -> None:
+    """Which of them counts would depend on their order."""
+    for trusted in ([TWIN, OTHER_TWIN], [OTHER_TWIN, TWIN]):
+        with pytest.raises(NoteError, match="same id"):
+            notes.open_note(notes.sign(TEXT, TWIN), [each.verifier for each in trusted])
+    # The same key given twice is one key.
+    opened = notes.open_note(notes.sign(TEXT, TWIN), [TWIN.verifier, TWIN.verifier])
+    assert len(opened.verified) == 1

@@ -67,6 +67,8 @@ def test_a_sound_test_receipt_is_described_and_exits_with_3(receipt: Path, capsy
         "  log position    3 in a tree of 5 entries",
         "  verified        licet.example/ledger/test",
         "  unverified      witness.example/w1 (key not known here)",
+        "  witnesses       0",
+        "  recorded        between 2026-11-24T10:00:00.000000Z and the time of your download",
         "This proves what was issued and logged, not that it is still in force.",
     ]
 
@@ -104,6 +106,9 @@ def test_the_report_for_programs_holds_everything_proven(receipt: Path, capsys: 
             "verified": ["licet.example/ledger/test"],
             "unverified": ["witness.example/w1"],
         },
+        "witnesses": [],
+        "recorded": {"from": "2026-11-24T10:00:00.000000Z", "until": None},
+        "consistency": None,
         "values": VECTOR["values"],
         "undisclosed": [],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from licensing.ledger import tree
 
-SMALL = 64
+# Every tree up to this size is tried whole.
+SMALL = 300
 LARGE = 2**64 - 1
 LEAVES = [tree.leaf_hash(b"entry %d" % number) for number in range(2000)]
 
@@ -102,13 +104,21 @@ def test_a_known_tree_has_its_published_root() -> None:
     )
 
 
+def test_every_small_root_is_the_definitions() -> None:
+    for size in range(SMALL + 1):
+        assert tree.subtree_root(0, size, node) == naive_root(0, size)
+        assert frontier_of(size).root() == naive_root(0, size)
+
+
 def test_every_small_inclusion_proof_is_the_definitions_and_verifies() -> None:
+    """All indexes of all sizes up to 300: 45,150 proofs."""
     for size in range(1, SMALL + 1):
         for index in range(size):
             check_inclusion(index, size)
 
 
 def test_every_small_consistency_proof_is_the_definitions_and_verifies() -> None:
+    """All m <= n up to 300: 45,150 proofs."""
     for size2 in range(1, SMALL + 1):
         for size1 in range(1, size2 + 1):
             check_consistency(size1, size2)
@@ -120,6 +130,75 @@ def test_larger_proofs_verify(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, len(LEAVES)))
     check_inclusion(data.draw(st.integers(0, size - 1)), size)
     check_consistency(data.draw(st.integers(1, size)), size)
+
+
+def other_steps(proof: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """The proof with a step dropped, added or swapped with another, in every place."""
+    extra = hashlib.sha256(b"a step of no proof").digest()
+    for place in range(len(proof)):
+        yield [*proof[:place], *proof[place + 1 :]]
+        for later in range(place + 1, len(proof)):
+            swapped = list(proof)
+            swapped[place], swapped[later] = swapped[later], swapped[place]
+            yield swapped
+    for place in range(len(proof) + 1):
+        yield [*proof[:place], extra, *proof[place:]]
+        if proof:
+            # A step that the proof already has, once more.
+            yield [*proof[:place], proof[place - 1], *proof[place:]]
+
+
+def other_bits(proof: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """The proof with one bit flipped: every bit of every step."""
+    for place, step in enumerate(proof):
+        for bit in range(256):
+            flipped = (int.from_bytes(step) ^ (1 << bit)).to_bytes(32)
+            yield [*proof[:place], flipped, *proof[place + 1 :]]
+
+
+def includes(index: int, size: int, proof: Sequence[bytes]) -> bool:
+    try:
+        tree.verify_inclusion(index, size, LEAVES[index], proof, naive_root(0, size))
+    except tree.ProofError:
+        return False
+    return True
+
+
+def continues(size1: int, size2: int, proof: Sequence[bytes]) -> bool:
+    roots = naive_root(0, size1), naive_root(0, size2)
+    try:
+        tree.verify_consistency(size1, size2, proof, *roots)
+    except tree.ProofError:
+        return False
+    return True
+
+
+def test_no_step_of_a_proof_can_be_dropped_added_or_swapped() -> None:
+    accepted = []
+    for size in [*range(1, 50), 255, 256, 257, 300]:
+        for place in range(size) if size < 50 else (0, 1, 127, 254, size - 1):
+            sound = tree.inclusion_proof(place, size, node)
+            accepted += [
+                (place, size, wrong) for wrong in other_steps(sound) if includes(place, size, wrong)
+            ]
+            sound = tree.consistency_proof(place + 1, size, node)
+            accepted += [
+                (place + 1, size, wrong)
+                for wrong in other_steps(sound)
+                if continues(place + 1, size, wrong)
+            ]
+    assert accepted == []
+
+
+def test_no_bit_of_a_proof_can_be_flipped() -> None:
+    accepted = []
+    for size in (2, 3, 4, 5, 6, 7, 8, 11, 300):
+        for place in range(size) if size < 300 else (0, 255, 256, 299):
+            sound = tree.inclusion_proof(place, size, node)
+            accepted += [wrong for wrong in other_bits(sound) if includes(place, size, wrong)]
+            sound = tree.consistency_proof(place + 1, size, node)
+            accepted += [wrong for wrong in other_bits(sound) if continues(place + 1, size, wrong)]
+    assert accepted == []
 
 
 @given(st.data())
@@ -189,6 +268,34 @@ def test_sizes_of_64_bits_end_without_overflow() -> None:
         tree.verify_inclusion(LARGE - 1, LARGE, LEAVES[0], [LEAVES[1]] * 65, LEAVES[2])
 
 
+def test_trees_of_64_bits_are_proven_as_small_ones_are() -> None:
+    """In a tree of equal leaves every node of a level is the same: one fits into memory."""
+    uniform = [LEAVES[0]]
+    for _level in range(64):
+        uniform.append(tree.node_hash(uniform[-1], uniform[-1]))
+
+    def same(level: int, index: int) -> bytes:
+        return uniform[level]
+
+    def root(size: int) -> bytes:
+        return tree.subtree_root(0, size, same)
+
+    assert root(2**64) == uniform[64]
+    for index, size in [(0, LARGE), (2**63, LARGE), (LARGE - 1, LARGE), (LARGE, 2**64)]:
+        proof = tree.inclusion_proof(index, size, same)
+        tree.verify_inclusion(index, size, LEAVES[0], proof, root(size))
+        assert len(proof) <= 64
+        for wrong in (proof[:-1], [*proof, LEAVES[1]]):
+            with pytest.raises(tree.ProofError):
+                tree.verify_inclusion(index, size, LEAVES[0], wrong, root(size))
+    for size1, size2 in [(1, LARGE), (2**63, LARGE), (LARGE - 1, LARGE), (LARGE, 2**64)]:
+        proof = tree.consistency_proof(size1, size2, same)
+        tree.verify_consistency(size1, size2, proof, root(size1), root(size2))
+        for wrong in (proof[:-1], [*proof, LEAVES[1]]):
+            with pytest.raises(tree.ProofError):
+                tree.verify_consistency(size1, size2, wrong, root(size1), root(size2))
+
+
 def test_size_zero_is_consistent_with_nothing() -> None:
     for size2 in (0, 1, 8):
         with pytest.raises(tree.ProofError, match="no consistency"):
@@ -217,6 +324,32 @@ def test_hashes_that_are_not_32_bytes_are_refused() -> None:
         tree.verify_inclusion(0, 1, LEAVES[0][:31], [], LEAVES[0][:31])
     with pytest.raises(tree.ProofError, match="32 bytes"):
         tree.verify_consistency(1, 2, [b"x"], LEAVES[0], LEAVES[1])
+    leaf, sibling = LEAVES[:2]
+    root = tree.node_hash(leaf, sibling)
+    tree.verify_inclusion(0, 2, leaf, [sibling], root)
+    for length in (0, 31, 33, 64):
+        for wrong in (
+            (leaf, [resized(sibling, length)], root),
+            (resized(leaf, length), [sibling], root),
+            (leaf, [sibling], resized(root, length)),
+        ):
+            with pytest.raises(tree.ProofError, match="32 bytes"):
+                tree.verify_inclusion(0, 2, *wrong)
+
+
+def test_two_hashes_in_one_step_do_not_pass_for_one() -> None:
+    """Hashing only concatenates: without the check of lengths this would lead to the root."""
+    first, second, third = LEAVES[:3]
+    root = tree.node_hash(tree.node_hash(first, second), third)
+    short = tree.node_hash(first, second)[:16]
+    rest = tree.node_hash(first, second)[16:] + third
+    assert tree.node_hash(short, rest) == root
+    with pytest.raises(tree.ProofError, match="32 bytes"):
+        tree.verify_inclusion(0, 2, short, [rest], root)
+
+
+def resized(data: bytes, length: int) -> bytes:
+    return (data * 2)[:length]
 
 
 def test_a_frontier_has_every_trees_root_and_names_each_subtree_once() -> None:
