@@ -24,6 +24,7 @@ from licensing.ledger import guard, notes, sequencer, signer, tree
 from licensing.ledger.stores import StoreConflict
 from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerLeaf
 from payments import demo
+from payments.management.commands import run
 from tests.database import TestDatabase
 from tests.ledger import append_many, grow, guards_in, restore_backup, signed_sizes, signed_text
 
@@ -654,6 +655,21 @@ def test_a_database_of_the_developers_own_is_not_reset(ledger_guard: Path, setti
 
     with pytest.raises(guard.GuardRefused, match=r"ledger_adopt --log test --checkpoint FILE$"):
         guard.check("test")
+
+
+@pytest.mark.django_db
+def test_make_run_says_that_receipts_wait_and_goes_on(
+    ledger_guard: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its web process serves the checkpoint that `ledger_adopt` may need."""
+    grow(3)
+    run._warn_of_the_ledger()
+    assert capsys.readouterr().out == ""
+    (ledger_guard / "test.guard").unlink()
+
+    run._warn_of_the_ledger()
+
+    assert "Receipts wait. The log “test” was signed before" in capsys.readouterr().out
 
 
 @pytest.mark.django_db
