@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -124,6 +125,8 @@ def _answer(data: bytes, content_type: str, caching: str) -> HttpResponse:
 
 WAIT_SECONDS_MAX = 5
 _POLL_SECONDS = 0.05
+# Whoever waits holds a thread of this process: one at a time, or nobody else would be answered.
+_WAITING = threading.Lock()
 _WAIT = re.compile(r"[0-9]{1,2}")
 
 
@@ -158,7 +161,8 @@ class ReceiptViewSet(TenantViewSet):
             OpenApiParameter(
                 "wait",
                 {"type": "integer", "minimum": 0, "maximum": WAIT_SECONDS_MAX, "default": 0},
-                description="Seconds to wait for a receipt that is not there yet.",
+                description="Seconds to wait for a receipt that is not there yet. A process waits"
+                " for one caller at a time; the others get 202 at once.",
             )
         ],
         responses={
@@ -176,18 +180,31 @@ class ReceiptViewSet(TenantViewSet):
         },
     )
     def retrieve(self, request: Request, pk: str) -> HttpResponseBase:
-        deadline = time.monotonic() + _wait_seconds(request)
-        while True:
-            with acting(self.caller, writing=False):
-                subject, entry = self.recorded()
-                receipt = proofs.receipt_for(self.caller, entry)
-            if receipt is not None:
-                return _receipt_file(subject, receipt)
-            if time.monotonic() >= deadline:
-                pending = {"object": "receipt", "status": "pending"}
-                return Response(pending, status=202, headers={"Retry-After": "1"})
-            # Outside any transaction: waiting must not keep old row versions alive.
+        seconds = _wait_seconds(request)
+        found = self.look()
+        if found is None and seconds and _WAITING.acquire(blocking=False):
+            try:
+                found = self.wait(seconds)
+            finally:
+                _WAITING.release()
+        if found is None:
+            pending = {"object": "receipt", "status": "pending"}
+            return Response(pending, status=202, headers={"Retry-After": "1"})
+        return found
+
+    def look(self) -> HttpResponse | None:
+        """The receipt file, if there is one now."""
+        with acting(self.caller, writing=False):
+            subject, entry = self.recorded()
+            receipt = proofs.receipt_for(self.caller, entry)
+        return None if receipt is None else _receipt_file(subject, receipt)
+
+    def wait(self, seconds: int) -> HttpResponse | None:
+        """Look again until there is one, outside any transaction: it would keep old rows alive."""
+        deadline = time.monotonic() + seconds
+        while (found := self.look()) is None and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
+        return found
 
     def select(self, rows: Any) -> Any:
         return rows.select_related("issued_entry")

@@ -105,7 +105,7 @@ class ListingViewSet(TenantViewSet):
         )
         return Response(
             {
-                "data": [self.shown(offer) for offer in page.offers],
+                "data": self.shown_all(page.offers),
                 "has_more": page.next_cursor is not None,
                 "next_cursor": page.next_cursor,
                 "total": page.shown_total,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy
@@ -24,6 +25,7 @@ from licensing.vocabulary import (
 )
 from marketplace.http import (
     Body,
+    OnceEach,
     Resource,
     StrictCharField,
     StrictIntegerField,
@@ -159,7 +161,7 @@ class WarningSerializer(serializers.Serializer[Any]):
     text = serializers.CharField()
 
 
-class TermsSerializer(Resource[Terms]):
+class TermsSerializer(OnceEach, Resource[Terms]):
     """A version of license conditions: typed, and the exact text that they render to."""
 
     object_name = "terms"
@@ -200,20 +202,37 @@ class TermsSerializer(Resource[Terms]):
 
     @extend_schema_field(TypedField)
     def get_typed(self, row: Terms) -> Any:
-        return json.loads(row.typed)
+        return _read(row.typed).typed
 
     @extend_schema_field(WarningSerializer(many=True))
     def get_warnings(self, row: Terms) -> Any:
-        return [warned._asdict() for warned in contradictions.warnings(json.loads(row.typed))]
+        return _read(row.typed).warnings
 
     def get_duties(self, row: Terms) -> list[dict[str, Any]]:
-        return duties(json.loads(row.typed))
+        return _read(row.typed).duties
 
     def get_needs_human(self, row: Terms) -> bool:
-        return terms.load(row).needs_human
+        return _read(row.typed).needs_human
 
     def get_text_url(self, row: Terms) -> str:
         return f"{settings.BASE_URL}/v1/terms/{row.pk}/text"
+
+
+class _Read(NamedTuple):
+    """What follows from typed terms."""
+
+    typed: Any
+    warnings: list[dict[str, Any]]
+    duties: list[dict[str, Any]]
+    needs_human: bool
+
+
+@lru_cache(1_000)
+def _read(typed: str) -> _Read:
+    """Read once for all listings under the same terms; what is given out is never changed."""
+    said = json.loads(typed)
+    warned = [each._asdict() for each in contradictions.warnings(said)]
+    return _Read(said, warned, duties(said), terms.parse(said).needs_human)
 
 
 class DraftTerms(Body):
@@ -370,7 +389,7 @@ class ListedCollectionSerializer(serializers.Serializer[Any]):
     notice = serializers.CharField(help_text="To be read before anything else; usually empty.")
 
 
-class PartySerializer(serializers.Serializer[Any]):
+class PartySerializer(OnceEach, serializers.Serializer[Any]):
     """Who an organization is to the law."""
 
     id = TypeIDSerializerField(prefix="org", source="pk")

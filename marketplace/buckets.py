@@ -19,6 +19,10 @@ from storages.backends.s3 import S3Storage  # type: ignore[import-untyped]
 
 _READ = 256 * 1024
 
+# What a conditional put answers where the condition does not hold; the last where what it was to
+# replace is gone.
+_CONDITION_FAILED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"})
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -66,6 +70,44 @@ class Bucket:
         if start != end:
             raise OSError(f"{key} ended early")
 
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        """Read something small, and the tag of this state of it. Raises OSError."""
+        try:
+            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
+            return answer["Body"].read(), answer["ETag"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                return None
+            raise OSError(f"the bucket {self.name} did not give {key}: {error}") from error
+        except BotoCoreError as error:
+            raise OSError(f"the bucket {self.name} did not give {key}: {error}") from error
+
+    def put_if(self, key: str, data: bytes, tag: str | None) -> bool:
+        """Keep these bytes only where the state with `tag` is (None: nothing). Raises OSError.
+
+        False where something else is, or somebody else is writing.
+        """
+        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+        try:
+            self._client.put_object(Bucket=self.name, Key=self.prefix + key, Body=data, **condition)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _CONDITION_FAILED:
+                return False
+            raise OSError(f"the bucket {self.name} did not take {key}: {error}") from error
+        except BotoCoreError as error:
+            raise OSError(f"the bucket {self.name} did not take {key}: {error}") from error
+        return True
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """List the keys that begin with `prefix`, without the bucket's own. Raises OSError."""
+        pages = self._client.get_paginator("list_objects_v2")
+        try:
+            for page in pages.paginate(Bucket=self.name, Prefix=self.prefix + prefix):
+                for each in page.get("Contents", []):
+                    yield each["Key"].removeprefix(self.prefix)
+        except (BotoCoreError, ClientError) as error:
+            raise OSError(f"the bucket {self.name} was not listed: {error}") from error
+
     def signed_url(self, key: str, seconds: int) -> str:
         """An address at which anybody may GET a key's bytes for a while. Asks nobody."""
         params = {"Bucket": self.name, "Key": self.prefix + key}
@@ -93,7 +135,8 @@ class Bucket:
             ),
         )
 
-    @property
+    # One for all threads: clients, unlike connections of the storage, may be shared.
+    @cached_property
     def _client(self) -> Any:
         return self._storage.connection.meta.client
 

@@ -9,11 +9,13 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar, cast
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import models
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -259,10 +261,34 @@ class ObjectField(serializers.Field[Any, Any, str, Any]):
         return self.name
 
 
+class OnceEach:
+    """Of a nested serializer: what many rows of a page have in common is made once."""
+
+    def to_representation(self, instance: Any) -> Any:
+        # With the instance, so that no other takes its place in memory meanwhile.
+        kept = self.__dict__.setdefault("_kept", {})
+        if id(instance) not in kept:
+            kept[id(instance)] = instance, super().to_representation(instance)  # type: ignore[misc]
+        return kept[id(instance)][1]
+
+
+class InstantField(serializers.DateTimeField):
+    """An instant in UTC, as the database gives it: without looking for another time zone."""
+
+    def to_representation(self, value: Any) -> Any:
+        if isinstance(value, datetime) and value.tzinfo is UTC:
+            return value.replace(tzinfo=None).isoformat() + "Z"
+        return super().to_representation(value)
+
+
 class Resource(serializers.ModelSerializer[M]):
     """What goes out for one row: its fields, and `object` naming its kind."""
 
     object_name: ClassVar[str]
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        models.DateTimeField: InstantField,
+    }
 
     def get_fields(self) -> dict[str, Any]:
         return {"object": ObjectField(name=self.object_name), **super().get_fields()}
@@ -425,6 +451,11 @@ class TenantViewSet(GenericViewSet[Any]):
     def shown(self, row: Model) -> Any:
         return self.serializer_class(row, context=self.get_serializer_context()).data  # type: ignore[misc]
 
+    def shown_all(self, rows: Iterable[Model]) -> Any:
+        """As `shown` each; one serializer for all of them, whose making costs as much as a row."""
+        context = self.get_serializer_context()
+        return self.serializer_class(list(rows), many=True, context=context).data  # type: ignore[misc]
+
     def collection_url(self) -> str:
         return self.request.path.rstrip("/")
 
@@ -546,7 +577,7 @@ class Listing:
     def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         with acting(self.caller, writing=False):
             page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-            return cast(Response, self.get_paginated_response([self.shown(row) for row in page]))
+            return cast(Response, self.get_paginated_response(self.shown_all(page)))
 
 
 class Retrieving:

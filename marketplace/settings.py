@@ -265,6 +265,20 @@ LISTING_REVIEW = _flag("LICET_LISTING_REVIEW", "" if DEVELOPMENT else "on")
 LEDGER_ORIGIN = _environ.get("LICET_LEDGER_ORIGIN", "licet.example/ledger")
 # A directory with one Ed25519 key a log, made by `manage.py ledger_key`; never the database's.
 LEDGER_KEY_DIR = Path(_environ.get("LICET_LEDGER_KEY_DIR", DATA_DIR / "ledger"))
+# Where the signer remembers what it signed last, so that a restored backup cannot fork a log: a
+# directory of one host, or s3://bucket/prefix for several. Empty: beside the keys. Whatever
+# restores the database must not restore this.
+LEDGER_GUARD = _environ.get("LICET_LEDGER_GUARD", "")
+# A directory or s3://bucket/prefix that gets a copy of all entries and tiles before their tree is
+# signed. Outside development the live log is not signed without one.
+LEDGER_EXPORT = _environ.get("LICET_LEDGER_EXPORT", "")
+# Of every s3:// address of the ledger. Without keys, boto3 finds the machine's own.
+LEDGER_BUCKET = {
+    "endpoint": _environ.get("LICET_LEDGER_BUCKET_ENDPOINT", ""),
+    "region": _environ.get("LICET_LEDGER_BUCKET_REGION", ""),
+    "access_key": _environ.get("LICET_LEDGER_BUCKET_ACCESS_KEY", ""),
+    "secret_key": _environ.get("LICET_LEDGER_BUCKET_SECRET_KEY", ""),
+}
 
 # --- Stripe -----------------------------------------------------------------------------------
 

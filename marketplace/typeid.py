@@ -15,6 +15,8 @@ from django.utils.translation import gettext_lazy as _
 # Crockford's base32 in lower case, as the TypeID specification (jetify-com/typeid, v0.3) asks.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+# Two digits at a time: a page of listings holds hundreds of ids.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 SUFFIX_LENGTH = 26
 SUFFIX_PATTERN = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 
@@ -48,11 +50,11 @@ class TypeID(uuid.UUID):
         return cls(prefix, uuid.UUID(int=number))
 
     def __str__(self) -> str:
-        number, suffix = self.int, []
-        for _position in range(SUFFIX_LENGTH):
-            suffix.append(_ALPHABET[number & 31])
-            number >>= 5
-        return f"{self.prefix}_{''.join(reversed(suffix))}"
+        number, suffix = self.int, ""
+        for _position in range(SUFFIX_LENGTH // 2):
+            suffix = _PAIRS[number & 1023] + suffix
+            number >>= 10
+        return f"{self.prefix}_{suffix}"
 
     def __repr__(self) -> str:
         return f"TypeID({str(self)!r})"

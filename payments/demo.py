@@ -21,6 +21,7 @@ from typing import Any
 
 from django.conf import settings
 
+from licensing.ledger import guard
 from marketplace import api_keys, organizations
 from marketplace.access import Scope, system
 from marketplace.models import Organization
@@ -517,6 +518,14 @@ def migrate() -> None:
     )
     if ended.returncode != 0:
         raise DemoFailed(f"The tables could not be made:\n{ended.stderr[-2000:]}")
+
+
+def check_ledger() -> None:
+    """Say at once what would otherwise only be missed at the end: that the log cannot sign."""
+    try:
+        guard.check("test")
+    except guard.GuardRefused as error:
+        raise DemoFailed(str(error)) from error
 
 
 def build_offline() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from licensing.ledger import log, signer, tree
-from licensing.models import LedgerEntry
+from licensing.ledger import log, notes, sequencer, signer, tree
+from licensing.models import LedgerCheckpoint, LedgerEntry
 from marketplace import access
 from tests.database import TestDatabase
 
@@ -26,6 +27,23 @@ def ledger_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch.setattr(settings, "LEDGER_KEY_DIR", directory)
     for name in log.LOGS:
         signer.create(name)
+    yield directory
+    patch.undo()
+
+
+_GUARDS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def ledger_guard(ledger_keys: Path) -> Iterator[Path]:
+    """Where this test's guards are: they must not outlive its database, or what it rolls back.
+
+    Processes that a test starts find it in their environment.
+    """
+    directory = ledger_keys / f"guard-{next(_GUARDS)}"
+    patch = pytest.MonkeyPatch()
+    patch.setattr(settings, "LEDGER_GUARD", str(directory))
+    patch.setenv("LICET_LEDGER_GUARD", str(directory))
     yield directory
     patch.undo()
 
@@ -78,3 +96,34 @@ def tamper(database: TestDatabase, table: str, statement: str) -> None:
         owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         owner.execute(statement)
         owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER insert_only")
+
+
+def signed_sizes(log: str = "test") -> list[int]:
+    rows = LedgerCheckpoint.objects.filter(log=log).order_by("size")
+    return list(rows.values_list("size", flat=True))
+
+
+def signed_text(size: int, log: str = "test") -> str:
+    """What was signed at a size: the note without its signature."""
+    note = LedgerCheckpoint.objects.get(log=log, size=size).note
+    return notes.split_note(note)[0]
+
+
+def grow(*steps: int) -> None:
+    for step in steps:
+        append_many(step)
+        sequencer.run_once()
+
+
+def guards_in(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.glob("*.guard")}
+
+
+def restore_backup(database: TestDatabase, size: int) -> None:
+    """Have the database be as it was when the log had `size` entries."""
+    for table, late in (
+        ("licensing_ledgercheckpoint", "size >"),
+        ("licensing_ledgertree", "size >"),
+        ("licensing_ledgerleaf", "index >="),
+    ):
+        tamper(database, table, f"DELETE FROM {table} WHERE log = 'test' AND {late} {size}")

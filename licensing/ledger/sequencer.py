@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from licensing.ledger import notes, signer, tiles, tree
+from licensing.ledger import export, guard, notes, signer, tiles, tree
 from licensing.ledger.log import LOGS, LedgerCorrupted
+from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
 from licensing.models import (
     LedgerCheckpoint,
@@ -21,6 +22,15 @@ from marketplace import access
 
 # Entries that one transaction integrates at most: about a second of work.
 BATCH = 4096
+
+# Why a log stops while the other goes on.
+STOPS = (
+    LedgerCorrupted,
+    signer.KeyUnusable,
+    guard.GuardRefused,
+    StoreConflict,
+    StoreUnavailable,
+)
 
 # The first key of the advisory locks; the second is the log's place in LOGS.
 _LOCK_SPACE = 0x11CE7
@@ -36,7 +46,8 @@ def run_once() -> int:
         try:
             integrated += integrate(log)
             sign(log)
-        except (LedgerCorrupted, signer.KeyUnusable) as failure:
+            export.publish_newest(log)
+        except STOPS as failure:
             failures.append(failure)
     if failures:
         raise failures[0]
@@ -67,17 +78,33 @@ def sign(log: str) -> LedgerCheckpoint | None:
 
     In a transaction after the one that integrated: a signature over what is then rolled back
     could never be taken back. A crash in between leaves a tree without a note, signed next time.
-    Raises LedgerCorrupted when the tree does not continue what was signed before.
+    Before that, and in no transaction, what is signed is made durable in the second place: it is
+    that tree which is signed, though another process may have integrated more by then. Raises
+    LedgerCorrupted when the tree does not continue what was signed before, GuardRefused when that
+    was something else than this database knows, and what `export.secure` raises.
     """
+    newest, last = tiles.newest_tree(log), tiles.newest_checkpoint(log)
+    if newest is None or (last is not None and last.size >= newest.size):
+        return None
+    export.secure(log, newest.size)
     with access.system("sign the ledger's newest tree"):
         if not _elected(log):
             return None
-        newest, last = tiles.newest_tree(log), tiles.newest_checkpoint(log)
-        if newest is None or (last is not None and last.size == newest.size):
+        last = tiles.newest_checkpoint(log)
+        if last is not None and last.size >= newest.size:
             return None
         key = signer.load(log)
-        _check_continues(newest, last, key.verifier)
+        stored = tiles.StoredTree(log, newest.size)
+        _check_continues(stored, newest, last, key.verifier)
         checkpoint = notes.Checkpoint(key.verifier.name, newest.size, bytes(newest.root))
+        # Before the note can be seen. The election must hold until it is there, so this is in the
+        # transaction; it holds no row that others wait for.
+        guard.advance(
+            log,
+            checkpoint.size,
+            checkpoint.root,
+            lambda size: tree.consistency_proof(size, stored.size, stored.node),
+        )
         return LedgerCheckpoint.objects.create(
             log=log, size=newest.size, note=notes.sign(checkpoint.text(), key)
         )
@@ -158,11 +185,13 @@ def _take_up(log: str) -> tuple[int, list[list[bytes]], tree.Frontier]:
 
 
 def _check_continues(
-    newest: LedgerTree, last: LedgerCheckpoint | None, verifier: notes.Verifier
+    stored: tiles.StoredTree,
+    newest: LedgerTree,
+    last: LedgerCheckpoint | None,
+    verifier: notes.Verifier,
 ) -> None:
     """Prove, from what is stored, that the tree has its root and begins with the signed one."""
     log, size, root = newest.log, newest.size, bytes(newest.root)
-    stored = tiles.StoredTree(log, size)
     try:
         if stored.root() != root:
             raise tree.ProofError("the stored tree has another root than was integrated")

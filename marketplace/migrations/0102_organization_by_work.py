@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AlterField(
-            model_name="collectionitem",
+            model_name=name,
             name="organization",
             field=models.ForeignKey(
                 db_constraint=False,
@@ -20,27 +20,6 @@ class Migration(migrations.Migration):
                 related_name="+",
                 to="marketplace.organization",
             ),
-        ),
-        migrations.AlterField(
-            model_name="representation",
-            name="organization",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=PROTECT,
-                related_name="+",
-                to="marketplace.organization",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="workidentifier",
-            name="organization",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=PROTECT,
-                related_name="+",
-                to="marketplace.organization",
-            ),
-        ),
+        )
+        for name in ("collectionitem", "representation", "workidentifier")
     ]

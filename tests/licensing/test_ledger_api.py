@@ -276,6 +276,33 @@ def test_a_client_may_wait_for_its_receipt(
 
 
 @pytest.mark.django_db
+def test_while_one_client_waits_another_is_answered_at_once(
+    client_for: Callable[..., ApiClient],
+    lab: Organization,
+    archive: Organization,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else as many waiting clients as threads would keep everybody else out."""
+    address = f"/v1/grants/{make_grant_row(archive, lab).pk}/receipt?wait=2"
+    meanwhile: list[Any] = []
+
+    def nap(_seconds: float) -> None:
+        # Were it to wait too, it would nap, and so on for ever.
+        assert not meanwhile, "It waited as well."
+        meanwhile.append(client_for(archive).get(address))
+        sequencer.run_once()
+
+    monkeypatch.setattr("licensing.ledger_views.time.sleep", nap)
+
+    assert client_for(lab).get(address).status_code == 200
+    (refused,) = meanwhile
+    assert (refused.status_code, refused["Retry-After"]) == (202, "1")
+    assert refused.json() == {"object": "receipt", "status": "pending"}
+    # Nobody waits any more: the next one may.
+    assert client_for(archive).get(address).status_code == 200
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("wait", ["6", "-1", "1.5", "x", ""])
 def test_a_wait_is_zero_to_five_seconds(
     client_for: Callable[..., ApiClient], lab: Organization, wait: str

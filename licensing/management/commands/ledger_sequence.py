@@ -8,8 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from licensing.ledger import sequencer, signer
-from licensing.ledger.log import LedgerCorrupted
+from licensing.ledger import sequencer
 
 PAUSE_SECONDS = 0.1
 
@@ -37,5 +36,5 @@ class Command(BaseCommand):
                     return
                 else:
                     stopped.wait(PAUSE_SECONDS)
-        except (LedgerCorrupted, signer.KeyUnusable) as failure:
+        except sequencer.STOPS as failure:
             raise CommandError(str(failure)) from failure

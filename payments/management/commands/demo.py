@@ -41,6 +41,7 @@ class Command(BaseCommand):
     def _play(self, script: demo.Script, folder: Path | None) -> None:
         with script.step("Database, tables, and the offline verifier are ready"):
             demo.migrate()
+            demo.check_ledger()
             demo.build_offline()
             cast = demo.gather()
         with script.step("Web, delivery, worker and the simulated Stripe are up"):

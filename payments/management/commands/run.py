@@ -43,6 +43,7 @@ class Command(BaseCommand):
         try:
             print("Starting …", flush=True)
             demo.migrate()
+            _warn_of_the_ledger()
             demo.build_offline()
             cast = demo.gather()
             with processes.running(ports) as world:
@@ -87,6 +88,14 @@ Ctrl-C stops all of it.
 """,
             flush=True,
         )
+
+
+def _warn_of_the_ledger() -> None:
+    """The market runs without its log, whose checkpoint may be needed to set it right."""
+    try:
+        demo.check_ledger()
+    except demo.DemoFailed as error:
+        print(f"\nReceipts wait. {error}", flush=True)
 
 
 def _stop_database() -> None:
