@@ -80,8 +80,7 @@ def _compare(
         if place is not None:
             log = Log(place)
             others.append(_published(log, receipt.checkpoint.origin, keys))
-            check_consistent(log, [each.checkpoint for each in (*others, receipt)])
-            log.close()
+            _check_all(log, [each.checkpoint for each in (*others, receipt)], others[-1])
         elif remembered is not None:
             _check_equal(remembered.checkpoint, receipt.checkpoint)
     except LogUnavailable as error:
@@ -94,6 +93,22 @@ def _compare(
     text = f"{'the same tree as' if same else 'one log with'} {_named(others)}"
     # In this order, so that of equals the one that was remembered stays.
     return Consistency("same" if same else "continues", text, [*others, receipt])
+
+
+def _check_all(log: Log, known: Sequence[notes.Checkpoint], published: Seen) -> None:
+    """Raises ProofError, LogUnavailable."""
+    try:
+        check_consistent(log, known)
+    except LogUnavailable as error:
+        shown, largest = published.checkpoint.size, max(each.size for each in known)
+        if shown == largest:
+            raise
+        raise LogUnavailable(
+            f"{log.place} shows a tree of {shown} entries, and {largest} were signed before: it is"
+            f" an old copy, or the log went back ({error})"
+        ) from None
+    finally:
+        log.close()
 
 
 def _named(others: Sequence[Seen]) -> str:

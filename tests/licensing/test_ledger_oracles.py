@@ -18,6 +18,7 @@ from tests.oracles import ledger_mutations as mutations
 from tests.oracles import witness
 from tests.oracles.ledger_verifiers import (
     AicsTlog,
+    Auditor,
     Claim,
     GoChecksumDatabase,
     Growth,
@@ -38,7 +39,10 @@ VERIFIERS: dict[str, Callable[[], Verifier]] = {
     "aics-tlog (Python)": AicsTlog,
 }
 OF_GROWTH = ("Go's checksum database", "metamorphic-log (Rust)", "aics-tlog (Python)")
-OF_EXPORTS = {"Go's checksum database": GoChecksumDatabase, "aics-tlog (Python)": AicsTlog}
+OF_EXPORTS: dict[str, Callable[[], Auditor]] = {
+    "Go's checksum database": GoChecksumDatabase,
+    "aics-tlog (Python)": AicsTlog,
+}
 
 
 @pytest.fixture(scope="module")

@@ -194,6 +194,18 @@ def test_what_cannot_be_had_of_a_log_is_named_and_nothing_is_remembered(
     assert memory.read_bytes() == before
 
 
+def test_a_log_that_went_back_is_named(verify: Verify, memory: Path, tmp_path: Path) -> None:
+    """As after the restore of an old backup, before anything new was signed."""
+    verify(LOG.receipt(0, 400), "--remember", str(memory))
+    log = LOG.export(tmp_path / "log", 300)
+
+    told = verify(LOG.receipt(0, 300), "--remember", str(memory), "--log", str(log))
+
+    assert told["code"] == 2
+    assert "shows a tree of 300 entries, and 400 were signed before" in told["out"]
+    assert remembered(memory) == LOG.note(400)
+
+
 @pytest.mark.parametrize("cut", [0, 31, -1])
 def test_a_tile_that_was_cut_or_changed_never_passes(
     verify: Verify, tmp_path: Path, cut: int

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -60,6 +60,10 @@ class Growth:
 
 class Verifier(Protocol):
     def claims(self, vkey: str, claims: Sequence[Claim]) -> list[str]: ...
+
+
+class Auditor(Protocol):
+    def exports(self, vkey: str, directories: Sequence[Path]) -> list[str]: ...
 
 
 def missing(package: str) -> Any:
@@ -163,16 +167,13 @@ class AicsTlog:
             self._library: Any = importlib.import_module("aics_tlog")
 
     def claims(self, vkey: str, claims: Sequence[Claim]) -> list[str]:
-        return [self._said(lambda claim=claim: self._claim(vkey, claim)) for claim in claims]
+        return [self._said(partial(self._claim, vkey, claim)) for claim in claims]
 
     def growths(self, vkey: str, growths: Sequence[Growth]) -> list[str]:
-        return [self._said(lambda growth=growth: self._growth(vkey, growth)) for growth in growths]
+        return [self._said(partial(self._growth, vkey, growth)) for growth in growths]
 
     def exports(self, vkey: str, directories: Sequence[Path]) -> list[str]:
-        return [
-            self._said(lambda directory=directory: self._export(vkey, directory))
-            for directory in directories
-        ]
+        return [self._said(partial(self._export, vkey, directory)) for directory in directories]
 
     def _open(self, vkey: str, note: str | bytes) -> Any:
         key = self._library.parse_vkey(vkey)
