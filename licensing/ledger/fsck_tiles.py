@@ -116,7 +116,11 @@ class _Check:
         try:
             leaves = bundle_leaves(bundle, width)
         except BundleError as error:
-            leaf = first + error.within
+            # A wrong length misleads the reader from there on: the tile knows where that began.
+            told = hashes[: len(error.leaves) * HASH_LENGTH]
+            read = b"".join(error.leaves)
+            within = first_difference(read, told) if read != told else len(error.leaves)
+            leaf = first + min(within, width - 1)
             raise Broken(self.prefix + bundle_place, f"leaf {leaf}: {error}", leaf) from None
         _check_length(self.prefix + tile_place, hashes, width, first)
         if b"".join(leaves) != hashes:
@@ -215,7 +219,7 @@ class _Check:
             try:
                 bundle_leaves(data, width)
             except BundleError as error:
-                raise Broken(place, str(error), first + error.within) from None
+                raise Broken(place, str(error), first + len(error.leaves)) from None
             return
         _check_length(place, data, width, first)
         part = None if width == TILE_WIDTH else width

@@ -103,11 +103,11 @@ def first_difference(one: bytes, other: bytes) -> int:
 
 
 class BundleError(ValueError):
-    """A bundle of entries is not as long as its entries say. `within` is the first that is not."""
+    """A bundle of entries is not as long as its entries say: `leaves` are those before."""
 
-    def __init__(self, message: str, within: int) -> None:
+    def __init__(self, message: str, leaves: list[bytes]) -> None:
         super().__init__(message)
-        self.within = within
+        self.leaves = leaves
 
 
 def bundle_leaves(bundle: bytes, count: int) -> list[bytes]:
@@ -118,11 +118,11 @@ def bundle_leaves(bundle: bytes, count: int) -> list[bytes]:
         body = start + 2
         end = body + int.from_bytes(bundle[start:body])
         if end > length or body > length:
-            raise BundleError(f"it ends in its entry {len(leaves)}", len(leaves))
+            raise BundleError(f"it ends in its entry {len(leaves)}", leaves)
         leaves.append(sha256(b"\x00" + bundle[body:end]).digest())
         start = end
     if start != length:
-        raise BundleError(f"{length - start} bytes follow its last entry", count - 1)
+        raise BundleError(f"{length - start} bytes follow its last entry", leaves)
     return leaves
 
 
