@@ -175,7 +175,11 @@ class _Check:
 
     def _extent(self) -> int:
         """The log's size. Everything else is then about what was there at this moment."""
-        names = {"log": self.log, "levels": tiles.LEVELS_MAX, "height": TILE_HEIGHT}
+        names: dict[str, str | int] = {
+            "log": self.log,
+            "levels": tiles.LEVELS_MAX,
+            "height": TILE_HEIGHT,
+        }
         with connection.cursor() as cursor:
             cursor.execute(_EXTENT, names)
             size, end, signed = cursor.fetchone() or (0, 0, None)
@@ -319,6 +323,9 @@ class BodyCheck:
         return {field: value.hex() for field, value in body.commitments.items()}
 
 
+# One encoder for all: making it takes longer than using it.
+_write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
 _HEX = re.compile(r"[0-9a-f]*")
 
 
@@ -334,7 +341,7 @@ def _written(row: _Row, found: dict[str, str]) -> bytes:
         "prev": row.before,
         "commitments": found,
     }
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return _write(body).encode()
 
 
 def _check_chain(row: _Row) -> None:
@@ -343,13 +350,25 @@ def _check_chain(row: _Row) -> None:
 
 
 def _check_opening(row: _Row, found: dict[str, str]) -> None:
+    seed = row.seed or b""
     try:
         values = json.loads(row.values or "")
-        if commitments.commit(row.kind, row.seed or b"", values) == found:
+        if values.keys() == found.keys() and all(
+            _opens(seed, row.kind, field, value, found[field]) for field, value in values.items()
+        ):
             return
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         pass
     raise ValueError("its opening does not open its commitments")
+
+
+def _opens(seed: bytes, kind: str, field: str, value: Any, expected: str) -> bool:
+    """Try the quick writing of a value first: it is the canonical one of nearly every value."""
+    salt = commitments.salt(seed, kind, field)
+    text = _write(value).encode()
+    if commitments.commitment_of_text(salt, kind, field, text).hex() == expected:
+        return True
+    return commitments.commitment(salt, kind, field, value).hex() == expected
 
 
 def _check_tile(log: str, tile: FullTile) -> None:
@@ -386,4 +405,7 @@ def _rows(statement: str, names: dict[str, Any]) -> Iterator[_Row]:
 
 
 def _row(row: Sequence[Any]) -> _Row:
-    return _Row(*[bytes(value) if isinstance(value, memoryview) else value for value in row])
+    columns: Sequence[Any] = [
+        bytes(value) if isinstance(value, memoryview) else value for value in row
+    ]
+    return _Row(*columns)

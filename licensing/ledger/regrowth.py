@@ -9,6 +9,9 @@ from hashlib import sha256
 from licensing.ledger import tree
 from licensing.ledger.tree import HASH_LENGTH, TILE_HEIGHT, TILE_WIDTH
 
+# Hashes that have begun: copying one is faster than making one of a prefixed text.
+_LEAF, _NODE = sha256(b"\x00"), sha256(b"\x01")
+
 
 @dataclass(frozen=True, slots=True)
 class FullTile:
@@ -83,14 +86,14 @@ class Regrowth:
 
 def fold(hashes: bytes) -> bytes:
     """Hash 2**n neighboring nodes into the root above them, as `tree.fold`, but all in one text."""
-    width = 2 * HASH_LENGTH
+    width, begin = 2 * HASH_LENGTH, _NODE.copy
     while len(hashes) > HASH_LENGTH:
-        hashes = b"".join(
-            [
-                sha256(b"\x01" + hashes[start : start + width]).digest()
-                for start in range(0, len(hashes), width)
-            ]
-        )
+        above = []
+        for start in range(0, len(hashes), width):
+            node = begin()
+            node.update(hashes[start : start + width])
+            above.append(node.digest())
+        hashes = b"".join(above)
     return hashes
 
 
@@ -113,13 +116,15 @@ class BundleError(ValueError):
 def bundle_leaves(bundle: bytes, count: int) -> list[bytes]:
     """The leaf hashes of the `count` entries of a bundle, which holds nothing else."""
     leaves: list[bytes] = []
-    start, length = 0, len(bundle)
+    start, length, view, begin = 0, len(bundle), memoryview(bundle), _LEAF.copy
     for _number in range(count):
         body = start + 2
-        end = body + int.from_bytes(bundle[start:body])
-        if end > length or body > length:
+        end = body + (bundle[start] << 8) + bundle[start + 1] if body <= length else body
+        if end > length:
             raise BundleError(f"it ends in its entry {len(leaves)}", leaves)
-        leaves.append(sha256(b"\x00" + bundle[body:end]).digest())
+        leaf = begin()
+        leaf.update(view[body:end])
+        leaves.append(leaf.digest())
         start = end
     if start != length:
         raise BundleError(f"{length - start} bytes follow its last entry", leaves)

@@ -8,12 +8,14 @@ import json
 import os
 import random
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from licensing.ledger import export, fsck, notes, regrowth, sequencer, stores, tiles, tree
@@ -460,6 +462,34 @@ def test_a_sound_log_is_sound() -> None:
         "ahead": 0,
     }
     assert (live["size"], live["checkpoints"]) == (1, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_log_that_grows_meanwhile_is_no_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is integrated, or recorded, between two of its statements is left out."""
+    monkeypatch.setattr(sequencer, "BATCH", 7)
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def grow() -> None:
+        try:
+            while not done.is_set():
+                append_many(10)
+                sequencer.run_once()
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    results = [ledger_fsck(log="test") for _number in range(40)]
+    done.set()
+    thread.join()
+
+    assert failures == []
+    assert [result for code, result in results if code] == []
+    assert results[-1][1][0]["size"] > 0
 
 
 @pytest.mark.django_db
