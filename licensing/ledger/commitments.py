@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping
@@ -97,13 +96,18 @@ def salt(seed: bytes, kind: str, field: str) -> bytes:
     """Derive a field's salt. Handing it out opens this field and no other."""
     if len(seed) != SEED_LENGTH:
         raise CommitmentError("an entry's seed has 32 bytes")
-    return hmac.digest(seed, f"licet/salt/v1/{kind}/{field}".encode(), hashlib.sha256)
+    return hmac.digest(seed, f"licet/salt/v1/{kind}/{field}".encode(), "sha256")
 
 
 def commitment(salt: bytes, kind: str, field: str, value: Any) -> bytes:
-    """Commit to a field's value; the 0x00 keeps a name from flowing into its value."""
-    message = f"licet/v1/{kind}/{field}".encode() + b"\x00" + jcs.dumps(value)
-    return hmac.digest(salt, message, hashlib.sha256)
+    """Commit to a field's value."""
+    return commitment_of_text(salt, kind, field, jcs.dumps(value))
+
+
+def commitment_of_text(salt: bytes, kind: str, field: str, text: bytes) -> bytes:
+    """Commit to canonical JSON; the 0x00 keeps a name from flowing into its value."""
+    message = f"licet/v1/{kind}/{field}".encode() + b"\x00" + text
+    return hmac.digest(salt, message, "sha256")
 
 
 def commit(kind: str, seed: bytes, values: Mapping[str, Any]) -> dict[str, str]:

@@ -97,15 +97,14 @@ def push(
         if published.size == size and not from_start:
             return
     first = 0 if from_start else _standing(log, store, published.size if published else 0, size)
-    verifier = signer.verifier(log)
-    if verifier is None:
-        raise signer.KeyUnusable(
-            _("The log “%(log)s” has no key. Make it once: manage.py ledger_key --log %(log)s")
-            % {"log": log}
-        )
-    store.write_once(f"{log}/{VKEY}", f"{verifier.vkey()}\n".encode())
+    if published is None or from_start:
+        store.write_once(f"{log}/{VKEY}", _vkey(log))
     for end, files in _files(log, first, size):
-        store.write_all({f"{log}/{path}": data for path, data in files.items()})
+        # What is there has what it is made of: a copy that was stopped can be checked, too.
+        for stage in range(3):
+            now = {path: data for path, data in files.items() if _stage(path) == stage}
+            if now:
+                store.write_all({f"{log}/{path}": data for path, data in now.items()})
         progress(end, size)
 
 
@@ -159,6 +158,21 @@ def _read(there: bytes, log: str, store: Store) -> notes.Checkpoint:
 def _parse(note: str) -> notes.Checkpoint:
     text, _signatures = notes.split_note(note)
     return notes.parse_checkpoint(text)
+
+
+def _stage(path: str) -> int:
+    """Entries first, then their hashes, then what those make."""
+    return 0 if path.startswith("tile/entries/") else 1 if path.startswith("tile/0/") else 2
+
+
+def _vkey(log: str) -> bytes:
+    verifier = signer.verifier(log)
+    if verifier is None:
+        raise signer.KeyUnusable(
+            _("The log “%(log)s” has no key. Make it once: manage.py ledger_key --log %(log)s")
+            % {"log": log}
+        )
+    return f"{verifier.vkey()}\n".encode()
 
 
 def _has_signed(log: str, size: int) -> bool:

@@ -23,6 +23,7 @@ ALL_TENANT_CALLERS = {
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.ledger.guard": "One guard stands for the entries of all tenants.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
+    "licensing.ledger.fsck": "A log is checked whole, with what opens its entries.",
     "licensing.offers": "An operator decides about any seller's listing.",
     "licensing.search_documents": "The search is indexed anew for all sellers at once.",
     "licensing.optouts": "An operator takes bytes out at every organization that has them.",
