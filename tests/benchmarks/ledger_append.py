@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from django.db import connections
 from django.utils import timezone
 
 from licensing.models import Grant
 from tests import make
-from tests.benchmarks.ledger_rows import Rows, Sequencer, make_copies, sequencing
+from tests.benchmarks.ledger_rows import Rows, Sequencer, forked, make_copies, sequencing
 from tests.benchmarks.measure import Figure, app, median, owner, process_cpu_seconds, progress
 
 # How many at once, and the goal of their rate beside the bare rows'.
@@ -34,7 +31,7 @@ def run(quick: bool) -> Iterator[Figure]:
     make_copies()
     with sequencing() as sequencer:
         for count, goal in CLIENTS.items():
-            with _clients(count, rows) as clients:
+            with forked(count, _client, rows) as clients:
                 pairs = list(_rounds(clients, sequencer, rounds))
             yield from _figures(count, goal, pairs)
         yield _issuing(rows, sequencer, rounds)
@@ -108,30 +105,8 @@ class _Answer:
     cpu: float
 
 
-@contextmanager
-def _clients(count: int, rows: Rows) -> Iterator[list[Connection]]:
-    """Processes that write when they are told to, each on a connection of its own."""
-    # They inherit what is loaded, but may not share our connection.
-    connections.close_all()
-    context = multiprocessing.get_context("fork")
-    ends, running = [], []
-    for _number in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_client, args=(theirs, rows), daemon=True)
-        process.start()
-        theirs.close()
-        ends.append(ours)
-        running.append(process)
-    try:
-        yield ends
-    finally:
-        for end in ends:
-            end.send(None)
-        for process in running:
-            process.join(20)
-
-
 def _client(told: Connection, rows: Rows) -> None:
+    """Write as long as it is told to, on a connection of its own."""
     with app() as connection:
         backend = connection.info.backend_pid
         while (task := told.recv()) is not None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from django.db import connection as django_connection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -166,6 +169,35 @@ def _insertions(rows: dict[str, dict[str, Any]], prefix: str) -> Iterator[tuple[
         columns = [*own, *values]
         places = ", ".join(f"%({own.get(name, name)})s" for name in columns)
         yield f"INSERT INTO {prefix}{table} ({', '.join(columns)}) VALUES ({places})", values
+
+
+# --- the clients ------------------------------------------------------------------------------
+
+
+@contextmanager
+def forked(
+    count: int, client: Callable[[Connection, Rows], None], rows: Rows
+) -> Iterator[list[Connection]]:
+    """Processes that run `client` until it is told None: what is loaded here is loaded there."""
+    # Not the connections, which nobody may share.
+    django_connection.close()
+    django_connection.close_pool()
+    context = multiprocessing.get_context("fork")
+    ends, running = [], []
+    for _number in range(count):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=client, args=(theirs, rows), daemon=True)
+        process.start()
+        theirs.close()
+        ends.append(ours)
+        running.append(process)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            end.send(None)
+        for process in running:
+            process.join(20)
 
 
 # --- the sequencer ----------------------------------------------------------------------------
