@@ -71,7 +71,7 @@ def _percentile(values: list[float], percent: int) -> float:
 
 
 def _alone(rows: Rows, running: Sequencer) -> list[float]:
-    """Milliseconds where nobody waits for a pass or for others: one grant, one pass, its receipt."""
+    """Milliseconds where nobody waits for a pass or for others: a grant, a pass, its receipt."""
     running.stand_still()
     found = []
     with app() as connection:

@@ -161,7 +161,7 @@ def _load_edge(
         opened.execute(
             "WITH entry AS (INSERT INTO licensing_ledgerentry"
             " (log, kind, subject_ref, seq, body, leaf_hash, created_at)"
-            " VALUES (%(log)s, 'note.made', substr(sha256(%(leaf)s), 1, 16), 0, %(body)s, %(leaf)s, now())"
+            " VALUES (%(log)s, 'note.made', substr(%(leaf)s, 1, 16), 0, %(body)s, %(leaf)s, now())"
             " RETURNING id) INSERT INTO licensing_ledgerleaf (log, index, entry_id, leaf_hash)"
             " SELECT %(log)s, %(index)s, id, %(leaf)s FROM entry",
             {"log": name, "index": index, "leaf": leaf, "body": b"%d" % index},
