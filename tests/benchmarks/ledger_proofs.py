@@ -154,9 +154,7 @@ def _load(name: str, size: int) -> _Log:
     return _Log(name, size, frontier.root())
 
 
-def _load_edge(
-    opened: psycopg.Connection[Any], name: str, size: int, leaves: list[bytes]
-) -> None:
+def _load_edge(opened: psycopg.Connection[Any], name: str, size: int, leaves: list[bytes]) -> None:
     for index, leaf in enumerate(leaves, size - len(leaves)):
         opened.execute(
             "WITH entry AS (INSERT INTO licensing_ledgerentry"

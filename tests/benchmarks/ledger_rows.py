@@ -146,9 +146,7 @@ def _copy_keys_and_walls(opened: psycopg.Connection[Any], table: str) -> None:
     ).fetchall()
     for name, condition in walls:
         opened.execute(f"CREATE POLICY {name} ON {copy} USING ({condition})")
-        opened.execute(
-            f"ALTER TABLE {copy} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
-        )
+        opened.execute(f"ALTER TABLE {copy} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
 
 
 def _row(opened: psycopg.Connection[Any], table: str, column: str, key: Any) -> dict[str, Any]:
