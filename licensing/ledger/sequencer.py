@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from django.db import connection
 
 from licensing.ledger import export, guard, notes, signer, tiles, tree
@@ -12,9 +10,6 @@ from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
 from licensing.models import (
     LedgerCheckpoint,
-    LedgerEntry,
-    LedgerLeaf,
-    LedgerPending,
     LedgerTile,
     LedgerTree,
 )
@@ -31,6 +26,19 @@ STOPS = (
     StoreConflict,
     StoreUnavailable,
 )
+
+# Whole sets at once, and no object for each: this is paid for every entry.
+_WAITING = """
+SELECT entry.id, entry.log, entry.body, entry.leaf_hash
+FROM licensing_ledgerpending pending JOIN licensing_ledgerentry entry ON entry.id = pending.entry_id
+WHERE pending.log = %s ORDER BY pending.entry_id LIMIT %s
+"""
+_LEAVES = """
+INSERT INTO licensing_ledgerleaf (log, index, entry_id, leaf_hash)
+SELECT %s, %s::bigint + place - 1, id, leaf
+FROM unnest(%s::bigint[], %s::bytea[]) WITH ORDINALITY AS each (id, leaf, place)
+"""
+_TAKE = "DELETE FROM licensing_ledgerpending WHERE entry_id = ANY(%s::bigint[])"
 
 # The first key of the advisory locks; the second is the log's place in LOGS.
 _LOCK_SPACE = 0x11CE7
@@ -67,10 +75,10 @@ def integrate(log: str) -> int:
         if not entries:
             return 0
         _grow(log, entries)
-        ids = [entry.pk for entry in entries]
-        taken, _tables = LedgerPending.objects.filter(entry__in=ids).delete()
-        assert taken == len(ids), "Each waiting entry leaves the queue once."
-        return len(ids)
+        with connection.cursor() as cursor:
+            cursor.execute(_TAKE, [list(entries)])
+            assert cursor.rowcount == len(entries), "Each waiting entry leaves the queue once."
+        return len(entries)
 
 
 def sign(log: str) -> LedgerCheckpoint | None:
@@ -121,30 +129,32 @@ def _elected(log: str) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _waiting(log: str) -> list[LedgerEntry]:
-    """The oldest waiting entries, each compared with its hash once more.
+def _waiting(log: str) -> dict[int, bytes]:
+    """The oldest waiting entries' keys and leaf hashes, each compared with its body once more.
 
     The row that is read now is what everybody will hash from now on: a log once died for ever of
     one bit that had flipped in a stored leaf hash.
     """
-    rows = LedgerPending.objects.filter(log=log).select_related("entry").order_by("entry_id")
-    entries = [row.entry for row in rows[:BATCH]]
-    for entry in entries:
-        if tree.leaf_hash(bytes(entry.body)) != bytes(entry.leaf_hash):
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, [log, BATCH])
+        rows = cursor.fetchall()
+    entries = {}
+    for key, recorded_in, body, leaf in rows:
+        if tree.leaf_hash(body) != leaf:
             raise LedgerCorrupted(
-                f"Entry {entry.pk} of the log “{log}” is not what was hashed when it was recorded."
+                f"Entry {key} of the log “{log}” is not what was hashed when it was recorded."
             )
-        if entry.log != log:
-            raise LedgerCorrupted(f"Entry {entry.pk} of the log “{entry.log}” waits for “{log}”.")
+        if recorded_in != log:
+            raise LedgerCorrupted(f"Entry {key} of the log “{recorded_in}” waits for “{log}”.")
+        entries[key] = bytes(leaf)
     return entries
 
 
-def _grow(log: str, entries: Sequence[LedgerEntry]) -> None:
+def _grow(log: str, entries: dict[int, bytes]) -> None:
     """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root."""
     start, edge, frontier = _take_up(log)
     full: list[LedgerTile] = []
-    for entry in entries:
-        leaf = bytes(entry.leaf_hash)
+    for leaf in entries.values():
         edge[0].append(leaf)
         for level, index, root in frontier.push(leaf):
             tile_level, within = divmod(level, TILE_HEIGHT)
@@ -155,10 +165,8 @@ def _grow(log: str, entries: Sequence[LedgerEntry]) -> None:
                 )
                 edge[tile_level - 1].clear()
                 edge[tile_level].append(root)
-    LedgerLeaf.objects.bulk_create(
-        LedgerLeaf(log=log, index=index, entry=entry, leaf_hash=entry.leaf_hash)
-        for index, entry in enumerate(entries, start)
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_LEAVES, [log, start, list(entries), list(entries.values())])
     LedgerTile.objects.bulk_create(full)
     LedgerTree.objects.create(log=log, size=frontier.size, root=frontier.root())
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 NAMES = {
     "decide": "decisions",
     "import": "imports",
+    "ledger-append": "ledger_append",
+    "ledger-bytes": "ledger_bytes",
+    "ledger-latency": "ledger_latency",
+    "ledger-proofs": "ledger_proofs",
     "opt-out": "opt_outs",
     "orders": "orders",
     "pull": "pulls",

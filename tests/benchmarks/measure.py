@@ -92,7 +92,7 @@ class CpuClock:
     backend: int
 
     def read(self) -> float:
-        return time.process_time() + _cpu_seconds(self.backend)
+        return time.process_time() + process_cpu_seconds(self.backend)
 
 
 def peak_resident_mib() -> float:
@@ -106,8 +106,8 @@ def peak_resident_mib() -> float:
     raise RuntimeError("this system does not say how much memory a process held")
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Nanoseconds where the kernel counts them; ticks of 10 ms elsewhere."""
+def process_cpu_seconds(pid: int) -> float:
+    """Used by a process so far: nanoseconds where the kernel counts them, else ticks of 10 ms."""
     process = Path("/proc", str(pid))
     if not process.exists():
         raise RuntimeError("the database's processes must run here for their time to be read")

@@ -1,0 +1,108 @@
+"""What the database keeps of a grant's entry beyond its body, at a high rate and at a low one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from django.utils import timezone
+
+from licensing.ledger import log, sequencer, tree
+from tests.benchmarks.ledger_rows import KIND, LOG, Rows
+from tests.benchmarks.measure import Figure, app, owner, progress
+
+ENTRIES = 20_000
+# At 1,000 entries a second, a pass takes 25 ms or more, and the next one follows at once.
+ENTRIES_A_PASS = 25
+AT_ONCE_GOAL = 600.0
+ENTRIES_ALONE = 3_000
+ALONE_GOAL = 1_500.0
+TABLES = ("entry", "opening", "pending", "leaf", "tile", "tree", "checkpoint")
+
+
+def run(quick: bool) -> Iterator[Figure]:
+    """As many entries a tree as come at a high rate; then each in a tree of its own."""
+    rows = Rows()
+    with owner() as opened:
+        # The grants themselves are not what is weighed.
+        opened.execute(
+            "ALTER TABLE licensing_ledgerentry DISABLE TRIGGER ledger_entry_has_its_subject"
+        )
+    sequencer.run_once()
+    before = _Weight.now()
+    _append(rows, ENTRIES // 10 if quick else ENTRIES, ENTRIES_A_PASS)
+    after = _Weight.now()
+    yield _figure("at 1,000 entries/s", before, after, AT_ONCE_GOAL)
+    _append(rows, ENTRIES_ALONE // 10 if quick else ENTRIES_ALONE, 1)
+    yield _figure("one entry a minute", after, _Weight.now(), ALONE_GOAL)
+
+
+def _append(rows: Rows, count: int, a_pass: int) -> None:
+    started = time.monotonic()
+    with app() as connection:
+        for _pass in range(count // a_pass):
+            for _entry in range(a_pass):
+                with connection.transaction():
+                    connection.execute("SELECT set_config('licet.system', 'weigh', true)")
+                    connection.execute(log._APPEND, _parameters(rows), prepare=True)
+            assert sequencer.run_once() == a_pass
+    progress(f"ledger-bytes: {count:,} entries in {time.monotonic() - started:.0f} s")
+
+
+def _parameters(rows: Rows) -> tuple[object, ...]:
+    ref = os.urandom(16)
+    body = rows.body_of(ref)
+    return (
+        *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), timezone.now()),
+        *(rows.parties, os.urandom(32), rows.opened, LOG),
+    )
+
+
+class _Weight:
+    """How much the ledger holds: entries, the bytes of their bodies, and of each table."""
+
+    def __init__(self, entries: int, bodies: int, tables: dict[str, int], checkpoints: int) -> None:
+        self.entries = entries
+        self.bodies = bodies
+        self.tables = tables
+        self.checkpoints = checkpoints
+
+    @classmethod
+    def now(cls) -> _Weight:
+        with owner() as opened:
+            # As autovacuum would have done: the queue's dead rows do not grow with the log.
+            for table in TABLES:
+                opened.execute(f"VACUUM licensing_ledger{table}")
+            entries, bodies, checkpoints = opened.execute(
+                "SELECT count(*), sum(octet_length(body))::bigint,"
+                " (SELECT count(*) FROM licensing_ledgercheckpoint) FROM licensing_ledgerentry"
+            ).fetchone() or (0, 0, 0)
+            tables = {}
+            for table in TABLES:
+                (tables[table],) = opened.execute(
+                    "SELECT pg_total_relation_size(%s)", [f"licensing_ledger{table}"]
+                ).fetchone() or (0,)
+        return cls(entries, bodies, tables, checkpoints)
+
+
+def _figure(at: str, before: _Weight, after: _Weight, goal: float) -> Figure:
+    entries = after.entries - before.entries
+    body = (after.bodies - before.bodies) / entries
+    each = {table: (after.tables[table] - before.tables[table]) / entries for table in TABLES}
+    beyond = sum(each.values()) - body
+    parts = ", ".join(f"{table} {size:,.0f}" for table, size in each.items())
+    progress(
+        f"ledger-bytes {at}: {entries:,} entries,"
+        f" {after.checkpoints - before.checkpoints:,} checkpoints; bytes an entry: {parts};"
+        f" of which body {body:,.0f}"
+    )
+    return Figure(
+        figure=f"bytes of an entry beyond its body, openings and checkpoints included, {at}",
+        value=beyond,
+        unit="bytes/entry",
+        limit=body,
+        ratio=body / beyond,
+        goal=f"value <= {goal:g}",
+        holds=beyond <= goal,
+    )
