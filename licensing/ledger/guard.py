@@ -123,6 +123,14 @@ def advance(log: str, size: int, root: bytes, prove: Prove) -> None:
     _refuse_changing(guard)
 
 
+def check_not_behind(log: str, size: int) -> None:
+    """Refuse a log of `size` entries whose key has signed more of them. Raises GuardRefused."""
+    guard = open_guard(log)
+    old = guard.read()
+    if old is not None and old.size > size:
+        _refuse_restored(guard, old.size, size)
+
+
 def check(log: str) -> None:
     """Raise at once what `advance` would raise once the log grows. Changes nothing."""
     guard = open_guard(log)
@@ -226,15 +234,7 @@ def _check_continues(
     """Check that signing `new` would not contradict `old`. Raises GuardRefused."""
     said = {"log": guard.log, "guard": guard, "old": old.size, "new": new.size}
     if new.size < old.size:
-        raise GuardRefused(
-            _(
-                "The key of the log “%(log)s” signed size %(old)s (%(guard)s), and the log has only"
-                " %(new)s entries: an older backup was restored, or this is another database."
-                " Nothing was signed."
-            )
-            % said
-            + _way_out(guard)
-        )
+        _refuse_restored(guard, old.size, new.size)
     if new.size == old.size and new.root != old.root:
         raise GuardRefused(
             _(
@@ -259,13 +259,27 @@ def _check_continues(
         ) from error
 
 
+def _refuse_restored(guard: Guard, signed: int, size: int) -> NoReturn:
+    raise GuardRefused(
+        _(
+            "The key of the log “%(log)s” signed size %(old)s (%(guard)s), and the log has only"
+            " %(new)s entries: an older backup was restored, or this is another database."
+            " Nothing was signed."
+        )
+        % {"log": guard.log, "guard": guard, "old": signed, "new": size}
+        + _way_out(guard)
+    )
+
+
 def _way_out(guard: Guard) -> str:
     return " " + (
         _begin_anew(guard)
         or _(
-            "Restore a database that has what was signed; never delete the guard, and never"
-            " restore it."
+            "Stop the worker. Restore a database that has what was signed, or rebuild the lost"
+            " tail from the log's copy: manage.py ledger_recover --log %(log)s. Never delete the"
+            " guard, and never restore it."
         )
+        % {"log": guard.log}
     )
 
 

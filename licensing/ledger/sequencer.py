@@ -35,6 +35,9 @@ STOPS = (
 # The first key of the advisory locks; the second is the log's place in LOGS.
 _LOCK_SPACE = 0x11CE7
 
+# How far this process has seen each log grow, and its guard not ahead of it.
+_grown_to: dict[str, int] = {}
+
 
 def run_once() -> int:
     """Integrate and sign what waits, in every log. Gives the number of entries integrated.
@@ -44,6 +47,7 @@ def run_once() -> int:
     integrated, failures = 0, []
     for log in LOGS:
         try:
+            _check_not_restored(log)
             integrated += integrate(log)
             sign(log)
             export.publish_newest(log)
@@ -61,12 +65,12 @@ def integrate(log: str) -> int:
     LedgerCorrupted, having changed nothing, when an entry or the tree is not what was hashed.
     """
     with access.system("integrate the ledger"):
-        if not _elected(log):
+        if not elected(log):
             return 0
         entries = _waiting(log)
         if not entries:
             return 0
-        _grow(log, entries)
+        grow(log, entries)
         ids = [entry.pk for entry in entries]
         taken, _tables = LedgerPending.objects.filter(entry__in=ids).delete()
         assert taken == len(ids), "Each waiting entry leaves the queue once."
@@ -88,7 +92,7 @@ def sign(log: str) -> LedgerCheckpoint | None:
         return None
     export.secure(log, newest.size)
     with access.system("sign the ledger's newest tree"):
-        if not _elected(log):
+        if not elected(log):
             return None
         last = tiles.newest_checkpoint(log)
         if last is not None and last.size >= newest.size:
@@ -110,7 +114,23 @@ def sign(log: str) -> LedgerCheckpoint | None:
         )
 
 
-def _elected(log: str) -> bool:
+def _check_not_restored(log: str) -> None:
+    """Leave what waits where it is while the guard knows of a longer log than this database.
+
+    Places that were given then would be other entries' places, and no one could take them back:
+    `recovery` needs them free. Asks the guard once for each process, and whenever the log shrank.
+    """
+    newest = tiles.newest_tree(log)
+    size = newest.size if newest is not None else 0
+    if log not in _grown_to or size < _grown_to[log]:
+        try:
+            guard.check_not_behind(log, size)
+        except guard.GuardUnreadable:
+            return  # signing says it, if it comes to that
+    _grown_to[log] = size
+
+
+def elected(log: str) -> bool:
     """Whether this transaction is the one that may work on the log now.
 
     PostgreSQL lets go of the lock after the commit can be seen, so the next holder's first
@@ -139,7 +159,7 @@ def _waiting(log: str) -> list[LedgerEntry]:
     return entries
 
 
-def _grow(log: str, entries: Sequence[LedgerEntry]) -> None:
+def grow(log: str, entries: Sequence[LedgerEntry]) -> None:
     """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root."""
     start, edge, frontier = _take_up(log)
     full: list[LedgerTile] = []
