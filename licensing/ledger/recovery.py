@@ -24,7 +24,7 @@ from licensing.models import (
 from marketplace import access
 
 # Entries that one transaction brings back at most.
-BATCH_TILES = 8
+BATCH_ENTRIES = 2048
 
 # What of ours refers to an entry without being what the entry is about.
 _OWN = (LedgerLeaf, LedgerOpening, LedgerPending, LedgerRecovered)
@@ -375,9 +375,8 @@ class _Filled:
 
 
 def _ends(first: int, size: int, signed: int, target: int) -> list[int]:
-    """Where the batches begin and end: on whole tiles, and at each state that has a root."""
-    step = BATCH_TILES * TILE_WIDTH
-    places = {first, target, *range(first + step, target, step)}
+    """Where the batches begin and end: among others at each state that has a root."""
+    places = {first, target, *range(first + BATCH_ENTRIES, target, BATCH_ENTRIES)}
     places |= {place for place in (size, signed) if first < place < target}
     return sorted(places)
 

@@ -35,9 +35,6 @@ STOPS = (
 # The first key of the advisory locks; the second is the log's place in LOGS.
 _LOCK_SPACE = 0x11CE7
 
-# How far this process has seen each log grow, and its guard not ahead of it.
-_grown_to: dict[str, int] = {}
-
 
 def run_once() -> int:
     """Integrate and sign what waits, in every log. Gives the number of entries integrated.
@@ -117,17 +114,16 @@ def sign(log: str) -> LedgerCheckpoint | None:
 def _check_not_restored(log: str) -> None:
     """Leave what waits where it is while the guard knows of a longer log than this database.
 
-    Places that were given then would be other entries' places, and no one could take them back:
-    `recovery` needs them free. Asks the guard once for each process, and whenever the log shrank.
+    Places that were given then would be other entries' places, and nobody could take them back:
+    `recovery` needs them free.
     """
+    if not LedgerPending.objects.filter(log=log).exists():
+        return
     newest = tiles.newest_tree(log)
-    size = newest.size if newest is not None else 0
-    if log not in _grown_to or size < _grown_to[log]:
-        try:
-            guard.check_not_behind(log, size)
-        except guard.GuardUnreadable:
-            return  # signing says it, if it comes to that
-    _grown_to[log] = size
+    try:
+        guard.check_not_behind(log, newest.size if newest is not None else 0)
+    except guard.GuardUnreadable:
+        return  # signing says it
 
 
 def elected(log: str) -> bool:
