@@ -14,6 +14,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from licensing.ledger import notes, signer, tiles, tree
+from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable, open_store
 from marketplace import access
 
@@ -123,12 +124,23 @@ def advance(log: str, size: int, root: bytes, prove: Prove) -> None:
     _refuse_changing(guard)
 
 
-def check_not_behind(log: str, size: int) -> None:
-    """Refuse a log of `size` entries whose key has signed more of them. Raises GuardRefused."""
-    guard = open_guard(log)
-    old = guard.read()
-    if old is not None and old.size > size:
-        _refuse_restored(guard, old.size, size)
+def ahead_of(log: str, size: int) -> notes.Checkpoint | None:
+    """What the key signed last, if that is more than `size` entries. Raises GuardUnreadable."""
+    state = open_guard(log).read()
+    return state if state is not None and state.size > size else None
+
+
+def check_reached(log: str, state: notes.Checkpoint, size: int, grown: int) -> None:
+    """Check that the log, grown from `size` to `grown`, now has what was signed: the same tree.
+
+    Raises GuardRefused.
+    """
+    try:
+        if grown >= state.size and tiles.StoredTree(log, state.size).root() == state.root:
+            return
+    except LookupError as error:
+        raise LedgerCorrupted(str(error)) from error
+    _refuse_restored(open_guard(log), state.size, size)
 
 
 def check(log: str) -> None:

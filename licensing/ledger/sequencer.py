@@ -44,8 +44,7 @@ def run_once() -> int:
     integrated, failures = 0, []
     for log in LOGS:
         try:
-            _check_not_restored(log)
-            integrated += integrate(log)
+            integrated += integrate(log, _ahead(log))
             sign(log)
             export.publish_newest(log)
         except STOPS as failure:
@@ -55,11 +54,15 @@ def run_once() -> int:
     return integrated
 
 
-def integrate(log: str) -> int:
+def integrate(log: str, ahead: notes.Checkpoint | None = None) -> int:
     """Give up to BATCH waiting entries their places, in one transaction.
 
+    `ahead` is what was signed and this database lacks: a restored backup gives no place unless
+    that very tree comes of it. Places that were other entries' could never be taken back.
+
     Any number of processes may call it; one at a time works, the others return 0. Raises
-    LedgerCorrupted, having changed nothing, when an entry or the tree is not what was hashed.
+    LedgerCorrupted, having changed nothing, when an entry or the tree is not what was hashed, and
+    GuardRefused when what is ahead does not come of it.
     """
     with access.system("integrate the ledger"):
         if not elected(log):
@@ -67,7 +70,9 @@ def integrate(log: str) -> int:
         entries = _waiting(log)
         if not entries:
             return 0
-        grow(log, entries)
+        size = grow(log, entries)
+        if ahead is not None:
+            guard.check_reached(log, ahead, size - len(entries), size)
         ids = [entry.pk for entry in entries]
         taken, _tables = LedgerPending.objects.filter(entry__in=ids).delete()
         assert taken == len(ids), "Each waiting entry leaves the queue once."
@@ -111,19 +116,15 @@ def sign(log: str) -> LedgerCheckpoint | None:
         )
 
 
-def _check_not_restored(log: str) -> None:
-    """Leave what waits where it is while the guard knows of a longer log than this database.
-
-    Places that were given then would be other entries' places, and nobody could take them back:
-    `recovery` needs them free.
-    """
+def _ahead(log: str) -> notes.Checkpoint | None:
+    """What the guard knows of a longer log than this database, when places are to be given."""
     if not LedgerPending.objects.filter(log=log).exists():
-        return
+        return None
     newest = tiles.newest_tree(log)
     try:
-        guard.check_not_behind(log, newest.size if newest is not None else 0)
+        return guard.ahead_of(log, newest.size if newest is not None else 0)
     except guard.GuardUnreadable:
-        return  # signing says it
+        return None  # signing says it
 
 
 def elected(log: str) -> bool:
@@ -155,8 +156,11 @@ def _waiting(log: str) -> list[LedgerEntry]:
     return entries
 
 
-def grow(log: str, entries: Sequence[LedgerEntry]) -> None:
-    """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root."""
+def grow(log: str, entries: Sequence[LedgerEntry]) -> int:
+    """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root.
+
+    Gives the new size.
+    """
     start, edge, frontier = _take_up(log)
     full: list[LedgerTile] = []
     for entry in entries:
@@ -177,6 +181,7 @@ def grow(log: str, entries: Sequence[LedgerEntry]) -> None:
     )
     LedgerTile.objects.bulk_create(full)
     LedgerTree.objects.create(log=log, size=frontier.size, root=frontier.root())
+    return frontier.size
 
 
 def _take_up(log: str) -> tuple[int, list[list[bytes]], tree.Frontier]:

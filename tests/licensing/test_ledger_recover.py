@@ -250,24 +250,37 @@ def test_a_receipt_from_before_the_loss_verifies_against_the_checkpoint_after_it
     assert set(fresh.undisclosed) == set(old.values)
 
 
+@pytest.mark.parametrize("count", [2, 60], ids=["fewer than were lost", "more"])
 def test_what_was_recorded_since_the_restore_keeps_its_place_after_the_tail(
-    world: World, test_database: TestDatabase
+    world: World, test_database: TestDatabase, count: int
 ) -> None:
     lose_tail(test_database, BACKED_UP)
-    fresh = append_many(2)
+    fresh = append_many(count)
     # A worker that was not stopped gives no places while the guard is ahead.
     with pytest.raises(guard.GuardRefused, match="has only 250 entries"):
         sequencer.run_once()
-    assert LedgerPending.objects.count() == 2
+    assert LedgerPending.objects.count() == count
+    assert LedgerLeaf.objects.count() == BACKED_UP
 
     document = recovered()
-    assert document["waiting"] == 2
+    assert document["waiting"] == count
     sequencer.run_once()
 
     assert published() == world.published
     placed = LedgerLeaf.objects.filter(index__gte=SIGNED).order_by("index")
     assert [leaf.entry_id for leaf in placed] == [entry.pk for entry in fresh]
-    assert signed_text(SIGNED + 2)
+    assert signed_text(SIGNED + count)
+
+
+def test_a_backup_that_has_all_of_it_waiting_needs_no_recovery(
+    world: World, test_database: TestDatabase
+) -> None:
+    lose_tail(test_database, BACKED_UP, waiting=SIGNED - BACKED_UP)
+
+    assert sequencer.run_once() == SIGNED - BACKED_UP
+
+    assert published() == world.published
+    assert recover("--apply").endswith("Nothing is missing.\n")
 
 
 def test_a_second_run_does_nothing_and_lists_again(
