@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,45 @@ def restore_backup(database: TestDatabase, size: int) -> None:
         ("licensing_ledgerleaf", "index >="),
     ):
         tamper(database, table, f"DELETE FROM {table} WHERE log = 'test' AND {late} {size}")
+
+
+# What the backup that `lose_tail` plays does not have, in an order that foreign keys allow.
+_LOST = """
+CREATE TEMPORARY TABLE lost ON COMMIT DROP AS
+    SELECT entry_id AS id FROM licensing_ledgerleaf
+    WHERE log = 'test' AND index >= {size} + {waiting};
+CREATE TEMPORARY TABLE lost_grant ON COMMIT DROP AS
+    SELECT id, agreement_id FROM licensing_grant WHERE issued_entry_id IN (SELECT id FROM lost);
+INSERT INTO licensing_ledgerpending (entry_id, log) SELECT entry_id, log FROM licensing_ledgerleaf
+    WHERE log = 'test' AND index >= {size} AND index < {size} + {waiting};
+DELETE FROM licensing_ledgercheckpoint WHERE log = 'test' AND size > {size};
+DELETE FROM licensing_ledgertree WHERE log = 'test' AND size > {size};
+DELETE FROM licensing_ledgertile
+    WHERE log = 'test' AND ((index + 1)::numeric * 256 ^ (level + 1)) > {size};
+DELETE FROM licensing_ledgerleaf WHERE log = 'test' AND index >= {size};
+DELETE FROM licensing_coverage WHERE grant_id IN (SELECT id FROM lost_grant);
+DELETE FROM licensing_period WHERE grant_id IN (SELECT id FROM lost_grant);
+DELETE FROM licensing_scopeclaim WHERE grant_id IN (SELECT id FROM lost_grant);
+DELETE FROM licensing_grant WHERE id IN (SELECT id FROM lost_grant);
+DELETE FROM licensing_agreement WHERE id IN (SELECT agreement_id FROM lost_grant);
+DELETE FROM licensing_ledgeropening WHERE entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
+"""
+
+
+def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0) -> None:
+    """Have the database be a backup: of when `size` entries had places, and the next waited."""
+    tables = re.findall(r"DELETE FROM (\w+)", _LOST)
+    with superuser_connection(database) as superuser:
+        for table in tables:
+            superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        with superuser.transaction():
+            superuser.execute(_LOST.format(size=size, waiting=waiting))
+        for table in tables:
+            triggers = superuser.execute(
+                "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
+                [table],
+            ).fetchall()
+            for (trigger,) in triggers:
+                superuser.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from licensing.ledger import notes, signer, tiles, tree
+from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable, open_store
 from marketplace import access
 
@@ -123,6 +124,25 @@ def advance(log: str, size: int, root: bytes, prove: Prove) -> None:
     _refuse_changing(guard)
 
 
+def ahead_of(log: str, size: int) -> notes.Checkpoint | None:
+    """What the key signed last, if that is more than `size` entries. Raises GuardUnreadable."""
+    state = open_guard(log).read()
+    return state if state is not None and state.size > size else None
+
+
+def check_reached(log: str, state: notes.Checkpoint, size: int, grown: int) -> None:
+    """Check that the log, grown from `size` to `grown`, now has what was signed: the same tree.
+
+    Raises GuardRefused.
+    """
+    try:
+        if grown >= state.size and tiles.StoredTree(log, state.size).root() == state.root:
+            return
+    except LookupError as error:
+        raise LedgerCorrupted(str(error)) from error
+    _refuse_restored(open_guard(log), state.size, size)
+
+
 def check(log: str) -> None:
     """Raise at once what `advance` would raise once the log grows. Changes nothing."""
     guard = open_guard(log)
@@ -226,15 +246,7 @@ def _check_continues(
     """Check that signing `new` would not contradict `old`. Raises GuardRefused."""
     said = {"log": guard.log, "guard": guard, "old": old.size, "new": new.size}
     if new.size < old.size:
-        raise GuardRefused(
-            _(
-                "The key of the log “%(log)s” signed size %(old)s (%(guard)s), and the log has only"
-                " %(new)s entries: an older backup was restored, or this is another database."
-                " Nothing was signed."
-            )
-            % said
-            + _way_out(guard)
-        )
+        _refuse_restored(guard, old.size, new.size)
     if new.size == old.size and new.root != old.root:
         raise GuardRefused(
             _(
@@ -259,13 +271,27 @@ def _check_continues(
         ) from error
 
 
+def _refuse_restored(guard: Guard, signed: int, size: int) -> NoReturn:
+    raise GuardRefused(
+        _(
+            "The key of the log “%(log)s” signed size %(old)s (%(guard)s), and the log has only"
+            " %(new)s entries: an older backup was restored, or this is another database."
+            " Nothing was signed."
+        )
+        % {"log": guard.log, "guard": guard, "old": signed, "new": size}
+        + _way_out(guard)
+    )
+
+
 def _way_out(guard: Guard) -> str:
     return " " + (
         _begin_anew(guard)
         or _(
-            "Restore a database that has what was signed; never delete the guard, and never"
-            " restore it."
+            "Stop the worker. Restore a database that has what was signed, or rebuild the lost"
+            " tail from the log's copy: manage.py ledger_recover --log %(log)s. Never delete the"
+            " guard, and never restore it."
         )
+        % {"log": guard.log}
     )
 
 

@@ -10,6 +10,7 @@ from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
 from licensing.models import (
     LedgerCheckpoint,
+    LedgerPending,
     LedgerTile,
     LedgerTree,
 )
@@ -52,7 +53,7 @@ def run_once() -> int:
     integrated, failures = 0, []
     for log in LOGS:
         try:
-            integrated += integrate(log)
+            integrated += integrate(log, _ahead(log))
             sign(log)
             export.publish_newest(log)
         except STOPS as failure:
@@ -62,19 +63,25 @@ def run_once() -> int:
     return integrated
 
 
-def integrate(log: str) -> int:
+def integrate(log: str, ahead: notes.Checkpoint | None = None) -> int:
     """Give up to BATCH waiting entries their places, in one transaction.
 
+    `ahead` is what was signed and this database lacks: a restored backup gives no place unless
+    that very tree comes of it. Places that were other entries' could never be taken back.
+
     Any number of processes may call it; one at a time works, the others return 0. Raises
-    LedgerCorrupted, having changed nothing, when an entry or the tree is not what was hashed.
+    LedgerCorrupted, having changed nothing, when an entry or the tree is not what was hashed, and
+    GuardRefused when what is ahead does not come of it.
     """
     with access.system("integrate the ledger"):
-        if not _elected(log):
+        if not elected(log):
             return 0
         entries = _waiting(log)
         if not entries:
             return 0
-        _grow(log, entries)
+        size = grow(log, entries)
+        if ahead is not None:
+            guard.check_reached(log, ahead, size - len(entries), size)
         with connection.cursor() as cursor:
             cursor.execute(_TAKE, [list(entries)])
             assert cursor.rowcount == len(entries), "Each waiting entry leaves the queue once."
@@ -96,7 +103,7 @@ def sign(log: str) -> LedgerCheckpoint | None:
         return None
     export.secure(log, newest.size)
     with access.system("sign the ledger's newest tree"):
-        if not _elected(log):
+        if not elected(log):
             return None
         last = tiles.newest_checkpoint(log)
         if last is not None and last.size >= newest.size:
@@ -118,7 +125,18 @@ def sign(log: str) -> LedgerCheckpoint | None:
         )
 
 
-def _elected(log: str) -> bool:
+def _ahead(log: str) -> notes.Checkpoint | None:
+    """What the guard knows of a longer log than this database, when places are to be given."""
+    if not LedgerPending.objects.filter(log=log).exists():
+        return None
+    newest = tiles.newest_tree(log)
+    try:
+        return guard.ahead_of(log, newest.size if newest is not None else 0)
+    except guard.GuardUnreadable:
+        return None  # signing says it
+
+
+def elected(log: str) -> bool:
     """Whether this transaction is the one that may work on the log now.
 
     PostgreSQL lets go of the lock after the commit can be seen, so the next holder's first
@@ -150,8 +168,12 @@ def _waiting(log: str) -> dict[int, bytes]:
     return entries
 
 
-def _grow(log: str, entries: dict[int, bytes]) -> None:
-    """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root."""
+def grow(log: str, entries: dict[int, bytes]) -> int:
+    """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root.
+
+    `entries` maps their keys to their leaf hashes, in the order of their places. Gives the new
+    size.
+    """
     start, edge, frontier = _take_up(log)
     full: list[LedgerTile] = []
     for leaf in entries.values():
@@ -169,6 +191,7 @@ def _grow(log: str, entries: dict[int, bytes]) -> None:
         cursor.execute(_LEAVES, [log, start, list(entries), list(entries.values())])
     LedgerTile.objects.bulk_create(full)
     LedgerTree.objects.create(log=log, size=frontier.size, root=frontier.root())
+    return frontier.size
 
 
 def _take_up(log: str) -> tuple[int, list[list[bytes]], tree.Frontier]:

@@ -7,6 +7,7 @@ from licensing.models.ledger import (
     LedgerLeaf,
     LedgerOpening,
     LedgerPending,
+    LedgerRecovered,
     LedgerTile,
     LedgerTree,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "LedgerLeaf",
     "LedgerOpening",
     "LedgerPending",
+    "LedgerRecovered",
     "LedgerTile",
     "LedgerTree",
     "MultiRangeField",

@@ -68,6 +68,26 @@ class LedgerPending(models.Model):
     log = models.CharField(max_length=4)
 
 
+class LedgerRecovered(models.Model):
+    """An entry that came back from the log's copy, after the database had lost it. Insert-only.
+
+    Stands in for the entry's subject, which the copy does not hold: `ledger.recovery` alone writes
+    it, together with the entry's place.
+    """
+
+    entry = models.OneToOneField(
+        LedgerEntry, models.PROTECT, primary_key=True, related_name="recovered"
+    )
+    recovered_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("recovered ledger entry")
+        verbose_name_plural = _("recovered ledger entries")
+
+    def __str__(self) -> str:
+        return f"recovered #{self.pk}"
+
+
 class LedgerLeaf(models.Model):
     """The place of an entry in its log: gapless, from 0. Insert-only. Written by the sequencer."""
 

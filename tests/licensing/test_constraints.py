@@ -616,6 +616,7 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_searchscope",
         "DELETE FROM licensing_searchword",
         "UPDATE licensing_ledgerpending SET log = 'live'",
+        "DELETE FROM licensing_ledgerrecovered",
         "TRUNCATE licensing_scopeclaim",
         "UPDATE licensing_optout SET reason = 'Other'",
         "DELETE FROM licensing_optoutitem",

@@ -398,7 +398,7 @@ def race() -> tuple[list[int], list[BaseException]]:
 def test_racing_writers_and_sequencers_lose_repeat_and_fork_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Seen to fail with `_elected` always true: the second sequencer then meets the first one's
+    """Seen to fail with `elected` always true: the second sequencer then meets the first one's
     leaves (`licensing_ledgerleaf_pkey`), which the next test repeats on purpose."""
     monkeypatch.setattr(sequencer, "BATCH", 16)
 
@@ -418,7 +418,7 @@ def test_racing_writers_and_sequencers_lose_repeat_and_fork_nothing(
 def test_without_the_election_two_sequencers_collide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even then the leaves' primary key refuses the fork; the lock keeps it from coming to that."""
     monkeypatch.setattr(sequencer, "BATCH", 16)
-    monkeypatch.setattr(sequencer, "_elected", lambda log: True)
+    monkeypatch.setattr(sequencer, "elected", lambda log: True)
 
     failures: list[BaseException] = []
     for _attempt in range(10):

@@ -22,6 +22,7 @@ ALL_TENANT_CALLERS = {
     "marketplace.uploads": "The worker discards unused uploads of everybody.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.ledger.guard": "One guard stands for the entries of all tenants.",
+    "licensing.ledger.recovery": "One log's lost tail holds the entries of all tenants.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
     "licensing.ledger.fsck": "A log is checked whole, with what opens its entries.",
     "licensing.offers": "An operator decides about any seller's listing.",

@@ -104,6 +104,7 @@ PUBLIC = {
     "licensing_ledgerentry",
     "licensing_ledgerleaf",
     "licensing_ledgerpending",
+    "licensing_ledgerrecovered",
     "licensing_ledgertile",
     "licensing_ledgertree",
 }
