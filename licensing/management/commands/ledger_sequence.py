@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -29,12 +30,14 @@ class Command(BaseCommand):
                 signal.signal(number, lambda *_arguments: stopped.set())
         try:
             while not stopped.is_set():
+                started = time.monotonic()
                 integrated = sequencer.run_once()
                 if integrated:
                     self.stdout.write(f"{integrated} entries integrated")
                 elif options["once"]:
                     return
-                else:
-                    stopped.wait(PAUSE_SECONDS)
+                # A full batch may have left more behind.
+                if not options["once"] and integrated < sequencer.BATCH:
+                    stopped.wait(max(0.0, started + PAUSE_SECONDS - time.monotonic()))
         except sequencer.STOPS as failure:
             raise CommandError(str(failure)) from failure
