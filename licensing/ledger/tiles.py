@@ -132,7 +132,7 @@ def _is_published(log: str, level: int, index: int, width: int) -> bool:
     return checkpoint is not None and end <= checkpoint.size
 
 
-def _column(statement: str, *parameters: object) -> list[bytes]:
+def _column(statement: str, *parameters: str | int) -> list[bytes]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return [bytes(value) for (value,) in cursor.fetchall()]

@@ -182,7 +182,7 @@ def forked(
     """Processes that run `client` until it is told None: what is loaded here is loaded there."""
     # Not the connections, which nobody may share.
     django_connection.close()
-    django_connection.close_pool()
+    django_connection.close_pool()  # type: ignore[attr-defined]
     context = multiprocessing.get_context("fork")
     ends, running = [], []
     for _number in range(count):
