@@ -22,6 +22,7 @@ NAMES = {
     "ledger-bytes": "ledger_bytes",
     "ledger-latency": "ledger_latency",
     "ledger-proofs": "ledger_proofs",
+    "ledger-verify": "ledger_verify",
     "opt-out": "opt_outs",
     "orders": "orders",
     "pull": "pulls",

@@ -86,6 +86,9 @@ class Rows:
         assert self.body.count(self._ref_text) == 1, "the body names its subject once"
         self.parties: list[Any] = opening["parties"]
         self.opened: str = opening["values"]
+        # With these, and only these, other entries with this body are sound ones.
+        self.at: datetime = entry["created_at"]
+        self.seed = bytes(opening["seed"])
         self._ours, self._bare = ([*_insertions(rows, prefix)] for prefix in ("", COPY_PREFIX))
 
     def insert(self, connection: psycopg.Connection[Any], at: datetime, *, bare: bool) -> int:
