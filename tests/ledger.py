@@ -65,8 +65,14 @@ def append(name: str = "test", **fields: Any) -> LedgerEntry:
 
 
 def append_many(count: int, name: str = "test") -> list[LedgerEntry]:
+    at, values = timezone.now(), {"text": "noted"}
     with access.system("a test writes to the ledger"):
-        return [append(name) for _number in range(count)]
+        return log.append_many(
+            [
+                log.Fact(name, "note.made", os.urandom(16), 0, None, values, [], at)
+                for _number in range(count)
+            ]
+        )
 
 
 def superuser_connection(database: TestDatabase) -> psycopg.Connection[Any]:

@@ -109,10 +109,11 @@ class DirectoryStore:
                     try:
                         # A link, unlike a rename, never replaces what stands there.
                         os.link(draft, place)
-                        touched.add(place.parent)
                     except FileExistsError:
                         if self.read(path) != data:
                             raise _occupied(str(place)) from None
+                # What was there already, too: whoever put it may have died before it was durable.
+                touched.add(place.parent)
             self._settle(touched)
         except OSError as error:
             raise self._unavailable(error) from error

@@ -464,6 +464,7 @@ def test_a_sound_log_is_sound() -> None:
     assert (live["size"], live["checkpoints"]) == (1, 0)
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 def test_a_log_that_grows_meanwhile_is_no_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is integrated, or recorded, between two of its statements is left out."""
@@ -656,6 +657,7 @@ def changed(database: TestDatabase, statement: str, table: str) -> None:
         superuser.execute(statement)
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", TAMPERED)
 def test_what_is_changed_in_the_database_is_found(name: str, test_database: TestDatabase) -> None:
@@ -682,6 +684,7 @@ REMOVED = {
 }
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", REMOVED)
 def test_what_is_removed_from_the_database_is_missed(

@@ -210,7 +210,7 @@ def test_any_history_of_appends_crashes_and_passes_leaves_a_sound_log(small_tile
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=25,
+            max_examples=8,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

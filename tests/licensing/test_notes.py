@@ -274,13 +274,13 @@ def write(text: str, signatures: list[Signature]) -> str:
 
 
 @given(TEXTS, LISTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_note_is_read_as_it_was_written(text: str, signatures: list[Signature]) -> None:
     assert notes.split_note(write(text, signatures)) == (text, signatures)
 
 
 @given(edited(st.builds(write, TEXTS, LISTS) | st.just(SIGNED)))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_note_is_read_in_a_second_spelling(note: str) -> None:
     try:
         text, signatures = notes.split_note(note)
@@ -293,13 +293,13 @@ def test_no_note_is_read_in_a_second_spelling(note: str) -> None:
 
 
 @given(CHECKPOINTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_checkpoint_is_read_as_it_was_written(checkpoint: Checkpoint) -> None:
     assert notes.parse_checkpoint(checkpoint.text()) == checkpoint
 
 
 @given(edited(CHECKPOINTS.map(Checkpoint.text)))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_checkpoint_is_read_in_a_second_spelling(text: str) -> None:
     try:
         checkpoint = notes.parse_checkpoint(text)
@@ -309,13 +309,13 @@ def test_no_checkpoint_is_read_in_a_second_spelling(text: str) -> None:
 
 
 @given(NAMES, st.binary(min_size=32, max_size=32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_key_is_read_as_it_was_written(name: str, key: bytes) -> None:
     assert Verifier.parse(Verifier(name, key).vkey()) == Verifier(name, key)
 
 
 @given(edited(st.just(GO_VKEY) | st.builds(Verifier, NAMES, st.just(bytes(32))).map(Verifier.vkey)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_key_is_read_in_a_second_spelling(vkey: str) -> None:
     try:
         verifier = Verifier.parse(vkey)
@@ -325,7 +325,7 @@ def test_no_key_is_read_in_a_second_spelling(vkey: str) -> None:
 
 
 @given(st.binary(max_size=70), edited(st.binary(max_size=70).map(notes.encode_base64)))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_bytes_have_one_base64(data: bytes, text: str) -> None:
     assert notes.decode_base64(base64.b64encode(data).decode()) == data
     try:
