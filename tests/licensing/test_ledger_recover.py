@@ -44,7 +44,7 @@ from tests.database import TestDatabase
 from tests.ledger import append, append_many, grow, lose_tail, signed_text
 from tests.make import issue_grant, make_offer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.chaos, pytest.mark.django_db(transaction=True)]
 
 ROOT = Path(__file__).parents[2]
 
