@@ -57,14 +57,15 @@ def write(
     """
     _check_ours(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    witnesses = [server.key for server in witnessing.servers()]
+    witnesses = {server.key.vkey() for server in witnessing.servers()}
+    witnesses |= set(LedgerCosignature.objects.values_list("vkey", flat=True).distinct())
     store = stores.open_store(str(directory / "ledger"))
     written = []
     for log in LOGS:
         newest = tiles.newest_checkpoint(log)
         if newest is not None:
             written.append(_write_log(directory, store, newest, progress))
-    _put(directory / "keys" / "witnesses.vkey", (f"{each.vkey()}\n" for each in witnesses))
+    _put(directory / "keys" / "witnesses.vkey", (f"{each}\n" for each in sorted(witnesses)))
     for name, source in _DOCUMENTS.items():
         _put(directory / name, [(build.ROOT / source).read_text()])
     build.build(directory / TOOL)

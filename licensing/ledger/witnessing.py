@@ -221,8 +221,7 @@ def valid(
                 LedgerCosignature(
                     log=checkpoint.log,
                     size=checkpoint.size,
-                    witness=cosigner.name,
-                    key_id=cosigner.key_id,
+                    vkey=cosigner.vkey(),
                     cosigned_at=cosigner.cosigned_at(text, signature.value),
                     line=signature.line(),
                 )
@@ -231,9 +230,7 @@ def valid(
 
 
 def _kept(log: str, server: Server) -> QuerySet[LedgerCosignature]:
-    return LedgerCosignature.objects.filter(
-        log=log, witness=server.key.name, key_id=server.key.key_id
-    )
+    return LedgerCosignature.objects.filter(log=log, vkey=server.key.vkey())
 
 
 def _cosigned_size(log: str, server: Server) -> int:
@@ -257,6 +254,15 @@ def cosigned_note(checkpoint: LedgerCheckpoint) -> str:
         .values_list("line", flat=True)[: notes.SIGNATURES_MAX - len(own)]
     )
     return checkpoint.note + "".join(lines)
+
+
+def check_kept(row: LedgerCosignature, note: str) -> None:
+    """Verify once more what was kept of a checkpoint's note. Raises NoteError."""
+    text, _own = notes.split_note(note)
+    _text, [signature] = notes.split_note(f"{text}\n{row.line}")
+    found = cosignatures.verified(text, [signature], [cosignatures.Witness.parse(row.vkey)])
+    if [each.seconds for each in found] != [row.cosigned_at]:
+        raise notes.SignatureError("a cosignature is not of the witness or time beside it")
 
 
 def earliest_cosigned(log: str, index: int) -> LedgerCheckpoint | None:

@@ -16,8 +16,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("log", models.CharField(max_length=4)),
                 ("size", models.BigIntegerField()),
-                ("witness", models.TextField()),
-                ("key_id", models.BinaryField(max_length=4)),
+                ("vkey", models.TextField()),
                 ("cosigned_at", models.BigIntegerField()),
                 ("line", models.TextField()),
                 (
@@ -30,7 +29,7 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "ledger cosignatures",
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("log", "size", "witness", "key_id"),
+                        fields=("log", "size", "vkey"),
                         name="ledger_witness_cosigns_once",
                     )
                 ],

@@ -145,8 +145,8 @@ class LedgerCosignature(models.Model):
     # With `size`, a foreign key to the checkpoint (migration 0080).
     log = models.CharField(max_length=4)
     size = models.BigIntegerField()
-    witness = models.TextField()
-    key_id = models.BinaryField(max_length=4)
+    # The witness's key, whole: it stays checkable when the settings name the witness no more.
+    vkey = models.TextField()
     # Seconds since 1970 by the witness's clock, which may say anything.
     cosigned_at = models.BigIntegerField()
     # The signature line (C2SP tlog-cosignature), its newline included.
@@ -158,12 +158,12 @@ class LedgerCosignature(models.Model):
         verbose_name_plural = _("ledger cosignatures")
         constraints = [
             models.UniqueConstraint(
-                name="ledger_witness_cosigns_once", fields=["log", "size", "witness", "key_id"]
+                name="ledger_witness_cosigns_once", fields=["log", "size", "vkey"]
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.log} {self.size} {self.witness}"
+        return f"{self.log} {self.size} {self.vkey.partition('+')[0]}"
 
 
 class LedgerOpeningQuerySet(TenantQuerySet["LedgerOpening"]):

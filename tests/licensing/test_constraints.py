@@ -294,7 +294,7 @@ def leaf_twice(world: World) -> None:
 def cosigned(size: int = 1) -> None:
     LedgerCheckpoint.objects.get_or_create(log="test", size=1, defaults={"note": "signed"})
     LedgerCosignature.objects.create(
-        log="test", size=size, witness="w", key_id=b"0000", cosigned_at=0, line="cosigned"
+        log="test", size=size, vkey="w+0+0", cosigned_at=0, line="cosigned"
     )
 
 

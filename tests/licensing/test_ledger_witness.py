@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
+import ipaddress
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from licensing.ledger import (
     cosignatures,
@@ -59,8 +67,8 @@ def refused(code: int, match: str) -> None:
 
 
 def kept(log: str = "test") -> list[tuple[int, str]]:
-    rows = LedgerCosignature.objects.filter(log=log).order_by("size", "witness")
-    return list(rows.values_list("size", "witness"))
+    rows = LedgerCosignature.objects.filter(log=log).order_by("size", "vkey")
+    return [(row.size, row.vkey.partition("+")[0]) for row in rows]
 
 
 def old_sizes(server: WitnessServer) -> list[int]:
@@ -374,6 +382,77 @@ def test_no_more_witnesses_than_a_note_can_hold(settings: Any) -> None:
     keys = [Cosigner(f"w{number}", bytes([number]) * 32).vkey for number in range(13)]
     settings.LEDGER_WITNESSES = " ".join(f"{key} https://w.example" for key in keys)
     refused(2, "more than 12")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ("line = overlay(line placing 'AAAA' from 60)", "checkpoint 3: the cosignature of"),
+        ("cosigned_at = cosigned_at + 1", "checkpoint 3: a cosignature is not of the witness"),
+        ("line = line || line", "checkpoint 3: one key stands twice"),
+        ("line = ''", "checkpoint 3: "),
+        ("vkey = 'witness'", "checkpoint 3: "),
+        ("size = 5", "checkpoint 5: the cosignature of witness.example/w1 is wrong"),
+    ],
+)
+def test_a_cosignature_that_was_changed_in_the_database_is_found(
+    change: str, match: str, server: WitnessServer, test_database: TestDatabase
+) -> None:
+    grow(3)
+    ask()
+    grow(2)
+    call_command("ledger_fsck", log="test", stdout=io.StringIO())
+    tamper(
+        test_database,
+        "licensing_ledgercosignature",
+        f"UPDATE licensing_ledgercosignature SET {change}",
+    )
+    errors = io.StringIO()
+    with pytest.raises((CommandError, SystemExit)) as found:
+        call_command("ledger_fsck", log="test", stdout=errors, stderr=errors)
+    assert match in f"{errors.getvalue()}{found.value}"
+    assert getattr(found.value, "returncode", 1) == 1
+
+
+# --- over TLS ---------------------------------------------------------------------------------
+
+
+def test_a_witness_behind_tls_must_have_a_certificate_that_is_trusted(
+    server: WitnessServer, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    settings.LEDGER_WITNESSES = server.setting.replace("http://", "https://")
+    grow(3)
+
+    refused(2, "CERTIFICATE_VERIFY_FAILED")
+    assert server.requests == []
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    ask()
+    assert kept() == [(3, "witness.example/w1")]
+
+
+def self_signed(directory: Path) -> Path:
+    """A file with a key and a certificate of 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "witness")])
+    now = timezone.now()
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = directory / "certificate.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    return file
 
 
 # --- in the second place ----------------------------------------------------------------------
