@@ -21,14 +21,13 @@ def receipt(entry: LedgerEntry, opening: LedgerOpening | None) -> bytes | None:
     leaf = LedgerLeaf.objects.filter(entry=entry).first()
     if leaf is None:
         return None
-    checkpoint = witnessing.earliest_cosigned(leaf.log, leaf.index) or tiles.newest_checkpoint(
-        leaf.log
-    )
+    cosigned = witnessing.earliest_cosigned(leaf.log, leaf.index)
+    checkpoint = cosigned or tiles.newest_checkpoint(leaf.log)
     if checkpoint is None or checkpoint.size <= leaf.index:
         return None
     body = bytes(entry.body)
     proof = _inclusion(leaf, checkpoint, body)
-    note = witnessing.cosigned_note(checkpoint)
+    note = checkpoint.note if cosigned is None else witnessing.cosigned_note(cosigned)
     return receipts.build(body, _openings(entry, opening), leaf.index, proof, note)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import os
+import signal
 import ssl
 import threading
 import time
@@ -32,6 +34,7 @@ from licensing.ledger import (
     witness_http,
     witnessing,
 )
+from licensing.management.commands import ledger_witness
 from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerLeaf
 from licensing.offline import verify
 from tests.database import TestDatabase
@@ -413,6 +416,44 @@ def test_a_cosignature_that_was_changed_in_the_database_is_found(
         call_command("ledger_fsck", log="test", stdout=errors, stderr=errors)
     assert match in f"{errors.getvalue()}{found.value}"
     assert getattr(found.value, "returncode", 1) == 1
+
+
+# --- the loop ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command handles signals; what handled them before does so again."""
+    monkeypatch.setattr(ledger_witness, "PAUSE_SECONDS", 0.05)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_loop_goes_on_until_a_witness_contradicts(
+    server: WitnessServer, handlers: None
+) -> None:
+    grow(3)
+    answers = iter([(500, b"", {}), (500, b"", {}), (409, b"9\n", {})])
+    server.lie = lambda _body: next(answers)
+    errors = io.StringIO()
+
+    with pytest.raises(CommandError, match="it has cosigned a tree of 9 entries") as refusal:
+        call_command("ledger_witness", log="test", stderr=errors)
+
+    assert refusal.value.returncode == 1
+    # The same failure is told once.
+    assert errors.getvalue().count("HTTP 500") == 1
+
+
+def test_the_loop_ends_when_it_is_told_to(server: WitnessServer, handlers: None) -> None:
+    grow(3)
+    ended = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    ended.start()
+    call_command("ledger_witness", log="test", stdout=io.StringIO())
+    ended.join()
+    assert kept() == [(3, "witness.example/w1")]
 
 
 # --- over TLS ---------------------------------------------------------------------------------
