@@ -61,11 +61,7 @@ class World:
     earlier_guard: bytes
 
     def execute(self, statement: str, values: Any = None) -> None:
-        statement = re.sub(
-            r"\b(entry|leaf|tile|tree|checkpoint|opening|pending)!",
-            r"licensing_ledger\1",
-            statement,
-        )
+        statement = re.sub(r"\b(entry|leaf|tile|tree|checkpoint|opening|pending)!", r"licensing_ledger\1", statement)
         self.super.execute(statement, values)
 
     def body(self, index: int) -> bytes:
@@ -327,7 +323,9 @@ def restore(world: World) -> None:
     """Have the database be as it was when EARLIER was signed."""
     cut_tail(world, EARLIER)
     for table in ("pending", "opening"):
-        world.execute(f"DELETE FROM {table}! WHERE entry_id > (SELECT max(entry_id) FROM leaf!)")
+        world.execute(
+            f"DELETE FROM {table}! WHERE entry_id > (SELECT max(entry_id) FROM leaf!)"
+        )
     world.execute("DELETE FROM entry! WHERE id > (SELECT max(entry_id) FROM leaf!)")
 
 
@@ -432,10 +430,7 @@ def look_at_the_second_place(world: World, tmp_path: Path) -> None:
     )
     for name in ours.keys() & theirs.keys() - {"checkpoint"}:
         assert ours[name] == theirs[name], f"{name} differs"
-    seen, now = (
-        notes.parse_checkpoint(notes.split_note(text["checkpoint"].decode())[0])
-        for text in (ours, theirs)
-    )
+    seen, now = (notes.parse_checkpoint(notes.split_note(text["checkpoint"].decode())[0]) for text in (ours, theirs))
     assert seen.size <= now.size, "the second place is ahead"
     if seen.size == now.size:
         assert seen.root == now.root, "the second place has another root"
@@ -470,7 +465,9 @@ def look_for(receipt: receipts.Receipt) -> None:
     assert len(receipt.entry).to_bytes(2) + receipt.entry in data, "the entry is another"
     stored = tiles.StoredTree("test", checkpoint.size)
     proof = tree.inclusion_proof(receipt.index, checkpoint.size, stored.node)
-    tree.verify_inclusion(receipt.index, checkpoint.size, known.leaf_hash, proof, checkpoint.root)
+    tree.verify_inclusion(
+        receipt.index, checkpoint.size, known.leaf_hash, proof, checkpoint.root
+    )
     entry = LedgerEntry.objects.select_related("opening").get(leaf_hash=known.leaf_hash)
     opened = entry.opening
     commitments.check_openings(
