@@ -26,7 +26,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from licensing.ledger import proofs, receipts, signer, tiles
+from licensing.ledger import proofs, receipts, signer, tiles, witnessing
 from licensing.ledger.tree import TILE_WIDTH
 from licensing.models import Grant, LedgerEntry
 from marketplace.access import Scope, acting
@@ -67,11 +67,11 @@ def _public(view: PublicView) -> PublicView:
 
 @_public
 def checkpoint(request: HttpRequest, log: str) -> HttpResponse:
-    """The newest signed state of a log (C2SP tlog-checkpoint)."""
+    """The newest signed state of a log (C2SP tlog-checkpoint), with its cosignatures."""
     newest = tiles.newest_checkpoint(log)
     if newest is None:
         raise NotFound(_("Nothing is recorded in this log yet."))
-    return _answer(newest.note.encode(), TEXT, AT_ONCE)
+    return _answer(witnessing.cosigned_note(newest).encode(), TEXT, AT_ONCE)
 
 
 @_public

@@ -272,6 +272,9 @@ LEDGER_GUARD = _environ.get("LICET_LEDGER_GUARD", "")
 # A directory or s3://bucket/prefix that gets a copy of all entries and tiles before their tree is
 # signed. Outside development the live log is not signed without one.
 LEDGER_EXPORT = _environ.get("LICET_LEDGER_EXPORT", "")
+# Servers that cosign the logs' checkpoints (C2SP tlog-witness): VKEY URL VKEY URL …, each key as
+# the witness publishes it, each URL the one below which it has add-checkpoint.
+LEDGER_WITNESSES = _environ.get("LICET_LEDGER_WITNESSES", "")
 # Of every s3:// address of the ledger. Without keys, boto3 finds the machine's own.
 LEDGER_BUCKET = {
     "endpoint": _environ.get("LICET_LEDGER_BUCKET_ENDPOINT", ""),

@@ -145,6 +145,7 @@ CREATE TEMPORARY TABLE lost_grant ON COMMIT DROP AS
     SELECT id, agreement_id FROM licensing_grant WHERE issued_entry_id IN (SELECT id FROM lost);
 INSERT INTO licensing_ledgerpending (entry_id, log) SELECT entry_id, log FROM licensing_ledgerleaf
     WHERE log = 'test' AND index >= {size} AND index < {size} + {waiting};
+DELETE FROM licensing_ledgercosignature WHERE log = 'test' AND size > {size};
 DELETE FROM licensing_ledgercheckpoint WHERE log = 'test' AND size > {size};
 DELETE FROM licensing_ledgertree WHERE log = 'test' AND size > {size};
 DELETE FROM licensing_ledgertile

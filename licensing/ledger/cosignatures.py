@@ -46,6 +46,10 @@ class Witness:
             raise notes.NoteError("the key's id is not the one of its name and public key")
         return witness
 
+    def vkey(self) -> str:
+        encoded = notes.encode_base64(bytes([COSIGNATURE_V1]) + self.public_key)
+        return f"{self.name}+{self.key_id.hex()}+{encoded}"
+
     def cosigned_at(self, checkpoint: str, value: bytes) -> int:
         """When the witness saw a checkpoint's text: seconds since 1970. Raises SignatureError."""
         seconds = int.from_bytes(value[:_TIME_LENGTH])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from licensing.ledger import notes, signer, stores, tiles, tree
+from licensing.ledger import notes, signer, stores, tiles, tree, witnessing
 from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
@@ -71,6 +71,18 @@ def publish_newest(log: str) -> None:
     _copied[place] = newest.note
 
 
+def publish_cosigned(log: str) -> None:
+    """Have the checkpoint in the second place carry its cosignatures, once it is there."""
+    newest = tiles.newest_checkpoint(log) if settings.LEDGER_EXPORT else None
+    if newest is None:
+        return
+    store = stores.open_store(settings.LEDGER_EXPORT)
+    published = _published(log, store)
+    # The sequencer alone moves it on.
+    if published is not None and published.size == newest.size:
+        publish(log, store, witnessing.cosigned_note(newest))
+
+
 # --- writing ----------------------------------------------------------------------------------
 
 
@@ -112,6 +124,7 @@ def publish(log: str, store: Store, note: str) -> None:
     """Replace the store's checkpoint by a signed one, whose tree was pushed before.
 
     Never by a smaller one, nor by another history: raises StoreConflict, having changed nothing.
+    Nor is a cosignature taken away that stands there.
     """
     checkpoint = _parse(note)
     for attempt in range(1, _ATTEMPTS + 1):
@@ -123,6 +136,8 @@ def publish(log: str, store: Store, note: str) -> None:
             if published.size > checkpoint.size and _has_signed(log, published.size):
                 return  # by another process, meanwhile
             _check_same_history(log, store, published, checkpoint.size)
+            if published == checkpoint and _signatures(note) <= _signatures(there.decode()):
+                return
         try:
             store.replace(f"{log}/{CHECKPOINT}", note.encode(), expected=there)
             return
@@ -153,6 +168,11 @@ def _read(there: bytes, log: str, store: Store) -> notes.Checkpoint:
             % {"store": store, "found": found.origin, "origin": signer.origin(log)}
         )
     return found
+
+
+def _signatures(note: str) -> set[notes.Signature]:
+    _text, signatures = notes.split_note(note)
+    return set(signatures)
 
 
 def _parse(note: str) -> notes.Checkpoint:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.models import OuterRef, Subquery
 
-from licensing.ledger import commitments, notes, signer, tiles, tree
+from licensing.ledger import commitments, notes, signer, tiles, tree, witnessing
 from licensing.ledger.regrowth import FullTile, Regrowth, first_difference
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
-from licensing.models import LedgerCheckpoint, LedgerTile, LedgerTree
+from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerTile, LedgerTree
 from marketplace import access
 
 # Is told how many entries of how many are checked.
@@ -166,6 +167,7 @@ class _Check:
             missing = self.grown.size
             raise Broken(f"leaf {missing}", "it is missing", missing)
         pending = self._unplaced()
+        self._cosignatures(size)
         if self.unsigned:
             raise CannotTell(
                 f"the log “{self.log}” has no key here, so its checkpoints' signatures were not"
@@ -251,6 +253,16 @@ class _Check:
             raise Broken(f"checkpoint {size}", f"its note is over {found.size} entries")
         if found.root != self.grown.roots.get(size):
             raise Broken(f"checkpoint {size}", "the entries have another root than was signed")
+
+    def _cosignatures(self, size: int) -> None:
+        note = LedgerCheckpoint.objects.filter(log=OuterRef("log"), size=OuterRef("size"))
+        rows = LedgerCosignature.objects.filter(log=self.log, size__lte=size).order_by("size", "id")
+        noted = rows.annotate(note=Subquery(note.values("note")))
+        for row in noted.iterator(chunk_size=_CHUNK):
+            try:
+                witnessing.check_kept(row, row.note)
+            except (notes.NoteError, ValueError) as error:
+                raise Broken(f"checkpoint {row.size}", str(error)) from None
 
     def _unplaced(self) -> int:
         """Check the entries without a place: all of them wait for one."""

@@ -81,8 +81,8 @@ class Signer:
         self.verifier = Verifier(name, self._key.public_key().public_bytes_raw())
 
     def signature_line(self, text: str) -> str:
-        signature = self.verifier.key_id + self._key.sign(text.encode())
-        return f"{SIGNATURE_MARK}{self.verifier.name} {encode_base64(signature)}\n"
+        verifier = self.verifier
+        return Signature(verifier.name, verifier.key_id, self._key.sign(text.encode())).line()
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,10 @@ class Signature:
     name: str
     key_id: bytes
     value: bytes
+
+    def line(self) -> str:
+        """The line as it was read: it has one spelling."""
+        return f"{SIGNATURE_MARK}{self.name} {encode_base64(self.key_id + self.value)}\n"
 
 
 @dataclass(frozen=True)

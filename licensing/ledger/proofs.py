@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from licensing.ledger import commitments, notes, receipts, tiles, tree
+from licensing.ledger import commitments, notes, receipts, tiles, tree, witnessing
 from licensing.ledger.log import LedgerCorrupted
 from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerLeaf, LedgerOpening
 from marketplace.access import Caller
@@ -13,16 +13,22 @@ from marketplace.access import Caller
 def receipt(entry: LedgerEntry, opening: LedgerOpening | None) -> bytes | None:
     """Make the receipt file of an entry, with its openings if they are given.
 
-    None while the entry has no place yet, or no signed checkpoint contains it. Verified before it
-    is handed out: a receipt that its holder cannot verify is worth less than an error now.
+    Against the first tree that holds it and has a cosignature: that bounds best when it was
+    recorded. Without one, against the newest. None while the entry has no place yet, or no signed
+    checkpoint contains it. Verified before it is handed out: a receipt that its holder cannot
+    verify is worth less than an error now.
     """
     leaf = LedgerLeaf.objects.filter(entry=entry).first()
-    checkpoint = tiles.newest_checkpoint(entry.log)
-    if leaf is None or checkpoint is None or checkpoint.size <= leaf.index:
+    if leaf is None:
+        return None
+    cosigned = witnessing.earliest_cosigned(leaf.log, leaf.index)
+    checkpoint = cosigned or tiles.newest_checkpoint(leaf.log)
+    if checkpoint is None or checkpoint.size <= leaf.index:
         return None
     body = bytes(entry.body)
     proof = _inclusion(leaf, checkpoint, body)
-    return receipts.build(body, _openings(entry, opening), leaf.index, proof, checkpoint.note)
+    note = checkpoint.note if cosigned is None else witnessing.cosigned_note(cosigned)
+    return receipts.build(body, _openings(entry, opening), leaf.index, proof, note)
 
 
 def receipt_for(caller: Caller, entry: LedgerEntry) -> bytes | None:

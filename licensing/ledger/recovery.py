@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,17 @@ from itertools import pairwise
 from django.db.models import Exists, Model, OneToOneRel, OuterRef
 from django.utils.translation import gettext as _
 
-from licensing.ledger import commitments, export, guard, notes, sequencer, signer, tiles, tree
+from licensing.ledger import (
+    commitments,
+    export,
+    guard,
+    notes,
+    sequencer,
+    signer,
+    tiles,
+    tree,
+    witnessing,
+)
 from licensing.ledger.stores import Store
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
 from licensing.models import (
@@ -64,7 +75,7 @@ class Plan:
     store: Store
     # The copy's checkpoint: as signed, and the note itself.
     signed: notes.Checkpoint
-    note: str
+    note: notes.Note
     # What the key signed last, or was about to sign: where the tail ends.
     target: notes.Checkpoint
     # Entries that have their place in this database.
@@ -164,7 +175,7 @@ def orphans(log: str) -> list[Orphan]:
 # --- what is to be reached --------------------------------------------------------------------
 
 
-def _checkpoint(log: str, store: Store) -> tuple[notes.Checkpoint, str]:
+def _checkpoint(log: str, store: Store) -> tuple[notes.Checkpoint, notes.Note]:
     verifier = signer.verifier(log)
     if verifier is None:
         raise signer.KeyUnusable(
@@ -174,14 +185,13 @@ def _checkpoint(log: str, store: Store) -> tuple[notes.Checkpoint, str]:
     try:
         if there is None:
             raise notes.NoteError(_("there is none"))
-        note = there.decode()
-        signed, _note = notes.open_checkpoint(note, [verifier])
+        signed, opened = notes.open_checkpoint(there.decode(), [verifier])
     except (notes.NoteError, UnicodeDecodeError) as error:
         raise RecoveryRefused(
             _("%(store)s has no checkpoint that the key of the log “%(log)s” signed: %(error)s.")
             % {"store": store, "log": log, "error": error}
         ) from None
-    return signed, note
+    return signed, opened
 
 
 def _target(log: str, store: Store, signed: notes.Checkpoint) -> notes.Checkpoint:
@@ -498,7 +508,14 @@ def _put(log: str, read: Iterable[tuple[int, bytes, commitments.EntryBody]]) -> 
 
 
 def _keep_note(plan: Plan) -> None:
-    LedgerCheckpoint.objects.create(log=plan.log, size=plan.signed.size, note=plan.note)
+    """Keep the copy's checkpoint as the log signed it, and what known witnesses signed of it."""
+    note = plan.note.text + "\n" + "".join(each.line() for each in plan.note.verified)
+    kept = LedgerCheckpoint.objects.create(log=plan.log, size=plan.signed.size, note=note)
+    for signature in plan.note.unverified:
+        # The log's own signature stands without them: nothing about them stops a recovery.
+        with contextlib.suppress(notes.SignatureError, witnessing.WitnessesMisconfigured):
+            known = [each.key for each in witnessing.servers()]
+            witnessing.keep(witnessing.valid(kept, [signature], known))
 
 
 def _subjects() -> Iterator[tuple[type[Model], str]]:

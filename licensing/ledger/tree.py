@@ -254,6 +254,11 @@ def tile_path(level: int, index: int, width: int) -> str:
     return f"tile/{level}/{index_path(index)}{partial}"
 
 
+def bundle_path(index: int, width: int) -> str:
+    """Where the entries of a tile of level 0 stand below their log."""
+    return tile_path(0, index, width).replace("tile/0/", "tile/entries/", 1)
+
+
 def fold(hashes: Sequence[bytes]) -> bytes:
     """Hash 2**n neighboring nodes of one level into the root above them."""
     level = list(hashes)

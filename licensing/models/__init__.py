@@ -3,6 +3,7 @@
 from licensing.models.access_requests import AccessRequest
 from licensing.models.ledger import (
     LedgerCheckpoint,
+    LedgerCosignature,
     LedgerEntry,
     LedgerLeaf,
     LedgerOpening,
@@ -46,6 +47,7 @@ __all__ = [
     "GrantQuerySet",
     "LaneField",
     "LedgerCheckpoint",
+    "LedgerCosignature",
     "LedgerEntry",
     "LedgerLeaf",
     "LedgerOpening",

@@ -134,6 +134,38 @@ class LedgerCheckpoint(models.Model):
     signed_at = models.DateTimeField(default=timezone.now, editable=False)
 
 
+class LedgerCosignature(models.Model):
+    """A witness's signature over a checkpoint, verified before it was kept. Insert-only.
+
+    Updates: cannot. Deletion: cannot. Guarantees: its checkpoint is there, and each witness's key
+    has one line for it. Written by `ledger.witnessing`.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    # With `size`, a foreign key to the checkpoint (migration 0080).
+    log = models.CharField(max_length=4)
+    size = models.BigIntegerField()
+    # The witness's key, whole: it stays checkable when the settings name the witness no more.
+    vkey = models.TextField()
+    # Seconds since 1970 by the witness's clock, which may say anything.
+    cosigned_at = models.BigIntegerField()
+    # The signature line (C2SP tlog-cosignature), its newline included.
+    line = models.TextField()
+    kept_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("ledger cosignature")
+        verbose_name_plural = _("ledger cosignatures")
+        constraints = [
+            models.UniqueConstraint(
+                name="ledger_witness_cosigns_once", fields=["log", "size", "vkey"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.log} {self.size} {self.vkey.partition('+')[0]}"
+
+
 class LedgerOpeningQuerySet(TenantQuerySet["LedgerOpening"]):
     def visible_to(self, caller: Caller) -> Self:
         return self.filter(parties__contains=[caller.organization.pk])

@@ -1,4 +1,4 @@
-"""The offline tool: check a receipt, decide by it, or pull a grant's works. No server needed."""
+"""The offline tool: check a receipt or a log, decide, or pull a grant's works. No server needed."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="licet-offline", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_verify(commands)
+    _add_audit(commands)
     _add_decide(commands)
     _add_pull(commands)
     return parser
@@ -92,6 +93,25 @@ def _add_verify(commands: Any) -> None:
     )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
+
+
+def _add_audit(commands: Any) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="recompute a whole log from its entries, against its signed checkpoint",
+        description="Check everything that a log's checkpoint vouches for. Exit codes: 0 sound; "
+        "1 broken, naming the first file that shows it; 2 called wrongly, or a file of the log "
+        "cannot be had.",
+    )
+    audit.add_argument("log", metavar="URL|DIR", help="the log, or a directory with its files")
+    audit.add_argument(
+        "--key", action="append", default=[], metavar="VKEY", help="the log's verifier key"
+    )
+    audit.add_argument(
+        "--witness", action="append", default=[], metavar="VKEY", help="the key of a witness"
+    )
+    audit.add_argument("--json", action="store_true", help="print one JSON object")
+    audit.set_defaults(run=_audit)
 
 
 def _add_decide(commands: Any) -> None:
@@ -175,6 +195,37 @@ def _verify(options: argparse.Namespace) -> int:
     else:
         print(verify.describe(proven, standing))
     return verify.exit_code(proven, standing, allow_test=options.allow_test)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    try:
+        from licensing.offline import audit, verify
+        from licensing.offline.logs import Log, LogUnavailable
+    except ModuleNotFoundError as error:
+        raise _CannotStart(
+            f"audit needs the Python package {error.name}: pip install cryptography"
+        ) from None
+
+    try:
+        keys = verify.read_keys(options.key)
+        witnesses = verify.read_witnesses(options.witness)
+        log = Log(options.log)
+        try:
+            done = audit.audit(log, keys, witnesses)
+        finally:
+            log.close()
+    except (verify.UsageError, LogUnavailable) as error:
+        raise _CannotStart(verify.printable(str(error))) from None
+    except audit.AuditError as error:
+        reason = verify.printable(str(error))
+        print(
+            _json({"sound": False, "broken": error.place, "reason": reason})
+            if options.json
+            else f"BROKEN: {reason}"
+        )
+        return verify.NOT_SOUND
+    print(_json(audit.report(done)) if options.json else verify.printable(audit.describe(done)))
+    return verify.SOUND
 
 
 def _decide(options: argparse.Namespace) -> int:

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from licensing.ledger import notes, tree
+from licensing.ledger.regrowth import bundle_length
 from licensing.offline.transport import Interrupted, Refused, Transport
 
-# The largest that either can be: 16 signatures of a checkpoint, or 256 hashes.
+# The largest that each can be: 16 signatures of a checkpoint; 256 hashes; 256 entries.
 _CHECKPOINT_MAX = 128 * 1024
 _TILE_MAX = tree.TILE_WIDTH * tree.HASH_LENGTH
+_BUNDLE_MAX = tree.TILE_WIDTH * (2 + 65_535)
 
 
 class LogUnavailable(Exception):
@@ -50,6 +52,17 @@ class Log:
         if len(data) < width * tree.HASH_LENGTH:
             raise LogUnavailable(f"{self.place}/{path}: shorter than {width} hashes")
         return data[: width * tree.HASH_LENGTH]
+
+    def bundle(self, index: int, width: int) -> bytes:
+        """The first `width` entries of a bundle, as they stand there. Raises LogUnavailable."""
+        path = tree.bundle_path(index, width)
+        data = self._read(path, _BUNDLE_MAX)
+        if data is None and width < tree.TILE_WIDTH:
+            full = self._read(tree.bundle_path(index, tree.TILE_WIDTH), _BUNDLE_MAX)
+            data = None if full is None else full[: bundle_length(full, width)]
+        if data is None:
+            raise LogUnavailable(f"{self.place}/{path}: not there")
+        return data
 
     def close(self) -> None:
         self._transport.close()

@@ -24,6 +24,8 @@ from licensing.models import (
     Agreement,
     ContributorLink,
     Grant,
+    LedgerCheckpoint,
+    LedgerCosignature,
     LedgerEntry,
     LedgerLeaf,
     Notice,
@@ -289,6 +291,13 @@ def leaf_twice(world: World) -> None:
         )
 
 
+def cosigned(size: int = 1) -> None:
+    LedgerCheckpoint.objects.get_or_create(log="test", size=1, defaults={"note": "signed"})
+    LedgerCosignature.objects.create(
+        log="test", size=size, vkey="w+0+0", cosigned_at=0, line="cosigned"
+    )
+
+
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
@@ -308,6 +317,8 @@ BREAKS: dict[str, Break] = {
     "ledger_entry_subject_is_16_bytes": lambda _w: entry(subject_ref=b"short"),
     "ledger_entry_has_its_subject": lambda _w: entry(kind="grant.issued"),
     "licensing_ledgerleaf_entry_id_key": leaf_twice,
+    "ledger_witness_cosigns_once": lambda _w: (cosigned(), cosigned()),
+    "ledger_cosignature_is_of_a_checkpoint": lambda _w: cosigned(size=2),
     # snapshots
     "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
     "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
@@ -523,7 +534,8 @@ def test_every_named_constraint_has_a_case() -> None:
             """
             SELECT conname FROM pg_constraint
             WHERE conrelid::regclass::text LIKE 'licensing\\_%'
-              AND (contype IN ('u', 'x', 'c') OR conname LIKE '%\\_same\\_parties')
+              AND (contype IN ('u', 'x', 'c') OR conname LIKE '%\\_same\\_parties'
+                   OR conname = 'ledger_cosignature_is_of_a_checkpoint')
             UNION SELECT tgname FROM pg_trigger
             WHERE tgrelid::regclass::text LIKE 'licensing\\_%' AND NOT tgisinternal
               AND tgname NOT LIKE 'insert\\_only%'
@@ -617,6 +629,8 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_searchword",
         "UPDATE licensing_ledgerpending SET log = 'live'",
         "DELETE FROM licensing_ledgerrecovered",
+        "UPDATE licensing_ledgercosignature SET line = ''",
+        "DELETE FROM licensing_ledgercosignature",
         "TRUNCATE licensing_scopeclaim",
         "UPDATE licensing_optout SET reason = 'Other'",
         "DELETE FROM licensing_optoutitem",

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from licensing.ledger import cosignatures, notes, proofs, sequencer, signer, tree
+from licensing.models import LedgerCosignature, LedgerLeaf
 from licensing.offline import __main__ as command
-from tests.ledger import append_many
+from tests.database import TestDatabase
+from tests.ledger import append_many, grow, restore_backup, tamper
 from tests.logs import MemoryLog, bodies
 from tests.oracles import ledger_mutations as mutations
 from tests.oracles import witness
@@ -30,6 +33,7 @@ from tests.oracles.ledger_verifiers import (
 
 pytestmark = pytest.mark.oracle
 
+COSIGNATURES = "licensing_ledgercosignature"
 SIZES = (1, 2, 3, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 70_000)
 VERIFIERS: dict[str, Callable[[], Verifier]] = {
     "Go's checksum database": GoChecksumDatabase,
@@ -256,6 +260,43 @@ def test_a_live_witness_cosigns_a_log_that_grows_and_nothing_else(
 
     assert len(refused) >= 10
     assert {what: status for what, (status, wanted) in refused.items() if status != wanted} == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_live_witness_cosigns_what_ledger_witness_submits(
+    tmp_path: Path, settings: Any, test_database: TestDatabase
+) -> None:
+    key = signer.load("test").verifier
+    with witness.running(tmp_path, key.name, key.vkey()) as watching:
+        settings.LEDGER_WITNESSES = f"{watching.vkey} {watching.url}"
+        for step in (1, 254, 2, 300):
+            grow(step)
+            call_command("ledger_witness", once=True, log="test")
+        # What was kept is lost: the witness says itself from where to go on.
+        tamper(test_database, COSIGNATURES, f"DELETE FROM {COSIGNATURES} WHERE size > 1")
+        call_command("ledger_witness", once=True, log="test")
+        proof = proofs.receipt(LedgerLeaf.objects.get(log="test", index=400).entry, None)
+        assert proof is not None
+        receipt = tmp_path / "receipt"
+        receipt.write_bytes(proof)
+        arguments = ["verify", str(receipt), "--key", key.vkey(), "--allow-test"]
+        assert command.main([*arguments, "--witness", watching.vkey]) == 0
+        # It does not know the other log.
+        append_many(1, "live")
+        sequencer.run_once()
+        assert refused_with("live") == 2
+        tamper(test_database, COSIGNATURES, f"DELETE FROM {COSIGNATURES}")
+        restore_backup(test_database, 257)
+        assert refused_with("test") == 1
+
+    assert not LedgerCosignature.objects.exists()
+
+
+def refused_with(log: str) -> int:
+    with pytest.raises(CommandError) as refusal:
+        call_command("ledger_witness", once=True, log=log)
+    code: int = refusal.value.returncode
+    return code
 
 
 def refusals(

@@ -24,6 +24,7 @@ ALL_TENANT_CALLERS = {
     "licensing.ledger.guard": "One guard stands for the entries of all tenants.",
     "licensing.ledger.recovery": "One log's lost tail holds the entries of all tenants.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
+    "licensing.ledger.witnessing": "A witness cosigns a log with the entries of all tenants.",
     "licensing.ledger.fsck": "A log is checked whole, with what opens its entries.",
     "licensing.offers": "An operator decides about any seller's listing.",
     "licensing.search_documents": "The search is indexed anew for all sellers at once.",

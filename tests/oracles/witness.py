@@ -24,6 +24,7 @@ class Witness:
     def __init__(self, port: int, vkey: str) -> None:
         self._port = port
         self.vkey = vkey
+        self.url = f"http://127.0.0.1:{port}"
 
     def add_checkpoint(self, old: int, proof: Sequence[bytes], note: str) -> tuple[int, str]:
         """Ask for a cosignature (C2SP tlog-witness): the status, and what was answered."""

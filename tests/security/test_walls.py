@@ -101,6 +101,7 @@ PUBLIC = {
     "marketplace_user_user_permissions",
     # The public log.
     "licensing_ledgercheckpoint",
+    "licensing_ledgercosignature",
     "licensing_ledgerentry",
     "licensing_ledgerleaf",
     "licensing_ledgerpending",

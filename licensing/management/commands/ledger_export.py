@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from licensing.ledger import export, stores, tiles
+from licensing.ledger import export, stores, tiles, witnessing
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.signer import KeyUnusable
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             return
         with Meter(self.stderr, log, "entries") as meter:
             export.push(log, store, newest.size, from_start=from_start, progress=meter.show)
-        export.publish(log, store, newest.note)
+        export.publish(log, store, witnessing.cosigned_note(newest))
         self.stdout.write(f"{log}: {newest.size} entries, and the checkpoint of them, in {store}")
 
     def _told(self, before: str, error: Exception) -> str:

@@ -1,0 +1,97 @@
+"""Recompute a whole log from its entries upward: a directory or a server, and a trusted key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from licensing.ledger import cosignatures, notes, tree
+from licensing.ledger.regrowth import BundleError, Regrowth, bundle_leaves, first_difference
+from licensing.ledger.tree import HASH_LENGTH, TILE_HEIGHT, TILE_WIDTH
+from licensing.offline.logs import Log
+
+
+class AuditError(ValueError):
+    """A log is not what was signed. `place` names the first file that shows it."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place = place
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A log whose every entry and tile was recomputed up to what was signed."""
+
+    checkpoint: notes.Checkpoint
+    # Of the witnesses that were named, earliest first.
+    cosignatures: Sequence[cosignatures.Cosignature]
+
+
+def audit(
+    log: Log,
+    keys: Sequence[notes.Verifier],
+    witnesses: Sequence[cosignatures.Witness] = (),
+    progress: Callable[[int, int], None] = lambda _done, _size: None,
+) -> Audited:
+    """Check everything that a log's checkpoint vouches for. Raises AuditError, LogUnavailable."""
+    try:
+        checkpoint, note = notes.open_checkpoint(log.checkpoint(), keys)
+        seen = cosignatures.verified(checkpoint.text(), note.unverified, witnesses)
+    except notes.NoteError as error:
+        raise AuditError("checkpoint", str(error)) from None
+    size = checkpoint.size
+    grown = Regrowth()
+    for index in range(-(-size // TILE_WIDTH)):
+        width = min(TILE_WIDTH, size - index * TILE_WIDTH)
+        leaves = _leaves(log, index, width)
+        _check_tile(log, 0, index, b"".join(leaves))
+        for full in grown.grow(leaves, {size}):
+            if full.level:
+                _check_tile(log, full.level, full.index, full.hashes)
+        progress(grown.size, size)
+    for level, hashes in enumerate(grown.edge):
+        if level and hashes:
+            _check_tile(log, level, size >> TILE_HEIGHT * (level + 1), b"".join(hashes))
+    if (grown.roots.get(size) if size else tree.EMPTY_ROOT) != checkpoint.root:
+        raise AuditError("checkpoint", "the entries have another root than was signed")
+    return Audited(checkpoint, seen)
+
+
+def _leaves(log: Log, index: int, width: int) -> list[bytes]:
+    try:
+        return bundle_leaves(log.bundle(index, width), width)
+    except BundleError as error:
+        raise AuditError(tree.bundle_path(index, width), str(error)) from None
+
+
+def _check_tile(log: Log, level: int, index: int, hashes: bytes) -> None:
+    width = len(hashes) // HASH_LENGTH
+    found = log.tile(level, index, width)
+    if found != hashes:
+        place = tree.tile_path(level, index, width)
+        below = "entry" if level == 0 else f"tile of level {level - 1}"
+        number = index * TILE_WIDTH + first_difference(found, hashes)
+        raise AuditError(place, f"its hash of {below} {number} is another")
+
+
+def report(done: Audited) -> dict[str, Any]:
+    """What was found, for programs."""
+    return {
+        "sound": True,
+        "origin": done.checkpoint.origin,
+        "size": done.checkpoint.size,
+        "root": done.checkpoint.root.hex(),
+        "witnesses": [each.name for each in done.cosignatures],
+    }
+
+
+def describe(done: Audited) -> str:
+    """What was found, for people."""
+    found = done.checkpoint
+    seen = ", ".join(each.name for each in done.cosignatures) or "none"
+    return (
+        f"sound: {found.size} entries of {found.origin}, root {notes.encode_base64(found.root)},"
+        f" cosigned by: {seen}"
+    )
