@@ -2,6 +2,7 @@
 
 from licensing.models.access_requests import AccessRequest
 from licensing.models.ledger import (
+    LedgerAwaited,
     LedgerCheckpoint,
     LedgerEntry,
     LedgerLeaf,
@@ -45,6 +46,7 @@ __all__ = [
     "Grant",
     "GrantQuerySet",
     "LaneField",
+    "LedgerAwaited",
     "LedgerCheckpoint",
     "LedgerEntry",
     "LedgerLeaf",
