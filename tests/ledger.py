@@ -156,6 +156,7 @@ DELETE FROM licensing_period WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_scopeclaim WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_grant WHERE id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_agreement WHERE id IN (SELECT agreement_id FROM lost_grant);
+DELETE FROM licensing_ledgerawaited WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgeropening WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);

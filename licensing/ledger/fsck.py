@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 from django.db.models import OuterRef, Subquery
 
+from licensing import packing
 from licensing.ledger import commitments, notes, signer, tiles, tree, witnessing
 from licensing.ledger.regrowth import FullTile, Regrowth, first_difference
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
@@ -73,7 +74,8 @@ _COLUMNS = """
     entry.id, entry.log, entry.kind, encode(entry.subject_ref, 'hex'), entry.seq, entry.body,
     entry.leaf_hash,
     to_char(entry.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    chain.place, chain.before, opening.seed, opening.values
+    chain.place, chain.before, opening.seed, opening.packed,
+    opening.values
 """
 
 _CHAINS = """
@@ -128,7 +130,8 @@ class _Row(NamedTuple):
     place: int
     before: str | None
     seed: bytes | None
-    values: str | None
+    packed: bytes | None
+    plain: str | None
 
 
 def check_database(log: str, progress: Progress = lambda _done, _size: None) -> Sound:
@@ -364,7 +367,7 @@ def _check_chain(row: _Row) -> None:
 def _check_opening(row: _Row, found: dict[str, str]) -> None:
     seed = row.seed or b""
     try:
-        values = json.loads(row.values or "")
+        values = json.loads(row.plain or "" if row.packed is None else packing.unpack(row.packed))
         if values.keys() == found.keys() and all(
             _opens(seed, row.kind, field, value, found[field]) for field, value in values.items()
         ):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from licensing import jcs
+from licensing import jcs, packing
 from licensing.ledger import commitments, tree
 from licensing.models import LedgerEntry
 
@@ -47,7 +47,7 @@ WITH entry AS (
     INSERT INTO licensing_ledgerentry (log, kind, subject_ref, seq, body, leaf_hash, created_at)
     VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
 ), opening AS (
-    INSERT INTO licensing_ledgeropening (entry_id, parties, seed, values)
+    INSERT INTO licensing_ledgeropening (entry_id, parties, seed, packed)
     SELECT id, %s::uuid[], %s, %s FROM entry
 )
 INSERT INTO licensing_ledgerpending (entry_id, log) SELECT id, %s FROM entry RETURNING entry_id
@@ -61,7 +61,7 @@ WITH fact AS MATERIALIZED (
     SELECT nextval('licensing_ledgerentry_id_seq') AS id, given.* FROM (
         SELECT * FROM unnest(
             %s::text[], %s::text[], %s::bytea[], %s::int[], %s::bytea[], %s::bytea[],
-            %s::timestamptz[], %s::text[], %s::bytea[], %s::text[]
+            %s::timestamptz[], %s::text[], %s::bytea[], %s::bytea[]
         ) WITH ORDINALITY AS each (
             log, kind, subject_ref, seq, body, leaf_hash, at, parties, seed, opened, place
         ) ORDER BY place
@@ -71,7 +71,7 @@ WITH fact AS MATERIALIZED (
         (id, log, kind, subject_ref, seq, body, leaf_hash, created_at)
     SELECT id, log, kind, subject_ref, seq, body, leaf_hash, at FROM fact
 ), opening AS (
-    INSERT INTO licensing_ledgeropening (entry_id, parties, seed, values)
+    INSERT INTO licensing_ledgeropening (entry_id, parties, seed, packed)
     SELECT id, parties::uuid[], seed, opened FROM fact
 ), pending AS (
     INSERT INTO licensing_ledgerpending (entry_id, log) SELECT id, log FROM fact
@@ -144,7 +144,7 @@ def _array(parties: Iterable[UUID]) -> str:
     return "{" + ",".join(party.hex for party in parties) + "}"
 
 
-def _made(fact: Fact) -> tuple[LedgerEntry, bytes, str]:
+def _made(fact: Fact) -> tuple[LedgerEntry, bytes, bytes]:
     """An entry that is not stored yet, its seed, and what opens it."""
     # An entry that outlives the fact's own transaction would record what never happened.
     assert connection.in_atomic_block, "A fact and its entry commit together."
@@ -169,4 +169,4 @@ def _made(fact: Fact) -> tuple[LedgerEntry, bytes, str]:
         created_at=fact.at,
     )
     entry._state.adding = False
-    return entry, seed, jcs.dumps(dict(fact.values)).decode()
+    return entry, seed, packing.pack(jcs.dumps(dict(fact.values)))

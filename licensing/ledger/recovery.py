@@ -25,6 +25,7 @@ from licensing.ledger import (
 from licensing.ledger.stores import Store
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
 from licensing.models import (
+    LedgerAwaited,
     LedgerCheckpoint,
     LedgerEntry,
     LedgerLeaf,
@@ -38,7 +39,7 @@ from marketplace import access
 BATCH_ENTRIES = 2048
 
 # What of ours refers to an entry without being what the entry is about.
-_OWN = (LedgerLeaf, LedgerOpening, LedgerPending, LedgerRecovered)
+_OWN = (LedgerAwaited, LedgerLeaf, LedgerOpening, LedgerPending, LedgerRecovered)
 
 Progress = Callable[[int, int], None]
 

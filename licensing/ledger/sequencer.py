@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from django.db import connection
 
 from licensing.ledger import export, guard, notes, signer, tiles, tree
@@ -10,6 +12,7 @@ from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
 from licensing.models import (
     LedgerCheckpoint,
+    LedgerEntry,
     LedgerPending,
     LedgerTile,
     LedgerTree,
@@ -41,21 +44,72 @@ FROM unnest(%s::bigint[], %s::bytea[]) WITH ORDINALITY AS each (id, leaf, place)
 """
 _TAKE = "DELETE FROM licensing_ledgerpending WHERE entry_id = ANY(%s::bigint[])"
 
+# Seconds between two notes of a log, unless somebody waits for a receipt.
+NOTE_SECONDS = 1.0
+
+# A row of one's own for each entry: who comes while the note is made that contains it need not be
+# told, and who waits for a later entry leaves a row that this note does not take.
+_AWAIT = """
+INSERT INTO licensing_ledgerawaited (entry_id, log) VALUES (%s, %s) ON CONFLICT DO NOTHING
+"""
+_STANDS = """
+SELECT signed.size, EXISTS (
+    SELECT FROM licensing_ledgerawaited awaited
+    JOIN licensing_ledgerleaf leaf ON leaf.entry_id = awaited.entry_id
+    WHERE awaited.log = %(log)s AND leaf.index >= signed.size
+)
+FROM (
+    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgercheckpoint WHERE log = %(log)s
+) signed
+"""
+_ANSWER = """
+DELETE FROM licensing_ledgerawaited awaited USING licensing_ledgerleaf leaf
+WHERE leaf.entry_id = awaited.entry_id AND awaited.log = %s AND leaf.index < %s
+"""
+
 # The first key of the advisory locks; the second is the log's place in LOGS.
 _LOCK_SPACE = 0x11CE7
 
 
-def run_once() -> int:
-    """Integrate and sign what waits, in every log. Gives the number of entries integrated.
+class Pace:
+    """When a process that makes pass after pass signs: once a second, or as somebody waits.
 
-    A log that must stop does not hold up the other; its failure is raised at the end.
+    Times are of its own monotonic clock. What it has not seen yet is due: it may have been the
+    signing that the process before this one died at.
+    """
+
+    def __init__(self) -> None:
+        # Of each log: the size of the newest note, by whomever, and when it was seen first.
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def is_due(self, log: str) -> bool:
+        """Whether the newest tree of a log, if it has no note, is to have one now."""
+        with connection.cursor() as cursor:
+            cursor.execute(_STANDS, {"log": log})
+            size, is_awaited = cursor.fetchone()
+        now = time.monotonic()
+        if log not in self._seen:
+            # Due until there is a note that this process has seen being made.
+            self._seen[log] = (size, now - NOTE_SECONDS)
+        elif self._seen[log][0] != size:
+            self._seen[log] = (size, now)
+        return is_awaited or now - self._seen[log][1] >= NOTE_SECONDS
+
+
+def run_once(pace: Pace | None = None) -> int:
+    """Integrate what waits, in every log, and sign it. Gives the number of entries integrated.
+
+    With a pace, what was integrated is signed by the pass that finds it due. A log that must stop
+    does not hold up the other; its failure is raised at the end.
     """
     integrated, failures = 0, []
     for log in LOGS:
         try:
-            integrated += integrate(log, _ahead(log))
-            sign(log)
-            export.publish_newest(log)
+            if LedgerPending.objects.filter(log=log).exists():
+                integrated += integrate(log, _ahead(log))
+            if pace is None or pace.is_due(log):
+                sign(log)
+                export.publish_newest(log)
         except STOPS as failure:
             failures.append(failure)
     if failures:
@@ -120,15 +174,25 @@ def sign(log: str) -> LedgerCheckpoint | None:
             checkpoint.root,
             lambda size: tree.consistency_proof(size, stored.size, stored.node),
         )
-        return LedgerCheckpoint.objects.create(
+        signed = LedgerCheckpoint.objects.create(
             log=log, size=newest.size, note=notes.sign(checkpoint.text(), key)
         )
+        with connection.cursor() as cursor:
+            cursor.execute(_ANSWER, [log, newest.size])
+        return signed
+
+
+def await_receipt(entry: LedgerEntry) -> None:
+    """Say that somebody waits until an entry is signed, in the current transaction.
+
+    Saying it again changes nothing. Once the entry has its place, the next pass signs.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_AWAIT, [entry.pk, entry.log])
 
 
 def _ahead(log: str) -> notes.Checkpoint | None:
     """What the guard knows of a longer log than this database, when places are to be given."""
-    if not LedgerPending.objects.filter(log=log).exists():
-        return None
     newest = tiles.newest_tree(log)
     try:
         return guard.ahead_of(log, newest.size if newest is not None else 0)

@@ -7,7 +7,7 @@ _TABLE = "licensing_ledgercosignature"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("licensing", "0071_ledger_recovered")]
+    dependencies = [("licensing", "0075_ledger_openings_are_packed_or_plain")]
 
     operations = [
         migrations.CreateModel(

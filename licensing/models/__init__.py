@@ -2,6 +2,7 @@
 
 from licensing.models.access_requests import AccessRequest
 from licensing.models.ledger import (
+    LedgerAwaited,
     LedgerCheckpoint,
     LedgerCosignature,
     LedgerEntry,
@@ -46,6 +47,7 @@ __all__ = [
     "Grant",
     "GrantQuerySet",
     "LaneField",
+    "LedgerAwaited",
     "LedgerCheckpoint",
     "LedgerCosignature",
     "LedgerEntry",

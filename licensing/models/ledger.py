@@ -12,6 +12,7 @@ from django.db.models.lookups import Exact, LessThanOrEqual
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from licensing import packing
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models import DIGEST_LENGTH
 
@@ -58,10 +59,22 @@ class LedgerEntry(models.Model):
 
 
 class LedgerPending(models.Model):
-    """An entry that waits for its place in the log. The only ledger row that is ever deleted.
+    """An entry that waits for its place in the log.
 
     A queue, not a watermark on ids: an id is taken before its transaction commits, so a watermark
     would skip whoever commits late.
+    """
+
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, primary_key=True, related_name="+")
+    log = models.CharField(max_length=4)
+
+
+class LedgerAwaited(models.Model):
+    """An entry whose receipt somebody waits for: its log is signed at once.
+
+    Written by whoever looks for a receipt in vain, deleted with the note that contains the entry
+    (`ledger.sequencer`). A row of its own for each entry: one for all would be lost to who comes
+    while it is being deleted.
     """
 
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, primary_key=True, related_name="+")
@@ -180,7 +193,24 @@ class LedgerOpening(models.Model):
     parties = ArrayField(models.UUIDField())
     # The one secret of the entry: every field's salt derives from it.
     seed = models.BinaryField(max_length=32)
-    # Canonical JSON (RFC 8785) of {field: value}, as it was committed to.
-    values = models.TextField()
+    # See `licensing.packing`.
+    packed = models.BinaryField(null=True)
+    # The same not packed, in a row of a release before the packing; "" in others.
+    plain = models.TextField(db_default="", db_column="values")
 
     objects = LedgerOpeningQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="ledger_opening_is_packed_or_plain",
+                condition=Q(packed__isnull=False, plain="") | Q(packed__isnull=True) & ~Q(plain=""),
+            ),
+        ]
+
+    @property
+    def values(self) -> str:
+        """Canonical JSON (RFC 8785) of {field: value}, as it was committed to."""
+        if self.packed is None:
+            return self.plain
+        return packing.unpack(bytes(self.packed)).decode()

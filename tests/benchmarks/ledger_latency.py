@@ -13,7 +13,7 @@ from django.utils import timezone
 from licensing.ledger import proofs, sequencer
 from licensing.models import LedgerEntry
 from marketplace import access
-from tests.benchmarks.ledger_rows import Rows, Sequencer, forked, sequencing
+from tests.benchmarks.ledger_rows import LOG, Rows, Sequencer, forked, sequencing
 from tests.benchmarks.measure import Figure, app, progress
 
 CLIENTS = 8
@@ -103,14 +103,21 @@ def _wait(clients: list[Connection], seconds: float) -> list[float]:
 
 
 def _client(told: Connection, rows: Rows) -> None:
-    """Give licenses one after another, each once the receipt of the one before is there."""
+    """Give licenses one after another, each once the receipt of the one before is there.
+
+    As `GET …/receipt?wait=` does: it looks, says that it waits, and looks again.
+    """
     with app() as connection:
         while (ends := told.recv()) is not None:
             found = []
             while time.monotonic() < ends:
                 key = rows.insert(connection, timezone.now(), bare=False)
                 committed = time.perf_counter()
+                is_awaited = False
                 while connection.execute(IS_SIGNED, [key], prepare=True).fetchone() != (True,):
+                    if not is_awaited:
+                        connection.execute(sequencer._AWAIT, [key, LOG], prepare=True)
+                        is_awaited = True
                     time.sleep(POLL_SECONDS)
                 assert _receipt(key) is not None, "what is signed has its receipt"
                 found.append((time.perf_counter() - committed) * 1000)

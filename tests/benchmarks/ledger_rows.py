@@ -54,7 +54,7 @@ WITH entry AS (
         (log, kind, subject_ref, seq, body, leaf_hash, created_at)
     VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
 )
-INSERT INTO raw_licensing_ledgeropening (entry_id, parties, seed, values)
+INSERT INTO raw_licensing_ledgeropening (entry_id, parties, seed, packed)
 SELECT id, %s::uuid[], %s, %s FROM entry RETURNING entry_id
 """
 ACTING = "SELECT set_config('licet.system', 'issue a grant', true)"
@@ -85,7 +85,7 @@ class Rows:
         self._ref_text = bytes(entry["subject_ref"]).hex().encode()
         assert self.body.count(self._ref_text) == 1, "the body names its subject once"
         self.parties: list[Any] = opening["parties"]
-        self.opened: str = opening["values"]
+        self.opened = bytes(opening["packed"])
         # With these, and only these, other entries with this body are sound ones.
         self.at: datetime = entry["created_at"]
         self.seed = bytes(opening["seed"])

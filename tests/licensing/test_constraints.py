@@ -28,6 +28,7 @@ from licensing.models import (
     LedgerCosignature,
     LedgerEntry,
     LedgerLeaf,
+    LedgerOpening,
     Notice,
     Offer,
     OptOut,
@@ -270,8 +271,8 @@ def contributor_of(organization: Organization) -> Contributor:
     return Contributor.objects.get_or_create(organization=organization, external_id="c")[0]
 
 
-def entry(**fields: Any) -> None:
-    LedgerEntry.objects.create(
+def entry(**fields: Any) -> LedgerEntry:
+    return LedgerEntry.objects.create(
         **{
             "log": "test",
             "kind": "note.made",
@@ -282,6 +283,10 @@ def entry(**fields: Any) -> None:
             **fields,
         }
     )
+
+
+def opening_of_nothing(_world: World) -> None:
+    LedgerOpening.objects.create(entry=entry(), parties=[], seed=bytes(32))
 
 
 def leaf_twice(world: World) -> None:
@@ -319,6 +324,7 @@ BREAKS: dict[str, Break] = {
     "licensing_ledgerleaf_entry_id_key": leaf_twice,
     "ledger_witness_cosigns_once": lambda _w: (cosigned(), cosigned()),
     "ledger_cosignature_is_of_a_checkpoint": lambda _w: cosigned(size=2),
+    "ledger_opening_is_packed_or_plain": opening_of_nothing,
     # snapshots
     "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
     "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
@@ -622,7 +628,8 @@ def test_a_published_offer_can_only_be_withdrawn(
         "UPDATE licensing_grant SET licensee_id = licensor_id",
         "UPDATE licensing_grant SET issued_at = now()",
         "DELETE FROM licensing_grant",
-        "UPDATE licensing_ledgeropening SET values = '{}'",
+        "UPDATE licensing_ledgeropening SET packed = ''",
+        "UPDATE licensing_ledgerawaited SET log = 'live'",
         "UPDATE licensing_searchdocument SET audience_id = NULL",
         "UPDATE licensing_searchscope SET pairs = '{}'",
         "DELETE FROM licensing_searchscope",

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from licensing.ledger import notes, receipts, sequencer, signer, tiles
-from licensing.models import Grant
+from licensing.models import Grant, LedgerAwaited
 from marketplace.models import Organization
 from marketplace.typeid import TypeID
 from tests.ledger import append_many, naive_root
@@ -273,6 +273,32 @@ def test_a_client_may_wait_for_its_receipt(
 
     assert (answer.status_code, naps) == (200, [0.05])
     assert answer.content.startswith(b"c2sp.org/tlog-proof@v1\n")
+
+
+@pytest.mark.django_db
+def test_who_looks_in_vain_has_the_log_signed_at_once(
+    client_for: Callable[..., ApiClient],
+    lab: Organization,
+    archive: Organization,
+    stranger: Organization,
+) -> None:
+    pace = sequencer.Pace()
+    append_many(1)
+    sequencer.run_once(pace)
+    grant = make_grant_row(archive, lab)
+    sequencer.run_once(pace)
+    address = f"/v1/grants/{grant.pk}/receipt"
+    assert client_for(stranger).get(address).status_code == 404
+    sequencer.run_once(pace)
+    assert LedgerAwaited.objects.count() == 0
+
+    for _again in range(2):
+        assert client_for(lab).get(address).status_code == 202
+        assert LedgerAwaited.objects.get().entry_id == grant.issued_entry_id
+    sequencer.run_once(pace)
+
+    assert client_for(lab).get(address).status_code == 200
+    assert LedgerAwaited.objects.count() == 0
 
 
 @pytest.mark.django_db

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection
 
-from licensing.ledger import notes, sequencer, signer, tiles, tree
+from licensing.ledger import guard, notes, sequencer, signer, tiles, tree
 from licensing.ledger.log import LedgerCorrupted
 from licensing.models import (
+    LedgerAwaited,
     LedgerCheckpoint,
     LedgerEntry,
     LedgerLeaf,
@@ -29,7 +31,7 @@ from licensing.models import (
 )
 from marketplace import access
 from tests.database import TestDatabase
-from tests.ledger import append, append_many, naive_root, superuser_connection, tamper
+from tests.ledger import append, append_many, naive_root, signed_sizes, superuser_connection, tamper
 
 
 def leaves_of(log: str) -> list[bytes]:
@@ -167,6 +169,188 @@ def test_upper_tiles_come_from_the_roots_of_lower_ones(monkeypatch: pytest.Monke
         tree.verify_inclusion(index, 134, leaves[index], proof, naive_root(leaves))
     counts = {level: LedgerTile.objects.filter(level=level).count() for level in range(4)}
     assert counts == {0: 33, 1: 8, 2: 2, 3: 0}
+
+
+# --- when it signs ----------------------------------------------------------------------------
+
+
+class Clock:
+    """Stands in for `time` in the sequencer."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(sequencer, "time", found)
+    return found
+
+
+def awaiting(entry: LedgerEntry) -> None:
+    with access.system("a test waits for a receipt"):
+        sequencer.await_receipt(entry)
+
+
+@pytest.mark.django_db
+def test_a_pass_integrates_and_signs_once_a_second(clock: Clock) -> None:
+    pace = sequencer.Pace()
+    signed = []
+    for _pass in range(25):
+        append_many(1)
+        assert sequencer.run_once(pace) == 1
+        signed.append(signed_sizes()[-1])
+        clock.now += 0.1
+
+    # The first pass of a process at once, then not sooner than a second after the last note.
+    assert sorted(set(signed)) == [1, 12, 23]
+    assert LedgerTree.objects.count() == 25
+    assert check_whole("test") == 25
+
+
+@pytest.mark.django_db
+def test_who_waits_has_the_log_signed_by_the_next_pass(clock: Clock) -> None:
+    pace = sequencer.Pace()
+    append_many(1)
+    sequencer.run_once(pace)
+    entries = append_many(2)
+    sequencer.run_once(pace)
+    assert signed_sizes() == [1]
+
+    for _twice in range(2):
+        awaiting(entries[1])
+    sequencer.run_once(pace)
+
+    assert signed_sizes() == [1, 3]
+    assert LedgerAwaited.objects.count() == 0
+    append_many(1)
+    sequencer.run_once(pace)
+    assert signed_sizes() == [1, 3]
+
+
+@pytest.mark.django_db
+def test_who_asks_after_the_signing_has_nothing_signed(clock: Clock) -> None:
+    """It looked before the note was there, and said so after. Its row goes with the next note."""
+    pace = sequencer.Pace()
+    (entry,) = append_many(1)
+    sequencer.run_once(pace)
+    awaiting(entry)
+    append_many(1)
+    sequencer.run_once(pace)
+    assert (signed_sizes(), LedgerAwaited.objects.count()) == ([1], 1)
+
+    clock.now += 2
+    sequencer.run_once(pace)
+    sequencer.run_once(pace)
+
+    assert (signed_sizes(), LedgerAwaited.objects.count()) == ([1, 2], 0)
+
+
+@pytest.mark.django_db
+def test_another_process_signing_counts_as_ones_own(clock: Clock) -> None:
+    pace = sequencer.Pace()
+    append_many(1)
+    sequencer.run_once(pace)
+    clock.now += 5
+    append_many(1)
+    sequencer.run_once()
+    append_many(1)
+
+    sequencer.run_once(pace)
+    assert signed_sizes() == [1, 2]
+    clock.now += 1
+    sequencer.run_once(pace)
+
+    assert signed_sizes() == [1, 2, 3]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_comes_while_the_note_is_made_is_not_lost(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with a signing that deletes every row of its log."""
+    pace = sequencer.Pace()
+    (first,) = append_many(1)
+    sequencer.run_once(pace)
+    (early,) = append_many(1)
+    awaiting(early)
+    failures: list[BaseException] = []
+    advance, came = guard.advance, []
+
+    def come_meanwhile(*given: Any) -> None:
+        if not came:
+            came.append(append_elsewhere(failures))
+        advance(*given)
+
+    monkeypatch.setattr(guard, "advance", come_meanwhile)
+
+    sequencer.run_once(pace)
+
+    assert failures == []
+    assert signed_sizes() == [1, 2]
+    assert list(LedgerAwaited.objects.values_list("entry", flat=True)) == came
+    sequencer.run_once(pace)
+    assert signed_sizes() == [1, 2, 3]
+    assert LedgerAwaited.objects.count() == 0
+    assert first.pk < came[0]
+
+
+def append_elsewhere(failures: list[BaseException]) -> int:
+    """Commit an entry, and that its receipt is awaited, from another connection."""
+    made: list[int] = []
+
+    def work() -> None:
+        (entry,) = append_many(1)
+        awaiting(entry)
+        made.append(entry.pk)
+
+    in_thread(work, failures).join()
+    return made[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_waits_is_answered_by_a_pace_that_alone_would_sleep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waiters and two sequencers race; no second is ever over."""
+    monkeypatch.setattr(sequencer, "NOTE_SECONDS", 1e9)
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def sequence() -> None:
+        pace = sequencer.Pace()
+        while not done.is_set():
+            sequencer.run_once(pace)
+
+    def wait() -> None:
+        for _number in range(10):
+            (entry,) = append_many(1)
+            awaiting(entry)
+            deadline = time.monotonic() + 20
+            while not is_signed(entry):
+                assert time.monotonic() < deadline, f"entry {entry.pk} is not signed"
+                time.sleep(0.01)
+
+    sequencers = [in_thread(sequence, failures) for _number in range(SEQUENCERS)]
+    waiters = [in_thread(wait, failures) for _number in range(4)]
+    for thread in waiters:
+        thread.join()
+    done.set()
+    for thread in sequencers:
+        thread.join()
+
+    assert failures == []
+    assert check_whole("test") == 40
+
+
+def is_signed(entry: LedgerEntry) -> bool:
+    newest = tiles.newest_checkpoint("test")
+    size = 0 if newest is None else newest.size
+    return LedgerLeaf.objects.filter(entry=entry, index__lt=size).exists()
 
 
 # --- what is wrong stops it -------------------------------------------------------------------

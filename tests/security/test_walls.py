@@ -100,6 +100,7 @@ PUBLIC = {
     "marketplace_user_groups",
     "marketplace_user_user_permissions",
     # The public log.
+    "licensing_ledgerawaited",
     "licensing_ledgercheckpoint",
     "licensing_ledgercosignature",
     "licensing_ledgerentry",

@@ -16,22 +16,24 @@ PAUSE_SECONDS = 0.1
 
 class Command(BaseCommand):
     help = (
-        "Give waiting ledger entries their places and sign the grown trees, every 100 ms until"
-        " stopped. Any number may run: one at a time works. The worker does this too."
+        "Give waiting ledger entries their places, every 100 ms until stopped, and sign the grown"
+        " trees: once a second, or as soon as somebody waits for a receipt. Any number may run:"
+        " one at a time works. The worker does this too."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="empty the queue, then end")
+        parser.add_argument("--once", action="store_true", help="empty the queue, sign, then end")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopped = threading.Event()
+        pace = None if options["once"] else sequencer.Pace()
         if not options["once"]:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_arguments: stopped.set())
         try:
             while not stopped.is_set():
                 started = time.monotonic()
-                integrated = sequencer.run_once()
+                integrated = sequencer.run_once(pace)
                 if integrated:
                     self.stdout.write(f"{integrated} entries integrated")
                 elif options["once"]:

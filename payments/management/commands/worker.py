@@ -7,7 +7,7 @@ import signal
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -32,7 +32,11 @@ class Job:
     name: str
     every_seconds: float
     run: Callable[[], object]
+    # What `--once` does instead, where `run` would leave some of it for a moment later.
+    run_alone: Callable[[], object] | None = None
 
+
+_PACE = sequencer.Pace()
 
 # In the order in which one thing leads to the next, for `--once`.
 JOBS = [
@@ -45,7 +49,12 @@ JOBS = [
     Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
     Job("unused uploads", 600, lambda: uploads.sweep()),
     # Receipts wait for it.
-    Job("the ledger's sequencer", 0.1, lambda: sequencer.run_once()),
+    Job(
+        "the ledger's sequencer",
+        0.1,
+        lambda: sequencer.run_once(_PACE),
+        run_alone=lambda: sequencer.run_once(),
+    ),
 ]
 
 
@@ -58,7 +67,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, once: bool = False, **options: Any) -> None:
         if once:
             for job in JOBS:
-                run_safely(job)
+                run_safely(replace(job, run=job.run_alone or job.run))
             return
         stopping = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
