@@ -141,6 +141,14 @@ def cut_tail(world: World, size: int) -> None:
     world.execute("DELETE FROM leaf! WHERE index >= %s", [size])
 
 
+def restore(world: World) -> None:
+    """Have the database be as it was when EARLIER was signed."""
+    cut_tail(world, EARLIER)
+    for table in ("pending", "opening"):
+        world.execute(f"DELETE FROM {table}! WHERE entry_id > (SELECT max(entry_id) FROM leaf!)")
+    world.execute("DELETE FROM entry! WHERE id > (SELECT max(entry_id) FROM leaf!)")
+
+
 @attack
 def edit_a_body(world: World) -> None:
     set_body(world, N, other(world.body(N)))
@@ -158,6 +166,8 @@ def edit_body_hashes_and_leaf(world: World) -> None:
     body = other(world.body(N))
     set_body(world, N, body)
     set_hashes(world, N, body)
+    # As if it had been erased: it would not open what is new.
+    world.execute("DELETE FROM opening! WHERE entry_id = %s", [world.entry(N)])
 
 
 @attack
@@ -327,8 +337,8 @@ def delete_the_tail(world: World) -> None:
 
 @attack
 def sign_another_tail(world: World) -> None:
-    cut_tail(world, EARLIER)
-    append_many(SIZE - EARLIER - WAITING)
+    restore(world)
+    append_many(SIZE - EARLIER)
     with blinded("S", "X", "G"):
         sequencer.run_once()
 
@@ -348,14 +358,13 @@ def restore_the_guard_too(world: World) -> None:
         sequencer.run_once()
 
 
-def restore(world: World) -> None:
-    """Have the database be as it was when EARLIER was signed."""
-    cut_tail(world, EARLIER)
-    for table in ("pending", "opening"):
-        world.execute(
-            f"DELETE FROM {table}! WHERE entry_id > (SELECT max(entry_id) FROM leaf!)"
-        )
-    world.execute("DELETE FROM entry! WHERE id > (SELECT max(entry_id) FROM leaf!)")
+@attack
+def restore_the_second_place_too(world: World) -> None:
+    put_back_an_old_copy(world)
+    restore(world)
+    (world.guards / "test.guard").write_bytes(world.earlier_guard)
+    append_many(SIZE - EARLIER + 5)
+    sequencer.run_once()
 
 
 @attack
@@ -405,7 +414,9 @@ def edit_an_exported_tile(world: World) -> None:
 
 @attack
 def edit_an_exported_entry(world: World) -> None:
-    spoil(world.export / "test/tile/entries/000")
+    path = world.export / "test/tile/entries/000"
+    body = world.body(N)
+    path.write_bytes(path.read_bytes().replace(body, other(body)))
 
 
 @attack
