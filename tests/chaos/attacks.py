@@ -383,7 +383,8 @@ def sign_on_two_servers(world: World) -> None:
     """The other one has the same key and guard, and signs while this one is about to."""
     theirs = notes.Checkpoint(signer.origin("test"), SIZE + WAITING + 1, os.urandom(32))
     world.remembered = notes.sign(theirs.text(), signer.load("test"))
-    write, overtaken = guard.Guard.write, []
+    write = guard.Guard.write
+    overtaken: list[notes.Checkpoint] = []
 
     def write_too_late(self: guard.Guard, state: notes.Checkpoint, **expected: Any) -> None:
         if not overtaken:
