@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from licensing.ledger import notes, signer, stores, tiles, tree, witnessing
 from licensing.ledger.log import LedgerCorrupted
+from licensing.ledger.regrowth import first_difference
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
 from licensing.models import LedgerCheckpoint, LedgerLeaf, LedgerTile, LedgerTree
@@ -219,10 +220,36 @@ def _check_same_history(log: str, store: Store, published: notes.Checkpoint, siz
         raise StoreConflict(
             _(
                 "%(store)s holds another history of the log “%(log)s”: the first %(found)s entries"
-                " have another root there. Run manage.py ledger_fsck on both; delete nothing."
+                " have another root there. %(place)s Run manage.py ledger_fsck on both; delete"
+                " nothing."
             )
-            % names
+            % {**names, "place": _first_difference(log, store, published.size)}
         )
+
+
+def _first_difference(log: str, store: Store, size: int) -> str:
+    """Say where the store's tree of `size` leaves our own first, by its tiles from the top down."""
+    stored, below = tiles.StoredTree(log, size), None
+    for level in reversed(range(tiles.LEVELS_MAX)):
+        # What stands in upper tiles was the same: only the right edge is not in them.
+        index = (size >> TILE_HEIGHT * level) // TILE_WIDTH if below is None else below
+        if not (width := stored.width(level, index)):
+            continue
+        path = tile_path(level, index, None if width == TILE_WIDTH else width)
+        theirs = store.read(f"{log}/{path}")
+        if theirs is None:
+            return _("%(path)s is missing there.") % {"path": path}
+        try:
+            ours = b"".join(stored.tile(level, index))
+        except LookupError as error:
+            raise LedgerCorrupted(str(error)) from error
+        if theirs != ours:
+            below = index * TILE_WIDTH + first_difference(theirs, ours)
+        elif below is not None:
+            return _("%(path)s is the same in both, and what is above it is not.") % {"path": path}
+    if below is None:
+        return _("All tiles are the same: the checkpoint there is not theirs.")
+    return _("Leaf %(index)s is the first that differs.") % {"index": below}
 
 
 def _standing(log: str, store: Store, low: int, size: int) -> int:
@@ -322,8 +349,16 @@ def _check_tiles(log: str, full: dict[tuple[int, int], bytes]) -> None:
         for index in indexes:
             if found.get(index) != full[level, index]:
                 raise LedgerCorrupted(
-                    f"Tile {level}/{index} of the log “{log}” is not what its leaves make it."
+                    f"Tile {level}/{index} of the log “{log}” is not what its leaves make it"
+                    f"{_where(level, index, found.get(index), full[level, index])}."
                 )
+
+
+def _where(level: int, index: int, found: bytes | None, made: bytes) -> str:
+    if found is None:
+        return ": it is missing"
+    within = first_difference(found, made)
+    return f", from leaf {(index * TILE_WIDTH + within) << TILE_HEIGHT * level} on"
 
 
 def _check_root(log: str, size: int, root: bytes) -> None:

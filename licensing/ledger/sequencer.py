@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from licensing.ledger import export, guard, notes, signer, tiles, tree
 from licensing.ledger.log import LOGS, LedgerCorrupted
@@ -236,7 +236,7 @@ def grow(log: str, entries: dict[int, bytes]) -> int:
     """Append the entries' leaf hashes to the stored tree; write leaves, full tiles and root.
 
     `entries` maps their keys to their leaf hashes, in the order of their places. Gives the new
-    size.
+    size. Raises LedgerCorrupted where one of the places, or of the entries, is already taken.
     """
     start, edge, frontier = _take_up(log)
     full: list[LedgerTile] = []
@@ -251,10 +251,16 @@ def grow(log: str, entries: dict[int, bytes]) -> int:
                 )
                 edge[tile_level - 1].clear()
                 edge[tile_level].append(root)
-    with connection.cursor() as cursor:
-        cursor.execute(_LEAVES, [log, start, list(entries), list(entries.values())])
-    LedgerTile.objects.bulk_create(full)
-    LedgerTree.objects.create(log=log, size=frontier.size, root=frontier.root())
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_LEAVES, [log, start, list(entries), list(entries.values())])
+        LedgerTile.objects.bulk_create(full)
+        LedgerTree.objects.create(log=log, size=frontier.size, root=frontier.root())
+    except IntegrityError as error:
+        # The election lets one work at a time: somebody else than a sequencer wrote here.
+        raise LedgerCorrupted(
+            f"The log “{log}” of size {start} cannot grow by its waiting entries: {error}"
+        ) from error
     return frontier.size
 
 

@@ -21,6 +21,7 @@ from licensing.ledger.stores import DirectoryStore, StoreConflict, StoreUnavaila
 from licensing.models import LedgerCheckpoint, LedgerLeaf, LedgerTree
 from tests.database import TestDatabase
 from tests.ledger import append_many, tamper
+from tests.logs import MemoryLog, bodies
 
 
 def ledger_export(dest: str | Path, **options: Any) -> tuple[str, str]:
@@ -283,6 +284,23 @@ def test_another_history_is_not_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("first", [0, 100, 255, 256, 511, 512, 599])
+def test_another_history_is_named_by_its_first_leaf(tmp_path: Path, first: int) -> None:
+    """Both are sound in themselves: nothing else tells where they part."""
+    grow(600)
+    rows = LedgerLeaf.objects.filter(log="test").order_by("index")
+    entries = [bytes(body) for body in rows.values_list("entry__body", flat=True)]
+    other = MemoryLog([*entries[:first], *bodies(600 - first)])
+    other.key = signer.load("test")
+    other.export(tmp_path / "test", 600)
+
+    refused(tmp_path, 1, f"Leaf {first} is the first that differs")
+    tile = tree.tile_path(0, first // 256, min(256, 600 - first // 256 * 256))
+    (tmp_path / "test" / tile).unlink()
+    refused(tmp_path, 1, f"{tile} is missing there")
+
+
+@pytest.mark.django_db
 def test_another_log_s_place_is_left_alone(tmp_path: Path) -> None:
     grow(1)
     other = notes.Signer("other.example/ledger/test", bytes(32))
@@ -344,7 +362,11 @@ def test_a_place_that_cannot_be_written_exits_2(tmp_path: Path) -> None:
     [
         ("ledgerentry", "SET body = overlay(body placing '\\x21' from 9)", "Leaf 0 of the log"),
         ("ledgerleaf", "SET leaf_hash = sha256('x') WHERE index = 299", "Leaf 299 of the log"),
-        ("ledgertile", "SET hashes = overlay(hashes placing '\\x2121' from 9)", "Tile 0/0"),
+        (
+            "ledgertile",
+            "SET hashes = overlay(hashes placing '\\x2121' from 9)",
+            "Tile 0/0 .*, from leaf 0 on",
+        ),
         ("ledgertree", "SET root = sha256('x')", "do not make its root at size 300"),
     ],
     ids=["a body", "a flipped stored leaf hash", "a tile", "a root"],

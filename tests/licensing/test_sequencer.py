@@ -660,6 +660,34 @@ def test_a_superuser_who_edits_the_log_is_found_out(test_database: TestDatabase)
         sequencer.run_once()
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "licensing_ledgerpending (entry_id, log)"
+        " SELECT entry_id, log FROM licensing_ledgerleaf WHERE index = 2",
+        "licensing_ledgertile (log, level, index, hashes, root) VALUES ('test', 0, 0, 'x', 'x')",
+    ],
+    ids=["an entry that has its place waits again", "a tile stands where one is to fill"],
+)
+def test_what_somebody_put_in_the_way_stops_its_log_alone(
+    test_database: TestDatabase, statement: str
+) -> None:
+    """It used to end the whole pass by an error of the database's: the live log stood still."""
+    append_many(4)
+    sequencer.run_once()
+    with superuser_connection(test_database) as superuser:
+        superuser.execute(f"INSERT INTO {statement}")
+    append_many(256)
+    append_many(1, "live")
+
+    with pytest.raises(LedgerCorrupted, match="of size 4 cannot grow by its waiting entries"):
+        sequencer.run_once()
+
+    assert LedgerLeaf.objects.filter(log="test").count() == 4
+    assert LedgerCheckpoint.objects.get(log="live").size == 1
+
+
 def test_sequencing_notifies_nobody(test_database: TestDatabase) -> None:
     """NOTIFY takes a lock on the whole server at commit."""
     with test_database.connect("licet_owner") as owner:
