@@ -272,6 +272,9 @@ LEDGER_GUARD = _environ.get("LICET_LEDGER_GUARD", "")
 # A directory or s3://bucket/prefix that gets a copy of all entries and tiles before their tree is
 # signed. Outside development the live log is not signed without one.
 LEDGER_EXPORT = _environ.get("LICET_LEDGER_EXPORT", "")
+# Where the list of erased people is kept, outside the database, for `manage.py after_restore`: a
+# directory or s3://bucket/prefix. It holds ids, times and counts; no restore may touch it.
+ERASURES = _environ.get("LICET_ERASURES", "") or LEDGER_EXPORT or str(DATA_DIR / "erasures")
 # Of every s3:// address of the ledger. Without keys, boto3 finds the machine's own.
 LEDGER_BUCKET = {
     "endpoint": _environ.get("LICET_LEDGER_BUCKET_ENDPOINT", ""),
