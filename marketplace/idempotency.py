@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ KEY_LENGTH_MAX = 255
 LEASE = timedelta(seconds=30)
 # What stands in a kept answer where a person stood.
 ERASED = "[erased]"
+_TITLES = frozenset({"title", "accepted_by_title", "person_title"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,8 @@ def let_go(caller: Caller, key: str, print_: bytes) -> None:
 def blank(told: Sequence[str], organization: UUID | None = None) -> list[str]:
     """Take what is said of a person out of kept answers; name the answers that said it.
 
-    Blanks each text that is one of `told`, and what holds an e-mail address among them. Their
-    requests are not done anew: a retry gets the answer, without the person. Of one organization,
-    or (under `access.system`) of all.
+    Their requests are not done anew: a retry gets the answer, without the person. Of one
+    organization, or (under `access.system`) of all.
     """
     told = [text for text in told if text]
     rows = IdempotencyKey.objects.filter(response_body__isnull=False)
@@ -172,13 +173,18 @@ def blank_again(refs: Sequence[str]) -> int:
 
 def _blanked(value: Any, told: set[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _blanked(each, told) for key, each in value.items()}
+        # Their title goes with their name.
+        theirs = any(isinstance(each, str) and each.lower() in told for each in value.values())
+        return {
+            key: ERASED if theirs and key in _TITLES else _blanked(each, told)
+            for key, each in value.items()
+        }
     if isinstance(value, list):
         return [_blanked(each, told) for each in value]
     if isinstance(value, str):
-        lower = value.lower()
-        if lower in told or any("@" in text and text in lower for text in told):
-            return ERASED
+        # Whole words: “Ann” is nobody in “annual”.
+        for text in told:
+            value = re.sub(rf"(?i)(?<!\w){re.escape(text)}(?!\w)", ERASED, value)
     return value
 
 
