@@ -45,7 +45,10 @@ class Gone:
 
 
 def lock() -> None:
-    """Have erasures follow one another until the transaction ends: none is listed twice."""
+    """Have erasures follow one another until the transaction ends.
+
+    Each locks rows of many tables, in no common order: two at once could wait for each other.
+    """
     assert connection.in_atomic_block, "A lock lasts as long as its transaction."
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('erasures', 0))")
@@ -69,6 +72,11 @@ def uncopied(most: int = 100) -> list[Erasure]:
         .filter(copied_at__isnull=True)
         .order_by("pk")[:most]
     )
+
+
+def copied_paths() -> set[str]:
+    """What the list outside the database must hold. Under `access.system`."""
+    return {path(row) for row in Erasure.objects.filter(copied_at__isnull=False).only("pk")}
 
 
 def path(row: Erasure) -> str:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from licensing import signatories
 from licensing.ledger import openings, stores
 from marketplace import access, accounts, contributors, erasures, idempotency
-from marketplace.erasures import Gone
+from marketplace.erasures import ErasureUnreadable, Gone
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.models import Contributor, ContributorIdentity, Erasure, Organization, User
 from marketplace.typeid import TypeID
@@ -108,6 +108,10 @@ class Again:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+class ListMissing(Exception):
+    """There is no list of erasures where it should be. Says what to do."""
+
+
 class _LookedOnly(Exception):
     """Takes back what a look has tried."""
 
@@ -149,17 +153,35 @@ def copy_due() -> int:
     return len(rows)
 
 
-def replay() -> Again:
+def replay(*, may_be_empty: bool = False) -> Again:
     """Erase again, in a restored database, everybody on the list outside it; and keep the list.
 
     Each in a transaction of its own: stopped in the middle, it goes on. Repeating it changes
-    nothing. Raises ErasureUnreadable, StoreUnavailable, StoreConflict.
+    nothing. A list that lacks what this database knows of is not the list, nor is (unless told
+    so) one with nobody on it. Raises ErasureUnreadable, ListMissing, StoreUnavailable,
+    StoreConflict.
     """
-    copy_due()
     store = stores.open_store(settings.ERASURES)
+    places = sorted(store.paths(erasures.PREFIX))
+    with access.system("look which erasures a restored database knows of"):
+        missing = sorted(erasures.copied_paths() - set(places))
+    if missing:
+        raise ErasureUnreadable(
+            _("%(place)s lacks %(path)s, which this database knows of.")
+            % {"place": store, "path": missing[0]}
+        )
+    copy_due()
+    if not places and not may_be_empty:
+        raise ListMissing(
+            _(
+                "%(place)s holds no erasure. Is it the right place, and its volume mounted? If"
+                " nobody was ever erased, say so with --empty."
+            )
+            % {"place": store}
+        )
     again = Again()
     total = Gone()
-    for place in sorted(store.paths(erasures.PREFIX)):
+    for place in places:
         data = store.read(place)
         row = erasures.load(place, data or b"")
         with access.system("erase a person again, after a restore"):

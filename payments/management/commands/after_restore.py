@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils.translation import gettext as _
 
@@ -19,16 +19,19 @@ class Command(BaseCommand):
     help = (
         "Erase again, in a database that was restored from a backup, everybody on the list of"
         " erasures (LICET_ERASURES), before anybody sees it. Stopped in the middle, the same"
-        " command goes on; run twice, it changes nothing. Exit code 0: done; 1: the list was"
-        " changed, and names the file; 2: cannot tell."
+        " command goes on; run twice, it changes nothing. Exit code 0: done; 1: a file of the"
+        " list was changed or is missing, and is named; 2: cannot tell, or the list is empty."
     )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--empty", action="store_true", help="nobody was ever erased here")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            again = erasures.replay()
+            again = erasures.replay(may_be_empty=options["empty"])
         except (ErasureUnreadable, stores.StoreConflict) as error:
             raise CommandError(str(error), returncode=BROKEN) from error
-        except (stores.StoreUnavailable, Error) as error:
+        except (erasures.ListMissing, stores.StoreUnavailable, Error) as error:
             raise CommandError(str(error), returncode=CANNOT_TELL) from error
         said = {"known": again.known, "returned": again.returned}
         self.stdout.write(
