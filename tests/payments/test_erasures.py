@@ -17,7 +17,7 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import connections, models
+from django.db import connections, models, transaction
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -26,7 +26,15 @@ from licensing.models import LedgerOpening
 from licensing.offline import verify
 from marketplace import contributors, organizations
 from marketplace.access import system
-from marketplace.models import Contributor, ContributorIdentity, Erasure, Organization, User
+from marketplace.models import (
+    Contributor,
+    ContributorIdentity,
+    Erasure,
+    IdempotencyKey,
+    Invitation,
+    Organization,
+    User,
+)
 from payments import erasures
 from tests.database import TestDatabase
 from tests.make import make_offer
@@ -415,4 +423,40 @@ def test_two_who_erase_at_once_list_it_once(archive: Organization) -> None:
         thread.join()
     assert len(rows) == 4
     assert len([row for row in rows if row is not None]) == 1
+    assert count(Erasure) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("who", ["--email", "--contributor", "--name"])
+def test_whoever_was_erased_goes_again_from_a_backup_however_they_were_named(
+    client_for: ClientFor, archive: Organization, who: str
+) -> None:
+    """Rolled back to before the erasure: a database that is restored to then."""
+    client = client_for(archive)
+    made = {"external_id": "c-1", "name": NAME, "email": EMAIL}
+    someone = client.post("/v1/contributors", made, Idempotency_Key="k1").json()["id"]
+    if who == "--email":
+        client.post("/v1/invitations", {"email": EMAIL, "role": "viewer"}, Idempotency_Key="k2")
+    named = {
+        "--email": [EMAIL],
+        "--contributor": [someone],
+        "--name": [NAME, "--organization", str(archive.pk)],
+    }[who]
+
+    def left() -> list[Any]:
+        with system("look in a test"):
+            answers = str(list(IdempotencyKey.objects.values_list("response_body", flat=True)))
+        people = (count(ContributorIdentity), count(Invitation))
+        return [*people, MARKER in answers, MARKER.lower() in answers]
+
+    held = left()
+    backup = transaction.savepoint()
+    run("erase_person", who, *named, "--apply")
+    assert left() == [0, 0, False, False]
+    transaction.savepoint_rollback(backup)
+    assert left() == held != [0, 0, False, False]
+
+    run("after_restore")
+
+    assert left() == [0, 0, False, False]
     assert count(Erasure) == 1
