@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency
+from marketplace import audit, erasures, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Contributor, ContributorIdentity
@@ -113,19 +113,39 @@ def set_consent(caller: Caller, id: str, *, consent: str) -> Contributor:
 
 
 def erase(caller: Caller, id: str) -> Contributor:
-    """Delete who a contributor is. The reference, the consent and the works stay."""
+    """Delete who a contributor is. The reference, the consent and the works stay.
+
+    It goes on the list of erasures: a restored backup is erased again (`after_restore`).
+    """
     with acting(caller):
         hold(caller.organization.pk)
         contributor = Contributor.objects.get_visible(caller, id, lock=True)
-        erased, _tables = ContributorIdentity.objects.filter(contributor=contributor).delete()
-        if contributor.erased_at is None:
-            # Also where nobody was named: a later import must not name them again.
-            contributor.erased_at = timezone.now()
-            contributor.save(update_fields=["erased_at"])
-        if erased:
+        gone = forget(contributor)
+        if gone:
+            erasures.record(gone, subject=str(contributor.pk), organization=caller.organization.pk)
             audit.record(caller, "contributor.erased", subject=contributor)
         idempotency.names(caller, contributor)
     return contributor
+
+
+def forget(contributor: Contributor) -> erasures.Gone:
+    """Delete what says who a contributor is, and say what that was; nothing, the second time.
+
+    Whoever calls it has locked the contributor, and keeps imports out (`hold`).
+    """
+    gone = erasures.Gone()
+    identity = ContributorIdentity.objects.filter(contributor=contributor).first()
+    if identity is not None:
+        told = [identity.name, identity.email]
+        gone.add_refs("answers", idempotency.blank(told, contributor.organization_id))
+        identity.delete()
+        gone.add("contributor_identities", 1)
+    if contributor.erased_at is None:
+        # Also where nobody was named: a later import must not name them again.
+        contributor.erased_at = timezone.now()
+        contributor.save(update_fields=["erased_at"])
+        gone.add("contributors", 1)
+    return gone
 
 
 def settle(

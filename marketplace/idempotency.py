@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Cast, Lower
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -18,6 +23,9 @@ from marketplace.models import IdempotencyKey
 KEY_LENGTH_MAX = 255
 # How long a request may take before its retry concludes that it died.
 LEASE = timedelta(seconds=30)
+# What stands in a kept answer where a person stood.
+ERASED = "[erased]"
+_TITLES = frozenset({"title", "accepted_by_title", "person_title"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,69 @@ def let_go(caller: Caller, key: str, print_: bytes) -> None:
         IdempotencyKey.objects.visible_to(caller).filter(
             key=key, fingerprint=print_, response_status__isnull=True
         ).update(locked_until=timezone.now())
+
+
+def blank(told: Sequence[str], organization: UUID | None = None) -> list[str]:
+    """Take what is said of a person out of kept answers; name the answers that said it.
+
+    Their requests are not done anew: a retry gets the answer, without the person. Of one
+    organization, or (under `access.system`) of all.
+    """
+    told = [text for text in told if text]
+    rows = IdempotencyKey.objects.filter(response_body__isnull=False)
+    if organization is not None:
+        rows = rows.filter(organization=organization)
+    if not told:
+        return []
+    # As jsonb writes a text; the exact look is in Python.
+    written = [json.dumps(text, ensure_ascii=False)[1:-1].lower() for text in told]
+    holds = models.Q()
+    for text in written:
+        holds |= models.Q(shown__contains=text)
+    rows = rows.annotate(shown=Lower(Cast("response_body", models.TextField()))).filter(holds)
+    blanked = []
+    for row in rows.select_for_update(of=("self",)):
+        body = _blanked(row.response_body, {text.lower() for text in told})
+        if body != row.response_body:
+            row.response_body = body
+            row.save(update_fields=["response_body"])
+            blanked.append(f"{row.pk}@{row.created_at.isoformat()}")
+    return blanked
+
+
+def blank_again(refs: Sequence[str]) -> int:
+    """Blank the answers that `blank` named, whole: nobody knows any more what they said of whom.
+
+    How many there were. The key and the time find them in any copy of the database. Under
+    `access.system`. Raises ValueError.
+    """
+    blanked = 0
+    for pk, _at, created_at in (ref.partition("@") for ref in refs):
+        row = IdempotencyKey.objects.filter(pk=int(pk), response_body__isnull=False).first()
+        if row is None or row.created_at.isoformat() != created_at:
+            continue
+        if "[erased]" not in json.dumps(row.response_body):
+            row.response_body = {"detail": ERASED}
+            row.save(update_fields=["response_body"])
+            blanked += 1
+    return blanked
+
+
+def _blanked(value: Any, told: set[str]) -> Any:
+    if isinstance(value, dict):
+        # Their title goes with their name.
+        theirs = any(isinstance(each, str) and each.lower() in told for each in value.values())
+        return {
+            key: ERASED if theirs and key in _TITLES else _blanked(each, told)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_blanked(each, told) for each in value]
+    if isinstance(value, str):
+        # Whole words: “Ann” is nobody in “annual”.
+        for text in told:
+            value = re.sub(rf"(?i)(?<!\w){re.escape(text)}(?!\w)", ERASED, value)
+    return value
 
 
 def _find(caller: Caller, key: str) -> IdempotencyKey | None:

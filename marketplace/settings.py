@@ -275,6 +275,9 @@ LEDGER_EXPORT = _environ.get("LICET_LEDGER_EXPORT", "")
 # Servers that cosign the logs' checkpoints (C2SP tlog-witness): VKEY URL VKEY URL …, each key as
 # the witness publishes it, each URL the one below which it has add-checkpoint.
 LEDGER_WITNESSES = _environ.get("LICET_LEDGER_WITNESSES", "")
+# Where the list of erased people is kept, outside the database, for `manage.py after_restore`: a
+# directory or s3://bucket/prefix. It holds ids, times and counts; no restore may touch it.
+ERASURES = _environ.get("LICET_ERASURES", "") or LEDGER_EXPORT or str(DATA_DIR / "erasures")
 # Of every s3:// address of the ledger. Without keys, boto3 finds the machine's own.
 LEDGER_BUCKET = {
     "endpoint": _environ.get("LICET_LEDGER_BUCKET_ENDPOINT", ""),

@@ -14,6 +14,7 @@ from marketplace.models.embedded_rights import (
     EmbeddedRightsQuerySet,
     RightsOverride,
 )
+from marketplace.models.erasures import Erasure
 from marketplace.models.identifiers import WorkIdentifier
 from marketplace.models.imports import ImportJob, ImportRejection
 from marketplace.models.invitations import Invitation
@@ -38,6 +39,7 @@ __all__ = [
     "ContributorIdentity",
     "EmbeddedRights",
     "EmbeddedRightsQuerySet",
+    "Erasure",
     "IdempotencyKey",
     "ImportJob",
     "ImportRejection",

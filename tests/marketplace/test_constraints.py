@@ -397,6 +397,7 @@ TARGETS = {
     "upload_of_organization",
     "rights_override_of_organization",
     "audit_of_organization",
+    "erasure_of_organization",
 }
 # A unique constraint with a condition is an index to PostgreSQL.
 CONDITIONAL = {

@@ -34,6 +34,7 @@ ALL_TENANT_CALLERS = {
     "payments.stripe_events": "Stripe's events belong to nobody until they are handled.",
     "payments.sync": "Settling an order writes rows of its buyer and of its seller.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",
+    "payments.erasures": "A person stands in rows of several tenants, and in none's account.",
     "payments.demo": "Looks whether the demonstration's tenants are there.",
 }
 

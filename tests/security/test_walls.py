@@ -45,6 +45,7 @@ PRIVATE = {
     "marketplace_contributor",
     "marketplace_contributoridentity",
     "marketplace_embeddedrights",
+    "marketplace_erasure",
     "marketplace_idempotencykey",
     "marketplace_importjob",
     "marketplace_importrejection",

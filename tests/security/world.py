@@ -284,6 +284,13 @@ def _opt_out(world: World) -> None:
     world.subjects |= {"opt_out": out.pk, "notice": notice.pk, "opt_out_link": link.pk}
 
 
+def _erased(world: World) -> None:
+    """A contributor of the archive who asked to be forgotten."""
+    archive = caller_for(world.archive)
+    gone = contributors.add(archive, external_id="gone", name="Gone", email="gone@example.org")
+    contributors.erase(archive, str(gone.pk))
+
+
 def _build() -> World:
     made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
     found("Outsider", "lab")
@@ -301,6 +308,7 @@ def _build() -> World:
     _samples(made)
     _people(made)
     _opt_out(made)
+    _erased(made)
     answer = made.client(made.archive).post(
         "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"
     )

@@ -17,7 +17,7 @@ from licensing import access_requests, optouts, scope_claims
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
-from payments import commands, stripe_events, sync
+from payments import commands, erasures, stripe_events, sync
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ JOBS = [
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
     Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
     Job("unused uploads", 600, lambda: uploads.sweep()),
+    # A restore must not lose them.
+    Job("the list of erasures", 1, lambda: erasures.copy_due()),
     # Receipts wait for it.
     Job(
         "the ledger's sequencer",
