@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
+from licensing import jcs, packing
 from licensing.ledger import export, guard, notes, sequencer, signer, tiles, tree
 from licensing.models import LedgerCheckpoint, LedgerLeaf
 from marketplace import access
@@ -506,10 +507,8 @@ def another_history(world: World) -> MemoryLog:
 
 @attack
 def edit_an_opened_value(world: World) -> None:
-    world.execute(
-        "UPDATE opening! SET values = replace(values, 'noted', 'other') WHERE entry_id = %s",
-        [world.entry(N)],
-    )
+    other = packing.pack(jcs.dumps({"text": "other"}))
+    world.execute("UPDATE opening! SET packed = %s WHERE entry_id = %s", [other, world.entry(N)])
 
 
 @attack

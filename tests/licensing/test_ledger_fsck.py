@@ -628,7 +628,7 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
     ),
     "an opening's value": (
         "opening",
-        "SET values = replace(values, 'noted', 'forged') WHERE entry_id = " + LEAF_9,
+        f"SET packed = NULL, values = '{{\"text\":\"forged\"}}' WHERE entry_id = {LEAF_9}",
         "leaf 9",
         9,
     ),
@@ -640,7 +640,13 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
     ),
     "an opening that is no JSON": (
         "opening",
-        f"SET values = '[' WHERE entry_id = {LEAF_9}",
+        f"SET packed = NULL, values = '[' WHERE entry_id = {LEAF_9}",
+        "leaf 9",
+        9,
+    ),
+    "an opening that does not unpack": (
+        "opening",
+        f"SET packed = '\\x0100' WHERE entry_id = {LEAF_9}",
         "leaf 9",
         9,
     ),
