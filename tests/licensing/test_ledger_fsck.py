@@ -628,7 +628,7 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
     ),
     "an opening's value": (
         "opening",
-        f"SET packed = NULL, values = '{{\"text\":\"forged\"}}' WHERE entry_id = {LEAF_9}",
+        f'SET packed = NULL, values = \'{{"text":"forged"}}\' WHERE entry_id = {LEAF_9}',
         "leaf 9",
         9,
     ),
