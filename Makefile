@@ -122,7 +122,8 @@ openapi: .venv/.ready ## write api_docs/openapi.json and typed_terms.md anew
 
 # --- the environment --------------------------------------------------------------------------
 
-# The project is used where it stands, so only its dependencies are installed.
+# The project is used where it stands, so only its dependencies are installed: all that the lock
+# names, and no others (pip would look for newer ones of those that are asked for with extras).
 .venv/.ready: requirements.lock
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Licet needs Python 3.11 or later: none found as python3, python3.13, 3.12 or 3.11."; \
@@ -138,7 +139,7 @@ openapi: .venv/.ready ## write api_docs/openapi.json and typed_terms.md anew
 	else \
 		$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; \
 		$(BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes \
-			-r requirements.lock; fi
+			--no-deps -r requirements.lock; fi
 	@touch $@
 
 .PHONY: lock
