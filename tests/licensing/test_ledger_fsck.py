@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
+from licensing import packing
 from licensing.ledger import export, fsck, notes, regrowth, sequencer, stores, tiles, tree
 from licensing.models import LedgerEntry, LedgerLeaf, LedgerOpening
 from marketplace import access
@@ -537,6 +538,9 @@ def test_real_entries_of_every_kind_pass_the_quick_reading(
 
 LEAF_9 = "(SELECT entry_id FROM licensing_ledgerleaf WHERE log = 'test' AND index = 9)"
 OTHER_HASH = "sha256('another')"
+FORGED, NO_JSON = (
+    f"'\\x{packing.pack(text).hex()}'::bytea" for text in (b'{"text":"forged"}', b"[")
+)
 
 # Table without prefix, statement without the update's head, where it is found, leaf.
 TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
@@ -628,7 +632,7 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
     ),
     "an opening's value": (
         "opening",
-        f'SET packed = NULL, values = \'{{"text":"forged"}}\' WHERE entry_id = {LEAF_9}',
+        f"SET packed = {FORGED} WHERE entry_id = {LEAF_9}",
         "leaf 9",
         9,
     ),
@@ -640,13 +644,13 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
     ),
     "an opening that is no JSON": (
         "opening",
-        f"SET packed = NULL, values = '[' WHERE entry_id = {LEAF_9}",
+        f"SET packed = {NO_JSON} WHERE entry_id = {LEAF_9}",
         "leaf 9",
         9,
     ),
-    "an opening that does not unpack": (
+    "an opening that nobody packed": (
         "opening",
-        f"SET packed = '\\x0100' WHERE entry_id = {LEAF_9}",
+        f"SET packed = substr(packed, 2) WHERE entry_id = {LEAF_9}",
         "leaf 9",
         9,
     ),
