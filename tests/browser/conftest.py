@@ -11,10 +11,6 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from tests.payments.simulating import ledger_keys
-
-__all__ = ["ledger_keys"]
-
 Browser = webdriver.Chrome
 DESKTOP, PHONE = (1280, 900), (390, 844)
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

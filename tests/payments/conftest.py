@@ -1,7 +1,7 @@
-"""The simulated Stripe, and keys of the ledger, for tests of payments."""
+"""The simulated Stripe, for tests of payments."""
 
 from __future__ import annotations
 
-from tests.payments.simulating import ledger_keys, stripe
+from tests.payments.simulating import stripe
 
-__all__ = ["ledger_keys", "stripe"]
+__all__ = ["stripe"]

@@ -17,7 +17,6 @@ from django.core.management import call_command
 from django.test import Client
 
 from payments.simulator.server import Simulator
-from tests.ledger import ledger_keys
 
 WAIT_SECONDS = 10
 
@@ -169,4 +168,4 @@ def work() -> None:
     call_command("worker", "--once")
 
 
-__all__ = ["Delivery", "Mailbox", "Stripe", "ledger_keys", "stripe", "work"]
+__all__ = ["Delivery", "Mailbox", "Stripe", "stripe", "work"]
