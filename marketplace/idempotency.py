@@ -164,7 +164,7 @@ def blank_again(refs: Sequence[str]) -> int:
         row = IdempotencyKey.objects.filter(pk=int(pk), response_body__isnull=False).first()
         if row is None or row.created_at.isoformat() != created_at:
             continue
-        if "[erased]" not in json.dumps(row.response_body):
+        if ERASED not in json.dumps(row.response_body):
             row.response_body = {"detail": ERASED}
             row.save(update_fields=["response_body"])
             blanked += 1

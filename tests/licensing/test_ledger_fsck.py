@@ -630,12 +630,7 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
         "checkpoint 259",
         None,
     ),
-    "an opening's value": (
-        "opening",
-        f"SET packed = {FORGED} WHERE entry_id = {LEAF_9}",
-        "leaf 9",
-        9,
-    ),
+    "an opened value": ("opening", f"SET packed = {FORGED} WHERE entry_id = {LEAF_9}", "leaf 9", 9),
     "an opening's seed": (
         "opening",
         f"SET seed = {OTHER_HASH} WHERE entry_id = {LEAF_9}",
