@@ -3,9 +3,11 @@
 from licensing.models.access_requests import AccessRequest
 from licensing.models.ledger import (
     LedgerCheckpoint,
+    LedgerCounter,
     LedgerEntry,
     LedgerLeaf,
     LedgerOpening,
+    LedgerParty,
     LedgerPending,
     LedgerRecovered,
     LedgerTile,
@@ -46,9 +48,11 @@ __all__ = [
     "GrantQuerySet",
     "LaneField",
     "LedgerCheckpoint",
+    "LedgerCounter",
     "LedgerEntry",
     "LedgerLeaf",
     "LedgerOpening",
+    "LedgerParty",
     "LedgerPending",
     "LedgerRecovered",
     "LedgerTile",

@@ -26,6 +26,7 @@ from licensing.models import (
     Grant,
     LedgerEntry,
     LedgerLeaf,
+    LedgerParty,
     Notice,
     Offer,
     OptOut,
@@ -289,6 +290,11 @@ def leaf_twice(world: World) -> None:
         )
 
 
+def party(world: World, **fields: Any) -> None:
+    of = {"log": "test", "organization_id": world.seller.pk, "entry": world.grant.issued_entry}
+    LedgerParty.objects.create(**of | fields)
+
+
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
@@ -308,6 +314,8 @@ BREAKS: dict[str, Break] = {
     "ledger_entry_subject_is_16_bytes": lambda _w: entry(subject_ref=b"short"),
     "ledger_entry_has_its_subject": lambda _w: entry(kind="grant.issued"),
     "licensing_ledgerleaf_entry_id_key": leaf_twice,
+    "ledger_party_has_one_number": lambda w: party(w, sequence=9),
+    "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
     # snapshots
     "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
     "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
@@ -617,6 +625,10 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_searchword",
         "UPDATE licensing_ledgerpending SET log = 'live'",
         "DELETE FROM licensing_ledgerrecovered",
+        "DELETE FROM licensing_ledgerparty",
+        "INSERT INTO licensing_ledgercounter VALUES ('test', gen_random_uuid(), 1)",
+        "UPDATE licensing_ledgercounter SET last = last - 1",
+        "DELETE FROM licensing_ledgercounter",
         "TRUNCATE licensing_scopeclaim",
         "UPDATE licensing_optout SET reason = 'Other'",
         "DELETE FROM licensing_optoutitem",
