@@ -35,6 +35,7 @@ SOURCES = (
     "licensing/offline/__init__.py",
     "licensing/offline/__main__.py",
     "licensing/offline/decide.py",
+    "licensing/offline/entries.py",
     "licensing/offline/manifest.py",
     "licensing/offline/pull.py",
     "licensing/offline/question.py",
