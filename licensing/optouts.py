@@ -95,6 +95,9 @@ def of_feed(caller: Caller, job: ImportJob, withdrawn: Withdrawn) -> None:
 
     What was out before stays with its opt-out.
     """
+    with acting(caller):
+        # One opt-out after the other in one transaction.
+        _hold_all([caller.organization.pk])
     for begin in range(0, len(withdrawn.digests), NAMED_MAX):
         record_once(
             caller,
@@ -114,8 +117,9 @@ def record_everywhere(digests: Sequence[bytes], *, reason: str) -> list[OptOut]:
     Chosen(digests=digests).only()
     opt_outs = []
     with access.system("an operator takes works out at every organization"):
-        owners = Organization.objects.raw(_OWNERS, {"digests": list(digests)})
-        for owner in list(owners):
+        owners = list(Organization.objects.raw(_OWNERS, {"digests": list(digests)}))
+        _hold_all([owner.pk for owner in owners])
+        for owner in owners:
             caller = organizations.operator(owner, livemode=True)
             opt_out, is_new = _take_out(
                 caller,
@@ -162,6 +166,23 @@ def hold(organization: UUID) -> None:
             "SELECT pg_advisory_xact_lock(hashtextextended('opt-outs of ' || %s, 0))",
             [str(organization)],
         )
+
+
+def _hold_all(owners: Sequence[UUID]) -> None:
+    """Hold organizations, and everybody whom their opt-outs may be recorded with.
+
+    For several opt-outs in one transaction: all locks are taken here, before the first is written.
+    """
+    for owner in owners:
+        hold(owner)
+    # While they are held nobody licenses from them: these are all that there will be.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT licensee_id FROM licensing_grant WHERE licensor_id = ANY(%s::uuid[])",
+            [list(owners)],
+        )
+        licensees = [licensee for (licensee,) in cursor.fetchall()]
+    log.hold((name, each) for name in log.LOGS for each in {*owners, *licensees})
 
 
 def excluded(snapshot: Snapshot) -> int:
@@ -234,6 +255,8 @@ def _take_out(
             [owner.pk, opt_out.pk, digests],
         )
     affected = notices.affected(opt_out)
+    # The entries come in two steps.
+    log.hold(_parties(opt_out, caller.livemode, affected))
     _save(caller, opt_out, {caller.livemode, *(each.livemode for each in affected)})
     notices.queue(opt_out, affected)
     audit.record(
@@ -259,6 +282,15 @@ def _save(caller: Caller, opt_out: OptOut, modes: set[bool]) -> None:
     own, *other = _append(opt_out, values, sorted(modes, key=lambda mode: mode != caller.livemode))
     opt_out.entry, opt_out.other_entry = own, other[0] if other else None
     opt_out.save(force_insert=True)
+
+
+def _parties(
+    opt_out: OptOut, livemode: bool, affected: Sequence[notices.Affected]
+) -> set[tuple[str, UUID]]:
+    """Who gets an entry of an opt-out, in which log."""
+    own = log.name(livemode=livemode), opt_out.organization_id
+    told = {(log.name(livemode=each.livemode), each.licensee) for each in affected}
+    return {own, *told, *((name, opt_out.organization_id) for name, _licensee in told)}
 
 
 def _append(opt_out: OptOut, values: dict[str, Any], modes: Sequence[bool]) -> list[LedgerEntry]:

@@ -10,6 +10,7 @@ from licensing import views
 from licensing.access_request_views import AccessRequestViewSet, ListingAccessRequestViewSet
 from licensing.decision_views import DecisionViewSet
 from licensing.delivery_views import LinksViewSet, ManifestViewSet
+from licensing.ledger_entry_views import LedgerEntryViewSet
 from licensing.ledger_views import ReceiptViewSet
 from licensing.listing_views import ListingViewSet
 from licensing.optout_views import (
@@ -57,6 +58,7 @@ urlpatterns = [
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
+    path("ledger/entries", LedgerEntryViewSet.as_view({"get": "list"}), name="ledger-entries"),
     path("decisions", DecisionViewSet.as_view({"post": "create"}), name="decisions"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),
     path("opt-outs", OptOutViewSet.as_view(_COLLECTION), name="opt-outs"),

@@ -158,6 +158,11 @@ DELETE FROM licensing_grant WHERE id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_agreement WHERE id IN (SELECT agreement_id FROM lost_grant);
 DELETE FROM licensing_ledgerawaited WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgeropening WHERE entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_ledgerparty WHERE entry_id IN (SELECT id FROM lost);
+UPDATE licensing_ledgercounter counter SET last = (
+    SELECT count(*) FROM licensing_ledgerparty party
+    WHERE party.log = counter.log AND party.organization_id = counter.organization_id
+);
 DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
 """

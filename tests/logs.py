@@ -26,6 +26,7 @@ def bodies(count: int, log: str = "test", first: int = 0) -> list[bytes]:
         seq=0,
         prev=None,
         commitments=commitments.commit(KIND, SEED, VECTOR["values"]),
+        parties=None,
     )
     return [
         template.replace(_PLACE_OF_REF, b"%032x" % number) for number in range(first, first + count)
@@ -69,7 +70,7 @@ class MemoryLog:
     def receipt(
         self, index: int, size: int, *cosigners: Cosigner, at: int = 1_800_000_000
     ) -> bytes:
-        openings = commitments.openings(KIND, SEED, VECTOR["values"], None)
+        openings = commitments.openings(KIND, SEED, VECTOR["values"], v=1)
         note = self.note(size, *cosigners, at=at)
         return receipts.build(
             self.entries[index], openings, index, self.inclusion(index, size), note

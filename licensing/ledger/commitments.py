@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from licensing import jcs
 
-VERSION = 1
+# Version 2 adds `parties`, and `public` for the kinds that have it. Everything that is recorded now
+# is of it; version 1 stays readable.
+VERSIONS = (1, 2)
+VERSION = VERSIONS[-1]
 LOGS = ("test", "live")
 SEED_LENGTH = 32
 
@@ -52,6 +57,9 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
 }
 
+# What each published kind shows to everybody; every other kind has no `public`. Held to as above.
+PUBLIC: dict[str, frozenset[str]] = {}
+
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
 _REFS = {
     "optout.recorded": "opt_out_ref",
@@ -64,8 +72,12 @@ _FIELD = re.compile(r"[a-z][a-z0-9_]*")
 _HEX_16 = re.compile(r"[0-9a-f]{32}")
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
 _AT = "%Y-%m-%dT%H:%M:%S.%fZ"
-_OPENINGS_KEYS = frozenset({"v", "kind", "salts", "values"})
-_KEYS = frozenset({"v", "kind", "log", "at", "seq", "prev", "commitments"})
+# By version, what openings and bodies hold.
+_OPENINGS_KEYS = {1: frozenset({"v", "kind", "salts", "values"})}
+_OPENINGS_KEYS[2] = _OPENINGS_KEYS[1] | {"party"}
+_KEYS = {1: frozenset({"v", "kind", "log", "at", "seq", "prev", "commitments"})}
+_KEYS[2] = _KEYS[1] | {"parties"}
+_SLOT_KEYS = frozenset({"organization", "sequence", "salt"})
 
 
 class CommitmentError(ValueError):
@@ -80,6 +92,7 @@ class CommitmentError(ValueError):
 class EntryBody:
     """What everybody can read in an entry."""
 
+    v: int
     kind: str
     log: str
     at: datetime
@@ -90,6 +103,19 @@ class EntryBody:
     prev: bytes | None
     # Field -> HMAC-SHA256.
     commitments: Mapping[str, bytes]
+    # To each party and its number of this entry, ascending. None has any in version 1.
+    parties: tuple[bytes, ...] = ()
+    # What is committed to nobody, and meant for all: of the kinds in PUBLIC.
+    public: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An entry's place among those of one party: of one log, gapless, from 1."""
+
+    # The organization's TypeID, as text.
+    organization: str
+    sequence: int
 
 
 def salt(seed: bytes, kind: str, field: str) -> bytes:
@@ -110,6 +136,27 @@ def commitment_of_text(salt: bytes, kind: str, field: str, text: bytes) -> bytes
     return hmac.digest(salt, message, "sha256")
 
 
+def party_salt(seed: bytes, organization: str) -> bytes:
+    """Derive a party's salt. Handing it out tells nothing of another party's number."""
+    if len(seed) != SEED_LENGTH:
+        raise CommitmentError("an entry's seed has 32 bytes")
+    return hmac.digest(seed, f"licet/salt/v2/parties/{organization}".encode(), "sha256")
+
+
+def party_commitment(salt: bytes, slot: Slot) -> bytes:
+    """Commit to a party and its number of the entry."""
+    value = {"organization": slot.organization, "sequence": slot.sequence}
+    message = b"licet/v2/parties\x00" + jcs.dumps(value)
+    return hmac.digest(salt, message, "sha256")
+
+
+def commit_parties(seed: bytes, slots: Sequence[Slot]) -> list[str]:
+    """Commit to every party: in hex, ascending, so that the order tells nothing of who is who."""
+    return sorted(
+        party_commitment(party_salt(seed, slot.organization), slot).hex() for slot in slots
+    )
+
+
 def commit(kind: str, seed: bytes, values: Mapping[str, Any]) -> dict[str, str]:
     """Commit to every value: field -> commitment in hex, as an entry's body carries them."""
     _check_kind(kind)
@@ -121,16 +168,32 @@ def commit(kind: str, seed: bytes, values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def openings(
-    kind: str, seed: bytes, values: Mapping[str, Any], fields: frozenset[str] | None = None
+    kind: str,
+    seed: bytes,
+    values: Mapping[str, Any],
+    fields: frozenset[str] | None = None,
+    *,
+    v: int,
+    slot: Slot | None = None,
 ) -> dict[str, Any]:
-    """Make what a party hands out so that others can read and check `fields` (None: all)."""
+    """Make what a party hands out so that others can read and check `fields` (None: all).
+
+    `v` is the entry's version. `slot` opens one party's commitment, from version 2 on.
+    """
     shown = [field for field in values if fields is None or field in fields]
-    return {
-        "v": VERSION,
+    made: dict[str, Any] = {
+        "v": v,
         "kind": kind,
         "salts": {field: salt(seed, kind, field).hex() for field in shown},
         "values": {field: values[field] for field in shown},
     }
+    if v >= 2:
+        made["party"] = slot and {
+            "organization": slot.organization,
+            "sequence": slot.sequence,
+            "salt": party_salt(seed, slot.organization).hex(),
+        }
+    return made
 
 
 def check_openings(body: EntryBody, openings: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,8 +201,7 @@ def check_openings(body: EntryBody, openings: Mapping[str, Any]) -> dict[str, An
 
     Fields that the openings leave out stay private. Raises CommitmentError naming the field.
     """
-    if openings.keys() != _OPENINGS_KEYS or not _is_version(openings["v"]):
-        raise CommitmentError("the openings are not of version 1")
+    _check_openings_are_of(body, openings)
     if openings["kind"] != body.kind:
         raise CommitmentError("the openings are for another kind of entry")
     salts, values = openings["salts"], openings["values"]
@@ -157,6 +219,32 @@ def check_openings(body: EntryBody, openings: Mapping[str, Any]) -> dict[str, An
     return dict(values)
 
 
+def check_party(body: EntryBody, openings: Mapping[str, Any]) -> Slot | None:
+    """Give the opened party and its number once they are proven to be what the entry commits to.
+
+    None where the openings keep them private, or the entry has none. Raises CommitmentError.
+    """
+    _check_openings_are_of(body, openings)
+    party = openings.get("party")
+    if party is None:
+        return None
+    if not isinstance(party, dict) or party.keys() != _SLOT_KEYS:
+        raise CommitmentError("the party is not opened by organization, sequence and salt", "party")
+    organization, sequence, salt = party["organization"], party["sequence"], party["salt"]
+    if not isinstance(organization, str) or not _is_number(sequence) or sequence < 1:
+        raise CommitmentError("the party has no number from 1 on", "party")
+    if not is_sha256_hex(salt):
+        raise CommitmentError("the salt of the party is not 32 bytes in hex", "party")
+    slot = Slot(organization, sequence)
+    try:
+        found = party_commitment(bytes.fromhex(salt), slot)
+    except ValueError as error:
+        raise CommitmentError(f"the party has no canonical form: {error}", "party") from None
+    if not any(hmac.compare_digest(found, expected) for expected in body.parties):
+        raise CommitmentError("the party and its number are not what the entry commits to", "party")
+    return slot
+
+
 def ref_name(kind: str) -> str:
     """The member of an entry that names its subject."""
     return _REFS.get(kind, "grant_ref")
@@ -171,22 +259,31 @@ def entry_body(
     seq: int,
     prev: bytes | None,
     commitments: Mapping[str, str],
+    parties: Sequence[str] | None,
+    public: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Write an entry's body: the exact bytes that are hashed, stored and published."""
+    """Write an entry's body: the exact bytes that are hashed, stored and published.
+
+    `parties` is of `commit_parties`; None writes version 1, which has none. `public` is what the
+    kind shows to everybody, and only where PUBLIC says so.
+    """
     if at.tzinfo is None:
         raise CommitmentError("an entry's time has a time zone", "at")
-    body = jcs.dumps(
-        {
-            "v": VERSION,
-            "kind": kind,
-            "log": log,
-            "at": timestamp(at),
-            ref_name(kind): subject_ref.hex(),
-            "seq": seq,
-            "prev": None if prev is None else prev.hex(),
-            "commitments": dict(commitments),
-        }
-    )
+    written: dict[str, Any] = {
+        "v": 1 if parties is None else 2,
+        "kind": kind,
+        "log": log,
+        "at": timestamp(at),
+        ref_name(kind): subject_ref.hex(),
+        "seq": seq,
+        "prev": None if prev is None else prev.hex(),
+        "commitments": dict(commitments),
+    }
+    if parties is not None:
+        written["parties"] = list(parties)
+    if public:
+        written["public"] = dict(public)
+    body = jcs.dumps(written)
     # Nothing is ever written that our own strict reader would refuse.
     parse_body(body)
     return body
@@ -200,16 +297,19 @@ def parse_body(data: bytes) -> EntryBody:
         body = jcs.loads_strict(data)
     except ValueError as error:
         raise CommitmentError(f"the entry is no canonical JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise CommitmentError("the entry is no object")
+    v: Any = body.get("v")
     ref = ref_name(_kind_of(body))
-    if not isinstance(body, dict) or body.keys() != _KEYS | {ref}:
-        raise CommitmentError("the entry has other fields than version 1")
-    if not _is_version(body["v"]):
-        raise CommitmentError("the entry is not of version 1", "v")
+    if not _is_version(v):
+        raise CommitmentError("the entry is of no version that is known here", "v")
+    if body.keys() - {"public"} != _KEYS[v] | {ref}:
+        raise CommitmentError(f"the entry has other fields than version {v}")
     _check_kind(body["kind"])
     if body["log"] not in LOGS:
         raise CommitmentError("the entry names no known log", "log")
     seq, prev = body["seq"], body["prev"]
-    if not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
+    if not _is_number(seq) or seq < 0:
         raise CommitmentError("the entry's number is not a whole number", "seq")
     if (prev is None) != (seq == 0) or (prev is not None and not is_sha256_hex(prev)):
         raise CommitmentError("the entry does not follow from a previous one", "prev")
@@ -222,7 +322,9 @@ def parse_body(data: bytes) -> EntryBody:
         if not _FIELD.fullmatch(field) or not is_sha256_hex(value):
             raise CommitmentError(f"“{field}” is no commitment", field)
     _check_fields(body["kind"], commitments.keys())
+    public = _parse_public(v, body)
     return EntryBody(
+        v=v,
         kind=body["kind"],
         log=body["log"],
         at=parse_timestamp(body["at"]),
@@ -230,6 +332,8 @@ def parse_body(data: bytes) -> EntryBody:
         seq=seq,
         prev=None if prev is None else bytes.fromhex(prev),
         commitments={field: bytes.fromhex(value) for field, value in commitments.items()},
+        parties=_parse_parties(body.get("parties", [])),
+        public=public,
     )
 
 
@@ -253,14 +357,42 @@ def is_sha256_hex(value: Any) -> bool:
     return _is_hex(_HEX_32, value)
 
 
-def _kind_of(body: Any) -> str:
-    kind = body.get("kind") if isinstance(body, dict) else None
+def _check_openings_are_of(body: EntryBody, openings: Mapping[str, Any]) -> None:
+    if not _is_number(openings.get("v")) or openings["v"] != body.v:
+        raise CommitmentError(f"the openings are not of version {body.v}, as the entry is")
+    if openings.keys() != _OPENINGS_KEYS[body.v]:
+        raise CommitmentError(f"the openings have other members than version {body.v}")
+
+
+def _parse_parties(parties: Any) -> tuple[bytes, ...]:
+    if not isinstance(parties, list) or not all(map(is_sha256_hex, parties)):
+        raise CommitmentError("the entry's parties are no commitments", "parties")
+    if any(one >= other for one, other in pairwise(parties)):
+        raise CommitmentError("the entry's parties do not ascend", "parties")
+    return tuple(map(bytes.fromhex, parties))
+
+
+def _parse_public(v: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    public, kind = body.get("public", {}), body["kind"]
+    if not isinstance(public, dict) or ("public" in body and (v < 2 or not public)):
+        raise CommitmentError("the entry shows nothing that version 2 could show", "public")
+    if public.keys() != PUBLIC.get(kind, public.keys() if kind not in FIELDS else frozenset()):
+        raise CommitmentError(f"{kind} shows other members than it does elsewhere", "public")
+    return public
+
+
+def _kind_of(body: Mapping[str, Any]) -> str:
+    kind = body.get("kind")
     return kind if isinstance(kind, str) else ""
 
 
 def _is_version(value: Any) -> bool:
     # In Python, but not in JSON, true equals 1.
-    return value == VERSION and not isinstance(value, bool)
+    return _is_number(value) and value in VERSIONS
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_hex(pattern: re.Pattern[str], value: Any) -> bool:

@@ -7,16 +7,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import OuterRef, Subquery
 
 from licensing import packing
 from licensing.ledger import commitments, notes, signer, tiles, tree, witnessing
+from licensing.ledger import log as log_of
 from licensing.ledger.regrowth import FullTile, Regrowth, first_difference
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
 from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerTile, LedgerTree
 from marketplace import access
+from marketplace.typeid import TypeID
 
 # Is told how many entries of how many are checked.
 Progress = Callable[[int, int], None]
@@ -75,7 +78,12 @@ _COLUMNS = """
     entry.leaf_hash,
     to_char(entry.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     chain.place, chain.before, opening.seed, opening.packed,
-    opening.values
+    opening.values,
+    EXISTS (SELECT FROM licensing_ledgerrecovered back WHERE back.entry_id = entry.id),
+    (
+        SELECT array_agg(party.log || ' ' || party.organization_id || ' ' || party.sequence)
+        FROM licensing_ledgerparty party WHERE party.entry_id = entry.id
+    )
 """
 
 _CHAINS = """
@@ -107,6 +115,21 @@ WHERE NOT EXISTS (SELECT FROM licensing_ledgerleaf leaf WHERE leaf.entry_id = en
 ORDER BY entry.id
 """
 
+# Each party's numbers: 1, 2, 3 … and as many as were counted.
+_MISCOUNTED = """
+SELECT coalesce(numbered.organization_id, counter.organization_id), numbered.highest,
+    numbered.count, counter.last
+FROM (
+    SELECT organization_id, max(sequence) AS highest, count(*) AS count
+    FROM licensing_ledgerparty WHERE log = %(log)s GROUP BY organization_id
+) numbered
+FULL JOIN (SELECT * FROM licensing_ledgercounter WHERE log = %(log)s) counter
+    USING (organization_id)
+WHERE numbered.highest IS DISTINCT FROM numbered.count
+    OR coalesce(numbered.highest, 0) IS DISTINCT FROM counter.last
+ORDER BY 1 LIMIT 1
+"""
+
 _WAITS_AND_STANDS = """
 SELECT leaf.index FROM licensing_ledgerpending pending
 JOIN licensing_ledgerleaf leaf ON leaf.entry_id = pending.entry_id
@@ -132,6 +155,9 @@ class _Row(NamedTuple):
     seed: bytes | None
     packed: bytes | None
     plain: str | None
+    is_recovered: bool
+    # Each “log organization number”.
+    numbers: list[str] | None
 
 
 def check_database(log: str, progress: Progress = lambda _done, _size: None) -> Sound:
@@ -171,6 +197,7 @@ class _Check:
             raise Broken(f"leaf {missing}", "it is missing", missing)
         pending = self._unplaced()
         self._cosignatures(size)
+        self._counted()
         if self.unsigned:
             raise CannotTell(
                 f"the log “{self.log}” has no key here, so its checkpoints' signatures were not"
@@ -218,9 +245,11 @@ class _Check:
         try:
             if row.log != self.log:
                 raise ValueError(f"its entry is of the log “{row.log}”")
-            found = self.bodies.check(row)
+            found, parties = self.bodies.check(row)
+            slots = _slots(row, parties)
             if row.seed is not None:
                 _check_opening(row, found)
+                _check_parties(row.seed, slots, parties)
                 self.openings += 1
         except ValueError as error:
             raise Broken(place, f"{error} (entry {row.id})", index) from None
@@ -267,6 +296,17 @@ class _Check:
             except (notes.NoteError, ValueError) as error:
                 raise Broken(f"checkpoint {row.size}", str(error)) from None
 
+    def _counted(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_MISCOUNTED, {"log": self.log})
+            wrong = cursor.fetchone()
+        if wrong is not None:
+            organization, highest, count, last = wrong
+            raise Broken(
+                f"numbers of {TypeID('org', organization)}",
+                f"{count or 0} are given, up to {highest or 0}, and {last or 0} are counted",
+            )
+
     def _unplaced(self) -> int:
         """Check the entries without a place: all of them wait for one."""
         count = 0
@@ -306,22 +346,29 @@ class BodyCheck:
         # Kinds and fields that a whole, strict reading has accepted.
         self._known: set[tuple[str, ...]] = set()
 
-    def check(self, row: _Row) -> dict[str, str]:
+    def check(self, row: _Row) -> _Commitments:
         """Give the entry's commitments. Raises ValueError saying what is wrong."""
         try:
-            found: dict[str, str] = json.loads(row.body)["commitments"]
-            known = (row.kind, *found)
-            plain = "".join(found.values())
+            body = json.loads(row.body)
+            found: dict[str, str] = body["commitments"]
+            parties: list[str] | None = body.get("parties")
+            known = (row.kind, str(parties is None), *found)
+            plain = [*found.values(), *(parties or ())]
+            is_plain = (
+                {len(each) for each in plain} <= {64}
+                and _HEX.fullmatch("".join(plain)) is not None
+                and parties in (None, sorted(set(parties or ())))
+                and "public" not in body
+            )
         except (ValueError, LookupError, TypeError, AttributeError):
             return self._strictly(row)
-        is_plain = len(plain) == 64 * len(found) and _HEX.fullmatch(plain) is not None
-        if known not in self._known or not is_plain or _written(row, found) != row.body:
-            found = self._strictly(row)
+        if known not in self._known or not is_plain or _written(row, found, parties) != row.body:
+            found, parties = self._strictly(row)
             self._known.add(known)
         _check_chain(row)
-        return found
+        return found, parties or []
 
-    def _strictly(self, row: _Row) -> dict[str, str]:
+    def _strictly(self, row: _Row) -> _Commitments:
         body = commitments.parse_body(row.body)
         for name, of_body, of_column in (
             ("log", body.log, row.log),
@@ -335,8 +382,12 @@ class BodyCheck:
         prev = None if body.prev is None else body.prev.hex()
         if prev != row.before:
             raise ValueError("it does not follow from its subject's entry before")
-        return {field: value.hex() for field, value in body.commitments.items()}
+        found = {field: value.hex() for field, value in body.commitments.items()}
+        return found, [party.hex() for party in body.parties]
 
+
+# Of the fields, and of the parties.
+_Commitments = tuple[dict[str, str], list[str]]
 
 # One encoder for all: making it takes longer than using it.
 _write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
@@ -344,10 +395,10 @@ _write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", "
 _HEX = re.compile(r"[0-9a-f]*")
 
 
-def _written(row: _Row, found: dict[str, str]) -> bytes:
+def _written(row: _Row, found: dict[str, str], parties: list[str] | None) -> bytes:
     """The body that these columns and commitments make; in ASCII, sorting keys is canonical."""
-    body = {
-        "v": commitments.VERSION,
+    body: dict[str, Any] = {
+        "v": 1 if parties is None else 2,
         "kind": row.kind,
         "log": row.log,
         "at": row.at,
@@ -356,12 +407,31 @@ def _written(row: _Row, found: dict[str, str]) -> bytes:
         "prev": row.before,
         "commitments": found,
     }
+    if parties is not None:
+        body["parties"] = parties
     return _write(body).encode()
 
 
 def _check_chain(row: _Row) -> None:
     if row.seq != row.place:
         raise ValueError(f"its subject has no entry {row.place}, and this is entry {row.seq}")
+
+
+def _slots(row: _Row, parties: list[str]) -> list[commitments.Slot]:
+    """The parties' numbers as they are stored: of every party, unless all were lost once."""
+    slots = []
+    for log, organization, sequence in map(str.split, row.numbers or ()):
+        if log != row.log:
+            raise ValueError(f"a party's number of it is of the log “{log}”")
+        slots.append(log_of.slot(UUID(organization), int(sequence)))
+    if len(slots) != len(parties) and (slots or not row.is_recovered):
+        raise ValueError(f"it has {len(parties)} parties, and {len(slots)} numbers are stored")
+    return slots
+
+
+def _check_parties(seed: bytes, slots: list[commitments.Slot], parties: list[str]) -> None:
+    if slots and commitments.commit_parties(seed, slots) != parties:
+        raise ValueError("its parties' stored numbers are not what it commits to")
 
 
 def _check_opening(row: _Row, found: dict[str, str]) -> None:

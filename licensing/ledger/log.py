@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,7 @@ from django.db import connection
 from licensing import jcs, packing
 from licensing.ledger import commitments, tree
 from licensing.models import LedgerEntry
+from marketplace.typeid import TypeID
 
 # The test log and the live one: own origins, own keys, no entry in common.
 LOGS = commitments.LOGS
@@ -29,6 +32,7 @@ class Fact:
 
     The public body carries one commitment for each of `values`; what opens them is kept for
     `parties` only. `prev` is the leaf hash of the subject's entry before, None for its first.
+    `public` is what the kind shows to everybody (`commitments.PUBLIC`).
     """
 
     log: str
@@ -37,9 +41,16 @@ class Fact:
     seq: int
     prev: bytes | None
     values: Mapping[str, Any]
-    parties: Iterable[UUID]
+    parties: Sequence[UUID]
     at: datetime
+    public: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+
+# Counts up what each party of a log has, and locks it until the transaction ends. In one order for
+# all, by log and organization, or two recordings could wait for each other.
+_ADVANCE = """
+SELECT log, organization_id, last FROM ledger_advance(%s::text[], %s::uuid[], %s::int[])
+"""
 
 # One statement: an entry is recorded with every grant.
 _APPEND = """
@@ -49,21 +60,25 @@ WITH entry AS (
 ), opening AS (
     INSERT INTO licensing_ledgeropening (entry_id, parties, seed, packed)
     SELECT id, %s::uuid[], %s, %s FROM entry
+), party AS (
+    INSERT INTO licensing_ledgerparty (log, organization_id, sequence, entry_id)
+    SELECT %s, organization_id, sequence, id
+    FROM entry, unnest(%s::uuid[], %s::bigint[]) AS each (organization_id, sequence)
 )
 INSERT INTO licensing_ledgerpending (entry_id, log) SELECT id, %s FROM entry RETURNING entry_id
 """
 
-# One statement for all of them; the parties of each come as the text of an array, because
-# PostgreSQL's arrays of arrays are rectangles. The keys are taken before anything is inserted, in
-# the facts' order: what comes back then needs no matching.
+# One statement for all of them; the parties of each and their numbers come as the text of arrays,
+# because PostgreSQL's arrays of arrays are rectangles. The keys are taken before anything is
+# inserted, in the facts' order: what comes back then needs no matching.
 _APPEND_MANY = """
 WITH fact AS MATERIALIZED (
     SELECT nextval('licensing_ledgerentry_id_seq') AS id, given.* FROM (
         SELECT * FROM unnest(
             %s::text[], %s::text[], %s::bytea[], %s::int[], %s::bytea[], %s::bytea[],
-            %s::timestamptz[], %s::text[], %s::bytea[], %s::bytea[]
+            %s::timestamptz[], %s::text[], %s::text[], %s::bytea[], %s::bytea[]
         ) WITH ORDINALITY AS each (
-            log, kind, subject_ref, seq, body, leaf_hash, at, parties, seed, opened, place
+            log, kind, subject_ref, seq, body, leaf_hash, at, parties, numbers, seed, opened, place
         ) ORDER BY place
     ) given
 ), entry AS (
@@ -73,12 +88,17 @@ WITH fact AS MATERIALIZED (
 ), opening AS (
     INSERT INTO licensing_ledgeropening (entry_id, parties, seed, packed)
     SELECT id, parties::uuid[], seed, opened FROM fact
+), party AS (
+    INSERT INTO licensing_ledgerparty (log, organization_id, sequence, entry_id)
+    SELECT log, organization_id, sequence, id
+    FROM fact, unnest(parties::uuid[], numbers::bigint[]) AS each (organization_id, sequence)
 ), pending AS (
     INSERT INTO licensing_ledgerpending (entry_id, log) SELECT id, log FROM fact
 )
 SELECT id FROM fact ORDER BY place
 """
 _AT_ONCE = 2_000
+_NOTHING: Mapping[str, Any] = {}
 
 
 def name(*, livemode: bool) -> str:
@@ -94,20 +114,27 @@ def append(
     seq: int,
     prev: bytes | None,
     values: Mapping[str, Any],
-    parties: Iterable[UUID],
+    parties: Sequence[UUID],
     at: datetime,
+    public: Mapping[str, Any] = _NOTHING,
 ) -> LedgerEntry:
     """Record a fact, in the transaction of the row that it is about.
 
-    The entry's place in the log is given after commit, by `sequencer`.
+    The entry's place in the log is given after commit, by `sequencer`. Until the transaction ends,
+    its parties' other recordings wait: who appends more than once in one transaction calls `hold`
+    first, or gives all facts to `append_many`.
     """
-    entry, seed, opened = _made(Fact(log, kind, subject_ref, seq, prev, values, parties, at))
+    fact = Fact(log, kind, subject_ref, seq, prev, values, parties, at, public)
+    (numbers,) = _numbered([fact])
+    entry, seed, opened = _made(fact, numbers)
+    organizations = list(numbers)
     with connection.cursor() as cursor:
         cursor.execute(
             _APPEND,
             (
                 *(log, kind, subject_ref, seq, bytes(entry.body), bytes(entry.leaf_hash), at),
-                *(list(parties), seed, opened, log),
+                *(organizations, seed, opened),
+                *(log, organizations, list(numbers.values()), log),
             ),
         )
         (entry.pk,) = cursor.fetchone() or (None,)
@@ -115,11 +142,16 @@ def append(
 
 
 def append_many(facts: Sequence[Fact]) -> list[LedgerEntry]:
-    """Record many facts as `append` does each, in their order: a statement for each 2,000."""
+    """Record many facts as `append` does each, in their order: a statement for each 2,000.
+
+    Each party's numbers ascend as the facts do, and are taken in one step for all.
+    """
     entries = []
+    numbered = _numbered(facts)
     for start in range(0, len(facts), _AT_ONCE):
         chunk = facts[start : start + _AT_ONCE]
-        made = [_made(fact) for fact in chunk]
+        numbers = numbered[start : start + _AT_ONCE]
+        made = [_made(fact, each) for fact, each in zip(chunk, numbers, strict=True)]
         columns = (
             [fact.log for fact in chunk],
             [fact.kind for fact in chunk],
@@ -128,7 +160,8 @@ def append_many(facts: Sequence[Fact]) -> list[LedgerEntry]:
             [bytes(entry.body) for entry, _seed, _opened in made],
             [bytes(entry.leaf_hash) for entry, _seed, _opened in made],
             [fact.at for fact in chunk],
-            [_array(fact.parties) for fact in chunk],
+            [_array(party.hex for party in each) for each in numbers],
+            [_array(map(str, each.values())) for each in numbers],
             [seed for _entry, seed, _opened in made],
             [opened for _entry, _seed, opened in made],
         )
@@ -140,14 +173,53 @@ def append_many(facts: Sequence[Fact]) -> list[LedgerEntry]:
     return entries
 
 
-def _array(parties: Iterable[UUID]) -> str:
-    return "{" + ",".join(party.hex for party in parties) + "}"
+def hold(parties: Iterable[tuple[str, UUID]]) -> None:
+    """Keep others from recording for these parties, each (log, organization), from now on.
+
+    Until the transaction ends. For whoever appends more than once in it: all at once and in one
+    order, because two who took their parties bit by bit could wait for each other for ever.
+    """
+    _advance(dict.fromkeys(parties, 0))
 
 
-def _made(fact: Fact) -> tuple[LedgerEntry, bytes, bytes]:
-    """An entry that is not stored yet, its seed, and what opens it."""
-    # An entry that outlives the fact's own transaction would record what never happened.
+def slot(organization: UUID, sequence: int) -> commitments.Slot:
+    """A party and its number as an entry commits to them."""
+    return commitments.Slot(str(TypeID("org", organization)), sequence)
+
+
+def _numbered(facts: Sequence[Fact]) -> list[dict[UUID, int]]:
+    """Take the next numbers of every party: for each fact, organization -> number."""
+    counts = Counter((fact.log, party) for fact in facts for party in set(fact.parties))
+    last = _advance(counts)
+    given = {each: last[each] - count for each, count in counts.items()}
+    numbered = []
+    for fact in facts:
+        numbers = {}
+        for party in dict.fromkeys(fact.parties):
+            given[fact.log, party] += 1
+            numbers[party] = given[fact.log, party]
+        numbered.append(numbers)
+    return numbered
+
+
+def _advance(counts: Mapping[tuple[str, UUID], int]) -> dict[tuple[str, UUID], int]:
+    """Count up by so many, and give what each has then."""
+    # A number that is taken outside the fact's own transaction would leave a gap.
     assert connection.in_atomic_block, "A fact and its entry commit together."
+    if not counts:
+        return {}
+    logs, organizations = zip(*counts, strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(_ADVANCE, (list(logs), list(organizations), list(counts.values())))
+        return {(log, organization): last for log, organization, last in cursor.fetchall()}
+
+
+def _array(items: Iterable[str]) -> str:
+    return "{" + ",".join(items) + "}"
+
+
+def _made(fact: Fact, numbers: Mapping[UUID, int]) -> tuple[LedgerEntry, bytes, bytes]:
+    """An entry that is not stored yet, its seed, and what opens it."""
     assert fact.log in LOGS, f"There is no log “{fact.log}”."
     seed = os.urandom(commitments.SEED_LENGTH)
     body = commitments.entry_body(
@@ -158,6 +230,8 @@ def _made(fact: Fact) -> tuple[LedgerEntry, bytes, bytes]:
         seq=fact.seq,
         prev=fact.prev,
         commitments=commitments.commit(fact.kind, seed, fact.values),
+        parties=commitments.commit_parties(seed, [slot(*each) for each in numbers.items()]),
+        public=fact.public,
     )
     entry = LedgerEntry(
         log=fact.log,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from licensing.ledger import commitments, notes, receipts, tiles, tree, witnessing
+from licensing.ledger import commitments, log, notes, receipts, tiles, tree, witnessing
 from licensing.ledger.log import LedgerCorrupted
-from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerLeaf, LedgerOpening
+from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerLeaf, LedgerOpening, LedgerParty
 from marketplace.access import Caller
 
 
-def receipt(entry: LedgerEntry, opening: LedgerOpening | None) -> bytes | None:
-    """Make the receipt file of an entry, with its openings if they are given.
+def receipt(
+    entry: LedgerEntry, opening: LedgerOpening | None, party: LedgerParty | None = None
+) -> bytes | None:
+    """Make the receipt file of an entry, with its openings and a party's number if given.
 
     Against the first tree that holds it and has a cosignature: that bounds best when it was
     recorded. Without one, against the newest. None while the entry has no place yet, or no signed
@@ -28,13 +31,29 @@ def receipt(entry: LedgerEntry, opening: LedgerOpening | None) -> bytes | None:
     body = bytes(entry.body)
     proof = _inclusion(leaf, checkpoint, body)
     note = checkpoint.note if cosigned is None else witnessing.cosigned_note(cosigned)
-    return receipts.build(body, _openings(entry, opening), leaf.index, proof, note)
+    return receipts.build(body, openings(entry, opening, party), leaf.index, proof, note)
 
 
 def receipt_for(caller: Caller, entry: LedgerEntry) -> bytes | None:
     """The receipt of an entry as a caller may have it: opened for its parties only."""
     opening = LedgerOpening.objects.visible_to(caller).filter(entry=entry).first()
-    return receipt(entry, opening)
+    party = LedgerParty.objects.visible_to(caller).filter(entry=entry).first()
+    return receipt(entry, opening, party)
+
+
+def openings(
+    entry: LedgerEntry, opening: LedgerOpening | None, party: LedgerParty | None
+) -> dict[str, Any] | None:
+    """What opens an entry for one party: all values, and its own number. None when erased."""
+    if opening is None:
+        return None
+    return commitments.openings(
+        entry.kind,
+        bytes(opening.seed),
+        json.loads(opening.values),
+        v=commitments.parse_body(bytes(entry.body)).v,
+        slot=None if party is None else log.slot(party.organization_id, party.sequence),
+    )
 
 
 def _inclusion(leaf: LedgerLeaf, checkpoint: LedgerCheckpoint, body: bytes) -> list[bytes]:
@@ -49,10 +68,3 @@ def _inclusion(leaf: LedgerLeaf, checkpoint: LedgerCheckpoint, body: bytes) -> l
             f"Entry {leaf.entry_id} cannot be proven at size {signed.size}: {error}."
         ) from error
     return proof
-
-
-def _openings(entry: LedgerEntry, opening: LedgerOpening | None) -> dict[str, object] | None:
-    if opening is None:
-        return None
-    values = json.loads(opening.values)
-    return commitments.openings(entry.kind, bytes(opening.seed), values)

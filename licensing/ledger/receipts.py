@@ -53,6 +53,8 @@ class Verified:
     body: commitments.EntryBody
     # The opened values, each proven to be what the entry commits to.
     values: Mapping[str, Any]
+    # Whose receipt it is, and the entry's number among theirs. None where it is not shown.
+    party: commitments.Slot | None
     # Fields that the entry commits to and the receipt keeps private.
     undisclosed: tuple[str, ...]
     leaf_hash: bytes
@@ -124,7 +126,7 @@ def verify(receipt: Receipt, verifiers: Iterable[notes.Verifier]) -> Verified:
     leaf_hash = tree.leaf_hash(receipt.entry)
     if leaf_hash != receipt.leaf_hash:
         raise ReceiptError("entry", "the entry does not hash to the receipt's leaf hash")
-    values = _check_openings(body, receipt.openings)
+    values, party = _check_openings(body, receipt.openings)
     try:
         checkpoint, note = notes.open_checkpoint(receipt.checkpoint, verifiers)
     except notes.SignatureError as error:
@@ -145,6 +147,7 @@ def verify(receipt: Receipt, verifiers: Iterable[notes.Verifier]) -> Verified:
     return Verified(
         body=body,
         values=values,
+        party=party,
         undisclosed=tuple(sorted(body.commitments.keys() - values.keys())),
         leaf_hash=leaf_hash,
         index=receipt.index,
@@ -190,10 +193,11 @@ def _parse_proof(lines: Sequence[str]) -> tuple[int, tuple[bytes, ...]]:
 
 def _check_openings(
     body: commitments.EntryBody, openings: Mapping[str, Any] | None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], commitments.Slot | None]:
     if openings is None:
-        return {}
+        return {}, None
     try:
-        return commitments.check_openings(body, openings)
+        values = commitments.check_openings(body, openings)
+        return values, commitments.check_party(body, openings)
     except commitments.CommitmentError as error:
         raise ReceiptError("openings", str(error), error.field) from None

@@ -214,3 +214,51 @@ class LedgerOpening(models.Model):
         if self.packed is None:
             return self.plain
         return packing.unpack(bytes(self.packed)).decode()
+
+
+class LedgerCounter(models.Model):
+    """How many entries of a log an organization is a party of, recorded or being recorded.
+
+    Updates: only upwards and only by the database's function `ledger_advance`, which locks the row
+    until the recording commits: numbers have no gaps, and commit in their order. Deletion: cannot.
+    """
+
+    pk = models.CompositePrimaryKey("log", "organization_id")
+    log = models.CharField(max_length=4)
+    organization_id = models.UUIDField()
+    last = models.BigIntegerField()
+
+
+class LedgerPartyQuerySet(TenantQuerySet["LedgerParty"]):
+    def visible_to(self, caller: Caller) -> Self:
+        log = "live" if caller.livemode else "test"
+        return self.filter(log=log, organization_id=caller.organization.pk)
+
+
+class LedgerParty(models.Model):
+    """A party's number of an entry: gapless for each log and organization, from 1. Insert-only.
+
+    The entry commits to it (`commitments.Slot`), so whoever keeps the numbers finds what was left
+    out. Written by `ledger.log.append` with the entry; of version 1 there are none.
+    """
+
+    pk = models.CompositePrimaryKey("log", "organization_id", "sequence")
+    log = models.CharField(max_length=4)
+    organization_id = models.UUIDField()
+    sequence = models.BigIntegerField()
+    entry = models.ForeignKey(LedgerEntry, models.PROTECT, related_name="numbered", db_index=False)
+
+    objects = LedgerPartyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("party of a ledger entry")
+        verbose_name_plural = _("parties of ledger entries")
+        constraints = [
+            models.UniqueConstraint(
+                name="ledger_party_has_one_number", fields=["entry", "organization_id"]
+            ),
+            models.CheckConstraint(name="ledger_numbers_begin_at_1", condition=Q(sequence__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.log} #{self.sequence} of {self.organization_id}"

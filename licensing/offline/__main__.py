@@ -1,4 +1,4 @@
-"""The offline tool: check a receipt or a log, decide, or pull a grant's works. No server needed."""
+"""The offline tool: check a receipt, a log or entries, decide, or pull a grant's works."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 USAGE = 2
 INTERRUPTED = 130
 _RECEIPT_MAX = 4 * 1024 * 1024
+_PAGE_MAX = 256 * 1024 * 1024
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_verify(commands)
     _add_audit(commands)
+    _add_entries(commands)
     _add_decide(commands)
     _add_pull(commands)
     return parser
@@ -112,6 +114,31 @@ def _add_audit(commands: Any) -> None:
     )
     audit.add_argument("--json", action="store_true", help="print one JSON object")
     audit.set_defaults(run=_audit)
+
+
+def _add_entries(commands: Any) -> None:
+    entries = commands.add_parser(
+        "entries",
+        help="check that saved pages of your own ledger entries leave nothing out",
+        description="Check pages of /v1/ledger/entries, in the order in which they were read: "
+        "every entry is what it is said to be, and its number is the next one. Exit codes: 0 all "
+        "are sound, without a gap; 3 so, but of the test log and --allow-test not given; 1 not "
+        "sound, or a number is missing, comes twice or in another order; 2 the command was called "
+        "wrongly, or openings that were erased leave numbers unproven.",
+    )
+    entries.add_argument("pages", nargs="+", metavar="FILE", help="a saved page, or - for input")
+    entries.add_argument(
+        "--after",
+        type=_number,
+        default=0,
+        metavar="N",
+        help="the last number of the pages before these (default 0: these begin with 1)",
+    )
+    entries.add_argument(
+        "--allow-test", action="store_true", help="exit 0 for entries of the test log too"
+    )
+    entries.add_argument("--json", action="store_true", help="print one JSON object")
+    entries.set_defaults(run=_entries)
 
 
 def _add_decide(commands: Any) -> None:
@@ -228,6 +255,21 @@ def _audit(options: argparse.Namespace) -> int:
     return verify.SOUND
 
 
+def _entries(options: argparse.Namespace) -> int:
+    # Needs no key, and so no package.
+    from licensing.offline import entries
+
+    try:
+        found = entries.check(
+            [(path, _read(path, _PAGE_MAX)) for path in options.pages], options.after
+        )
+    except entries.NotSound as error:
+        print(_json(error.report()) if options.json else error.describe())
+        return entries.NOT_SOUND
+    print(_json(found.report()) if options.json else found.describe())
+    return found.exit_code(allow_test=options.allow_test)
+
+
 def _decide(options: argparse.Namespace) -> int:
     try:
         from licensing.ledger.receipts import ReceiptError
@@ -342,17 +384,23 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise argparse.ArgumentTypeError("give the number of an entry")
+    return int(text)
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, limit: int = _RECEIPT_MAX) -> bytes:
     """Read a small file. One byte above the limit is enough to be refused by whoever parses it."""
     try:
         if path == "-":
-            return sys.stdin.buffer.read(_RECEIPT_MAX + 1)
+            return sys.stdin.buffer.read(limit + 1)
         with open(path, "rb") as file:
-            return file.read(_RECEIPT_MAX + 1)
+            return file.read(limit + 1)
     except OSError as error:
         raise _CannotStart(f"{path}: {error.strerror}") from None
 

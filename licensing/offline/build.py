@@ -37,6 +37,7 @@ SOURCES = (
     "licensing/offline/__main__.py",
     "licensing/offline/audit.py",
     "licensing/offline/decide.py",
+    "licensing/offline/entries.py",
     "licensing/offline/manifest.py",
     "licensing/offline/pull.py",
     "licensing/offline/question.py",

@@ -158,6 +158,15 @@ def report(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> dict
             None if compared is None else {"result": compared.result, "text": compared.text}
         ),
         "values": dict(proven.values),
+        # Whose receipt it is, and the entry's number among theirs.
+        "party": (
+            None
+            if proven.party is None
+            else {
+                "organization": proven.party.organization,
+                "sequence": proven.party.sequence,
+            }
+        ),
         "undisclosed": list(proven.undisclosed),
     }
 
@@ -183,6 +192,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
+        ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
         *[("unverified", f"{name} (key not known here)") for name in _unknown(proven, standing)],
         ("witnesses", _witnesses(standing)),
@@ -232,6 +242,10 @@ def _moment(cosignature: cosignatures.Cosignature) -> str:
     except (ValueError, OverflowError, OSError):
         # A witness's clock may say anything.
         return f"{cosignature.seconds} seconds after 1970"
+
+
+def _number(slot: commitments.Slot | None) -> str:
+    return "" if slot is None else f"{slot.sequence} of {slot.organization} in this log"
 
 
 def _party(value: Any) -> str:

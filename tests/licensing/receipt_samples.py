@@ -39,6 +39,7 @@ def make(
         seq=0,
         prev=None,
         commitments=commitments.commit(kind, SEED, values),
+        parties=None,
     )
     leaves = [tree.leaf_hash(b"another entry %d" % number) for number in range(others)]
     leaves.insert(index, tree.leaf_hash(entry))
@@ -50,7 +51,7 @@ def make(
     checkpoint = notes.Checkpoint(key.verifier.name, frontier.size, frontier.root())
     return receipts.build(
         entry,
-        commitments.openings(kind, SEED, values, disclosed) if with_openings else None,
+        commitments.openings(kind, SEED, values, disclosed, v=1) if with_openings else None,
         index,
         tree.inclusion_proof(index, len(leaves), lambda level, place: nodes[level, place]),
         notes.sign(checkpoint.text(), key, *witnesses),

@@ -29,6 +29,7 @@ from licensing.models import (
     LedgerEntry,
     LedgerLeaf,
     LedgerOpening,
+    LedgerParty,
     Notice,
     Offer,
     OptOut,
@@ -303,6 +304,11 @@ def cosigned(size: int = 1) -> None:
     )
 
 
+def party(world: World, **fields: Any) -> None:
+    of = {"log": "test", "organization_id": world.seller.pk, "entry": world.grant.issued_entry}
+    LedgerParty.objects.create(**of | fields)
+
+
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
@@ -325,6 +331,8 @@ BREAKS: dict[str, Break] = {
     "ledger_witness_cosigns_once": lambda _w: (cosigned(), cosigned()),
     "ledger_cosignature_is_of_a_checkpoint": lambda _w: cosigned(size=2),
     "ledger_opening_is_packed_or_plain": opening_of_nothing,
+    "ledger_party_has_one_number": lambda w: party(w, sequence=9),
+    "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
     # snapshots
     "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
     "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
@@ -638,6 +646,10 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_ledgerrecovered",
         "UPDATE licensing_ledgercosignature SET line = ''",
         "DELETE FROM licensing_ledgercosignature",
+        "DELETE FROM licensing_ledgerparty",
+        "INSERT INTO licensing_ledgercounter VALUES ('test', gen_random_uuid(), 1)",
+        "UPDATE licensing_ledgercounter SET last = last - 1",
+        "DELETE FROM licensing_ledgercounter",
         "TRUNCATE licensing_scopeclaim",
         "UPDATE licensing_optout SET reason = 'Other'",
         "DELETE FROM licensing_optoutitem",

@@ -527,7 +527,7 @@ def test_real_entries_of_every_kind_pass_the_quick_reading(
     strictly = fsck.BodyCheck._strictly
     calls: list[int] = []
 
-    def watch(self: fsck.BodyCheck, row: Any) -> dict[str, str]:
+    def watch(self: fsck.BodyCheck, row: Any) -> tuple[dict[str, str], list[str]]:
         calls.append(row.id)
         return strictly(self, row)
 

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -23,7 +24,7 @@ from tests.people import caller_for
 
 AT = datetime(2027, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
 SUBJECT = bytes(range(16))
-INSERT_ONLY = ["entry", "leaf", "tile", "tree", "checkpoint"]
+INSERT_ONLY = ["entry", "leaf", "tile", "tree", "checkpoint", "party"]
 
 
 @pytest.mark.django_db
@@ -35,7 +36,7 @@ def test_an_entry_is_its_canonical_bytes_and_their_hash(archive: Organization) -
         opening = LedgerOpening.objects.get(entry=entry)
     body = bytes(LedgerEntry.objects.get(pk=entry.pk).body)
     assert json.loads(body) == {
-        "v": 1,
+        "v": 2,
         "kind": "note.made",
         "log": "test",
         "at": "2027-01-31T12:00:00.250000Z",
@@ -43,6 +44,9 @@ def test_an_entry_is_its_canonical_bytes_and_their_hash(archive: Organization) -
         "seq": 0,
         "prev": None,
         "commitments": commitments.commit("note.made", bytes(opening.seed), values),
+        "parties": commitments.commit_parties(
+            bytes(opening.seed), [commitments.Slot(str(archive.pk), 1)]
+        ),
     }
     assert bytes(entry.leaf_hash) == tree.leaf_hash(body)
     assert opening.values == jcs.dumps(values).decode()
@@ -160,7 +164,9 @@ def test_not_even_a_superuser_changes_what_is_recorded(
     test_database: TestDatabase, role: str
 ) -> None:
     """Under `replica`, as restores and replication run, ordinary triggers are silent."""
-    append_many(256)
+    append_many(255)
+    with access.system("a test writes to the ledger"):
+        append(parties=[uuid4()])
     sequencer.run_once()
     attempts = ["UPDATE {} SET log = 'live'", "DELETE FROM {}", "TRUNCATE {} CASCADE"]
 

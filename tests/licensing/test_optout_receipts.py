@@ -36,7 +36,7 @@ def test_a_published_vector_comes_out_of_the_same_facts(published: dict[str, Any
     kind, seed = published["kind"], bytes.fromhex(published["seed"])
     made = commitments.commit(kind, seed, published["values"])
     assert made == published["commitments"]
-    openings = commitments.openings(kind, seed, published["values"])
+    openings = commitments.openings(kind, seed, published["values"], v=1)
     assert openings["salts"] == published["salts"]
     entry = commitments.entry_body(
         kind,
@@ -46,6 +46,7 @@ def test_a_published_vector_comes_out_of_the_same_facts(published: dict[str, Any
         seq=published["seq"],
         prev=published["prev"] and bytes.fromhex(published["prev"]),
         commitments=made,
+        parties=None,
     )
     assert entry.decode() == published["entry"]
     assert tree.leaf_hash(entry).hex() == published["leaf_hash"]
@@ -82,10 +83,11 @@ def test_works_whose_citation_is_another_s_are_refused(index: int) -> None:
         seq=0,
         prev=None,
         commitments=commitments.commit(kind, seed, values),
+        parties=None,
     )
     key = notes.Signer("licet.example/ledger/test", bytes(range(32)))
     root = notes.Checkpoint(key.verifier.name, 1, tree.leaf_hash(entry))
-    opened = commitments.openings(kind, seed, values)
+    opened = commitments.openings(kind, seed, values, v=1)
     data = receipts.build(entry, opened, 0, [], notes.sign(root.text(), key))
     with pytest.raises(receipts.ReceiptError) as refused:
         verify.check(data, [key.verifier])

@@ -32,7 +32,7 @@ def verify(data: bytes) -> receipts.Verified:
 def test_the_published_vector_comes_out_of_the_same_facts() -> None:
     made = commitments.commit(KIND, SEED, VECTOR["values"])
     assert made == VECTOR["commitments"]
-    openings = commitments.openings(KIND, SEED, VECTOR["values"])
+    openings = commitments.openings(KIND, SEED, VECTOR["values"], v=1)
     assert openings["salts"] == VECTOR["salts"]
     entry = commitments.entry_body(
         KIND,
@@ -42,6 +42,7 @@ def test_the_published_vector_comes_out_of_the_same_facts() -> None:
         seq=0,
         prev=None,
         commitments=made,
+        parties=None,
     )
     assert entry.decode() == VECTOR["entry"]
     assert tree.leaf_hash(entry).hex() == VECTOR["leaf_hash"]
@@ -137,7 +138,9 @@ def test_no_byte_of_the_entry_can_change_below_a_sound_container(
 
 
 def test_no_byte_of_the_openings_can_change_below_a_sound_container() -> None:
-    openings = jcs.dumps(json.loads(jcs.dumps(commitments.openings(KIND, SEED, VECTOR["values"]))))
+    openings = jcs.dumps(
+        json.loads(jcs.dumps(commitments.openings(KIND, SEED, VECTOR["values"], v=1)))
+    )
     text, readable = openings.decode(), 0
     for place, character in enumerate(text):
         for other in {chr(ord(character) ^ 1), "0"} - {character}:
@@ -300,7 +303,9 @@ def body(**change: Any) -> bytes:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"v": 2}, "v"),
+        ({"v": 3}, "v"),
+        ({"v": 2}, None),
+        ({"parties": []}, None),
         ({"v": True}, "v"),
         ({"kind": "Grant"}, "kind"),
         ({"kind": 1}, "kind"),
@@ -360,6 +365,7 @@ def test_an_entry_fits_a_tile_or_is_not_written() -> None:
             seq=0,
             prev=None,
             commitments=many,
+            parties=[],
         )
     with pytest.raises(CommitmentError, match="time zone"):
         commitments.entry_body(
@@ -370,4 +376,5 @@ def test_an_entry_fits_a_tile_or_is_not_written() -> None:
             seq=0,
             prev=None,
             commitments={},
+            parties=[],
         )
