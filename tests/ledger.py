@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -64,12 +65,12 @@ def append(name: str = "test", **fields: Any) -> LedgerEntry:
     )
 
 
-def append_many(count: int, name: str = "test") -> list[LedgerEntry]:
+def append_many(count: int, name: str = "test", parties: Sequence[UUID] = ()) -> list[LedgerEntry]:
     at, values = timezone.now(), {"text": "noted"}
     with access.system("a test writes to the ledger"):
         return log.append_many(
             [
-                log.Fact(name, "note.made", os.urandom(16), 0, None, values, [], at)
+                log.Fact(name, "note.made", os.urandom(16), 0, None, values, parties, at)
                 for _number in range(count)
             ]
         )
@@ -116,9 +117,9 @@ def signed_text(size: int, log: str = "test") -> str:
     return notes.split_note(note)[0]
 
 
-def grow(*steps: int) -> None:
+def grow(*steps: int, parties: Sequence[UUID] = ()) -> None:
     for step in steps:
-        append_many(step)
+        append_many(step, parties=parties)
         sequencer.run_once()
 
 
