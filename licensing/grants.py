@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import QuerySet
@@ -50,11 +52,13 @@ def issue(
     document: str,
     acceptance: Acceptance,
     made_by: str,
+    is_private: bool = False,
 ) -> Grant:
     """Give a license, and record it: all of it commits with the caller's transaction, or none.
 
-    Without `model`, for the models that the terms allow. `price_basis` is of `prices.basis`. Takes
-    over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the same
+    Without `model`, for the models that the terms allow. Where `is_private`, the ledger may record
+    it later, at a random time (settings.LEDGER_PRIVATE_DELAY). `price_basis` is of `prices.basis`.
+    Takes over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the same
     `made_by` returns the first grant. Raises RightsTaken where the claim is gone, OptedOut where
     nothing of the snapshot may be licensed any more.
     """
@@ -79,7 +83,7 @@ def issue(
         grant_ref=os.urandom(16),
         at=timezone.now(),
     )
-    entry = _record(issued)
+    entry = _record(issued, _recorded_at(issued.at) if is_private else None)
     agreement = agreements.make(
         **issued.parties, document=document, acceptance=acceptance, made_by=made_by
     )
@@ -143,7 +147,16 @@ def _lock(made_by: str) -> None:
         )
 
 
-def _record(issued: _Issued) -> LedgerEntry:
+def _recorded_at(at: datetime) -> datetime | None:
+    """When a private deal's entry is to be recorded: None, at once.
+
+    Its public time is this one, too: when the parties agreed stands in what they alone can open.
+    """
+    seconds = secrets.SystemRandom().uniform(0, settings.LEDGER_PRIVATE_DELAY)
+    return at + timedelta(seconds=seconds) if seconds else None
+
+
+def _record(issued: _Issued, later: datetime | None) -> LedgerEntry:
     """Append `grant.issued`. Its fields are published: they never change (see commitments)."""
     acceptance, terms, windows = issued.acceptance, issued.terms, issued.windows
     document = acceptance.document_sha256.hex()
@@ -153,7 +166,8 @@ def _record(issued: _Issued) -> LedgerEntry:
         subject_ref=issued.grant_ref,
         seq=0,
         prev=None,
-        at=issued.at,
+        at=later or issued.at,
+        not_before=later,
         parties=[issued.licensor.pk, issued.licensee.pk],
         values={
             "licensor": agreements.party(issued.licensor),

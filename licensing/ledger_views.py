@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import wraps
+from math import ceil
 from typing import Any, ClassVar
 
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.gzip import gzip_page
@@ -175,7 +177,8 @@ class ReceiptViewSet(TenantViewSet):
                         "status": serializers.ChoiceField(choices=["pending"]),
                     },
                 ),
-                description="Recorded, and not signed yet: ask again in a second.",
+                description="Recorded, and not signed yet: ask again after Retry-After, a second"
+                " unless the entry of a private deal is kept back on purpose.",
             ),
         },
     )
@@ -192,7 +195,7 @@ class ReceiptViewSet(TenantViewSet):
                     _WAITING.release()
         if found is None:
             pending = {"object": "receipt", "status": "pending"}
-            return Response(pending, status=202, headers={"Retry-After": "1"})
+            return Response(pending, status=202, headers={"Retry-After": str(self.seconds())})
         return found
 
     def look(self) -> HttpResponse | None:
@@ -214,6 +217,12 @@ class ReceiptViewSet(TenantViewSet):
         while (found := self.look()) is None and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         return found
+
+    def seconds(self) -> int:
+        """After how many there may be one: more than one where the entry is kept back."""
+        with acting(self.caller, writing=False):
+            until = sequencer.held_until(self.recorded()[1])
+        return 1 if until is None else max(1, ceil((until - timezone.now()).total_seconds()))
 
     def select(self, rows: Any) -> Any:
         return rows.select_related("issued_entry")

@@ -65,7 +65,8 @@ WITH entry AS (
     SELECT %s, organization_id, sequence, id
     FROM entry, unnest(%s::uuid[], %s::bigint[]) AS each (organization_id, sequence)
 )
-INSERT INTO licensing_ledgerpending (entry_id, log) SELECT id, %s FROM entry RETURNING entry_id
+INSERT INTO licensing_ledgerpending (entry_id, log, not_before)
+SELECT id, %s, %s::timestamptz FROM entry RETURNING entry_id
 """
 
 # One statement for all of them; the parties of each and their numbers come as the text of arrays,
@@ -117,10 +118,12 @@ def append(
     parties: Sequence[UUID],
     at: datetime,
     public: Mapping[str, Any] = _NOTHING,
+    not_before: datetime | None = None,
 ) -> LedgerEntry:
     """Record a fact, in the transaction of the row that it is about.
 
-    The entry's place in the log is given after commit, by `sequencer`. Until the transaction ends,
+    The entry's place in the log is given after commit, by `sequencer`, and not before `not_before`,
+    nor before the place of its subject's entry before. Until the transaction ends,
     its parties' other recordings wait: who appends more than once in one transaction calls `hold`
     first, or gives all facts to `append_many`.
     """
@@ -134,7 +137,7 @@ def append(
             (
                 *(log, kind, subject_ref, seq, bytes(entry.body), bytes(entry.leaf_hash), at),
                 *(organizations, seed, opened),
-                *(log, organizations, list(numbers.values()), log),
+                *(log, organizations, list(numbers.values()), log, not_before),
             ),
         )
         (entry.pk,) = cursor.fetchone() or (None,)

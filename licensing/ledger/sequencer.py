@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from django.db import IntegrityError, connection
 
@@ -35,7 +36,15 @@ STOPS = (
 _WAITING = """
 SELECT entry.id, entry.log, entry.body, entry.leaf_hash
 FROM licensing_ledgerpending pending JOIN licensing_ledgerentry entry ON entry.id = pending.entry_id
-WHERE pending.log = %s ORDER BY pending.entry_id LIMIT %s
+WHERE pending.log = %(log)s
+    AND (pending.not_before IS NULL OR pending.not_before <= statement_timestamp())
+    AND (entry.seq = 0 OR NOT EXISTS (
+        SELECT FROM licensing_ledgerpending held
+        JOIN licensing_ledgerentry earlier ON earlier.id = held.entry_id
+        WHERE held.log = %(log)s AND held.not_before > statement_timestamp()
+            AND earlier.subject_ref = entry.subject_ref
+    ))
+ORDER BY pending.entry_id LIMIT %(limit)s
 """
 _LEAVES = """
 INSERT INTO licensing_ledgerleaf (log, index, entry_id, leaf_hash)
@@ -191,6 +200,12 @@ def await_receipt(entry: LedgerEntry) -> None:
         cursor.execute(_AWAIT, [entry.pk, entry.log])
 
 
+def held_until(entry: LedgerEntry) -> datetime | None:
+    """Until when an entry that waits for its place is kept back. None: it is not."""
+    waiting = LedgerPending.objects.filter(entry=entry, not_before__isnull=False)
+    return waiting.values_list("not_before", flat=True).first()
+
+
 def _ahead(log: str) -> notes.Checkpoint | None:
     """What the guard knows of a longer log than this database, when places are to be given."""
     newest = tiles.newest_tree(log)
@@ -218,7 +233,7 @@ def _waiting(log: str) -> dict[int, bytes]:
     one bit that had flipped in a stored leaf hash.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [log, BATCH])
+        cursor.execute(_WAITING, {"log": log, "limit": BATCH})
         rows = cursor.fetchall()
     entries = {}
     for key, recorded_in, body, leaf in rows:
