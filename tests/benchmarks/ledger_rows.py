@@ -142,18 +142,18 @@ class Rows:
         Only where it is to be sound, it commits to the numbers: making that out is Python's work,
         and no statement's.
         """
-        execute = connection.execute
+        execute, parties = connection.execute, [party.hex for party in self.parties]
         if bare:
             self._last += 1
             numbers = [self._last] * len(self.parties)
         else:
-            counted = ([LOG] * len(self.parties), self.parties, [1] * len(self.parties))
+            counted = (*map(log._array, ([LOG] * len(parties), parties, ["1"] * len(parties))),)
             last = {row[1]: row[2] for row in execute(log._ADVANCE, counted, prepare=True)}
             numbers = [last[party] for party in self.parties]
         body = self.body_of(ref, numbers if sound else None)
         parameters = (
-            *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), at, self.parties, seed, self.opened),
-            *(LOG, self.parties, numbers),
+            *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), at, log._array(parties), seed),
+            *(self.opened, LOG, log._array(parties), log._array(map(str, numbers))),
             *(() if bare else (LOG, None)),
         )
         append = BARE_APPEND if bare else log._APPEND
