@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from django.db import connection
 
@@ -27,16 +28,43 @@ _ROOTS = """
 SELECT root FROM licensing_ledgertile
 WHERE log = %s AND level = %s AND index >= %s AND index < %s ORDER BY index
 """
+# Several parts of partial tiles at once, each in the order of its hashes.
+_PARTS = """
+SELECT CASE part.level WHEN 0 THEN ARRAY(
+    SELECT leaf_hash FROM licensing_ledgerleaf
+    WHERE log = %(log)s AND index >= part.first AND index < part.past ORDER BY index
+) ELSE ARRAY(
+    SELECT root FROM licensing_ledgertile
+    WHERE log = %(log)s AND level = part.level - 1 AND index >= part.first AND index < part.past
+    ORDER BY index
+) END
+FROM unnest(%(levels)s::smallint[], %(firsts)s::bigint[], %(pasts)s::bigint[])
+    WITH ORDINALITY AS part (level, first, past, place)
+ORDER BY part.place
+"""
+
+# Every pass asks, and every receipt.
+_TREE = ("log", "size", "root", "integrated_at")
+_CHECKPOINT = ("log", "size", "note", "signed_at")
+_NEWEST_TREE = f"""
+SELECT {", ".join(_TREE)} FROM licensing_ledgertree WHERE log = %s ORDER BY size DESC LIMIT 1
+"""
+_NEWEST_CHECKPOINT = f"""
+SELECT {", ".join(_CHECKPOINT)} FROM licensing_ledgercheckpoint
+WHERE log = %s ORDER BY size DESC LIMIT 1
+"""
 
 
 def newest_tree(log: str) -> LedgerTree | None:
     """Everything that is integrated, signed or not."""
-    return LedgerTree.objects.filter(log=log).order_by("-size").first()
+    row = _row(_NEWEST_TREE, log)
+    return None if row is None else LedgerTree.from_db(connection.alias, _TREE, row)
 
 
 def newest_checkpoint(log: str) -> LedgerCheckpoint | None:
     """Everything that is published."""
-    return LedgerCheckpoint.objects.filter(log=log).order_by("-size").first()
+    row = _row(_NEWEST_CHECKPOINT, log)
+    return None if row is None else LedgerCheckpoint.from_db(connection.alias, _CHECKPOINT, row)
 
 
 class StoredTree:
@@ -57,7 +85,7 @@ class StoredTree:
         """The hashes of a tile, as far as this tree fills it."""
         key = (level, index)
         if key not in self._read:
-            self._read[key] = self._load(level, index, self.width(level, index))
+            self._keep(level, index, self._load(level, index, self.width(level, index)))
         return self._read[key]
 
     def width(self, level: int, index: int) -> int:
@@ -66,15 +94,42 @@ class StoredTree:
 
     def root(self) -> bytes:
         """The root of the whole tree, from what is stored."""
+        self._load_edge()
         return tree.Frontier.load(self.size, self.node).root()
 
     def right_edge(self) -> list[list[bytes]]:
         """The partial tile of each level, empty where a tile has just filled: what grows next."""
-        edge = []
-        for level in range(LEVELS_MAX):
-            index = (self.size >> TILE_HEIGHT * level) // TILE_WIDTH
-            edge.append(list(self.tile(level, index)) if self.width(level, index) else [])
-        return edge
+        self._load_edge()
+        return [
+            list(self.tile(*place)) if self.width(*place) else [] for place in self._edge_places()
+        ]
+
+    def _edge_places(self) -> list[tuple[int, int]]:
+        """The level and index of the tile of each level that is not full yet."""
+        return [
+            (level, (self.size >> TILE_HEIGHT * level) // TILE_WIDTH) for level in range(LEVELS_MAX)
+        ]
+
+    def _load_edge(self) -> None:
+        """Read the partial tiles that were not read yet, by one statement."""
+        places = [
+            place for place in self._edge_places() if self.width(*place) and place not in self._read
+        ]
+        if not places:
+            return
+        firsts = [index * TILE_WIDTH for _level, index in places]
+        pasts = [index * TILE_WIDTH + self.width(level, index) for level, index in places]
+        levels = [level for level, _index in places]
+        parameters: dict[str, Any] = {
+            "log": self.log,
+            "levels": levels,
+            "firsts": firsts,
+            "pasts": pasts,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_PARTS, parameters)
+            for (level, index), (hashes,) in zip(places, cursor.fetchall(), strict=True):
+                self._keep(level, index, [bytes(value) for value in hashes])
 
     def _load(self, level: int, index: int, width: int) -> list[bytes]:
         first = index * TILE_WIDTH
@@ -84,9 +139,12 @@ class StoredTree:
             hashes = _column(_LEAVES, self.log, first, first + width)
         else:
             hashes = _column(_ROOTS, self.log, level - 1, first, first + width)
-        if len(hashes) != width:
-            raise LookupError(f"tile {level}/{index} of the log {self.log} is not whole")
         return hashes
+
+    def _keep(self, level: int, index: int, hashes: list[bytes]) -> None:
+        if len(hashes) != self.width(level, index):
+            raise LookupError(f"tile {level}/{index} of the log {self.log} is not whole")
+        self._read[level, index] = hashes
 
 
 def split(hashes: bytes) -> list[bytes]:
@@ -130,6 +188,13 @@ def _is_published(log: str, level: int, index: int, width: int) -> bool:
     # Shifting a level of 63 into a size is harmless: Python's integers grow.
     end = (index * TILE_WIDTH + width) << TILE_HEIGHT * level
     return checkpoint is not None and end <= checkpoint.size
+
+
+def _row(statement: str, log: str) -> tuple[Any, ...] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [log])
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
 
 
 def _column(statement: str, *parameters: str | int) -> list[bytes]:
