@@ -17,6 +17,7 @@ from licensing.ledger.tree import TILE_HEIGHT
 from licensing.models import (
     LedgerCheckpoint,
     LedgerEntry,
+    LedgerPending,
     LedgerTile,
     LedgerTree,
 )
