@@ -53,13 +53,13 @@ _GROW = """
 WITH leaf AS (
     INSERT INTO licensing_ledgerleaf (log, index, entry_id, leaf_hash)
     SELECT %(log)s, %(start)s::bigint + place - 1, id, leaf
-    FROM unnest(%(entries)s::bigint[], %(leaves)s::bytea[])
+    FROM unnest(%(entries)b::bigint[], %(leaves)b::bytea[])
         WITH ORDINALITY AS each (id, leaf, place)
 )
 INSERT INTO licensing_ledgertree (log, size, root, integrated_at)
 VALUES (%(log)s, %(size)s, %(root)s, %(now)s)
 """
-_TAKE = "DELETE FROM licensing_ledgerpending WHERE entry_id = ANY(%s::bigint[])"
+_TAKE = "DELETE FROM licensing_ledgerpending WHERE entry_id = ANY(%b::bigint[])"
 
 # Seconds between two notes of a log, unless somebody waits for a receipt.
 NOTE_SECONDS = 1.0
@@ -330,19 +330,18 @@ def _take_up(log: str) -> tuple[int, list[list[bytes]], tree.Frontier]:
     Derived from leaves and tiles each time, and compared with the root that was integrated last:
     a frontier kept as state of its own could drift from them unseen.
     """
-    newest = tiles.newest_tree(log)
-    size = newest.size if newest is not None else 0
     try:
-        stored = tiles.StoredTree(log, size)
+        stored, root = tiles.StoredTree.newest(log)
         edge = stored.right_edge()
-        frontier = tree.Frontier.load(size, stored.node)
+        frontier = tree.Frontier.load(stored.size, stored.node)
     except LookupError as error:
         raise LedgerCorrupted(str(error)) from error
-    if newest is not None and frontier.root() != bytes(newest.root):
+    if frontier.root() != root:
         raise LedgerCorrupted(
-            f"The stored leaves and tiles of the log “{log}” do not make its root at size {size}."
+            f"The stored leaves and tiles of the log “{log}” do not make its root at size"
+            f" {stored.size}."
         )
-    return size, edge, frontier
+    return stored.size, edge, frontier
 
 
 def _check_continues(

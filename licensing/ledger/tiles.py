@@ -28,20 +28,27 @@ _ROOTS = """
 SELECT root FROM licensing_ledgertile
 WHERE log = %s AND level = %s AND index >= %s AND index < %s ORDER BY index
 """
-# Several parts of partial tiles at once, each in the order of its hashes.
-_PARTS = """
-SELECT CASE part.level WHEN 0 THEN ARRAY(
+# The partial tile of each level of a tree, one a row: all that it takes to append.
+_EDGE = """
+SELECT grown.size, grown.root, part.level, CASE part.level WHEN 0 THEN ARRAY(
     SELECT leaf_hash FROM licensing_ledgerleaf
-    WHERE log = %(log)s AND index >= part.first AND index < part.past ORDER BY index
+    WHERE log = %(log)s AND index >= part.past - part.width AND index < part.past ORDER BY index
 ) ELSE ARRAY(
     SELECT root FROM licensing_ledgertile
-    WHERE log = %(log)s AND level = part.level - 1 AND index >= part.first AND index < part.past
-    ORDER BY index
+    WHERE log = %(log)s AND level = part.level - 1
+    AND index >= part.past - part.width AND index < part.past ORDER BY index
 ) END
-FROM unnest(%(levels)s::smallint[], %(firsts)s::bigint[], %(pasts)s::bigint[])
-    WITH ORDINALITY AS part (level, first, past, place)
-ORDER BY part.place
+FROM ({grown}) grown LEFT JOIN LATERAL (
+    SELECT level, grown.size >> level * %(height)s AS past,
+        (grown.size >> level * %(height)s) & ((1 << %(height)s) - 1) AS width
+    FROM generate_series(0, %(levels)s - 1) AS each (level)
+) part ON part.width > 0
 """
+_EDGE_OF_SIZE = _EDGE.format(grown="SELECT %(size)s::bigint AS size, NULL::bytea AS root")
+_EDGE_OF_NEWEST = _EDGE.format(
+    grown="SELECT size, root FROM licensing_ledgertree WHERE log = %(log)s"
+    " ORDER BY size DESC LIMIT 1"
+)
 
 # Every pass asks, and every receipt.
 _TREE = ("log", "size", "root", "integrated_at")
@@ -74,6 +81,19 @@ class StoredTree:
         self.log = log
         self.size = size
         self._read: dict[tuple[int, int], list[bytes]] = {}
+        self._has_edge = False
+
+    @classmethod
+    def newest(cls, log: str) -> tuple[StoredTree, bytes]:
+        """Everything that is integrated, its right edge read with it; and its recorded root.
+
+        Raises LookupError.
+        """
+        rows = _edge(_EDGE_OF_NEWEST, log)
+        size, root = rows[0][:2] if rows else (0, tree.EMPTY_ROOT)
+        stored = cls(log, size)
+        stored._keep_edge(rows)
+        return stored, bytes(root)
 
     def node(self, level: int, index: int) -> bytes:
         """The root of the complete subtree (level, index), folded from the tile that holds it."""
@@ -100,36 +120,25 @@ class StoredTree:
     def right_edge(self) -> list[list[bytes]]:
         """The partial tile of each level, empty where a tile has just filled: what grows next."""
         self._load_edge()
-        return [
-            list(self.tile(*place)) if self.width(*place) else [] for place in self._edge_places()
-        ]
+        edge = []
+        for level in range(LEVELS_MAX):
+            index = self._edge_index(level)
+            edge.append(list(self.tile(level, index)) if self.width(level, index) else [])
+        return edge
 
-    def _edge_places(self) -> list[tuple[int, int]]:
-        """The level and index of the tile of each level that is not full yet."""
-        return [
-            (level, (self.size >> TILE_HEIGHT * level) // TILE_WIDTH) for level in range(LEVELS_MAX)
-        ]
+    def _edge_index(self, level: int) -> int:
+        return (self.size >> TILE_HEIGHT * level) // TILE_WIDTH
 
     def _load_edge(self) -> None:
-        """Read the partial tiles that were not read yet, by one statement."""
-        places = [
-            place for place in self._edge_places() if self.width(*place) and place not in self._read
-        ]
-        if not places:
-            return
-        firsts = [index * TILE_WIDTH for _level, index in places]
-        pasts = [index * TILE_WIDTH + self.width(level, index) for level, index in places]
-        levels = [level for level, _index in places]
-        parameters: dict[str, Any] = {
-            "log": self.log,
-            "levels": levels,
-            "firsts": firsts,
-            "pasts": pasts,
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(_PARTS, parameters)
-            for (level, index), (hashes,) in zip(places, cursor.fetchall(), strict=True):
+        if not self._has_edge:
+            self._keep_edge(_edge(_EDGE_OF_SIZE, self.log, self.size))
+
+    def _keep_edge(self, rows: list[tuple[Any, ...]]) -> None:
+        for _size, _root, level, hashes in rows:
+            if level is not None:
+                index = self._edge_index(level)
                 self._keep(level, index, [bytes(value) for value in hashes])
+        self._has_edge = True
 
     def _load(self, level: int, index: int, width: int) -> list[bytes]:
         first = index * TILE_WIDTH
@@ -195,6 +204,15 @@ def _row(statement: str, log: str) -> tuple[Any, ...] | None:
         cursor.execute(statement, [log])
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
+
+
+def _edge(statement: str, log: str, size: int | None = None) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement, {"log": log, "height": TILE_HEIGHT, "levels": LEVELS_MAX, "size": size}
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def _column(statement: str, *parameters: str | int) -> list[bytes]:
