@@ -23,6 +23,9 @@ SEED_LENGTH = 32
 # C2SP tlog-tiles writes an entry's length in two bytes.
 BODY_MAX = 65_535
 
+# Who a grant binds, and which it is: of every later kind of its chain.
+_OF_A_GRANT = ("licensor", "licensee", "grant")
+
 # What each published kind commits to: (always, sometimes). A published kind never gains or loses
 # a field; whoever needs another publishes another kind.
 FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -55,6 +58,19 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"licensor", "licensee", "notice", "acknowledgement"}),
         frozenset(),
     ),
+    "grant.suspended": (
+        frozenset({*_OF_A_GRANT, "by", "cause", "reason", "effective_at", "duties"}),
+        frozenset(),
+    ),
+    "grant.reinstated": (
+        frozenset({*_OF_A_GRANT, "by", "cause", "reason", "effective_at"}),
+        frozenset(),
+    ),
+    "grant.revoked": (
+        frozenset({*_OF_A_GRANT, "by", "cause", "reason", "effective_at", "effect", "duties"}),
+        frozenset(),
+    ),
+    "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.

@@ -21,6 +21,7 @@ ALL_TENANT_CALLERS = {
     "licensing.access_requests": "The worker ends overdue access requests of everybody.",
     "marketplace.uploads": "The worker discards unused uploads of everybody.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
+    "licensing.lifecycle": "The worker moves the grants of everybody when their time has come.",
     "licensing.ledger.guard": "One guard stands for the entries of all tenants.",
     "licensing.ledger.recovery": "One log's lost tail holds the entries of all tenants.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",

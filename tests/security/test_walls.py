@@ -60,6 +60,7 @@ PRIVATE = {
     "licensing_contributorlink",
     "licensing_coverage",
     "licensing_grant",
+    "licensing_grantevent",
     "licensing_ledgercounter",
     "licensing_ledgeropening",
     "licensing_ledgerparty",
