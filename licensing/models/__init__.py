@@ -15,6 +15,7 @@ from licensing.models.ledger import (
     LedgerTile,
     LedgerTree,
 )
+from licensing.models.ledger_keys import LedgerKeyChange
 from licensing.models.licenses import (
     Agreement,
     Coverage,
@@ -54,6 +55,7 @@ __all__ = [
     "LedgerCosignature",
     "LedgerCounter",
     "LedgerEntry",
+    "LedgerKeyChange",
     "LedgerLeaf",
     "LedgerOpening",
     "LedgerParty",

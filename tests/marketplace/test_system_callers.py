@@ -23,6 +23,7 @@ ALL_TENANT_CALLERS = {
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.ledger.guard": "One guard stands for the entries of all tenants.",
     "licensing.ledger.recovery": "One log's lost tail holds the entries of all tenants.",
+    "licensing.ledger.rotation": "A log's key signs the entries of all tenants.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
     "licensing.ledger.witnessing": "A witness cosigns a log with the entries of all tenants.",
     "licensing.ledger.fsck": "A log is checked whole, with what opens its entries.",
