@@ -16,8 +16,11 @@ from django.test import Client
 
 from licensing.ledger import (
     commitments,
+    guard,
     keychain,
+    log,
     notes,
+    proofs,
     receipts,
     rotation,
     sequencer,
@@ -40,8 +43,8 @@ LOG = "test"
 def key_dir(tmp_path: Path, settings: Any) -> Path:
     """Keys of this test's own: it changes them."""
     settings.LEDGER_KEY_DIR = tmp_path / "keys"
-    for log in ("test", "live"):
-        signer.create(log)
+    for name in ("test", "live"):
+        signer.create(name)
     return tmp_path / "keys"
 
 
@@ -226,10 +229,10 @@ def die(*_args: Any, **_options: Any) -> Any:
         (signer, "_replace"),
         (signer, "_sync"),
         (signer, "create_next"),
-        (rotation.log_of, "append"),
+        (log, "append"),
         (rotation, "row_of"),
         (sequencer, "integrate"),
-        (sequencer.guard, "advance"),
+        (guard, "advance"),
         (notes, "sign"),
         (signer, "promote_next"),
     ],
@@ -302,9 +305,9 @@ def test_two_that_announce_at_once_announce_once(monkeypatch: pytest.MonkeyPatch
     barrier = threading.Barrier(2, timeout=10)
     true = rotation._lock
 
-    def meet(log: str) -> None:
+    def meet(name: str) -> None:
         barrier.wait()
-        true(log)
+        true(name)
 
     monkeypatch.setattr(rotation, "_lock", meet)
     assert in_threads(*[lambda: rotation.announce(LOG)] * 2) == []
@@ -357,10 +360,10 @@ def test_a_key_is_read_anew_for_each_signature_also_in_the_moment_of_its_change(
     rotate(announce=True)
     true = signer.load
 
-    def late(log: str) -> notes.Signer:
+    def late(name: str) -> notes.Signer:
         monkeypatch.setattr(signer, "load", true)
-        rotation.finish(log)  # between the reading of the next key and of this one
-        return true(log)
+        rotation.finish(name)  # between the reading of the next key and of this one
+        return true(name)
 
     monkeypatch.setattr(signer, "load", late)
     grow(1)
@@ -551,7 +554,7 @@ def test_a_proof_by_somebody_else_is_not_followed(
 def receipt_of(entry: LedgerEntry) -> bytes:
     newest = tiles.newest_checkpoint(LOG)
     assert newest is not None
-    return rotation.proofs.receipt_at(entry, newest)
+    return proofs.receipt_at(entry, newest)
 
 
 def test_receipts_from_before_during_and_after_verify_with_the_keys_that_are_documented(
