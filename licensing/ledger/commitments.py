@@ -20,6 +20,9 @@ VERSION = VERSIONS[-1]
 LOGS = ("test", "live")
 SEED_LENGTH = 32
 
+# Changes the log's own key: see `keychain`.
+KEY_CHANGED = "log.key_changed"
+
 # C2SP tlog-tiles writes an entry's length in two bytes.
 BODY_MAX = 65_535
 
@@ -71,16 +74,20 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset(),
     ),
     "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
+    KEY_CHANGED: (frozenset(), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
-PUBLIC: dict[str, frozenset[str]] = {}
+PUBLIC: dict[str, frozenset[str]] = {
+    KEY_CHANGED: frozenset({"old", "new"}),
+}
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
 _REFS = {
     "optout.recorded": "opt_out_ref",
     "optout.notified": "notice_ref",
     "optout.acknowledged": "notice_ref",
+    KEY_CHANGED: "log_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")

@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db import IntegrityError, connection
 from django.utils import timezone
 
-from licensing.ledger import export, guard, notes, signer, tiles, tree
+from licensing.ledger import export, guard, notes, rotation, signer, tiles, tree
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
@@ -200,10 +200,10 @@ def sign(log: str) -> LedgerCheckpoint | None:
         last = tiles.newest_checkpoint(log)
         if last is not None and last.size >= newest.size:
             return None
-        key = signer.load(log)
         stored = tiles.StoredTree(log, newest.size)
-        _check_continues(stored, newest, last, key.verifier)
-        checkpoint = notes.Checkpoint(key.verifier.name, newest.size, bytes(newest.root))
+        signers = rotation.signers(log, newest.size)
+        _check_continues(stored, newest, last)
+        checkpoint = notes.Checkpoint(signer.origin(log), newest.size, bytes(newest.root))
         # Before the note can be seen. The election must hold until it is there, so this is in the
         # transaction; it holds no row that others wait for.
         guard.advance(
@@ -213,7 +213,7 @@ def sign(log: str) -> LedgerCheckpoint | None:
             lambda size: tree.consistency_proof(size, stored.size, stored.node),
         )
         signed = LedgerCheckpoint.objects.create(
-            log=log, size=newest.size, note=notes.sign(checkpoint.text(), key)
+            log=log, size=newest.size, note=notes.sign(checkpoint.text(), *signers)
         )
         with connection.cursor() as cursor:
             cursor.execute(_ANSWER, [log, newest.size])
@@ -348,7 +348,6 @@ def _check_continues(
     stored: tiles.StoredTree,
     newest: LedgerTree,
     last: LedgerCheckpoint | None,
-    verifier: notes.Verifier,
 ) -> None:
     """Prove, from what is stored, that the tree has its root and begins with the signed one."""
     log, size, root = newest.log, newest.size, bytes(newest.root)
@@ -356,7 +355,7 @@ def _check_continues(
         if stored.root() != root:
             raise tree.ProofError("the stored tree has another root than was integrated")
         if last is not None:
-            signed, _note = notes.open_checkpoint(last.note, [verifier])
+            signed, _note = rotation.keys_of(log).open(last.note)
             proof = tree.consistency_proof(signed.size, size, stored.node)
             tree.verify_consistency(signed.size, size, proof, signed.root, root)
     except (LookupError, tree.ProofError, notes.NoteError) as error:

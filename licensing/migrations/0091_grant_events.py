@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("licensing", "0083_ledger_not_before"),
+        ("licensing", "0088_ledger_key_changes"),
         ("marketplace", "0104_invitations_can_be_erased"),
     ]
 

@@ -16,6 +16,7 @@ from licensing.models.ledger import (
     LedgerTile,
     LedgerTree,
 )
+from licensing.models.ledger_keys import LedgerKeyChange
 from licensing.models.licenses import (
     Agreement,
     Coverage,
@@ -57,6 +58,7 @@ __all__ = [
     "LedgerCosignature",
     "LedgerCounter",
     "LedgerEntry",
+    "LedgerKeyChange",
     "LedgerLeaf",
     "LedgerOpening",
     "LedgerParty",

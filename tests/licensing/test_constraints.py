@@ -28,6 +28,7 @@ from licensing.models import (
     LedgerCheckpoint,
     LedgerCosignature,
     LedgerEntry,
+    LedgerKeyChange,
     LedgerLeaf,
     LedgerOpening,
     LedgerParty,
@@ -329,6 +330,11 @@ def party(world: World, **fields: Any) -> None:
     LedgerParty.objects.create(**of | fields)
 
 
+def key_change(**fields: Any) -> None:
+    of = {"log": "test", "ref": bytes(16), "old_vkey": "a", "new_vkey": "b"}
+    LedgerKeyChange.objects.create(**of | {"entry": ledger.append()} | fields)
+
+
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
@@ -352,6 +358,14 @@ BREAKS: dict[str, Break] = {
     "ledger_cosignature_is_of_a_checkpoint": lambda _w: cosigned(size=2),
     "ledger_opening_is_packed_or_plain": opening_of_nothing,
     "ledger_party_has_one_number": lambda w: party(w, sequence=9),
+    "ledger_key_is_announced_once": lambda _w: (key_change(), key_change(old_vkey="c")),
+    "ledger_key_gives_way_to_another": lambda _w: key_change(new_vkey="a"),
+    "ledger_key_change_ref_is_16_bytes": lambda _w: key_change(ref=b"short"),
+    "licensing_ledgerkeychange_entry_id_key": lambda w: (
+        key_change(entry=w.grant.issued_entry),
+        key_change(entry=w.grant.issued_entry, new_vkey="c"),
+    ),
+    "log_entry_has_its_subject": lambda _w: entry(kind="log.key_changed"),
     "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
     # snapshots
     "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),

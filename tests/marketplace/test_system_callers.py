@@ -24,6 +24,7 @@ ALL_TENANT_CALLERS = {
     "licensing.lifecycle": "The worker moves the grants of everybody when their time has come.",
     "licensing.ledger.guard": "One guard stands for the entries of all tenants.",
     "licensing.ledger.recovery": "One log's lost tail holds the entries of all tenants.",
+    "licensing.ledger.rotation": "A log's key signs the entries of all tenants.",
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
     "licensing.ledger.witnessing": "A witness cosigns a log with the entries of all tenants.",
     "licensing.ledger.fsck": "A log is checked whole, with what opens its entries.",

@@ -108,6 +108,7 @@ PUBLIC = {
     "licensing_ledgercheckpoint",
     "licensing_ledgercosignature",
     "licensing_ledgerentry",
+    "licensing_ledgerkeychange",
     "licensing_ledgerleaf",
     "licensing_ledgerpending",
     "licensing_ledgerrecovered",
