@@ -28,11 +28,12 @@ from licensing.ledger import (
     tiles,
 )
 from licensing.ledger.log import LedgerCorrupted
-from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerKeyChange
+from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerEntry, LedgerKeyChange
 from licensing.offline import __main__ as offline
 from marketplace import access
 from tests.database import TestDatabase
 from tests.ledger import append, append_many, grow, lose_tail, tamper
+from tests.witnesses import serving
 
 pytestmark = pytest.mark.django_db
 
@@ -448,6 +449,31 @@ def test_an_entry_that_changes_from_another_key_stops_the_log() -> None:
 
     with pytest.raises(LedgerCorrupted, match="changes from a key that is not the log's"):
         sequencer.run_once()
+
+
+# --- who cosigns ------------------------------------------------------------------------------
+
+
+def test_a_witness_of_the_old_key_cosigns_until_it_is_let_go(settings: Any) -> None:
+    grow(2)
+
+    def ask() -> None:
+        quiet = {"stdout": io.StringIO(), "stderr": io.StringIO()}
+        call_command("ledger_witness", once=True, log=LOG, **quiet)
+
+    with serving("witness.example/w1", signer.load(LOG).verifier) as server:
+        settings.LEDGER_WITNESSES = server.setting
+        ask()
+        rotate()
+        rotate(announce=True)
+        ask()
+        assert list(LedgerCosignature.objects.values_list("size", flat=True)) == [2, 3]
+        rotate(finish=True)
+        grow(1)
+        with pytest.raises(CommandError, match="does not trust this log's key") as refusal:
+            ask()
+        assert refusal.value.returncode == 2
+    assert fsck()
 
 
 # --- who follows ------------------------------------------------------------------------------
