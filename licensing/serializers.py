@@ -605,7 +605,7 @@ class GrantLedgerSerializer(serializers.Serializer[Any]):
     )
 
 
-class DutySerializer(serializers.Serializer[Any]):
+class GrantEventDutySerializer(serializers.Serializer[Any]):
     """What the licensee has to do, and within how many days of the event's effect."""
 
     do = serializers.CharField()
@@ -617,7 +617,7 @@ class GrantEventSerializer(Resource[GrantEvent]):
 
     object_name = "grant_event"
     recorded_at = serializers.DateTimeField(source="created_at", read_only=True)
-    duties = DutySerializer(many=True, read_only=True)
+    duties = GrantEventDutySerializer(many=True, read_only=True)
 
     class Meta:
         model = GrantEvent

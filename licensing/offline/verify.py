@@ -20,8 +20,10 @@ Key = TypeVar("Key")
 SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
 
 OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowledged"})
-# What is no grant, and cannot be in force.
-NO_GRANT_KINDS = OPT_OUT_KINDS | {keychain.KIND}
+# What became of a grant after it was issued.
+STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "grant.expired"})
+# What issues no grant.
+NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | {keychain.KIND}
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -214,7 +216,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("issued", "" if body.kind in NO_GRANT_KINDS else commitments.timestamp(body.at)),
+        ("issued", "" if body.kind in NO_ISSUE_KINDS else commitments.timestamp(body.at)),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
@@ -223,6 +225,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *[("coverage", _set(cited)) for cited in _sets(values, "coverage")],
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
+        *(_step(values) if body.kind in STEPS else []),
         *(_key_change(body) if body.kind == keychain.KIND else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
@@ -234,7 +237,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    if body.kind not in NO_GRANT_KINDS:
+    if body.kind not in NO_ISSUE_KINDS:
         lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
@@ -388,6 +391,27 @@ def _opt_out(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("stated", _json_or_text(stated.get("statement"))))
         rows.append(("by", f"{stated.get('name')}, {stated.get('title')}"))
     return rows
+
+
+def _step(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What became of a grant, by whom, why, and from when on."""
+    grant, cause = values.get("grant"), values.get("cause")
+    code = cause.get("code") if isinstance(cause, dict) else cause
+    duties = [
+        f"{duty.get('do')} within {duty.get('within_days')} days"
+        for duty in values.get("duties") or []
+        if isinstance(duty, dict)
+    ]
+    return [
+        ("grant", _json_or_text(grant.get("id") if isinstance(grant, dict) else grant)),
+        ("counts from", _json_or_text(values.get("effective_at"))),
+        ("ended", _json_or_text(values.get("ended_at"))),
+        ("effect", _json_or_text(values.get("effect"))),
+        ("by", _json_or_text(values.get("by"))),
+        ("cause", _json_or_text(code)),
+        ("reason", _json_or_text(values.get("reason"))),
+        ("duties", ", ".join(duties)),
+    ]
 
 
 def _key_change(body: commitments.EntryBody) -> list[tuple[str, str]]:
