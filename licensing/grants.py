@@ -14,14 +14,23 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from licensing import agreements, optouts, scope_claims, settree
 from licensing import terms as terms_of
 from licensing.asked_models import AskedModel
 from licensing.ledger import commitments, log
-from licensing.models import Agreement, Coverage, Grant, LedgerEntry, Period, Snapshot, Terms
+from licensing.models import (
+    Agreement,
+    Coverage,
+    Grant,
+    GrantEvent,
+    LedgerEntry,
+    Period,
+    Snapshot,
+    Terms,
+)
 from licensing.terms import Windows
 from marketplace.models import Organization
 
@@ -101,10 +110,13 @@ def issue(
 
 
 def whole(rows: QuerySet[Grant]) -> QuerySet[Grant]:
-    """The same grants with what is shown of them: contract, record, periods and coverage."""
-    return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(
-        "periods", "coverage__snapshot"
-    )
+    """The same grants with what is shown of them: contract, record, periods, coverage, events."""
+    shown: list[Any] = [
+        Prefetch("periods", Period.objects.order_by("number")),
+        Prefetch("events", GrantEvent.objects.order_by("number")),
+        "coverage__snapshot",
+    ]
+    return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(*shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from licensing.ledger import proofs, receipts, sequencer, signer, tiles, witnessing
+from licensing.ledger import proofs, receipts, rotation, sequencer, tiles, witnessing
 from licensing.ledger.tree import TILE_WIDTH
 from licensing.models import Grant, LedgerEntry
 from marketplace.access import Scope, acting
@@ -95,11 +95,23 @@ def entries(request: HttpRequest, log: str, path: str, width: str | None = None)
 
 @_public
 def vkey(request: HttpRequest, log: str) -> HttpResponse:
-    """The log's verifier key (C2SP signed-note). Compare it with a copy from elsewhere."""
-    verifier = signer.verifier(log)
-    if verifier is None:
+    """The log's verifier keys (C2SP signed-note), the newest first, former ones after it.
+
+    Compare them with a copy from elsewhere.
+    """
+    found = rotation.published(log)
+    if not found:
         raise NotFound(_("This log has no key yet."))
-    return _answer(f"{verifier.vkey()}\n".encode(), TEXT, AT_ONCE)
+    return _answer("".join(f"{each.vkey()}\n" for each in found).encode(), TEXT, AT_ONCE)
+
+
+@_public
+def key_change(request: HttpRequest, log: str, key_id: str) -> HttpResponse:
+    """The proof, signed by a former key, that another has followed it (C2SP tlog-proof)."""
+    found = rotation.proof(log, key_id)
+    if found is None:
+        raise NotFound(_("No such key of this log gave way to another."))
+    return _answer(found, receipts.MEDIA_TYPE, FOREVER)
 
 
 def _place(path: str, width: str | None) -> tuple[int, int]:

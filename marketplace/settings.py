@@ -221,7 +221,11 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     # Fields of several names hold a use.
-    "ENUM_NAME_OVERRIDES": {"UseEnum": "licensing.vocabulary.USE_WORDS"},
+    "ENUM_NAME_OVERRIDES": {
+        "UseEnum": "licensing.vocabulary.USE_WORDS",
+        "ByEnum": "licensing.models.OptOut.By",
+        "GrantEventByEnum": "licensing.models.GrantEvent.By",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",

@@ -152,6 +152,8 @@ DELETE FROM licensing_ledgertree WHERE log = 'test' AND size > {size};
 DELETE FROM licensing_ledgertile
     WHERE log = 'test' AND ((index + 1)::numeric * 256 ^ (level + 1)) > {size};
 DELETE FROM licensing_ledgerleaf WHERE log = 'test' AND index >= {size};
+DELETE FROM licensing_grantevent WHERE grant_id IN (SELECT id FROM lost_grant)
+    OR entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_coverage WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_period WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_scopeclaim WHERE grant_id IN (SELECT id FROM lost_grant);

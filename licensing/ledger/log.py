@@ -130,14 +130,14 @@ def append(
     fact = Fact(log, kind, subject_ref, seq, prev, values, parties, at, public)
     (numbers,) = _numbered([fact])
     entry, seed, opened = _made(fact, numbers)
-    organizations = list(numbers)
+    organizations = _array(organization.hex for organization in numbers)
     with connection.cursor() as cursor:
         cursor.execute(
             _APPEND,
             (
                 *(log, kind, subject_ref, seq, bytes(entry.body), bytes(entry.leaf_hash), at),
                 *(organizations, seed, opened),
-                *(log, organizations, list(numbers.values()), log, not_before),
+                *(log, organizations, _array(map(str, numbers.values())), log, not_before),
             ),
         )
         (entry.pk,) = cursor.fetchone() or (None,)
@@ -213,11 +213,19 @@ def _advance(counts: Mapping[tuple[str, UUID], int]) -> dict[tuple[str, UUID], i
         return {}
     logs, organizations = zip(*counts, strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(_ADVANCE, (list(logs), list(organizations), list(counts.values())))
+        cursor.execute(
+            _ADVANCE,
+            (
+                _array(logs),
+                _array(organization.hex for organization in organizations),
+                _array(map(str, counts.values())),
+            ),
+        )
         return {(log, organization): last for log, organization, last in cursor.fetchall()}
 
 
 def _array(items: Iterable[str]) -> str:
+    """The text of an array: writing it takes a third of the time of handing over a list."""
     return "{" + ",".join(items) + "}"
 
 
