@@ -55,7 +55,7 @@ class Evidence:
         return tree.subtree_root(0, size, self.node)
 
     @cached_property
-    def notes(self) -> dict[str, str]:
+    def signed(self) -> dict[str, str]:
         """Every note of the log, and where it was: also what was signed and never kept."""
         found: dict[str, str] = {}
         for line in self.market.lines("signed"):
@@ -75,7 +75,7 @@ class Evidence:
     def states(self) -> list[tuple[notes.Checkpoint, str]]:
         """What the notes sign, by size."""
         opened = [
-            (notes.open_checkpoint(note, [self.market.verifier])[0], note) for note in self.notes
+            (notes.open_checkpoint(note, [self.market.verifier])[0], note) for note in self.signed
         ]
         return sorted(opened, key=lambda each: each[0].size)
 
@@ -118,7 +118,7 @@ def there_is_no_fork(evidence: Evidence) -> Iterator[str]:
     """Every checkpoint that was seen, or only signed, begins the log as it is, and the next one."""
     before: tuple[notes.Checkpoint, str] | None = None
     for state, note in evidence.states:
-        where = evidence.notes[note]
+        where = evidence.signed[note]
         if where != "signed":
             yield f"the note of size {state.size} was {where}"
         if state.size > len(evidence.leaves):

@@ -90,7 +90,7 @@ class Fleet:
 
     def hear(self) -> list[tuple[str, int]]:
         """Who has ended since this was asked last, and with which code."""
-        heard = []
+        heard: list[tuple[str, int]] = []
         while True:
             try:
                 said = self._said.get_nowait()
@@ -372,7 +372,7 @@ class Market:
             " (SELECT max(size) FROM licensing_ledgertree),"
             " (SELECT max(size) FROM licensing_ledgercheckpoint)"
         )
-        return waiting == 0 and placed == signed == self.published()
+        return (waiting, placed, signed) == (0, self.published(), self.published())
 
     # --- the backup, and its return ---
 
@@ -521,6 +521,12 @@ def _mount(place: Path, size: str) -> bool:
 
 
 def _fill(place: Path) -> None:
-    free = os.statvfs(place.parent)
-    with place.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+    """Write until nothing fits any more, however much others write meanwhile."""
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        for length in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while os.write(descriptor, bytes(length)):
+                    pass
+    finally:
+        os.close(descriptor)

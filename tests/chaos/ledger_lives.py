@@ -102,11 +102,12 @@ class Life:
         original = getattr(os, name)
 
         def deadly(source: Any, target: Any) -> None:
-            if mark not in str(target):
-                return original(source, target)
-            if not before:
-                original(source, target)
-            self.die()
+            is_meant = mark in str(target)
+            if is_meant and before:
+                self.die()
+            original(source, target)
+            if is_meant:
+                self.die()
 
         setattr(os, name, deadly)
 
@@ -219,7 +220,7 @@ def fill_disks(life: Life) -> None:
         with drafted(store, data) as path:
             yield path
 
-    stores.DirectoryStore._draft = draft  # type: ignore[method-assign]
+    vars(stores)["DirectoryStore"]._draft = draft
     for name in ("link", "replace", "mkdir"):
         original = getattr(os, name)
 
