@@ -255,6 +255,7 @@ def account(evidence: Evidence) -> dict[str, Any]:
         "by role": dict(market.fleet.kills),
         "at points": dict(market.points()),
         "full": dict(Counter(f"{line['place']}: {line['call']}" for line in market.lines("full"))),
+        "ended by a full disk": market.refused_by_disks,
         "outages": [name for name, _size in market.outages],
         "acknowledged": len(evidence.acknowledged),
         "entries": len(evidence.leaves),

@@ -46,8 +46,8 @@ WRITERS = {
 REST_SECONDS = 0.7
 KILL_EVERY_SECONDS = 0.4
 OUTAGE_SECONDS = 2.5
-# Whom a random kill meets.
-KILLED_AT_RANDOM = (*SEQUENCERS * 3, *WRITERS, *WEBS)
+# Whom a random kill meets; most sequencers die at their points.
+KILLED_AT_RANDOM = (*SEQUENCERS, *WRITERS, *WEBS)
 DISK_BYTES = {"copy": "192m", "guard": "1m"}
 STUCK_AFTER_SECONDS = 60
 
@@ -66,6 +66,8 @@ class Fleet:
         # Slot and exit code of all that ended; how many of them were killed, by role.
         self.ended: list[tuple[str, int]] = []
         self.kills: Counter[str] = Counter()
+        # Where in its log the words of each one's present life begin.
+        self._born: dict[str, int] = {}
         self._said: queue.Queue[dict[str, Any]] = queue.Queue()
         self._program = subprocess.Popen(
             [sys.executable, str(LIVES)],
@@ -82,6 +84,8 @@ class Fleet:
     def start(self, slot: str, role: str, **told: Any) -> None:
         assert slot not in self.alive
         self.told[slot] = {"do": "start", "slot": slot, "role": role, **told}
+        log = self.home / f"{slot}.log"
+        self._born[slot] = log.stat().st_size if log.exists() else 0
         self.alive[slot] = 0
         self._tell(self.told[slot])
 
@@ -129,7 +133,9 @@ class Fleet:
 
     def last_words(self, slot: str) -> str:
         log = self.home / f"{slot}.log"
-        return log.read_text(errors="replace")[-1500:] if log.exists() else "(no word)"
+        if not log.exists():
+            return "(no word)"
+        return log.read_bytes()[self._born[slot] :][-1500:].decode(errors="replace")
 
     def close(self) -> None:
         """It kills what it started when nobody tells it anything any more."""
@@ -178,6 +184,7 @@ class Market:
         self.disks: list[str] = []
         # Who ended without being killed, and why that was not to be.
         self.failures: list[str] = []
+        self.refused_by_disks = 0
         # Sizes of the log when its disks had space again.
         self.outages: list[tuple[str, int]] = []
         # Leaves of grants that a restored backup has lost.
@@ -291,7 +298,7 @@ class Market:
     def _next_point(self, slot: str) -> str:
         """The rarest points the most often; of writers and of some sequencers, none."""
         points = WRITER_POINTS if slot in WRITERS else SEQUENCER_POINTS
-        if slot in WEBS or self.random.random() < (0.85 if slot in WRITERS else 0.3):
+        if slot in WEBS or self.random.random() < (0.8 if slot in WRITERS else 0.2):
             return NOWHERE
         reached = self.points()
         rarest = sorted(points, key=lambda point: (reached[point], self.random.random()))
@@ -301,7 +308,9 @@ class Market:
         for slot, code in self.fleet.hear():
             words = self.fleet.last_words(slot)
             is_full = slot in SEQUENCERS and "No space left on device" in words
-            if code != KILLED and not (code == 1 and is_full):
+            if code == 1 and is_full:
+                self.refused_by_disks += 1
+            elif code != KILLED:
                 self.failures.append(f"{slot} ended with {code}:\n{words[-700:]}")
                 progress(self.failures[-1])
 
