@@ -55,16 +55,20 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"licensor", "licensee", "notice", "acknowledgement"}),
         frozenset(),
     ),
+    "status.root": (frozenset(), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
-PUBLIC: dict[str, frozenset[str]] = {}
+PUBLIC: dict[str, frozenset[str]] = {
+    "status.root": frozenset({"tree", "size", "root", "as_of", "log_size"}),
+}
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
 _REFS = {
     "optout.recorded": "opt_out_ref",
     "optout.notified": "notice_ref",
     "optout.acknowledged": "notice_ref",
+    "status.root": "status_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")
