@@ -394,6 +394,13 @@ class GrantNotInForce(DomainError):
     code, status, title = "grant_not_in_force", 409, "The grant is not in force"
 
 
+class StatusNotRecorded(DomainError):
+    """No status root, of those that are asked for, contains the grant. Says when the next is."""
+
+    code, status, title = "status_not_recorded", 404, "No status is recorded yet"
+    retryable = True
+
+
 class LinkInvalid(DomainError):
     """The delivery link was not signed by this server."""
 

@@ -47,6 +47,7 @@ SOURCES = (
     "licensing/offline/logs.py",
     "licensing/offline/remember.py",
     "licensing/offline/shards.py",
+    "licensing/offline/status.py",
     "licensing/offline/transport.py",
     "licensing/offline/verify.py",
 )

@@ -20,6 +20,9 @@ SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
 
 OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowledged"})
 
+# Of these no receipt is a license.
+ABOUT_NO_GRANT = OPT_OUT_KINDS | commitments.PUBLIC.keys()
+
 TEST_BANNER = "TEST LICENSE, no money moved"
 
 # ISO 4217 currencies whose minor unit is not a hundredth.
@@ -176,13 +179,15 @@ def failure(error: receipts.ReceiptError) -> dict[str, Any]:
     return {"sound": False, "broken": error.part, "field": error.field, "reason": str(error)}
 
 
-def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> str:
+def describe(
+    proven: receipts.Verified, standing: Standing = NOTHING_MORE, *, with_status: bool = False
+) -> str:
     """What a sound receipt proves, for people."""
     body, values, checkpoint = proven.body, proven.values, proven.checkpoint
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("issued", "" if body.kind in OPT_OUT_KINDS else commitments.timestamp(body.at)),
+        ("issued", "" if body.kind in ABOUT_NO_GRANT else commitments.timestamp(body.at)),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
@@ -191,6 +196,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *[("coverage", _set(cited)) for cited in _sets(values, "coverage")],
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
+        *[(name.replace("_", " "), _json_or_text(shown)) for name, shown in body.public.items()],
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -201,7 +207,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    if body.kind not in OPT_OUT_KINDS:
+    if body.kind not in ABOUT_NO_GRANT and not with_status:
         lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
