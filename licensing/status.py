@@ -62,9 +62,12 @@ WHERE (known.state, known.last_leaf) IS DISTINCT FROM (stands.state, stands.last
 _LEAVES = """
 SELECT DISTINCT ON (grant_ref) grant_ref, state, last_leaf FROM licensing_statusleaf
 WHERE log = %(log)s AND number <= %(number)s
-    AND grant_ref >= %(first)s AND (%(end)s::bytea IS NULL OR grant_ref < %(end)s)
+    AND grant_ref >= %(first)s AND grant_ref < %(end)s
 ORDER BY grant_ref, number DESC
 """
+
+# Above every reference.
+_BEYOND = b"\xff" * (status_tree.REF_LENGTH + 1)
 
 _NAMES = {byte: name for name, byte in STATES.items()}
 
@@ -231,7 +234,7 @@ def _change(log: str, number: int, *, since: int) -> int:
 
 
 def _leaves(
-    log: str, number: int, first: bytes = b"", end: bytes | None = None
+    log: str, number: int, first: bytes = b"", end: bytes = _BEYOND
 ) -> Iterator[tuple[bytes, int, bytes]]:
     """The leaves of a root in order, of the references from `first` up to below `end`."""
     given: dict[str, Any] = {"log": log, "number": number, "first": first, "end": end}
@@ -251,7 +254,7 @@ def _find(
     block = bisect_right([each.first for each in blocks], grant_ref) - 1
     if block < 0:
         return None
-    end = blocks[block + 1].first if block + 1 < len(blocks) else None
+    end = blocks[block + 1].first if block + 1 < len(blocks) else _BEYOND
     rows = _leaves(root.log, root.number, blocks[block].first, end)
     leaves = [Leaf(ref, _NAMES[state], last_leaf) for ref, state, last_leaf in rows]
     places = [place for place, leaf in enumerate(leaves) if leaf.grant_ref == grant_ref]

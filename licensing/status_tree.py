@@ -20,7 +20,7 @@ REF_LENGTH = 16
 
 # Leaves of one block, a complete subtree of the tree but for the last one. For each block the
 # first reference and the root are kept, so that a proof reads the leaves of one block only.
-BLOCK = 1024
+BLOCK = 256
 _BLOCK_LENGTH = REF_LENGTH + tree.HASH_LENGTH
 
 

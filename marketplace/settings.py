@@ -221,7 +221,10 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     # Fields of several names hold a use.
-    "ENUM_NAME_OVERRIDES": {"UseEnum": "licensing.vocabulary.USE_WORDS"},
+    "ENUM_NAME_OVERRIDES": {
+        "UseEnum": "licensing.vocabulary.USE_WORDS",
+        "PendingReceiptStatusEnum": ["pending"],
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",

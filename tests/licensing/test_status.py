@@ -326,7 +326,7 @@ def test_two_workers_never_make_two_roots_of_one_number(
     assert not StatusChange.objects.exists()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 1023, 1024, 1025, 2048, 2049, 3000])
+@pytest.mark.parametrize("size", [1, 2, 3, 255, 256, 257, 512, 513, 1000])
 def test_a_tree_of_blocks_is_the_tree_of_its_leaves(size: int) -> None:
     rows = sorted((os.urandom(16), 1 + n % 4, os.urandom(32)) for n in range(size))
     hashes = [status_tree.leaf_hash(*row) for row in rows]
@@ -336,7 +336,7 @@ def test_a_tree_of_blocks_is_the_tree_of_its_leaves(size: int) -> None:
 
     assert (built.size, built.root) == (size, naive_root(hashes))
     assert tuple(status_tree.unpack(status_tree.pack(built.blocks))) == built.blocks
-    for index in {0, size // 2, size - 1, min(1023, size - 1), min(1024, size - 1)}:
+    for index in {0, size // 2, size - 1, min(255, size - 1), min(256, size - 1)}:
         block, at = divmod(index, status_tree.BLOCK)
         inside = rows[block * status_tree.BLOCK : (block + 1) * status_tree.BLOCK]
         leaves = [status_tree.Leaf(ref, names[byte], leaf) for ref, byte, leaf in inside]
