@@ -147,6 +147,12 @@ def check_speaks_of(proven: Proven, receipt: receipts.Verified) -> None:
         raise ReceiptError("status", "it is of another grant than the receipt")
     if proven.last_leaf == receipt.leaf_hash:
         return
+    if proven.last_leaf == body.prev:
+        raise ReceiptError(
+            "status",
+            "it is older than the receipt, or leaves it out: the newest entry that it knows of the"
+            " grant is the one before the receipt's",
+        )
     # Any other entry of the chain is later than its first. Later than another one it is where the
     # root says to have read that far.
     is_older = proven.root.index < receipt.index or proven.as_of < body.at

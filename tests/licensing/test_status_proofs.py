@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from licensing import jcs, status, status_tree
-from licensing.ledger import commitments, sequencer, signer
+from licensing import jcs, status, status_proofs, status_tree
+from licensing.ledger import commitments, notes, sequencer, signer, tree
 from licensing.models import Grant, LedgerAwaited, StatusRoot
 from licensing.offline import __main__ as command
 from marketplace.models import Organization
@@ -23,6 +23,7 @@ from tests.licensing.test_status import become, give, recorded
 from tests.people import ApiClient
 
 Client = Callable[..., ApiClient]
+VECTOR: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "status.json").read_text())
 
 
 # --- over HTTP --------------------------------------------------------------------------------
@@ -164,6 +165,51 @@ def test_leaves_that_are_not_those_of_the_root_are_never_handed_out(
         status.proof(root, grant)
 
 
+# --- the published vector ---------------------------------------------------------------------
+
+
+def test_the_published_vector_comes_out_of_the_same_facts() -> None:
+    grants = VECTOR["grants"]
+    leaves = [
+        status_tree.Leaf(
+            bytes.fromhex(each["grant_ref"]), each["state"], bytes.fromhex(each["last_leaf"])
+        )
+        for each in grants
+    ]
+    assert [leaf.hash().hex() for leaf in leaves] == [each["leaf_hash"] for each in grants]
+    built = status_tree.build(
+        (leaf.grant_ref, status_tree.STATES[leaf.state], leaf.last_leaf) for leaf in leaves
+    )
+    assert (built.size, built.root.hex()) == (VECTOR["size"], VECTOR["root"])
+    assert status_tree.subject_ref("live").hex() == VECTOR["status_ref"]
+    entry = commitments.entry_body(
+        "status.root",
+        log="live",
+        at=commitments.parse_timestamp("2026-11-26T00:00:01.500000Z"),
+        subject_ref=status_tree.subject_ref("live"),
+        seq=0,
+        prev=None,
+        commitments={},
+        parties=[],
+        public={
+            "tree": "licet/status/v1",
+            "size": built.size,
+            "root": built.root.hex(),
+            "as_of": "2026-11-26T00:00:00.250000Z",
+            "log_size": 6,
+        },
+    )
+    assert entry.decode() == VECTOR["entry"]
+    assert tree.leaf_hash(entry).hex() == VECTOR["leaf_hash"]
+
+    read = status_proofs.parse(VECTOR["proof"].encode())
+    proven = status_proofs.verify(read, [notes.Verifier.parse(VECTOR["vkey"])])
+
+    assert (proven.state, proven.number, proven.is_in_force) == ("suspended", 0, False)
+    receipt = json.loads(VECTOR["proof"])["receipt"].encode()
+    assert status_proofs.build(read.placed, receipt).decode() == VECTOR["proof"]
+
+
 # --- offline ----------------------------------------------------------------------------------
 
 
@@ -239,6 +285,17 @@ def test_a_status_that_may_be_of_before_the_receipt_is_refused(tmp_path: Path, c
     why = refused(tmp_path, capsys, log, log.receipt(later), proof(log, root, leaves))
 
     assert "older than the receipt" in why
+
+
+def test_a_root_that_leaves_a_revocation_out_is_refused(tmp_path: Path, capsys: Any) -> None:
+    """The licensor holds the receipt of it, and the market says “active” ever after."""
+    log = Log()
+    issued = log.issue()
+    revoked = log.add("grant.ended", REF, seq=1, prev=log.leaf(issued), at=ISSUED_AT)
+    leaves = rows("active", log.leaf(issued))
+    root = log.status(leaves)
+    why = refused(tmp_path, capsys, log, log.receipt(revoked), proof(log, root, leaves))
+    assert "leaves it out" in why
 
 
 def test_a_status_whose_clock_is_before_the_receipt_is_refused(tmp_path: Path, capsys: Any) -> None:
