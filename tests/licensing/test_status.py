@@ -11,11 +11,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from licensing import status, status_tree
+from licensing import lifecycle, status, status_tree
 from licensing.ledger import commitments, sequencer, tree
 from licensing.models import Grant, LedgerEntry, StatusChange, StatusLeaf, StatusRoot
 from licensing.status_tree import STATES
 from marketplace import access
+from marketplace.access import Caller
 from marketplace.models import Organization
 from payments.management.commands import worker
 from tests.ledger import append, naive_root
@@ -55,17 +56,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def become(grant: Grant, state: str) -> None:
-    """Change a grant's status, as a verb of its life would, with its entry."""
-    with access.system("a test ends a grant"):
-        chain = LedgerEntry.objects.filter(subject_ref=bytes(grant.grant_ref)).order_by("-seq")[0]
-        append(
-            kind="grant.touched",
-            subject_ref=bytes(grant.grant_ref),
-            seq=chain.seq + 1,
-            prev=bytes(chain.leaf_hash),
-        )
-        ended = None if state in ("active", "suspended") else timezone.now()
-        Grant.objects.filter(pk=grant.pk).update(status=state, ended_at=ended)
+    """Change a grant's status by the verb of its life; its expiry without, by hand."""
+    act = lifecycle.Act(by="licensor", cause="breach", reason="A test.")
+    licensor = Caller(
+        organization=grant.licensor,
+        livemode=grant.livemode,
+        scopes=frozenset(),
+    )
+    match state:
+        case "suspended":
+            lifecycle.suspend(licensor, str(grant.pk), act)
+        case "active":
+            lifecycle.reinstate(licensor, str(grant.pk), act)
+        case "revoked":
+            lifecycle.revoke(licensor, str(grant.pk), act)
+        case _:
+            with access.system("a test ends a grant"):
+                Grant.objects.filter(pk=grant.pk).update(status=state, ended_at=timezone.now())
 
 
 def last_leaf(grant: Grant) -> bytes:
