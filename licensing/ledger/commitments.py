@@ -105,6 +105,11 @@ _KEYS = {1: frozenset({"v", "kind", "log", "at", "seq", "prev", "commitments"})}
 _KEYS[2] = _KEYS[1] | {"parties"}
 _SLOT_KEYS = frozenset({"organization", "sequence", "salt"})
 
+# What a commitment to a party is of, and HMAC's padding (RFC 2104, 2).
+_PARTIES = b"licet/v2/parties\x00"
+_SHA256_BLOCK = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
 
 class CommitmentError(ValueError):
     """An entry or its openings are malformed or do not belong together. `field` says where."""
@@ -172,8 +177,19 @@ def party_salt(seed: bytes, organization: str) -> bytes:
 def party_commitment(salt: bytes, slot: Slot) -> bytes:
     """Commit to a party and its number of the entry."""
     value = {"organization": slot.organization, "sequence": slot.sequence}
-    message = b"licet/v2/parties\x00" + jcs.dumps(value)
+    message = _PARTIES + jcs.dumps(value)
     return hmac.digest(salt, message, "sha256")
+
+
+def party_key(seed: bytes, organization: str) -> tuple[bytes, bytes]:
+    """Prepare a party's commitment for one who has SHA-256 alone: what comes around its number.
+
+    `party_commitment` is SHA-256(outer, SHA-256(inner, the number in decimal digits, "}")), the two
+    halves of HMAC (RFC 2104) with the value's canonical JSON up to the number.
+    """
+    key = party_salt(seed, organization).ljust(_SHA256_BLOCK, b"\x00")
+    value = jcs.dumps({"organization": organization, "sequence": 0}).removesuffix(b"0}")
+    return key.translate(_INNER) + _PARTIES + value, key.translate(_OUTER)
 
 
 def commit_parties(seed: bytes, slots: Sequence[Slot]) -> list[str]:
