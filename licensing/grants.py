@@ -66,10 +66,9 @@ def issue(
     """Give a license, and record it: all of it commits with the caller's transaction, or none.
 
     Without `model`, for the models that the terms allow. Where `is_private`, the ledger may record
-    it later, at a random time (settings.LEDGER_PRIVATE_DELAY). `price_basis` is of `prices.basis`.
-    Takes over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the same
-    `made_by` returns the first grant. Raises RightsTaken where the claim is gone, OptedOut where
-    nothing of the snapshot may be licensed any more.
+    it later (settings.LEDGER_PRIVATE_DELAY). `price_basis` is of `prices.basis`. Takes over the
+    scope claim that `made_by` (the order's TypeID) holds. Repeating it with the same `made_by`
+    returns the first grant. Raises RightsTaken; OptedOut where no work may be licensed any more.
     """
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()

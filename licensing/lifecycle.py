@@ -165,7 +165,11 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
         _carry_out(grant, now)
         audit.record(
             caller,
-            f"grant.{kind}",
+            {
+                Kind.SUSPENDED: "grant.suspended",
+                Kind.REINSTATED: "grant.reinstated",
+                Kind.REVOKED: "grant.revoked",
+            }[kind],
             subject=grant,
             cause=act.cause,
             effective_at=commitments.timestamp(effective_at),

@@ -75,11 +75,13 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
     KEY_CHANGED: (frozenset(), frozenset()),
+    "status.root": (frozenset(), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
 PUBLIC: dict[str, frozenset[str]] = {
     KEY_CHANGED: frozenset({"old", "new"}),
+    "status.root": frozenset({"tree", "size", "root", "as_of", "log_size"}),
 }
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
@@ -88,6 +90,7 @@ _REFS = {
     "optout.notified": "notice_ref",
     "optout.acknowledged": "notice_ref",
     KEY_CHANGED: "log_ref",
+    "status.root": "status_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")
