@@ -26,8 +26,9 @@ class Command(BaseCommand):
     help = (
         "Recompute every hash of the logs from their entries upward, and compare it with what is"
         " stored and signed: in the database, and then with the guard; or with --tiles in a copy,"
-        " by its files and a key alone. Exit code 0: sound; 1: broken, and the first bad leaf, entry,"
-        " tile, tree or checkpoint is named; 2: cannot tell (no key, unreadable, nothing there)."
+        " by its files and a key alone. Exit code 0: sound; 1: broken, and the first bad leaf,"
+        " entry, tile, tree or checkpoint is named; 2: cannot tell (no key, unreadable, nothing"
+        " there)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
