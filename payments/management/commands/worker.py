@@ -30,7 +30,8 @@ class Job:
     """One kind of work that is done again and again, and may be done by several workers at once."""
 
     name: str
-    every_seconds: float
+    # Or what says, after each time, when to do it again.
+    every_seconds: float | Callable[[], float]
     run: Callable[[], object]
     # What `--once` does instead, where `run` would leave some of it for a moment later.
     run_alone: Callable[[], object] | None = None
@@ -58,7 +59,7 @@ JOBS = [
     # Receipts wait for it.
     Job(
         "the ledger's sequencer",
-        0.1,
+        _PACE.rest,
         lambda: sequencer.run_once(_PACE),
         run_alone=lambda: sequencer.run_once(),
     ),
@@ -103,7 +104,8 @@ def repeat(job: Job, stopping: threading.Event) -> None:
 
 def pause_after(job: Job, *, is_done: bool) -> float:
     """How long a job rests before it is done again."""
-    return job.every_seconds if is_done else max(REST_SECONDS, job.every_seconds)
+    every = job.every_seconds if isinstance(job.every_seconds, int | float) else job.every_seconds()
+    return every if is_done else max(REST_SECONDS, every)
 
 
 def run_safely(job: Job) -> bool:
