@@ -64,14 +64,16 @@ WITH number AS MATERIALIZED (
     JOIN unnest(%s::uuid[], %s::bytea[], %s::bytea[]) AS each (organization_id, before, around)
         USING (organization_id)
 ), made AS MATERIALIZED (
-    SELECT %s::bytea || convert_to(
-        coalesce('"' || string_agg(encode(committed, 'hex'), '","' ORDER BY committed) || '"', ''),
-        'UTF8'
-    ) || %s::bytea AS body FROM number
+    SELECT coalesce(
+        '"' || string_agg(encode(committed, 'hex'), '","' ORDER BY committed) || '"', ''
+    ) AS parties FROM number
 ), entry AS (
     INSERT INTO licensing_ledgerentry (log, kind, subject_ref, seq, body, leaf_hash, created_at)
-    SELECT %s, %s, %s, %s, body, sha256('\x00'::bytea || body), %s FROM made
-    RETURNING id, body, leaf_hash
+    SELECT %s, %s, %s, %s, body, sha256('\x00'::bytea || body), %s
+    FROM made, LATERAL (
+        SELECT %s::bytea || convert_to(parties, 'UTF8') || %s::bytea AS body OFFSET 0
+    ) written
+    RETURNING id, leaf_hash
 ), opening AS (
     INSERT INTO licensing_ledgeropening (entry_id, parties, seed, packed)
     SELECT id, %s::uuid[], %s, %s FROM entry
@@ -82,7 +84,7 @@ WITH number AS MATERIALIZED (
     INSERT INTO licensing_ledgerpending (entry_id, log, not_before)
     SELECT id, %s, %s::timestamptz FROM entry
 )
-SELECT id, body, leaf_hash FROM entry
+SELECT id, leaf_hash, parties FROM entry, made
 """
 
 # One statement for all of them; the parties of each and their numbers come as the text of arrays,
@@ -147,24 +149,26 @@ def append(
     assert connection.in_atomic_block, "A fact and its entry commit together."
     fact = Fact(log, kind, subject_ref, seq, prev, values, list(dict.fromkeys(parties)), at, public)
     seed = os.urandom(commitments.SEED_LENGTH)
+    before, after = _body_around(fact, seed)
     with connection.cursor() as cursor:
-        cursor.execute(_APPEND, _appended(fact, seed, not_before))
+        cursor.execute(_APPEND, _appended(fact, seed, before, after, not_before))
         row = cursor.fetchone()
     assert row is not None
-    key, body, leaf_hash = row
-    return _entry(fact, bytes(body), bytes(leaf_hash), key)
+    key, leaf_hash, committed = row
+    return _entry(fact, before + committed.encode() + after, bytes(leaf_hash), key)
 
 
-def _appended(fact: Fact, seed: bytes, not_before: datetime | None = None) -> tuple[Any, ...]:
+def _appended(
+    fact: Fact, seed: bytes, before: bytes, after: bytes, not_before: datetime | None
+) -> tuple[Any, ...]:
     """What `_APPEND` is given."""
     parties, log = fact.parties, fact.log
     organizations = _array(party.hex for party in parties)
     keys = [commitments.party_key(seed, str(TypeID("org", party))) for party in parties]
-    before, after = _body_around(fact, seed)
     return (
         *(_array([log] * len(parties)), organizations, _array(["1"] * len(parties))),
         *(organizations, _bytes(key[0] for key in keys), _bytes(key[1] for key in keys)),
-        *(before, after, log, fact.kind, fact.subject_ref, fact.seq, fact.at),
+        *(log, fact.kind, fact.subject_ref, fact.seq, fact.at, before, after),
         *(organizations, seed, packing.pack(jcs.dumps(dict(fact.values)))),
         *(log, log, not_before),
     )

@@ -156,7 +156,7 @@ class Rows:
             parameters = (
                 *(log._array([LOG] * len(self.parties)), parties, ones, parties),
                 *_keys(self.seed, tuple(self.parties)),
-                *(before + b"[", b"]" + after, LOG, KIND, ref, 0, at),
+                *(LOG, KIND, ref, 0, at, before + b"[", b"]" + after),
                 *(parties, seed, self.opened, LOG, LOG, None),
             )
         append = BARE_APPEND if bare else log._APPEND
