@@ -164,6 +164,15 @@ UPDATE licensing_ledgercounter counter SET last = (
     WHERE party.log = counter.log AND party.organization_id = counter.organization_id
 );
 DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
+CREATE TEMPORARY TABLE lost_offer ON COMMIT DROP AS
+    SELECT offer.id FROM licensing_offer offer
+    JOIN licensing_snapshot snapshot ON snapshot.id = offer.snapshot_id
+    JOIN licensing_terms terms ON terms.id = offer.terms_id
+    WHERE snapshot.entry_id IN (SELECT id FROM lost) OR terms.entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_searchdocument WHERE offer_id IN (SELECT id FROM lost_offer);
+DELETE FROM licensing_offer WHERE id IN (SELECT id FROM lost_offer);
+DELETE FROM licensing_snapshot WHERE entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_terms WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
 """
 

@@ -55,6 +55,14 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"licensor", "licensee", "notice", "acknowledgement"}),
         frozenset(),
     ),
+    "snapshot.finalized": (
+        frozenset({"licensor", "collection", "snapshot", "coverage"}),
+        frozenset(),
+    ),
+    "terms.published": (
+        frozenset({"licensor", "version", "terms", "terms_text"}),
+        frozenset(),
+    ),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
@@ -65,6 +73,8 @@ _REFS = {
     "optout.recorded": "opt_out_ref",
     "optout.notified": "notice_ref",
     "optout.acknowledged": "notice_ref",
+    "snapshot.finalized": "snapshot_ref",
+    "terms.published": "terms_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")

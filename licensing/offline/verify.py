@@ -19,6 +19,8 @@ Key = TypeVar("Key")
 SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
 
 OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowledged"})
+# What a seller states by itself: nobody has a license by it.
+CATALOGUE_KINDS = frozenset({"snapshot.finalized", "terms.published"})
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -122,7 +124,9 @@ def stand(
 
 
 def cited(proven: receipts.Verified) -> frozenset[str]:
-    """The citations of the sets that a receipt covers."""
+    """The citations of the sets that a receipt licenses."""
+    if proven.body.kind in CATALOGUE_KINDS:
+        return frozenset()
     return frozenset(str(each["citation"]) for each in _sets(proven.values, "coverage"))
 
 
@@ -182,7 +186,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("issued", "" if body.kind in OPT_OUT_KINDS else commitments.timestamp(body.at)),
+        ("issued", commitments.timestamp(body.at) if _is_license(body) else ""),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
@@ -191,6 +195,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *[("coverage", _set(cited)) for cited in _sets(values, "coverage")],
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
+        *(_catalogue(values) if body.kind in CATALOGUE_KINDS else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -201,7 +206,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    if body.kind not in OPT_OUT_KINDS:
+    if _is_license(body):
         lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
@@ -217,6 +222,10 @@ def exit_code(
     if standing.consistency is not None and not standing.consistency.is_checked:
         return USAGE
     return SOUND if proven.body.log == "live" or allow_test else SOUND_TEST
+
+
+def _is_license(body: commitments.EntryBody) -> bool:
+    return body.kind not in OPT_OUT_KINDS | CATALOGUE_KINDS
 
 
 def _unknown(proven: receipts.Verified, standing: Standing) -> list[str]:
@@ -354,6 +363,17 @@ def _opt_out(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     if isinstance(stated, dict):
         rows.append(("stated", _json_or_text(stated.get("statement"))))
         rows.append(("by", f"{stated.get('name')}, {stated.get('title')}"))
+    return rows
+
+
+def _catalogue(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a seller froze or published, by its own names."""
+    rows = [("collection", _json_or_text(values.get("collection")))]
+    for name in ("snapshot", "version"):
+        value = values.get(name)
+        if isinstance(value, dict):
+            named = f"“{value['name']}”, " if "name" in value else ""
+            rows.append((name, f"{named}number {value.get('number')}, {value.get('id')}"))
     return rows
 
 

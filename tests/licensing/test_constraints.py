@@ -82,6 +82,26 @@ def again(row: models.Model, **changes: Any) -> None:
     copy.save(force_insert=True)
 
 
+def frozen(world: World, **changes: Any) -> None:
+    """A copy of the snapshot, recorded by an entry of its own."""
+    fields: dict[str, Any] = {
+        "number": 9,
+        "snapshot_ref": os.urandom(16),
+        "entry_id": ledger.append().pk,
+    }
+    again(world.offer.snapshot, **{**fields, **changes})
+
+
+def version(world: World, **changes: Any) -> None:
+    """A copy of the terms, published by an entry of its own."""
+    fields: dict[str, Any] = {
+        "version": 9,
+        "terms_ref": os.urandom(16),
+        "entry_id": ledger.append().pk,
+    }
+    again(world.offer.terms, **{**fields, **changes})
+
+
 def draft(world: World, **changes: Any) -> None:
     unpublished = {"state": "draft", "published_at": None, "rights_basis": ""}
     again(world.offer, **{**unpublished, **changes})
@@ -334,15 +354,24 @@ BREAKS: dict[str, Break] = {
     "ledger_party_has_one_number": lambda w: party(w, sequence=9),
     "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
     # snapshots
-    "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
-    "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
-    "snapshot_hashes_are_sha256": lambda w: again(w.offer.snapshot, number=9, secret=b"short"),
-    "snapshot_collection_id_same_parties": lambda w: again(
-        w.offer.snapshot, collection_id=w.other_offer().collection_id, number=9
+    "snapshot_number_is_unique": lambda w: frozen(w, number=w.offer.snapshot.number),
+    "snapshot_is_not_empty": lambda w: frozen(w, size=0),
+    "snapshot_hashes_are_sha256": lambda w: frozen(w, secret=b"short"),
+    "snapshot_is_recorded": lambda w: frozen(w, entry_id=None),
+    "licensing_snapshot_entry_id_key": lambda w: frozen(w, entry_id=w.offer.snapshot.entry_id),
+    "licensing_snapshot_snapshot_ref_key": lambda w: frozen(
+        w, snapshot_ref=bytes(w.offer.snapshot.snapshot_ref)
+    ),
+    "snapshot_collection_id_same_parties": lambda w: frozen(
+        w, collection_id=w.other_offer().collection_id
     ),
     # terms
-    "terms_version_is_unique": lambda w: again(w.offer.terms),
-    "terms_hashes_are_of_their_texts": lambda w: again(w.offer.terms, version=9, text="Mine."),
+    "terms_version_is_unique": lambda w: version(w, version=w.offer.terms.version),
+    "terms_hashes_are_of_their_texts": lambda w: version(w, text="Mine."),
+    "terms_are_recorded_iff_published": lambda w: version(w, entry_id=None),
+    "licensing_terms_entry_id_key": lambda w: version(w, entry_id=w.offer.terms.entry_id),
+    "licensing_terms_terms_ref_key": lambda w: version(w, terms_ref=bytes(w.offer.terms.terms_ref)),
+    "catalogue_entry_has_its_subject": lambda _: entry(kind="terms.published"),
     # offers
     "offer_price_is_not_negative": lambda w: draft(w, price_minor=-1),
     "offer_price_minor_is_of_its_price": lambda w: draft(w, price_minor=7),
@@ -521,6 +550,8 @@ def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
 @pytest.mark.parametrize(
     "copy",
     [
+        frozen,
+        version,
         draft,
         agreed,
         period,
@@ -700,11 +731,6 @@ def rows_of(table: str) -> int:
 def test_a_hash_must_be_of_what_is_stored(world: World) -> None:
     text = world.offer.terms.text + "More."
     with access.system("test the tables"):
-        assert broken_by(lambda: again(world.offer.terms, version=9, text=text)) == (
-            "terms_hashes_are_of_their_texts"
-        )
+        assert broken_by(lambda: version(world, text=text)) == ("terms_hashes_are_of_their_texts")
         digest = hashlib.sha256(text.encode()).digest()
-        assert (
-            broken_by(lambda: again(world.offer.terms, version=9, text=text, text_sha256=digest))
-            is None
-        )
+        assert broken_by(lambda: version(world, text=text, text_sha256=digest)) is None
