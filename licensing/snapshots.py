@@ -196,6 +196,7 @@ def _freeze(caller: Caller, collection: Collection, report: Report | None) -> Sn
 
 def _record(caller: Caller, snapshot: Snapshot) -> LedgerEntry:
     """Append `snapshot.finalized`. Its fields are published: they never change."""
+    assert snapshot.snapshot_ref is not None
     return log.append(
         log=log.name(livemode=caller.livemode),
         kind="snapshot.finalized",

@@ -164,7 +164,7 @@ def _record(caller: Caller, terms: Terms) -> LedgerEntry:
     return log.append(
         log=log.name(livemode=caller.livemode),
         kind="terms.published",
-        subject_ref=terms.terms_ref,
+        subject_ref=bytes(terms.terms_ref),
         seq=0,
         prev=None,
         at=terms.published_at,

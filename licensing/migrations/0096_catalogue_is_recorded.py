@@ -7,6 +7,10 @@ writes.) Neither kind of row ever changes once it is finalized or published, so 
 checked.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import django.db.models.deletion
 import django.db.models.functions.text
 import django.db.models.lookups
@@ -61,7 +65,7 @@ DROP FUNCTION catalogue_entry_has_its_subject();
 """
 
 
-def _entry() -> models.Field:
+def _entry() -> models.Field[Any, Any]:
     return models.OneToOneField(
         null=True,
         on_delete=django.db.models.deletion.PROTECT,
@@ -70,7 +74,7 @@ def _entry() -> models.Field:
     )
 
 
-def _ref() -> models.Field:
+def _ref() -> models.Field[Any, Any]:
     return models.BinaryField(max_length=16, null=True, unique=True)
 
 
