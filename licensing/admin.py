@@ -19,6 +19,9 @@ admin.site.register(
 admin.site.register(
     models.Grant, show("id", "licensor", "licensee", "livemode", "status", "issued_at")
 )
+admin.site.register(
+    models.GrantEvent, show("grant", "kind", "effective_at", "cause", "actor", "created_at")
+)
 admin.site.register(models.Period, show("grant", "number", "terms", "training_window"))
 admin.site.register(models.ScopeClaim, show("held_by", "collection", "state", "held_until"))
 admin.site.register(models.LedgerEntry, show("id", "log", "kind", "seq", "created_at"))

@@ -12,13 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 
 from licensing import clauses, decisions
 from licensing.clauses import Compiled, Question
 from licensing.decisions import Candidate, Decision, State
 from licensing.ledger import log, notes, tiles
-from licensing.models import Agreement, Grant, GrantQuerySet, Period
+from licensing.models import Agreement, Grant, GrantEvent, GrantQuerySet, Period
 from marketplace import reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, NotFound, NotSupportedYet
@@ -54,7 +55,8 @@ def decide(
         if asked.grant is not None:
             _check_held(caller, asked.grant)
         found = _found(caller, asked)
-        grants = _grants(caller, {grant for covers in found.values() for grant in covers})
+        ids = {grant for covers in found.values() for grant in covers}
+        grants = _grants(caller, ids, question.at)
         holds_grants = bool(found) or asked.grant is not None or _held(caller).exists()
     return list(_answers(question, asked, found, grants, holds_grants))
 
@@ -207,34 +209,82 @@ def _uuid(prefix: str, id: str | None) -> UUID | None:
 # --- what the grants permit -------------------------------------------------------------------
 
 
-def _grants(caller: Caller, ids: Iterable[UUID]) -> dict[UUID, decisions.Grant]:
-    """The facts of grants that hold for all of their works."""
+def _grants(caller: Caller, ids: Iterable[UUID], at: datetime) -> dict[UUID, decisions.Grant]:
+    """The facts of grants that hold for all of their works, for a question about an instant."""
     # Values of one statement: the objects would cost more than the decisions.
-    rows = (
+    rows = list(
         Period.objects.visible_to(caller)
         .filter(licensee=caller.organization, grant__in=list(ids))
+        .annotate(has_events=Exists(GrantEvent.objects.filter(grant=OuterRef("grant"))))
         .order_by("grant", "number")
         .values_list(
             "grant",
             "grant__status",
             "grant__ended_at",
             "grant__agreement__controlling",
+            "has_events",
             "terms__typed",
             "scope",
             "training_window",
             "use_window",
         )
     )
+    events = _events(caller, {row[0] for row in rows if row[4]})
     found: dict[UUID, decisions.Grant] = {}
-    for (id, status, ended_at, controlling), periods in groupby(rows, key=lambda row: row[:4]):
+    for (id, status, ended_at, controlling, _has), periods in groupby(rows, lambda row: row[:5]):
+        state = State(status)
+        if id in events:
+            state, ended_at = standing(events[id], at)
         found[id] = decisions.Grant(
             id=str(id),
-            periods=tuple(_period(*row[4:]) for row in periods),
-            state=State(status),
+            periods=tuple(_period(*row[5:]) for row in periods),
+            state=state,
             ended_at=ended_at,
             typed_controls=controlling == Agreement.Controlling.TYPED,
         )
     return found
+
+
+# An event's kind, and when it takes effect.
+Event = tuple[str, datetime]
+
+
+def _events(caller: Caller, grants: set[UUID]) -> dict[UUID, list[Event]]:
+    """What was recorded of grants, in its order. Most have nothing: they cost no statement."""
+    if not grants:
+        return {}
+    rows = (
+        GrantEvent.objects.visible_to(caller)
+        .filter(grant__in=grants)
+        .order_by("grant", "number")
+        .values_list("grant", "kind", "effective_at")
+    )
+    return {
+        id: [(kind, effective_at) for _id, kind, effective_at in events]
+        for id, events in groupby(rows, lambda row: row[0])
+    }
+
+
+def standing(events: Sequence[Event], at: datetime) -> tuple[State, datetime | None]:
+    """How a grant stands at an instant, and since when; of an active one, how it ends, and when.
+
+    Of the events that are in effect, the one recorded last counts. That leaves a suspension which
+    was lifted standing for the time that it lasted.
+    """
+    counts = max((n for n, (_kind, since) in enumerate(events) if since <= at), default=-1)
+    state = State(GrantEvent.STATUS[events[counts][0]]) if counts >= 0 else State.ACTIVE
+    if state is not State.ACTIVE:
+        return state, events[counts][1]
+    # What was recorded before the one that counts was replaced by it.
+    stops = [
+        (since, -n, State(GrantEvent.STATUS[kind]))
+        for n, (kind, since) in enumerate(events)
+        if n > counts and since > at
+    ]
+    for since, _order, following in sorted(stops):
+        if following is not State.ACTIVE:
+            return following, since
+    return State.ACTIVE, None
 
 
 def _period(typed: str, scope: Any, training: Any, use: Any) -> decisions.Period:

@@ -12,13 +12,21 @@ from itertools import islice
 from typing import Any
 
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing import layout, settree, shards, snapshots
 from licensing.links import MANIFEST, SHARDS, Link, expiry
-from licensing.models import Coverage, CoverageQuerySet, Grant, GrantQuerySet, Period, Snapshot
+from licensing.models import (
+    Coverage,
+    CoverageQuerySet,
+    Grant,
+    GrantEvent,
+    GrantQuerySet,
+    Period,
+    Snapshot,
+)
 from marketplace import access, remote_buckets, reservations
 from marketplace.access import Caller
 from marketplace.errors import (
@@ -225,10 +233,17 @@ def index(manifest: str, found: shards.Layout) -> Iterator[bytes]:
 
 
 def _with_access(grants: GrantQuerySet) -> GrantQuerySet:
-    """Say of each grant whether some period gives access now, in the query that reads it."""
+    """Say of each grant whether some period gives access now, and which event counts now.
+
+    In the query that reads it. What was announced counts from its instant on, whether or not the
+    worker has moved the grant already.
+    """
     now = timezone.now()
     periods = Period.objects.filter(grant=OuterRef("pk"), access_window__contains=now)
-    return grants.annotate(has_access=Exists(periods))
+    events = GrantEvent.objects.in_effect(now).filter(grant=OuterRef("pk"))
+    return grants.annotate(
+        has_access=Exists(periods), in_effect=Subquery(events.values("kind")[:1])
+    )
 
 
 def _licensed(caller: Caller, id: Any) -> Grant:
@@ -253,13 +268,16 @@ def _grant(link: Link) -> Grant:
 
 def _check_in_force(grant: Any) -> None:
     """Raise GrantNotInForce unless a grant `_with_access` is active and has access."""
-    if grant.status != Grant.Status.ACTIVE:
+    status = grant.status
+    if status == Grant.Status.ACTIVE and grant.in_effect is not None:
+        status = GrantEvent.STATUS[grant.in_effect]
+    if status != Grant.Status.ACTIVE:
         detail = _("The grant is not active, so its works cannot be fetched.")
     elif not grant.has_access:
         detail = _("Now is outside the grant's access window.")
     else:
         return
-    raise GrantNotInForce(detail, grant=str(grant.pk), grant_status=grant.status)
+    raise GrantNotInForce(detail, grant=str(grant.pk), grant_status=status)
 
 
 def _coverage(grant: Grant) -> CoverageQuerySet:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from licensing import agreements, optouts, scope_claims, snapshots
 from licensing import terms as terms_of
 from licensing.asked_models import AskedModel
 from licensing.ledger import commitments, log
-from licensing.models import Agreement, Coverage, Grant, LedgerEntry, Period, Snapshot, Terms
+from licensing.models import (
+    Agreement,
+    Coverage,
+    Grant,
+    GrantEvent,
+    LedgerEntry,
+    Period,
+    Snapshot,
+    Terms,
+)
 from licensing.parties import party
 from licensing.terms import Windows
 from marketplace.models import Organization
@@ -50,13 +61,14 @@ def issue(
     document: str,
     acceptance: Acceptance,
     made_by: str,
+    is_private: bool = False,
 ) -> Grant:
     """Give a license, and record it: all of it commits with the caller's transaction, or none.
 
-    Without `model`, for the models that the terms allow. `price_basis` is of `prices.basis`. Takes
-    over the scope claim that `made_by` (the order's TypeID) holds. Repeating it with the same
-    `made_by` returns the first grant. Raises RightsTaken where the claim is gone, OptedOut where
-    nothing of the snapshot may be licensed any more.
+    Without `model`, for the models that the terms allow. Where `is_private`, the ledger may record
+    it later (settings.LEDGER_PRIVATE_DELAY). `price_basis` is of `prices.basis`. Takes over the
+    scope claim that `made_by` (the order's TypeID) holds. Repeating it with the same `made_by`
+    returns the first grant. Raises RightsTaken; OptedOut where no work may be licensed any more.
     """
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
@@ -79,7 +91,7 @@ def issue(
         grant_ref=os.urandom(16),
         at=timezone.now(),
     )
-    entry = _record(issued)
+    entry = _record(issued, _recorded_at(issued.at) if is_private else None)
     agreement = agreements.make(
         **issued.parties, document=document, acceptance=acceptance, made_by=made_by
     )
@@ -97,10 +109,13 @@ def issue(
 
 
 def whole(rows: QuerySet[Grant]) -> QuerySet[Grant]:
-    """The same grants with what is shown of them: contract, record, periods and coverage."""
-    return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(
-        "periods", "coverage__snapshot"
-    )
+    """The same grants with what is shown of them: contract, record, periods, coverage, events."""
+    shown: list[Any] = [
+        Prefetch("periods", Period.objects.order_by("number")),
+        Prefetch("events", GrantEvent.objects.order_by("number")),
+        "coverage__snapshot",
+    ]
+    return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(*shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +158,16 @@ def _lock(made_by: str) -> None:
         )
 
 
-def _record(issued: _Issued) -> LedgerEntry:
+def _recorded_at(at: datetime) -> datetime | None:
+    """When a private deal's entry is to be recorded: None, at once.
+
+    Its public time is this one, too: when the parties agreed stands in what they alone can open.
+    """
+    seconds = secrets.SystemRandom().uniform(0, settings.LEDGER_PRIVATE_DELAY)
+    return at + timedelta(seconds=seconds) if seconds else None
+
+
+def _record(issued: _Issued, later: datetime | None) -> LedgerEntry:
     """Append `grant.issued`. Its fields are published: they never change (see commitments)."""
     acceptance, terms, windows = issued.acceptance, issued.terms, issued.windows
     document = acceptance.document_sha256.hex()
@@ -153,7 +177,8 @@ def _record(issued: _Issued) -> LedgerEntry:
         subject_ref=issued.grant_ref,
         seq=0,
         prev=None,
-        at=issued.at,
+        at=later or issued.at,
+        not_before=later,
         parties=[issued.licensor.pk, issued.licensee.pk],
         values={
             "licensor": party(issued.licensor),

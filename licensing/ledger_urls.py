@@ -14,6 +14,11 @@ _TILE = r"(?P<path>[x0-9/]{3,40})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?$"
 urlpatterns = [
     re_path(rf"{_LOG}/checkpoint$", ledger_views.checkpoint, name="ledger-checkpoint"),
     re_path(rf"{_LOG}/vkey$", ledger_views.vkey, name="ledger-vkey"),
+    re_path(
+        rf"{_LOG}/keys/(?P<key_id>[0-9a-f]{{8}})$",
+        ledger_views.key_change,
+        name="ledger-key-change",
+    ),
     re_path(rf"{_LOG}/tile/entries/{_TILE}", ledger_views.entries, name="ledger-entries"),
     re_path(rf"{_LOG}/tile/{_LEVEL}/{_TILE}", ledger_views.tile, name="ledger-tile"),
 ]

@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import wraps
+from math import ceil
 from typing import Any, ClassVar
 
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.gzip import gzip_page
@@ -26,7 +28,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from licensing.ledger import proofs, receipts, sequencer, signer, tiles, witnessing
+from licensing.ledger import proofs, receipts, rotation, sequencer, tiles, witnessing
 from licensing.ledger.tree import TILE_WIDTH
 from licensing.models import Grant, LedgerEntry
 from marketplace.access import Scope, acting
@@ -93,11 +95,23 @@ def entries(request: HttpRequest, log: str, path: str, width: str | None = None)
 
 @_public
 def vkey(request: HttpRequest, log: str) -> HttpResponse:
-    """The log's verifier key (C2SP signed-note). Compare it with a copy from elsewhere."""
-    verifier = signer.verifier(log)
-    if verifier is None:
+    """The log's verifier keys (C2SP signed-note), the newest first, former ones after it.
+
+    Compare them with a copy from elsewhere.
+    """
+    found = rotation.published(log)
+    if not found:
         raise NotFound(_("This log has no key yet."))
-    return _answer(f"{verifier.vkey()}\n".encode(), TEXT, AT_ONCE)
+    return _answer("".join(f"{each.vkey()}\n" for each in found).encode(), TEXT, AT_ONCE)
+
+
+@_public
+def key_change(request: HttpRequest, log: str, key_id: str) -> HttpResponse:
+    """The proof, signed by a former key, that another has followed it (C2SP tlog-proof)."""
+    found = rotation.proof(log, key_id)
+    if found is None:
+        raise NotFound(_("No such key of this log gave way to another."))
+    return _answer(found, receipts.MEDIA_TYPE, FOREVER)
 
 
 def _place(path: str, width: str | None) -> tuple[int, int]:
@@ -175,7 +189,8 @@ class ReceiptViewSet(TenantViewSet):
                         "status": serializers.ChoiceField(choices=["pending"]),
                     },
                 ),
-                description="Recorded, and not signed yet: ask again in a second.",
+                description="Recorded, and not signed yet: ask again after Retry-After, a second"
+                " unless the entry of a private deal is kept back on purpose.",
             ),
         },
     )
@@ -192,7 +207,7 @@ class ReceiptViewSet(TenantViewSet):
                     _WAITING.release()
         if found is None:
             pending = {"object": "receipt", "status": "pending"}
-            return Response(pending, status=202, headers={"Retry-After": "1"})
+            return Response(pending, status=202, headers={"Retry-After": str(self.seconds())})
         return found
 
     def look(self) -> HttpResponse | None:
@@ -214,6 +229,12 @@ class ReceiptViewSet(TenantViewSet):
         while (found := self.look()) is None and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         return found
+
+    def seconds(self) -> int:
+        """After how many there may be one: more than one where the entry is kept back."""
+        with acting(self.caller, writing=False):
+            until = sequencer.held_until(self.recorded()[1])
+        return 1 if until is None else max(1, ceil((until - timezone.now()).total_seconds()))
 
     def select(self, rows: Any) -> Any:
         return rows.select_related("issued_entry")

@@ -30,6 +30,13 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     State.SUSPENDED: frozenset({State.ACTIVE, State.RELEASED}),
 }
 
+_OF_GRANT: dict[str, ScopeClaim.State] = {
+    Grant.Status.ACTIVE: State.ACTIVE,
+    Grant.Status.SUSPENDED: State.SUSPENDED,
+    Grant.Status.REVOKED: State.RELEASED,
+    Grant.Status.EXPIRED: State.RELEASED,
+}
+
 # An exclusive claim takes every lane that there will ever be.
 _EVERY_LANE: Range[int] = Range(None, None, "()")
 
@@ -116,6 +123,20 @@ def take_over(held_by: str, grant: Grant) -> None:
 def release(held_by: str) -> None:
     """Let go of what an order holds. A grant's claim stays; repeating it changes nothing."""
     ScopeClaim.objects.filter(held_by=held_by, state=State.HELD).update(state=State.RELEASED)
+
+
+def follow(grant: Grant) -> None:
+    """Have a grant's claims stand as it does: an end frees them, a suspension keeps them.
+
+    For the transaction that locked and moved the grant. Repeating it changes nothing.
+    """
+    assert connection.in_atomic_block, "Claims move with their grant."
+    state = _OF_GRANT[grant.status]
+    before = [each for each, after in TRANSITIONS.items() if state in after]
+    # A hold is of an order, and never of a grant.
+    ScopeClaim.objects.filter(grant=grant, state__in=before).exclude(
+        state__in=[State.HELD, State.RELEASED]
+    ).update(state=state)
 
 
 def release_overdue() -> int:

@@ -14,7 +14,7 @@ from rest_framework import serializers
 from licensing import asked_models, clauses, contradictions, prices, settree, terms
 from licensing.duties import duties
 from licensing.ledger import log
-from licensing.models import Coverage, Grant, Offer, Period, Snapshot, Terms
+from licensing.models import Coverage, Grant, GrantEvent, Offer, Period, Snapshot, Terms
 from licensing.vocabulary import (
     Attribution,
     Exclusivity,
@@ -605,6 +605,45 @@ class GrantLedgerSerializer(serializers.Serializer[Any]):
     )
 
 
+class GrantEventDutySerializer(serializers.Serializer[Any]):
+    """What the licensee has to do, and within how many days of the event's effect."""
+
+    do = serializers.CharField()
+    within_days = serializers.IntegerField()
+
+
+class GrantEventSerializer(Resource[GrantEvent]):
+    """That a grant was suspended, reinstated, revoked, or has expired."""
+
+    object_name = "grant_event"
+    recorded_at = serializers.DateTimeField(source="created_at", read_only=True)
+    duties = GrantEventDutySerializer(many=True, read_only=True)
+
+    class Meta:
+        model = GrantEvent
+        fields = (
+            "id",
+            "number",
+            "kind",
+            "effective_at",
+            "effect",
+            "by",
+            "cause",
+            "reference",
+            "reason",
+            "duties",
+            "recorded_at",
+        )
+        read_only_fields = fields
+        extra_kwargs = {
+            "number": {"help_text": "Its entry's `seq` in the grant's chain."},
+            "effective_at": {
+                "help_text": "Counts from then on. Of those in effect, the last one counts."
+            },
+            "effect": {"help_text": "Of a revocation; empty of others."},
+        }
+
+
 class GrantSerializer(Resource[Grant]):
     """A license: who may do what with which works, and the contract and record of it."""
 
@@ -615,6 +654,7 @@ class GrantSerializer(Resource[Grant]):
     agreement = AgreementSerializer(read_only=True)
     periods = PeriodSerializer(many=True, read_only=True)
     coverage = CoverageSerializer(many=True, read_only=True)
+    events = GrantEventSerializer(many=True, read_only=True)
     ledger = serializers.SerializerMethodField()
 
     class Meta:
@@ -629,6 +669,7 @@ class GrantSerializer(Resource[Grant]):
             "agreement",
             "periods",
             "coverage",
+            "events",
             "ledger",
             "issued_at",
             "ended_at",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from licensing.models import Acknowledgement, Agreement, OptOut
+from licensing.models import Acknowledgement, Agreement, GrantEvent, OptOut
 
 
 def entries(
@@ -32,6 +32,11 @@ def entries(
             told = told.filter(organization__in=organizations)
         for pair in told.values_list("entry", "other_entry"):
             found.update(pair)
+        steps = GrantEvent.objects.filter(reason__icontains=name)
+        if organizations is not None:
+            # At either party: both have the openings, and no third has any.
+            steps = steps.filter(Q(licensor__in=organizations) | Q(licensee__in=organizations))
+        found.update(steps.values_list("entry", flat=True))
     return sorted(entry for entry in found if entry is not None)
 
 

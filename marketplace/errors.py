@@ -394,6 +394,12 @@ class GrantNotInForce(DomainError):
     code, status, title = "grant_not_in_force", 409, "The grant is not in force"
 
 
+class GrantWrongState(DomainError):
+    """The grant has ended, or is not suspended: this step is not open to it."""
+
+    code, status, title = "grant_wrong_state", 409, "The grant's state does not allow this"
+
+
 class LinkInvalid(DomainError):
     """The delivery link was not signed by this server."""
 

@@ -221,7 +221,11 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     # Fields of several names hold a use.
-    "ENUM_NAME_OVERRIDES": {"UseEnum": "licensing.vocabulary.USE_WORDS"},
+    "ENUM_NAME_OVERRIDES": {
+        "UseEnum": "licensing.vocabulary.USE_WORDS",
+        "ByEnum": "licensing.models.OptOut.By",
+        "GrantEventByEnum": "licensing.models.GrantEvent.By",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
@@ -275,6 +279,9 @@ LEDGER_EXPORT = _environ.get("LICET_LEDGER_EXPORT", "")
 # Servers that cosign the logs' checkpoints (C2SP tlog-witness): VKEY URL VKEY URL …, each key as
 # the witness publishes it, each URL the one below which it has add-checkpoint.
 LEDGER_WITNESSES = _environ.get("LICET_LEDGER_WITNESSES", "")
+# Seconds within which a private deal's grant is recorded, at a random time: whoever watches the
+# log cannot tell when the deal was made. Its receipt is there no sooner. 0: at once.
+LEDGER_PRIVATE_DELAY = int(_environ.get("LICET_LEDGER_PRIVATE_DELAY", "0"))
 # Where the list of erased people is kept, outside the database, for `manage.py after_restore`: a
 # directory or s3://bucket/prefix. It holds ids, times and counts; no restore may touch it.
 ERASURES = _environ.get("LICET_ERASURES", "") or LEDGER_EXPORT or str(DATA_DIR / "erasures")

@@ -119,6 +119,7 @@ def issue_grant(order: Order) -> Grant:
             accepted_at=order.accepted_at,
         ),
         made_by=str(order.pk),
+        is_private=quote.offer.audience_id is not None,
     )
 
 

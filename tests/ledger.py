@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -64,12 +65,12 @@ def append(name: str = "test", **fields: Any) -> LedgerEntry:
     )
 
 
-def append_many(count: int, name: str = "test") -> list[LedgerEntry]:
+def append_many(count: int, name: str = "test", parties: Sequence[UUID] = ()) -> list[LedgerEntry]:
     at, values = timezone.now(), {"text": "noted"}
     with access.system("a test writes to the ledger"):
         return log.append_many(
             [
-                log.Fact(name, "note.made", os.urandom(16), 0, None, values, [], at)
+                log.Fact(name, "note.made", os.urandom(16), 0, None, values, parties, at)
                 for _number in range(count)
             ]
         )
@@ -116,9 +117,9 @@ def signed_text(size: int, log: str = "test") -> str:
     return notes.split_note(note)[0]
 
 
-def grow(*steps: int) -> None:
+def grow(*steps: int, parties: Sequence[UUID] = ()) -> None:
     for step in steps:
-        append_many(step)
+        append_many(step, parties=parties)
         sequencer.run_once()
 
 
@@ -151,6 +152,8 @@ DELETE FROM licensing_ledgertree WHERE log = 'test' AND size > {size};
 DELETE FROM licensing_ledgertile
     WHERE log = 'test' AND ((index + 1)::numeric * 256 ^ (level + 1)) > {size};
 DELETE FROM licensing_ledgerleaf WHERE log = 'test' AND index >= {size};
+DELETE FROM licensing_grantevent WHERE grant_id IN (SELECT id FROM lost_grant)
+    OR entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_coverage WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_period WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_scopeclaim WHERE grant_id IN (SELECT id FROM lost_grant);
@@ -186,9 +189,14 @@ def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0) -> None:
         with superuser.transaction():
             superuser.execute(_LOST.format(size=size, waiting=waiting))
         for table in tables:
-            triggers = superuser.execute(
-                "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
-                [table],
-            ).fetchall()
-            for (trigger,) in triggers:
-                superuser.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+            enable_triggers(superuser, table)
+
+
+def enable_triggers(owner: psycopg.Connection[Any], table: str) -> None:
+    """End what `DISABLE TRIGGER USER` began: every trigger of ours fires always."""
+    triggers = owner.execute(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
+        [table],
+    ).fetchall()
+    for (trigger,) in triggers:
+        owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")

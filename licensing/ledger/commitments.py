@@ -20,8 +20,14 @@ VERSION = VERSIONS[-1]
 LOGS = ("test", "live")
 SEED_LENGTH = 32
 
+# Changes the log's own key: see `keychain`.
+KEY_CHANGED = "log.key_changed"
+
 # C2SP tlog-tiles writes an entry's length in two bytes.
 BODY_MAX = 65_535
+
+# Who a grant binds, and which it is: of every later kind of its chain.
+_OF_A_GRANT = ("licensor", "licensee", "grant")
 
 # What each published kind commits to: (always, sometimes). A published kind never gains or loses
 # a field; whoever needs another publishes another kind.
@@ -55,6 +61,20 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"licensor", "licensee", "notice", "acknowledgement"}),
         frozenset(),
     ),
+    "grant.suspended": (
+        frozenset({*_OF_A_GRANT, "by", "cause", "reason", "effective_at", "duties"}),
+        frozenset(),
+    ),
+    "grant.reinstated": (
+        frozenset({*_OF_A_GRANT, "by", "cause", "reason", "effective_at"}),
+        frozenset(),
+    ),
+    "grant.revoked": (
+        frozenset({*_OF_A_GRANT, "by", "cause", "reason", "effective_at", "effect", "duties"}),
+        frozenset(),
+    ),
+    "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
+    KEY_CHANGED: (frozenset(), frozenset()),
     "snapshot.finalized": (
         frozenset({"licensor", "collection", "snapshot", "coverage"}),
         frozenset(),
@@ -66,13 +86,16 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
-PUBLIC: dict[str, frozenset[str]] = {}
+PUBLIC: dict[str, frozenset[str]] = {
+    KEY_CHANGED: frozenset({"old", "new"}),
+}
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
 _REFS = {
     "optout.recorded": "opt_out_ref",
     "optout.notified": "notice_ref",
     "optout.acknowledged": "notice_ref",
+    KEY_CHANGED: "log_ref",
     "snapshot.finalized": "snapshot_ref",
     "terms.published": "terms_ref",
 }

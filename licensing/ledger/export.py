@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from licensing.ledger import notes, signer, stores, tiles, tree, witnessing
+from licensing.ledger import notes, rotation, signer, stores, tiles, tree, witnessing
 from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.regrowth import first_difference
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable
@@ -16,6 +16,8 @@ from licensing.models import LedgerCheckpoint, LedgerLeaf, LedgerTile, LedgerTre
 
 CHECKPOINT = "checkpoint"
 VKEY = "vkey"
+# Below it, named by the former key's id: the proof that it gave way to another.
+KEYS = "keys"
 
 # Bundles that are read, and written, at a time: what is held in memory.
 BATCH_TILES = 8
@@ -28,6 +30,7 @@ Progress = Callable[[int, int], None]
 
 # What this process has last copied to each place, so that a pass with nothing new asks nobody.
 _copied: dict[tuple[str, str], str] = {}
+_copied_keys: dict[tuple[str, str], tuple[notes.Verifier, ...]] = {}
 
 
 def tile_path(level: int, index: int, width: int | None = None) -> str:
@@ -70,6 +73,10 @@ def publish_newest(log: str) -> None:
     push(log, store, newest.size)
     publish(log, store, newest.note)
     _copied[place] = newest.note
+    known = tuple(rotation.published(log))
+    if _copied_keys.get(place) != known:
+        publish_keys(log, store)
+        _copied_keys[place] = known
 
 
 def publish_cosigned(log: str) -> None:
@@ -111,7 +118,7 @@ def push(
             return
     first = 0 if from_start else _standing(log, store, published.size if published else 0, size)
     if published is None or from_start:
-        store.write_once(f"{log}/{VKEY}", _vkey(log))
+        publish_keys(log, store)
     for end, files in _files(log, first, size):
         # What is there has what it is made of: a copy that was stopped can be checked, too.
         for stage in range(3):
@@ -145,6 +152,34 @@ def publish(log: str, store: Store, note: str) -> None:
         except StoreConflict:
             if attempt == _ATTEMPTS:
                 raise
+
+
+def publish_keys(log: str, store: Store) -> None:
+    """Have the store show the log's keys, and the proof of each change: never fewer than before.
+
+    Raises StoreConflict where it shows another key, KeyUnusable.
+    """
+    rotation.keys_of(log)
+    written = "".join(f"{each.vkey()}\n" for each in rotation.published(log))
+    proofs = rotation.proofs_of(log)
+    if proofs:
+        store.write_all({f"{log}/{KEYS}/{name}": data for name, data in proofs.items()})
+    there = store.read(f"{log}/{VKEY}")
+    if there is None:
+        store.write_once(f"{log}/{VKEY}", written.encode())
+    elif not _lines(there) <= _lines(written.encode()):
+        if _lines(written.encode()) < _lines(there):
+            return  # by another process, meanwhile
+        raise StoreConflict(
+            _("%(log)s/vkey in %(store)s has another key than this server.")
+            % {"store": store, "log": log}
+        )
+    elif there != written.encode():
+        store.replace(f"{log}/{VKEY}", written.encode(), expected=there)
+
+
+def _lines(vkeys: bytes) -> set[bytes]:
+    return set(vkeys.splitlines())
 
 
 def _published(log: str, store: Store) -> notes.Checkpoint | None:
@@ -184,16 +219,6 @@ def _parse(note: str) -> notes.Checkpoint:
 def _stage(path: str) -> int:
     """Entries first, then their hashes, then what those make."""
     return 0 if path.startswith("tile/entries/") else 1 if path.startswith("tile/0/") else 2
-
-
-def _vkey(log: str) -> bytes:
-    verifier = signer.verifier(log)
-    if verifier is None:
-        raise signer.KeyUnusable(
-            _("The log “%(log)s” has no key. Make it once: manage.py ledger_key --log %(log)s")
-            % {"log": log}
-        )
-    return f"{verifier.vkey()}\n".encode()
 
 
 def _has_signed(log: str, size: int) -> bool:

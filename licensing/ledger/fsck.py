@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import OuterRef, Subquery
 
 from licensing import packing
-from licensing.ledger import commitments, notes, signer, tiles, tree, witnessing
+from licensing.ledger import commitments, notes, rotation, signer, tiles, tree, witnessing
 from licensing.ledger import log as log_of
 from licensing.ledger.regrowth import FullTile, Regrowth, first_difference
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
@@ -176,7 +176,7 @@ class _Check:
         self.grown = Regrowth()
         self.openings = self.checkpoints = 0
         self.unsigned = False
-        self.verifier = signer.verifier(log)
+        self.keys = rotation.keys(log)
         self.bodies = BodyCheck()
 
     def run(self) -> Sound:
@@ -272,11 +272,11 @@ class _Check:
     def _checkpoint(self, size: int, note: str) -> None:
         self.checkpoints += 1
         try:
-            if self.verifier is None:
+            if self.keys is None:
                 self.unsigned = True
                 found = notes.parse_checkpoint(notes.split_note(note)[0])
             else:
-                found, _note = notes.open_checkpoint(note, [self.verifier])
+                found, _note = self.keys.open(note)
         except notes.NoteError as error:
             raise Broken(f"checkpoint {size}", str(error)) from None
         if found.origin != signer.origin(self.log):

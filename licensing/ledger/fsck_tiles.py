@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from licensing.ledger import notes, tiles
-from licensing.ledger.export import CHECKPOINT, VKEY, bundle_path, tile_path
+from licensing.ledger import keychain, notes, tiles
+from licensing.ledger.export import CHECKPOINT, KEYS, VKEY, bundle_path, tile_path
 from licensing.ledger.fsck import Broken, CannotTell, Progress, Sound
 from licensing.ledger.regrowth import (
     BundleError,
@@ -32,30 +32,32 @@ def logs_in(store: Store) -> list[str]:
 def check_tiles(
     store: Store,
     log: str,
-    key: notes.Verifier | None = None,
+    keys: Sequence[notes.Verifier] = (),
     progress: Progress = lambda _done, _size: None,
 ) -> Sound:
     """Check all files of a log below `log`, "" for the store itself.
 
-    With `key`, signatures must be by that one; else by the `vkey` that lies there. Raises Broken,
-    CannotTell, and what the store raises.
+    With `keys`, signatures must be by one of those, or by one that it gave way to; else by the
+    `vkey` that lies there. Raises Broken, CannotTell, and what the store raises.
     """
     prefix = f"{log}/" if log else ""
-    return _Check(store, prefix, key, progress).run(log)
+    return _Check(store, prefix, keys, progress).run(log)
 
 
 class _Check:
     def __init__(
-        self, store: Store, prefix: str, key: notes.Verifier | None, progress: Progress
+        self, store: Store, prefix: str, keys: Sequence[notes.Verifier], progress: Progress
     ) -> None:
-        self.store, self.prefix, self.key, self.progress = store, prefix, key, progress
+        self.store, self.prefix, self.keys, self.progress = store, prefix, keys, progress
         self.grown = Regrowth()
+        self.reader = keychain.Reader()
+        self.changed: set[str] = set()
         self.ahead = 0
         # The last whole file that partial ones were compared with.
         self._base: tuple[str, bytes] = ("", b"")
 
     def run(self, log: str) -> Sound:
-        checkpoint = self._checkpoint(self._verifier(), log)
+        checkpoint, note = self._checkpoint(self._verifiers(), log)
         size = checkpoint.size
         for index in range(-(-size // TILE_WIDTH)):
             self._tile(index, min(TILE_WIDTH, size - index * TILE_WIDTH), checkpoint)
@@ -66,31 +68,56 @@ class _Check:
                 self._same(tile_path(level, index, len(hashes)), b"".join(hashes), level, index)
         if size and self.grown.roots.get(size) != checkpoint.root:
             raise Broken(self.prefix + CHECKPOINT, "the entries have another root than was signed")
+        try:
+            self.reader.check(note)
+        except notes.SignatureError as error:
+            raise Broken(self.prefix + CHECKPOINT, str(error)) from None
         for path in self.store.paths(self.prefix):
             self._listed(path.removeprefix(self.prefix), size)
         return Sound(size, checkpoints=1, ahead=self.ahead)
 
     # --- key and checkpoint -------------------------------------------------------------------
 
-    def _verifier(self) -> notes.Verifier:
+    def _verifiers(self) -> list[notes.Verifier]:
+        """Whom to trust: the keys that were given, or those that lie here; and who followed."""
+        listed = self._listed_keys()
+        try:
+            followed = keychain.follow(
+                dict.fromkeys([*self.keys, *listed]),
+                lambda key_id: self.store.read(f"{self.prefix}{KEYS}/{key_id}"),
+            )
+        except keychain.KeyChangeError as error:
+            raise Broken(self.prefix + KEYS, str(error)) from None
+        self.reader = keychain.Reader(followed)
+        self.changed = {f"{KEYS}/{each.change.old.key_id.hex()}" for each in followed}
+        trusted = list(self.keys or listed)
+        for each in followed:
+            if each.change.old in trusted:
+                trusted.append(each.change.new)
+        if listed and not set(listed) & set(trusted):
+            named = ", ".join(each.vkey() for each in self.keys)
+            raise Broken(self.prefix + VKEY, f"it is another key than {named}")
+        return trusted
+
+    def _listed_keys(self) -> list[notes.Verifier]:
         data = self.store.read(self.prefix + VKEY)
         if data is None:
-            if self.key is None:
+            if not self.keys:
                 raise CannotTell(
                     f"{self.prefix}{VKEY} is missing. Give the log's verifier key with --key."
                 )
-            return self.key
+            return []
         try:
-            found = notes.Verifier.parse(data.decode().removesuffix("\n"))
+            found = [notes.Verifier.parse(line) for line in data.decode().splitlines()]
         except ValueError as error:
             raise Broken(self.prefix + VKEY, str(error)) from None
-        if f"{found.vkey()}\n".encode() != data:
+        if not found or "".join(f"{each.vkey()}\n" for each in found).encode() != data:
             raise Broken(self.prefix + VKEY, "it is not the verifier key and a newline")
-        if self.key is not None and self.key != found:
-            raise Broken(self.prefix + VKEY, f"it is another key than {self.key.vkey()}")
         return found
 
-    def _checkpoint(self, verifier: notes.Verifier, log: str) -> notes.Checkpoint:
+    def _checkpoint(
+        self, keys: Sequence[notes.Verifier], log: str
+    ) -> tuple[notes.Checkpoint, notes.Note]:
         place = self.prefix + CHECKPOINT
         data = self.store.read(place)
         if data is None:
@@ -98,12 +125,12 @@ class _Check:
                 place, "it is missing: was the copy stopped? Run manage.py ledger_export again"
             )
         try:
-            checkpoint, _note = notes.open_checkpoint(data.decode(), [verifier])
+            checkpoint, note = notes.open_checkpoint(data.decode(), keys)
         except ValueError as error:
             raise Broken(place, str(error)) from None
         if log and checkpoint.origin.rpartition("/")[2] != log:
             raise Broken(place, f"it is of the log {checkpoint.origin}, not of “{log}”")
-        return checkpoint
+        return checkpoint, note
 
     # --- what the checkpoint vouches for ------------------------------------------------------
 
@@ -126,9 +153,13 @@ class _Check:
         if b"".join(leaves) != hashes:
             raise self._guilty(index, leaves, hashes, checkpoint)
         sizes = {checkpoint.size} if first + width == checkpoint.size else set()
-        for tile in self.grown.grow(leaves, sizes):
+        for tile in self.grown.grow(leaves, sizes | self.reader.sizes(first, first + width)):
             if tile.level:
                 self._same(tile_path(tile.level, tile.index), tile.hashes, tile.level, tile.index)
+        try:
+            self.reader.see(bundle, first, self.grown.roots)
+        except keychain.KeyChangeError as error:
+            raise Broken(self.prefix + bundle_place, str(error), first) from None
 
     def _guilty(
         self, index: int, leaves: list[bytes], hashes: bytes, checkpoint: notes.Checkpoint
@@ -179,7 +210,7 @@ class _Check:
 
     def _listed(self, path: str, size: int) -> None:
         """Check a file by its name: known, compared before, or the beginning of one that was."""
-        if path in {CHECKPOINT, VKEY}:
+        if path in {CHECKPOINT, VKEY} | self.changed:
             return
         parts = _TILE.fullmatch(path)
         index = tiles.parse_index(parts[2]) if parts else None

@@ -13,7 +13,7 @@ from typing import NoReturn
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from licensing.ledger import notes, signer, tiles, tree
+from licensing.ledger import notes, rotation, signer, tiles, tree
 from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable, open_store
 from marketplace import access
@@ -177,10 +177,8 @@ def adopt(log: str, note: str) -> Adoption:
     and with that of the newest stored checkpoint. A guard never goes back. Raises NoteError,
     KeyUnusable or GuardUnreadable where that cannot be told, GuardRefused where it is not so.
     """
-    verifier = signer.verifier(log)
-    if verifier is None:
-        raise signer.KeyUnusable(_("The log “%(log)s” has no key.") % {"log": log})
-    trusted, _note = notes.open_checkpoint(note, [verifier])
+    keys = rotation.keys_of(log)
+    trusted, _note = keys.open(note)
     guard = open_guard(log)
     before = guard.read()
     with access.system("compare the ledger with a trusted checkpoint"):
@@ -190,7 +188,7 @@ def adopt(log: str, note: str) -> Adoption:
         after = trusted
         if last is not None:
             try:
-                signed, _note = notes.open_checkpoint(last.note, [verifier])
+                signed, _note = keys.open(last.note)
             except notes.NoteError as error:
                 raise GuardRefused(
                     _(
@@ -331,7 +329,7 @@ def _begin_anew(guard: Guard) -> str:
     if not settings.DEVELOPMENT or guard.log != "test" or settings.LEDGER_GUARD.startswith("s3:"):
         return ""
     keys = Path(settings.LEDGER_KEY_DIR)
-    files = shlex.join(map(str, (keys / "test.key", keys / "test.vkey", guard)))
+    files = shlex.join([*map(str, sorted(keys.glob("test.*key"))), str(guard)])
     if tiles.newest_checkpoint(guard.log) is None:
         return _("In development, begin a new log with a new key: rm -f %(files)s") % {
             "files": files

@@ -11,7 +11,7 @@ from pathlib import Path
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing.ledger import export, notes, signer, stores, tiles, witnessing
+from licensing.ledger import export, notes, rotation, stores, tiles, witnessing
 from licensing.ledger.log import LOGS
 from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerPending
 from licensing.offline import build
@@ -42,7 +42,8 @@ class HandedOver:
 
     log: str
     checkpoint: notes.Checkpoint
-    vkey: str
+    # The newest first.
+    vkeys: tuple[str, ...]
     cosigned: int
     # Entries that have no place yet, and are not in the directory.
     waiting: int
@@ -94,14 +95,12 @@ def _write_log(
     directory: Path, store: stores.Store, newest: LedgerCheckpoint, progress: Progress
 ) -> HandedOver:
     log = newest.log
-    verifier = signer.verifier(log)
-    if verifier is None:
-        raise signer.KeyUnusable(
-            _("The log “%(log)s” has no key here. Put it back from its own backup.") % {"log": log}
-        )
+    rotation.keys_of(log)
+    keys = rotation.published(log)
     export.push(log, store, newest.size, progress=lambda done, size: progress(log, done, size))
     export.publish(log, store, witnessing.cosigned_note(newest))
-    _put(directory / "keys" / f"{log}.vkey", [f"{verifier.vkey()}\n"])
+    export.publish_keys(log, store)
+    _put(directory / "keys" / f"{log}.vkey", (f"{each.vkey()}\n" for each in keys))
     sizes = LedgerCosignature.objects.filter(log=log, size__lte=newest.size)
     cosigned = LedgerCheckpoint.objects.filter(
         log=log, size__in=sizes.values("size").distinct()
@@ -119,7 +118,7 @@ def _write_log(
     return HandedOver(
         log=log,
         checkpoint=notes.parse_checkpoint(notes.split_note(newest.note)[0]),
-        vkey=verifier.vkey(),
+        vkeys=tuple(each.vkey() for each in keys),
         cosigned=cosigned.count(),
         waiting=LedgerPending.objects.filter(log=log).count(),
     )
@@ -149,7 +148,7 @@ def _readme(written: list[HandedOver], witnesses: int) -> str:
         f" `{notes.encode_base64(each.checkpoint.root)}` | {each.cosigned} |"
         for each in written
     )
-    keys = "\n".join(each.vkey for each in written)
+    keys = "\n".join(vkey for each in written for vkey in each.vkeys)
     template = Path(__file__).with_suffix(".md").read_text()
     return template.format(
         title=_TITLE,

@@ -34,6 +34,14 @@ def receipt(
     return receipts.build(body, openings(entry, opening, party), leaf.index, proof, note)
 
 
+def receipt_at(entry: LedgerEntry, checkpoint: LedgerCheckpoint) -> bytes:
+    """The receipt of an entry that has nothing to open, against a given checkpoint."""
+    leaf = LedgerLeaf.objects.get(entry=entry)
+    body = bytes(entry.body)
+    proof = _inclusion(leaf, checkpoint, body)
+    return receipts.build(body, None, leaf.index, proof, checkpoint.note)
+
+
 def receipt_for(caller: Caller, entry: LedgerEntry) -> bytes | None:
     """The receipt of an entry as a caller may have it: opened for its parties only."""
     opening = LedgerOpening.objects.visible_to(caller).filter(entry=entry).first()

@@ -15,7 +15,9 @@ from licensing.ledger import (
     commitments,
     export,
     guard,
+    keychain,
     notes,
+    rotation,
     sequencer,
     signer,
     tiles,
@@ -28,6 +30,7 @@ from licensing.models import (
     LedgerAwaited,
     LedgerCheckpoint,
     LedgerEntry,
+    LedgerKeyChange,
     LedgerLeaf,
     LedgerOpening,
     LedgerPending,
@@ -127,7 +130,8 @@ def plan(log: str, store: Store, progress: Progress = lambda _done, _size: None)
         size=stored.size,
         steps=steps,
         held=held,
-        lost=tuple(lost),
+        # A change of key is whole in its entry, and comes back with it.
+        lost=tuple(each for each in lost if each.body.kind != keychain.KIND),
         waiting=waiting,
         lacks_note=not kept,
     )
@@ -177,16 +181,14 @@ def orphans(log: str) -> list[Orphan]:
 
 
 def _checkpoint(log: str, store: Store) -> tuple[notes.Checkpoint, notes.Note]:
-    verifier = signer.verifier(log)
-    if verifier is None:
-        raise signer.KeyUnusable(
-            _("The log “%(log)s” has no key here. Put it back from its own backup.") % {"log": log}
-        )
+    current = rotation.keys_of(log).current
     there = store.read(f"{log}/{export.CHECKPOINT}")
     try:
         if there is None:
             raise notes.NoteError(_("there is none"))
-        signed, opened = notes.open_checkpoint(there.decode(), [verifier])
+        signed, opened = notes.open_checkpoint(there.decode(), signer.verifiers(log))
+        # The newest carries the key that signs now, in the middle of a change of keys too.
+        keychain.check_signed(current, opened)
     except (notes.NoteError, UnicodeDecodeError) as error:
         raise RecoveryRefused(
             _("%(store)s has no checkpoint that the key of the log “%(log)s” signed: %(error)s.")
@@ -504,7 +506,11 @@ def _put(log: str, read: Iterable[tuple[int, bytes, commitments.EntryBody]]) -> 
             written.append(entry)
         entries.append(entry)
     LedgerEntry.objects.bulk_create(written)
-    LedgerRecovered.objects.bulk_create(LedgerRecovered(entry=entry) for entry in written)
+    changes = [each for each in written if each.kind == keychain.KIND]
+    LedgerKeyChange.objects.bulk_create(map(rotation.row_of, changes))
+    LedgerRecovered.objects.bulk_create(
+        LedgerRecovered(entry=entry) for entry in written if entry not in changes
+    )
     return entries
 
 

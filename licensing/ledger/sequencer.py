@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import IntegrityError, connection
+from django.utils import timezone
 
-from licensing.ledger import export, guard, notes, signer, tiles, tree
+from licensing.ledger import export, guard, notes, rotation, signer, tiles, tree
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
@@ -35,14 +39,27 @@ STOPS = (
 _WAITING = """
 SELECT entry.id, entry.log, entry.body, entry.leaf_hash
 FROM licensing_ledgerpending pending JOIN licensing_ledgerentry entry ON entry.id = pending.entry_id
-WHERE pending.log = %s ORDER BY pending.entry_id LIMIT %s
+WHERE pending.log = %(log)s
+    AND (pending.not_before IS NULL OR pending.not_before <= statement_timestamp())
+    AND (entry.seq = 0 OR NOT EXISTS (
+        SELECT FROM licensing_ledgerpending held
+        JOIN licensing_ledgerentry earlier ON earlier.id = held.entry_id
+        WHERE held.log = %(log)s AND held.not_before > statement_timestamp()
+            AND earlier.subject_ref = entry.subject_ref
+    ))
+ORDER BY pending.entry_id LIMIT %(limit)s
 """
-_LEAVES = """
-INSERT INTO licensing_ledgerleaf (log, index, entry_id, leaf_hash)
-SELECT %s, %s::bigint + place - 1, id, leaf
-FROM unnest(%s::bigint[], %s::bytea[]) WITH ORDINALITY AS each (id, leaf, place)
+_GROW = """
+WITH leaf AS (
+    INSERT INTO licensing_ledgerleaf (log, index, entry_id, leaf_hash)
+    SELECT %(log)s, %(start)s::bigint + place - 1, id, leaf
+    FROM unnest(%(entries)b::bigint[], %(leaves)b::bytea[])
+        WITH ORDINALITY AS each (id, leaf, place)
+)
+INSERT INTO licensing_ledgertree (log, size, root, integrated_at)
+VALUES (%(log)s, %(size)s, %(root)s, %(now)s)
 """
-_TAKE = "DELETE FROM licensing_ledgerpending WHERE entry_id = ANY(%s::bigint[])"
+_TAKE = "DELETE FROM licensing_ledgerpending WHERE entry_id = ANY(%b::bigint[])"
 
 # Seconds between two notes of a log, unless somebody waits for a receipt.
 NOTE_SECONDS = 1.0
@@ -52,14 +69,20 @@ NOTE_SECONDS = 1.0
 _AWAIT = """
 INSERT INTO licensing_ledgerawaited (entry_id, log) VALUES (%s, %s) ON CONFLICT DO NOTHING
 """
+# For all logs at once: a process that finds nothing to do asks ten times a second.
 _STANDS = """
-SELECT signed.size, EXISTS (
+SELECT each.log, pending.log IS NOT NULL, grown.size, signed.size, EXISTS (
     SELECT FROM licensing_ledgerawaited awaited
     JOIN licensing_ledgerleaf leaf ON leaf.entry_id = awaited.entry_id
-    WHERE awaited.log = %(log)s AND leaf.index >= signed.size
+    WHERE awaited.log = each.log AND leaf.index >= signed.size
 )
-FROM (
-    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgercheckpoint WHERE log = %(log)s
+FROM unnest(%s::text[]) each (log)
+LEFT JOIN (SELECT DISTINCT log FROM licensing_ledgerpending) pending ON pending.log = each.log
+CROSS JOIN LATERAL (
+    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgertree WHERE log = each.log
+) grown
+CROSS JOIN LATERAL (
+    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgercheckpoint WHERE log = each.log
 ) signed
 """
 _ANSWER = """
@@ -69,6 +92,19 @@ WHERE leaf.entry_id = awaited.entry_id AND awaited.log = %s AND leaf.index < %s
 
 # The first key of the advisory locks; the second is the log's place in LOGS.
 _LOCK_SPACE = 0x11CE7
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a log stood when it was looked at."""
+
+    # Whether entries wait for their places.
+    has_waiting: bool
+    # How many have theirs, and how many of these are signed.
+    size: int
+    signed: int
+    # Whether somebody waits for a receipt of what has its place and is not signed.
+    is_awaited: bool
 
 
 class Pace:
@@ -82,18 +118,15 @@ class Pace:
         # Of each log: the size of the newest note, by whomever, and when it was seen first.
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def is_due(self, log: str) -> bool:
+    def is_due(self, log: str, stand: Stand) -> bool:
         """Whether the newest tree of a log, if it has no note, is to have one now."""
-        with connection.cursor() as cursor:
-            cursor.execute(_STANDS, {"log": log})
-            size, is_awaited = cursor.fetchone()
         now = time.monotonic()
         if log not in self._seen:
             # Due until there is a note that this process has seen being made.
-            self._seen[log] = (size, now - NOTE_SECONDS)
-        elif self._seen[log][0] != size:
-            self._seen[log] = (size, now)
-        return is_awaited or now - self._seen[log][1] >= NOTE_SECONDS
+            self._seen[log] = (stand.signed, now - NOTE_SECONDS)
+        elif self._seen[log][0] != stand.signed:
+            self._seen[log] = (stand.signed, now)
+        return stand.is_awaited or now - self._seen[log][1] >= NOTE_SECONDS
 
 
 def run_once(pace: Pace | None = None) -> int:
@@ -103,12 +136,17 @@ def run_once(pace: Pace | None = None) -> int:
     does not hold up the other; its failure is raised at the end.
     """
     integrated, failures = 0, []
+    stands = _look(LOGS)
     for log in LOGS:
         try:
-            if LedgerPending.objects.filter(log=log).exists():
-                integrated += integrate(log, _ahead(log))
-            if pace is None or pace.is_due(log):
-                sign(log)
+            stand = stands[log]
+            if stand.has_waiting:
+                integrated += integrate(log, _ahead(log, stand.size))
+                # Whoever came meanwhile is answered now, not by the next pass.
+                stand = _look([log])[log]
+            if pace is None or pace.is_due(log, stand):
+                if stand.size > stand.signed:
+                    sign(log)
                 export.publish_newest(log)
         except STOPS as failure:
             failures.append(failure)
@@ -162,10 +200,10 @@ def sign(log: str) -> LedgerCheckpoint | None:
         last = tiles.newest_checkpoint(log)
         if last is not None and last.size >= newest.size:
             return None
-        key = signer.load(log)
         stored = tiles.StoredTree(log, newest.size)
-        _check_continues(stored, newest, last, key.verifier)
-        checkpoint = notes.Checkpoint(key.verifier.name, newest.size, bytes(newest.root))
+        signers = rotation.signers(log, newest.size)
+        _check_continues(stored, newest, last)
+        checkpoint = notes.Checkpoint(signer.origin(log), newest.size, bytes(newest.root))
         # Before the note can be seen. The election must hold until it is there, so this is in the
         # transaction; it holds no row that others wait for.
         guard.advance(
@@ -175,7 +213,7 @@ def sign(log: str) -> LedgerCheckpoint | None:
             lambda size: tree.consistency_proof(size, stored.size, stored.node),
         )
         signed = LedgerCheckpoint.objects.create(
-            log=log, size=newest.size, note=notes.sign(checkpoint.text(), key)
+            log=log, size=newest.size, note=notes.sign(checkpoint.text(), *signers)
         )
         with connection.cursor() as cursor:
             cursor.execute(_ANSWER, [log, newest.size])
@@ -191,11 +229,22 @@ def await_receipt(entry: LedgerEntry) -> None:
         cursor.execute(_AWAIT, [entry.pk, entry.log])
 
 
-def _ahead(log: str) -> notes.Checkpoint | None:
+def held_until(entry: LedgerEntry) -> datetime | None:
+    """Until when an entry that waits for its place is kept back. None: it is not."""
+    waiting = LedgerPending.objects.filter(entry=entry, not_before__isnull=False)
+    return waiting.values_list("not_before", flat=True).first()
+
+
+def _look(logs: Sequence[str]) -> dict[str, Stand]:
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDS, [list(logs)])
+        return {log: Stand(*stand) for log, *stand in cursor.fetchall()}
+
+
+def _ahead(log: str, size: int) -> notes.Checkpoint | None:
     """What the guard knows of a longer log than this database, when places are to be given."""
-    newest = tiles.newest_tree(log)
     try:
-        return guard.ahead_of(log, newest.size if newest is not None else 0)
+        return guard.ahead_of(log, size)
     except guard.GuardUnreadable:
         return None  # signing says it
 
@@ -218,7 +267,7 @@ def _waiting(log: str) -> dict[int, bytes]:
     one bit that had flipped in a stored leaf hash.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [log, BATCH])
+        cursor.execute(_WAITING, {"log": log, "limit": BATCH})
         rows = cursor.fetchall()
     entries = {}
     for key, recorded_in, body, leaf in rows:
@@ -252,10 +301,21 @@ def grow(log: str, entries: dict[int, bytes]) -> int:
                 edge[tile_level - 1].clear()
                 edge[tile_level].append(root)
     try:
+        if full:
+            LedgerTile.objects.bulk_create(full)
         with connection.cursor() as cursor:
-            cursor.execute(_LEAVES, [log, start, list(entries), list(entries.values())])
-        LedgerTile.objects.bulk_create(full)
-        LedgerTree.objects.create(log=log, size=frontier.size, root=frontier.root())
+            cursor.execute(
+                _GROW,
+                {
+                    "log": log,
+                    "start": start,
+                    "entries": list(entries),
+                    "leaves": list(entries.values()),
+                    "size": frontier.size,
+                    "root": frontier.root(),
+                    "now": timezone.now(),
+                },
+            )
     except IntegrityError as error:
         # The election lets one work at a time: somebody else than a sequencer wrote here.
         raise LedgerCorrupted(
@@ -270,26 +330,24 @@ def _take_up(log: str) -> tuple[int, list[list[bytes]], tree.Frontier]:
     Derived from leaves and tiles each time, and compared with the root that was integrated last:
     a frontier kept as state of its own could drift from them unseen.
     """
-    newest = tiles.newest_tree(log)
-    size = newest.size if newest is not None else 0
     try:
-        stored = tiles.StoredTree(log, size)
+        stored, root = tiles.StoredTree.newest(log)
         edge = stored.right_edge()
-        frontier = tree.Frontier.load(size, stored.node)
+        frontier = tree.Frontier.load(stored.size, stored.node)
     except LookupError as error:
         raise LedgerCorrupted(str(error)) from error
-    if newest is not None and frontier.root() != bytes(newest.root):
+    if frontier.root() != root:
         raise LedgerCorrupted(
-            f"The stored leaves and tiles of the log “{log}” do not make its root at size {size}."
+            f"The stored leaves and tiles of the log “{log}” do not make its root at size"
+            f" {stored.size}."
         )
-    return size, edge, frontier
+    return stored.size, edge, frontier
 
 
 def _check_continues(
     stored: tiles.StoredTree,
     newest: LedgerTree,
     last: LedgerCheckpoint | None,
-    verifier: notes.Verifier,
 ) -> None:
     """Prove, from what is stored, that the tree has its root and begins with the signed one."""
     log, size, root = newest.log, newest.size, bytes(newest.root)
@@ -297,7 +355,7 @@ def _check_continues(
         if stored.root() != root:
             raise tree.ProofError("the stored tree has another root than was integrated")
         if last is not None:
-            signed, _note = notes.open_checkpoint(last.note, [verifier])
+            signed, _note = rotation.keys_of(log).open(last.note)
             proof = tree.consistency_proof(signed.size, size, stored.node)
             tree.verify_consistency(signed.size, size, proof, signed.root, root)
     except (LookupError, tree.ProofError, notes.NoteError) as error:

@@ -79,7 +79,7 @@ def _ref() -> models.Field[Any, Any]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("licensing", "0082_ledger_party_walls")]
+    dependencies = [("licensing", "0092_grant_event_walls")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -1,6 +1,7 @@
 """The tables of terms, snapshots, offers, grants, and the ledger."""
 
 from licensing.models.access_requests import AccessRequest
+from licensing.models.grant_events import GrantEvent, GrantEventQuerySet
 from licensing.models.ledger import (
     LedgerAwaited,
     LedgerCheckpoint,
@@ -15,6 +16,7 @@ from licensing.models.ledger import (
     LedgerTile,
     LedgerTree,
 )
+from licensing.models.ledger_keys import LedgerKeyChange
 from licensing.models.licenses import (
     Agreement,
     Coverage,
@@ -47,6 +49,8 @@ __all__ = [
     "Coverage",
     "CoverageQuerySet",
     "Grant",
+    "GrantEvent",
+    "GrantEventQuerySet",
     "GrantQuerySet",
     "LaneField",
     "LedgerAwaited",
@@ -54,6 +58,7 @@ __all__ = [
     "LedgerCosignature",
     "LedgerCounter",
     "LedgerEntry",
+    "LedgerKeyChange",
     "LedgerLeaf",
     "LedgerOpening",
     "LedgerParty",

@@ -67,6 +67,8 @@ class LedgerPending(models.Model):
 
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, primary_key=True, related_name="+")
     log = models.CharField(max_length=4)
+    # It gets its place no sooner, nor does what follows it in its chain. Null: at once.
+    not_before = models.DateTimeField(null=True)
 
 
 class LedgerAwaited(models.Model):

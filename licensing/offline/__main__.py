@@ -203,6 +203,8 @@ def _verify(options: argparse.Namespace) -> int:
         keys = verify.read_keys(options.key)
         witnesses = verify.read_witnesses(options.witness)
         data = _read(options.receipt)
+        if options.log is not None:
+            keys = verify.followed(options.log, keys)
         proven = verify.check(data, keys)
         standing = verify.stand(
             data,

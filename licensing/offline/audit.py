@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from licensing.ledger import cosignatures, notes, tree
+from licensing.ledger import cosignatures, keychain, notes, tree
 from licensing.ledger.regrowth import BundleError, Regrowth, bundle_leaves, first_difference
 from licensing.ledger.tree import HASH_LENGTH, TILE_HEIGHT, TILE_WIDTH
+from licensing.offline import following
 from licensing.offline.logs import Log
 
 
@@ -27,6 +28,8 @@ class Audited:
     checkpoint: notes.Checkpoint
     # Of the witnesses that were named, earliest first.
     cosignatures: Sequence[cosignatures.Cosignature]
+    # Of the log's key, in their order.
+    changes: Sequence[keychain.KeyChange] = ()
 
 
 def audit(
@@ -36,32 +39,45 @@ def audit(
     progress: Callable[[int, int], None] = lambda _done, _size: None,
 ) -> Audited:
     """Check everything that a log's checkpoint vouches for. Raises AuditError, LogUnavailable."""
+    published = log.checkpoint()
+    followed = following.follow(log, published, keys)
     try:
-        checkpoint, note = notes.open_checkpoint(log.checkpoint(), keys)
+        known = [*keys, *(each.change.new for each in followed)]
+        checkpoint, note = notes.open_checkpoint(published, known)
         seen = cosignatures.verified(checkpoint.text(), note.unverified, witnesses)
     except notes.NoteError as error:
         raise AuditError("checkpoint", str(error)) from None
     size = checkpoint.size
-    grown = Regrowth()
+    grown, reader = Regrowth(), keychain.Reader(followed)
     for index in range(-(-size // TILE_WIDTH)):
-        width = min(TILE_WIDTH, size - index * TILE_WIDTH)
-        leaves = _leaves(log, index, width)
+        start = index * TILE_WIDTH
+        width = min(TILE_WIDTH, size - start)
+        bundle, leaves = _leaves(log, index, width)
         _check_tile(log, 0, index, b"".join(leaves))
-        for full in grown.grow(leaves, {size}):
+        for full in grown.grow(leaves, {size} | reader.sizes(start, start + width)):
             if full.level:
                 _check_tile(log, full.level, full.index, full.hashes)
+        try:
+            reader.see(bundle, start, grown.roots)
+        except keychain.KeyChangeError as error:
+            raise AuditError(tree.bundle_path(index, width), str(error)) from None
         progress(grown.size, size)
     for level, hashes in enumerate(grown.edge):
         if level and hashes:
             _check_tile(log, level, size >> TILE_HEIGHT * (level + 1), b"".join(hashes))
     if (grown.roots.get(size) if size else tree.EMPTY_ROOT) != checkpoint.root:
         raise AuditError("checkpoint", "the entries have another root than was signed")
-    return Audited(checkpoint, seen)
-
-
-def _leaves(log: Log, index: int, width: int) -> list[bytes]:
     try:
-        return bundle_leaves(log.bundle(index, width), width)
+        reader.check(note)
+    except notes.SignatureError as error:
+        raise AuditError("checkpoint", str(error)) from None
+    return Audited(checkpoint, seen, reader.changes)
+
+
+def _leaves(log: Log, index: int, width: int) -> tuple[bytes, list[bytes]]:
+    bundle = log.bundle(index, width)
+    try:
+        return bundle, bundle_leaves(bundle, width)
     except BundleError as error:
         raise AuditError(tree.bundle_path(index, width), str(error)) from None
 
@@ -84,6 +100,10 @@ def report(done: Audited) -> dict[str, Any]:
         "size": done.checkpoint.size,
         "root": done.checkpoint.root.hex(),
         "witnesses": [each.name for each in done.cosignatures],
+        "key_changes": [
+            {"index": each.index, "old": each.old.vkey(), "new": each.new.vkey()}
+            for each in done.changes
+        ],
     }
 
 
@@ -91,7 +111,12 @@ def describe(done: Audited) -> str:
     """What was found, for people."""
     found = done.checkpoint
     seen = ", ".join(each.name for each in done.cosignatures) or "none"
+    changed = "".join(
+        f"\n  its key changed at entry {each.index}. Trust this one from now on, and no older one:"
+        f" {each.new.vkey()}"
+        for each in done.changes[-1:]
+    )
     return (
         f"sound: {found.size} entries of {found.origin}, root {notes.encode_base64(found.root)},"
-        f" cosigned by: {seen}"
+        f" cosigned by: {seen}{changed}"
     )

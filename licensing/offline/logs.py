@@ -38,6 +38,10 @@ class Log:
         except UnicodeDecodeError:
             raise LogUnavailable(f"{self.place}/checkpoint: not UTF-8 text") from None
 
+    def key_change(self, key_id: str) -> bytes | None:
+        """The proof that a key gave way to another; None where there is none."""
+        return self._read(f"keys/{key_id}", _CHECKPOINT_MAX)
+
     def tile(self, level: int, index: int, width: int) -> bytes:
         """The first `width` hashes of a tile. Raises LogUnavailable.
 

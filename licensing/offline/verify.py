@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from licensing import jcs, settree
-from licensing.ledger import commitments, cosignatures, notes, receipts
-from licensing.offline import remember
+from licensing.ledger import commitments, cosignatures, keychain, notes, receipts
+from licensing.offline import following, remember
+from licensing.offline.logs import LogUnavailable
 
 Key = TypeVar("Key")
 
 SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
 
 OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowledged"})
+# What became of a grant after it was issued.
+STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "grant.expired"})
 # What a seller states by itself: nobody has a license by it.
 CATALOGUE_KINDS = frozenset({"snapshot.finalized", "terms.published"})
+# What issues no grant.
+NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | CATALOGUE_KINDS | {keychain.KIND}
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -61,6 +66,14 @@ def read_keys(given: Sequence[str]) -> list[notes.Verifier]:
     return keys
 
 
+def followed(place: str, keys: Sequence[notes.Verifier]) -> list[notes.Verifier]:
+    """The trusted keys, and those that have followed them by the log that stands there."""
+    try:
+        return following.known(place, keys)
+    except LogUnavailable:
+        return list(keys)  # the receipt may be sound all the same; comparing says what is wrong
+
+
 def read_witnesses(given: Sequence[str]) -> list[cosignatures.Witness]:
     """Read the keys of witnesses, as `read_keys` does those of logs. Raises UsageError."""
     return _read_keys(given, "--witness", cosignatures.Witness.parse)
@@ -91,7 +104,7 @@ def _read_keys(given: Sequence[str], option: str, parse: Callable[[str], Key]) -
 
 def check(data: bytes, keys: Sequence[notes.Verifier]) -> receipts.Verified:
     """Check a receipt and the facts in it that can be recomputed. Raises ReceiptError."""
-    proven = receipts.verify(receipts.parse(data), keys)
+    proven = _proven(receipts.parse(data), keys)
     for field in ("coverage", "works"):
         for cited in _sets(proven.values, field):
             if (_citation(cited) or "") != cited.get("citation"):
@@ -99,6 +112,27 @@ def check(data: bytes, keys: Sequence[notes.Verifier]) -> receipts.Verified:
                     "openings", f"a citation in “{field}” is not the one of its set", field
                 )
     return proven
+
+
+def _proven(receipt: receipts.Receipt, keys: Sequence[notes.Verifier]) -> receipts.Verified:
+    try:
+        return receipts.verify(receipt, keys)
+    except receipts.ReceiptError as error:
+        _text, signatures = notes.split_note(receipt.checkpoint)
+        known = {(each.name, each.key_id) for each in keys}
+        others = [each for each in signatures if (each.name, each.key_id) not in known]
+        if (
+            error.part != "signature"
+            or len(others) != len(signatures)
+            or not {each.name for each in others} & {each.name for each in keys}
+        ):
+            raise
+        raise receipts.ReceiptError(
+            "signature",
+            f"{error}. It has another key than yours: if the log has changed its key since, the"
+            " log proves it; give it with --log URL|DIR. If it was changed before, fetch the"
+            " receipt again",
+        ) from None
 
 
 def stand(
@@ -186,7 +220,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("issued", commitments.timestamp(body.at) if _is_license(body) else ""),
+        ("issued", "" if body.kind in NO_ISSUE_KINDS else commitments.timestamp(body.at)),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
@@ -195,6 +229,8 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *[("coverage", _set(cited)) for cited in _sets(values, "coverage")],
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
+        *(_step(values) if body.kind in STEPS else []),
+        *(_key_change(body) if body.kind == keychain.KIND else []),
         *(_catalogue(values) if body.kind in CATALOGUE_KINDS else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
@@ -206,7 +242,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    if _is_license(body):
+    if body.kind not in NO_ISSUE_KINDS:
         lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
@@ -222,10 +258,6 @@ def exit_code(
     if standing.consistency is not None and not standing.consistency.is_checked:
         return USAGE
     return SOUND if proven.body.log == "live" or allow_test else SOUND_TEST
-
-
-def _is_license(body: commitments.EntryBody) -> bool:
-    return body.kind not in OPT_OUT_KINDS | CATALOGUE_KINDS
 
 
 def _unknown(proven: receipts.Verified, standing: Standing) -> list[str]:
@@ -364,6 +396,34 @@ def _opt_out(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("stated", _json_or_text(stated.get("statement"))))
         rows.append(("by", f"{stated.get('name')}, {stated.get('title')}"))
     return rows
+
+
+def _step(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What became of a grant, by whom, why, and from when on."""
+    grant, cause = values.get("grant"), values.get("cause")
+    code = cause.get("code") if isinstance(cause, dict) else cause
+    duties = [
+        f"{duty.get('do')} within {duty.get('within_days')} days"
+        for duty in values.get("duties") or []
+        if isinstance(duty, dict)
+    ]
+    return [
+        ("grant", _json_or_text(grant.get("id") if isinstance(grant, dict) else grant)),
+        ("counts from", _json_or_text(values.get("effective_at"))),
+        ("ended", _json_or_text(values.get("ended_at"))),
+        ("effect", _json_or_text(values.get("effect"))),
+        ("by", _json_or_text(values.get("by"))),
+        ("cause", _json_or_text(code)),
+        ("reason", _json_or_text(values.get("reason"))),
+        ("duties", ", ".join(duties)),
+    ]
+
+
+def _key_change(body: commitments.EntryBody) -> list[tuple[str, str]]:
+    return [
+        ("log’s old key", _json_or_text(body.public.get("old"))),
+        ("log’s new key", _json_or_text(body.public.get("new"))),
+    ]
 
 
 def _catalogue(values: Mapping[str, Any]) -> list[tuple[str, str]]:

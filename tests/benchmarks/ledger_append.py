@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from django.utils import timezone
 
 from licensing.models import Grant
+from marketplace.typeid import uuid7
 from tests import make
 from tests.benchmarks.ledger_rows import Rows, Sequencer, forked, make_copies, sequencing
 from tests.benchmarks.measure import Figure, app, median, owner, process_cpu_seconds, progress
@@ -22,6 +24,8 @@ WAL_GOAL = 1.5
 ROUNDS = 7
 SECONDS = 1.2
 GRANTS_A_ROUND = 25
+# Clients of one licensor.
+SHARING = 8
 
 
 def run(quick: bool) -> Iterator[Figure]:
@@ -34,6 +38,8 @@ def run(quick: bool) -> Iterator[Figure]:
             with forked(count, _client, rows) as clients:
                 pairs = list(_rounds(clients, sequencer, rounds))
             yield from _figures(count, goal, pairs)
+        with forked(SHARING, _client_of_one, rows) as clients:
+            yield _sharing(list(_rounds(clients, sequencer, rounds)))
         yield _issuing(rows, sequencer, rounds)
 
 
@@ -106,6 +112,19 @@ class _Answer:
 
 
 def _client(told: Connection, rows: Rows) -> None:
+    """A licensor and a licensee of its own."""
+    rows.parties = [uuid7() for _party in rows.parties]
+    _write(told, rows)
+
+
+def _client_of_one(told: Connection, rows: Rows) -> None:
+    """The same licensor for all clients, whose entries are numbered one after the other."""
+    rows.parties = [rows.parties[0], uuid7()]
+    rows.number_from(os.getpid() << 32)
+    _write(told, rows)
+
+
+def _write(told: Connection, rows: Rows) -> None:
     """Write as long as it is told to, on a connection of its own."""
     with app() as connection:
         backend = connection.info.backend_pid
@@ -155,6 +174,16 @@ def _figures(count: int, goal: float, pairs: list[tuple[_Turn, _Turn]]) -> Itera
         ratio=1 / more,
         goal=f"at most {WAL_GOAL:g} times",
         holds=more <= WAL_GOAL,
+    )
+
+
+def _sharing(pairs: list[tuple[_Turn, _Turn]]) -> Figure:
+    return Figure(
+        figure=f"grant and entry, {SHARING} clients of one licensor",
+        value=median(ours.rate for ours, _bare in pairs),
+        unit="/s",
+        limit=median(bare.rate for _ours, bare in pairs),
+        ratio=median(ours.rate / bare.rate for ours, bare in pairs),
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from django.utils import timezone
 
-from licensing.ledger import log, sequencer, tree
-from tests.benchmarks.ledger_rows import KIND, LOG, Rows
+from licensing.ledger import sequencer
+from tests.benchmarks.ledger_rows import Rows
 from tests.benchmarks.measure import Figure, app, owner, progress
 
 ENTRIES = 20_000
@@ -18,7 +18,7 @@ ENTRIES_A_PASS = 25
 AT_ONCE_GOAL = 600.0
 ENTRIES_ALONE = 3_000
 ALONE_GOAL = 1_500.0
-TABLES = ("entry", "opening", "pending", "leaf", "tile", "tree", "checkpoint")
+TABLES = ("entry", "opening", "party", "counter", "pending", "leaf", "tile", "tree", "checkpoint")
 
 
 def run(quick: bool) -> Iterator[Figure]:
@@ -45,18 +45,9 @@ def _append(rows: Rows, count: int, a_pass: int) -> None:
             for _entry in range(a_pass):
                 with connection.transaction():
                     connection.execute("SELECT set_config('licet.system', 'weigh', true)")
-                    connection.execute(log._APPEND, _parameters(rows), prepare=True)
+                    rows.append(connection, os.urandom(16), os.urandom(32), timezone.now())
             assert sequencer.run_once() == a_pass
     progress(f"ledger-bytes: {count:,} entries in {time.monotonic() - started:.0f} s")
-
-
-def _parameters(rows: Rows) -> tuple[object, ...]:
-    ref = os.urandom(16)
-    body = rows.body_of(ref)
-    return (
-        *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), timezone.now()),
-        *(rows.parties, os.urandom(32), rows.opened, LOG),
-    )
 
 
 class _Weight:

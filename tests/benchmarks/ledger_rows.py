@@ -15,13 +15,15 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from django.db import connection as django_connection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from licensing.ledger import log, tree
+from licensing import jcs
+from licensing.ledger import commitments, log, tree
 from marketplace.typeid import uuid7
 from tests import make
 from tests.benchmarks.measure import owner, process_cpu_seconds
@@ -34,6 +36,7 @@ COPY_PREFIX = "raw_"
 COPIED = (
     "licensing_ledgerentry",
     "licensing_ledgeropening",
+    "licensing_ledgerparty",
     "licensing_agreement",
     "licensing_grant",
 )
@@ -47,15 +50,21 @@ OWN = {
         "issued_entry_id": "entry",
     },
 }
-# `log._APPEND` without its queue.
+# `log._APPEND` without its queue; its numbers come from no counter.
 BARE_APPEND = """
 WITH entry AS (
     INSERT INTO raw_licensing_ledgerentry
         (log, kind, subject_ref, seq, body, leaf_hash, created_at)
     VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
+), opening AS (
+    INSERT INTO raw_licensing_ledgeropening (entry_id, parties, seed, packed)
+    SELECT id, %s::uuid[], %s, %s FROM entry
+), party AS (
+    INSERT INTO raw_licensing_ledgerparty (log, organization_id, sequence, entry_id)
+    SELECT %s, organization_id, sequence, id
+    FROM entry, unnest(%s::uuid[], %s::bigint[]) AS each (organization_id, sequence)
 )
-INSERT INTO raw_licensing_ledgeropening (entry_id, parties, seed, packed)
-SELECT id, %s::uuid[], %s, %s FROM entry RETURNING entry_id
+SELECT id FROM entry
 """
 ACTING = "SELECT set_config('licet.system', 'issue a grant', true)"
 
@@ -63,8 +72,9 @@ ACTING = "SELECT set_config('licet.system', 'issue a grant', true)"
 class Rows:
     """One issued grant's rows, and statements that write others like it.
 
-    `insert` is one transaction of prepared statements: entry, opening and queue as `log` writes
-    them, contract, grant. Bare, it is the same rows but the queue's, into copies of the tables.
+    `insert` is one transaction of prepared statements: entry, opening, numbers and queue as `log`
+    writes them, contract, grant. Bare, it is the same rows but the queue's and the counters', into
+    copies of the tables.
     """
 
     def __init__(self) -> None:
@@ -84,7 +94,11 @@ class Rows:
         self.body = bytes(entry["body"])
         self._ref_text = bytes(entry["subject_ref"]).hex().encode()
         assert self.body.count(self._ref_text) == 1, "the body names its subject once"
-        self.parties: list[Any] = opening["parties"]
+        (self._committed,) = re.findall(rb'"parties":(\[[^]]*\])', self.body)
+        # Whose entries these are.
+        self.parties: list[UUID] = opening["parties"]
+        # Of the bare rows, the last number given to all parties alike.
+        self._last = 0
         self.opened = bytes(opening["packed"])
         # With these, and only these, other entries with this body are sound ones.
         self.at: datetime = entry["created_at"]
@@ -93,12 +107,7 @@ class Rows:
 
     def insert(self, connection: psycopg.Connection[Any], at: datetime, *, bare: bool) -> int:
         """Write one grant and its entry, and commit. Gives the entry's key."""
-        ref, seed = os.urandom(16), os.urandom(32)
-        body = self.body_of(ref)
-        parameters = (
-            *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), at, self.parties, seed, self.opened),
-            *(() if bare else (LOG,)),
-        )
+        ref = os.urandom(16)
         agreement = uuid7()
         own: dict[str, Any] = {
             "agreement": agreement,
@@ -109,16 +118,56 @@ class Rows:
         execute = connection.execute
         with connection.transaction():
             execute(ACTING, prepare=True)
-            append = BARE_APPEND if bare else log._APPEND
-            row = execute(append, parameters, prepare=True).fetchone()
-            assert row is not None
-            own["entry"] = row[0]
+            own["entry"] = self.append(connection, ref, os.urandom(32), at, bare=bare)
             for statement, values in self._bare if bare else self._ours:
                 execute(statement, values | own, prepare=True)
+        return int(own["entry"])
+
+    def number_from(self, last: int) -> None:
+        """Have bare rows of the same parties be numbered apart from another process's."""
+        self._last = last
+
+    def append(
+        self,
+        connection: psycopg.Connection[Any],
+        ref: bytes,
+        seed: bytes,
+        at: datetime,
+        *,
+        bare: bool = False,
+        sound: bool = False,
+    ) -> int:
+        """Write one entry, its opening, numbers and place in the queue. Gives its key.
+
+        Only where it is to be sound, it commits to the numbers: making that out is Python's work,
+        and no statement's.
+        """
+        execute, parties = connection.execute, [party.hex for party in self.parties]
+        if bare:
+            self._last += 1
+            numbers = [self._last] * len(self.parties)
+        else:
+            counted = (*map(log._array, ([LOG] * len(parties), parties, ["1"] * len(parties))),)
+            last = {row[1]: row[2] for row in execute(log._ADVANCE, counted, prepare=True)}
+            numbers = [last[party] for party in self.parties]
+        body = self.body_of(ref, numbers if sound else None)
+        parameters = (
+            *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), at, log._array(parties), seed),
+            *(self.opened, LOG, log._array(parties), log._array(map(str, numbers))),
+            *(() if bare else (LOG, None)),
+        )
+        append = BARE_APPEND if bare else log._APPEND
+        row = execute(append, parameters, prepare=True).fetchone()
+        assert row is not None
         return int(row[0])
 
-    def body_of(self, ref: bytes) -> bytes:
-        return self.body.replace(self._ref_text, ref.hex().encode())
+    def body_of(self, ref: bytes, numbers: list[int] | None = None) -> bytes:
+        body = self.body.replace(self._ref_text, ref.hex().encode())
+        if numbers is None:
+            return body
+        slots = [log.slot(*each) for each in zip(self.parties, numbers, strict=True)]
+        committed = commitments.commit_parties(self.seed, slots)
+        return body.replace(self._committed, jcs.dumps(committed))
 
 
 def make_copies() -> None:
@@ -145,10 +194,11 @@ def _copy_keys_and_walls(opened: psycopg.Connection[Any], table: str) -> None:
         there = re.sub(rf"REFERENCES ({copied})\b", rf"REFERENCES {COPY_PREFIX}\1", definition)
         opened.execute(f"ALTER TABLE {copy} ADD {there}")
     walls = opened.execute(
-        "SELECT policyname, qual FROM pg_policies WHERE tablename = %s", [table]
+        "SELECT policyname, cmd, qual, with_check FROM pg_policies WHERE tablename = %s", [table]
     ).fetchall()
-    for name, condition in walls:
-        opened.execute(f"CREATE POLICY {name} ON {copy} USING ({condition})")
+    for name, command, using, checked in walls:
+        conditions = f"USING ({using})" if using else f"WITH CHECK ({checked})"
+        opened.execute(f"CREATE POLICY {name} ON {copy} FOR {command} {conditions}")
         opened.execute(f"ALTER TABLE {copy} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
 
 

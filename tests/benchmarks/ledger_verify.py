@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from licensing.ledger import fsck, fsck_tiles, log, notes, sequencer, signer, stores, tiles, tree
+from licensing.ledger import fsck, fsck_tiles, notes, sequencer, signer, stores, tiles, tree
 from licensing.ledger.export import CHECKPOINT, VKEY, bundle_path, tile_path
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
-from tests.benchmarks.ledger_rows import KIND, LOG, Rows
+from tests.benchmarks.ledger_rows import LOG, Rows
 from tests.benchmarks.measure import Figure, app, median, owner, progress
 
 ENTRIES = 1_000_000
@@ -193,11 +193,5 @@ def _record(rows: Rows, entries: int) -> None:
             with connection.transaction():
                 connection.execute("SELECT set_config('licet.system', 'record', true)")
                 for _entry in range(TOGETHER):
-                    ref = os.urandom(16)
-                    body = rows.body_of(ref)
-                    parameters = (
-                        *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), rows.at),
-                        *(rows.parties, rows.seed, rows.opened, LOG),
-                    )
-                    connection.execute(log._APPEND, parameters, prepare=True)
+                    rows.append(connection, os.urandom(16), rows.seed, rows.at, sound=True)
             sequencer.run_once()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -30,7 +31,9 @@ from tests.logs import MemoryLog, bodies
 EARLIER, SIZE, WAITING = 270, 300, 3
 # The entry that most attacks are about.
 N = 100
-TABLES = ("entry", "leaf", "tile", "tree", "checkpoint", "opening", "pending")
+# Whose entries they all are.
+PARTY = UUID(int=7)
+TABLES = ("entry", "leaf", "tile", "tree", "checkpoint", "opening", "pending", "party", "counter")
 
 
 @dataclass
@@ -529,6 +532,48 @@ def exchange_openings(world: World) -> None:
     )
     world.execute("UPDATE opening! SET entry_id = %s WHERE entry_id = -%s", [two, one])
     world.execute("UPDATE opening! SET entry_id = %s WHERE entry_id = -%s", [one, two])
+
+
+# --- numbers ---
+
+
+def renumber(world: World, entry: int, number: int) -> None:
+    world.execute(
+        "UPDATE party! SET sequence = %s WHERE entry_id = %s AND organization_id = %s",
+        [number, entry, PARTY],
+    )
+
+
+@attack
+def edit_a_party_s_number(world: World) -> None:
+    renumber(world, world.entry(N), SIZE * 2)
+
+
+@attack
+def exchange_two_numbers(world: World) -> None:
+    renumber(world, world.entry(N), SIZE * 2)
+    renumber(world, world.entry(N + 1), N + 1)
+    renumber(world, world.entry(N), N + 2)
+
+
+@attack
+def keep_an_entry_from_its_party(world: World) -> None:
+    world.execute(
+        "DELETE FROM party! WHERE entry_id = %s AND organization_id = %s", [world.entry(N), PARTY]
+    )
+
+
+@attack
+def keep_the_newest_entry_from_its_party(world: World) -> None:
+    """And count it back, so that the numbers have no gap."""
+    world.execute("DELETE FROM party! WHERE sequence = %s", [SIZE + WAITING])
+    world.execute("UPDATE counter! SET last = last - 1")
+
+
+@attack
+def count_back(world: World) -> None:
+    """To give the last number once more."""
+    world.execute("UPDATE counter! SET last = last - 1")
 
 
 def spoil(path: Path) -> None:

@@ -31,6 +31,7 @@ from marketplace import access
 from tests.chaos.attacks import (
     ATTACKS,
     EARLIER,
+    PARTY,
     SIZE,
     TABLES,
     WAITING,
@@ -57,11 +58,11 @@ def world(
 ) -> Iterator[World]:
     export, earlier = tmp_path / "second place", tmp_path / "earlier"
     settings.LEDGER_EXPORT = str(export)
-    grow(EARLIER)
+    grow(EARLIER, parties=[PARTY])
     earlier_guard = (ledger_guard / "test.guard").read_bytes()
     shutil.copytree(export, earlier)
-    grow(SIZE - EARLIER)
-    append_many(WAITING)
+    grow(SIZE - EARLIER, parties=[PARTY])
+    append_many(WAITING, parties=[PARTY])
     with access.system("look in a test"):
         leaf = LedgerLeaf.objects.select_related("entry__opening").get(log="test", index=N)
         receipt = proofs.receipt(leaf.entry, leaf.entry.opening)

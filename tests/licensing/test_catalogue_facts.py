@@ -21,6 +21,7 @@ from licensing.parties import party
 from marketplace.access import acting, system
 from marketplace.errors import CollectionEmpty, NotFound, TermsAlreadyPublished
 from marketplace.models import Audit, Organization, Work
+from tests.ledger import enable_triggers
 from tests.licensing.test_ledger_numbers import together
 from tests.make import TYPED, issue_grant, make_collection, make_offer
 from tests.people import caller_for
@@ -202,6 +203,7 @@ def test_what_is_older_than_its_recording_has_no_entry_and_is_licensed_as_before
             owner_connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
             owner_connection.execute(f"UPDATE {name} SET entry_id = NULL, {ref} = NULL")
             owner_connection.execute(f"ALTER TABLE {name} ADD CONSTRAINT {check} {found[0]}")
+            enable_triggers(owner_connection, name)
     before = recorded()
 
     grant = issue_grant(lab, offer)

@@ -17,16 +17,18 @@ from django.db.models import CheckConstraint, UniqueConstraint
 from django.db.utils import ProgrammingError
 from django.utils import timezone
 
-from licensing import offers
+from licensing import lifecycle, offers
 from licensing.models import (
     AccessRequest,
     Acknowledgement,
     Agreement,
     ContributorLink,
     Grant,
+    GrantEvent,
     LedgerCheckpoint,
     LedgerCosignature,
     LedgerEntry,
+    LedgerKeyChange,
     LedgerLeaf,
     LedgerOpening,
     LedgerParty,
@@ -271,6 +273,25 @@ def acknowledged_twice(world: World) -> None:
     again(acknowledged(world), entry_id=ledger.append().pk)
 
 
+def happened(world: World, **changes: Any) -> GrantEvent:
+    """A suspension of the grant, as `lifecycle.suspend` would write it, or changed."""
+    fields: dict[str, Any] = {
+        "livemode": False,
+        "licensor": world.seller,
+        "licensee": world.buyer,
+        "grant": world.grant,
+        "number": 1,
+        "kind": "suspended",
+        "effective_at": timezone.now(),
+        "by": "licensor",
+        "cause": "other",
+        "reason": "Looked into.",
+        "actor": "system",
+        "entry": changes.get("entry") or ledger.append(),
+    }
+    return GrantEvent.objects.create(**{**fields, **changes})
+
+
 def linked(world: World, **changes: Any) -> None:
     """A contributor's link."""
     fields: dict[str, Any] = {
@@ -329,6 +350,11 @@ def party(world: World, **fields: Any) -> None:
     LedgerParty.objects.create(**of | fields)
 
 
+def key_change(**fields: Any) -> None:
+    of = {"log": "test", "ref": bytes(16), "old_vkey": "a", "new_vkey": "b"}
+    LedgerKeyChange.objects.create(**of | {"entry": ledger.append()} | fields)
+
+
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
@@ -352,6 +378,14 @@ BREAKS: dict[str, Break] = {
     "ledger_cosignature_is_of_a_checkpoint": lambda _w: cosigned(size=2),
     "ledger_opening_is_packed_or_plain": opening_of_nothing,
     "ledger_party_has_one_number": lambda w: party(w, sequence=9),
+    "ledger_key_is_announced_once": lambda _w: (key_change(), key_change(old_vkey="c")),
+    "ledger_key_gives_way_to_another": lambda _w: key_change(new_vkey="a"),
+    "ledger_key_change_ref_is_16_bytes": lambda _w: key_change(ref=b"short"),
+    "licensing_ledgerkeychange_entry_id_key": lambda w: (
+        key_change(entry=w.grant.issued_entry),
+        key_change(entry=w.grant.issued_entry, new_vkey="c"),
+    ),
+    "log_entry_has_its_subject": lambda _w: entry(kind="log.key_changed"),
     "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
     # snapshots
     "snapshot_number_is_unique": lambda w: frozen(w, number=w.offer.snapshot.number),
@@ -483,6 +517,15 @@ BREAKS: dict[str, Break] = {
     "licensing_grant_issued_entry_id_key": lambda w: granted(
         w, issued_entry_id=w.grant.issued_entry_id
     ),
+    # what became of grants
+    "grant_event_number_is_unique": lambda w: again(happened(w), entry_id=ledger.append().pk),
+    "grant_event_follows_its_issue": lambda w: happened(w, number=0),
+    "grant_event_kind_is_known": lambda w: happened(w, kind="frozen"),
+    "grant_event_effect_iff_revoked": lambda w: happened(w, kind="revoked"),
+    "grant_event_says_why_unless_expired": lambda w: happened(w, reason=""),
+    "licensing_grantevent_entry_id_key": lambda w: again(happened(w), number=2),
+    "grantevent_grant_id_same_parties": lambda w: happened(w, grant=w.other_grant()),
+    "grant_event_entry_has_its_subject": lambda _: entry(kind="grant.suspended"),
     # periods
     "period_number_is_unique": lambda w: period(w, number=1),
     "period_windows_are_not_empty": lambda w: period(w, access_window=window(NOW, NOW)),
@@ -563,6 +606,7 @@ def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
         taken,
         out_item,
         acknowledged,
+        happened,
         linked,
     ],
 )
@@ -605,10 +649,13 @@ def test_every_named_constraint_has_a_case() -> None:
 @pytest.fixture
 def written(archive: Organization, lab: Organization, transactional_db: None) -> World:
     """Committed, so that another connection sees it."""
-    return World(archive, lab)
+    world = World(archive, lab)
+    act = lifecycle.Act(by="licensor", cause="other", reason="Looked into.")
+    lifecycle.suspend(caller_for(archive), str(world.grant.pk), act)
+    return world
 
 
-INSERT_ONLY = ["snapshot", "agreement", "period", "coverage", "ledgerentry"]
+INSERT_ONLY = ["snapshot", "agreement", "period", "coverage", "grantevent", "ledgerentry"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ from django.test import Client
 from django.utils import timezone
 
 from licensing import links, notices, optouts
-from licensing.models import Acknowledgement, Grant, LedgerEntry, Notice, OptOut
+from licensing.models import (
+    Acknowledgement,
+    Grant,
+    LedgerEntry,
+    LedgerParty,
+    Notice,
+    OptOut,
+)
 from marketplace import reservations
 from marketplace.access import acting, system
 from marketplace.errors import DomainError
@@ -216,6 +224,26 @@ def test_two_opt_outs_that_overlap_share_no_work(archive: Organization) -> None:
         sizes = list(OptOut.objects.values_list("size", flat=True))
         reserved = reservations.at(archive.pk).count()
     assert (sum(sizes), reserved) == (30, 30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_license_from_each_other_take_out_works_at_once(
+    archive: Organization, lab: Organization
+) -> None:
+    """Each is numbered for both: whoever took the counters bit by bit would wait for ever."""
+    issue_grant(lab, make_offer(archive))
+    issue_grant(archive, make_offer(lab))
+    works = list(zip(digests(archive), digests(lab), strict=True))
+    for of_archive, of_lab in works:
+        found = at_once(partial(take_out, archive, of_archive), partial(take_out, lab, of_lab))
+        assert [type(each) for each in found] == [OptOut, OptOut], found
+    with system("count in a test"):
+        for party in (archive, lab):
+            numbers = LedgerParty.objects.filter(log="test", organization_id=party.pk)
+            # A grant given and one held; what it took out itself; and a notice of each opt-out.
+            assert sorted(numbers.values_list("sequence", flat=True)) == list(
+                range(1, 2 + len(works) + 2 * len(works) + 1)
+            )
 
 
 @pytest.mark.django_db(transaction=True)

@@ -28,6 +28,7 @@ PASSWORD = "correct horse battery"
 TABLES = [
     "licensing.Agreement",
     "licensing.Grant",
+    "licensing.GrantEvent",
     "licensing.LedgerEntry",
     "licensing.Offer",
     "licensing.Period",

@@ -10,6 +10,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from django.db import connections, models, transaction
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from licensing import lifecycle
 from licensing.ledger import notes, sequencer, signer
 from licensing.models import LedgerOpening
 from licensing.offline import verify
@@ -37,7 +39,7 @@ from marketplace.models import (
 )
 from payments import erasures
 from tests.database import TestDatabase
-from tests.make import make_offer
+from tests.make import issue_grant, make_offer
 from tests.people import ApiClient, caller_for
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +144,8 @@ def everywhere(
         == 200
     )
     opt_out = answers[-1].json()["id"]
+    asked_for = lifecycle.Act(by="licensor", cause="other", reason=f"{NAME} asked.")
+    lifecycle.suspend(caller_for(archive), grant, asked_for)
     return {
         f"/v1/grants/{grant}/receipt": buyer,
         f"/v1/opt-outs/{opt_out}/receipt": seller,
@@ -305,6 +309,23 @@ def test_erasing_again_erases_nothing_and_lists_nothing(archive: Organization) -
         assert Contributor.objects.get(pk=someone.pk).consent == "granted"
     assert row.subject == str(someone.pk)
     assert row.copied_at is not None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("at", ["archive", "lab"])
+def test_what_opens_a_suspension_goes_where_its_reason_names_somebody(
+    at: str, archive: Organization, lab: Organization
+) -> None:
+    grant, licensor = issue_grant(lab, make_offer(archive)), caller_for(archive)
+    why = lifecycle.Act(by="licensor", cause="other", reason=f"{NAME} asked.")
+    named = lifecycle.suspend(licensor, str(grant.pk), why)
+    other = lifecycle.reinstate(licensor, str(grant.pk), replace(why, reason="Settled."))
+    organization = {"archive": archive, "lab": lab}[at]
+
+    run("erase_person", "--name", NAME, "--organization", str(organization.pk), "--apply")
+
+    assert count(LedgerOpening, entry=named.entry) == 0
+    assert count(LedgerOpening, entry=other.entry) == 1
 
 
 @pytest.mark.django_db

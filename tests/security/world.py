@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from licensing import (
     access_requests,
+    lifecycle,
     notices,
     offers,
     optout_links,
@@ -204,8 +205,17 @@ def _purchases(world: World, offer: str) -> None:
         )
         assert order.grant is not None
         world.subjects |= {"quote": quote.pk, "order": order.pk, "grant": order.grant.pk}
+        _interruption(world, livemode)
         with system("fill the world of a test"):
             _money(order, livemode)
+
+
+def _interruption(world: World, livemode: bool) -> None:
+    """The grant is suspended, and in force again."""
+    archive, grant = caller_for(world.archive, livemode=livemode), str(world.subject("grant"))
+    act = lifecycle.Act(by="licensor", cause="other", reason="Looked into.")
+    lifecycle.suspend(archive, grant, act)
+    lifecycle.reinstate(archive, grant, act)
 
 
 def _samples(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,10 @@ class Command(BaseCommand):
                 f"There is no copy of the log “{options['log']}” in {store}.",
                 returncode=CANNOT_TELL,
             )
-        key = None if options["key"] is None else _key(options["key"])
-        if key is not None and len(logs) > 1:
+        keys = [] if options["key"] is None else _keys(options["key"])
+        if keys and len(logs) > 1:
             raise CommandError("--key is of one log: name it with --log.", returncode=CANNOT_TELL)
-        return {log: _of_copy(store, log, key) for log in logs}
+        return {log: _of_copy(store, log, keys) for log in logs}
 
     def _result(self, log: str, check: Check) -> dict[str, Any]:
         result: dict[str, Any] = {"log": log, "sound": None}
@@ -99,14 +99,14 @@ def _of_database(log: str) -> Check:
     return lambda progress: fsck.check_database(log, progress)
 
 
-def _of_copy(store: stores.Store, log: str, key: notes.Verifier | None) -> Check:
-    return lambda progress: fsck_tiles.check_tiles(store, log, key, progress)
+def _of_copy(store: stores.Store, log: str, keys: Sequence[notes.Verifier]) -> Check:
+    return lambda progress: fsck_tiles.check_tiles(store, log, keys, progress)
 
 
-def _key(given: str) -> notes.Verifier:
+def _keys(given: str) -> list[notes.Verifier]:
     try:
         text = given if given.count("+") >= 2 else Path(given).read_text()
-        return notes.Verifier.parse(text.strip())
+        return [notes.Verifier.parse(line) for line in text.strip().splitlines() or [""]]
     except (OSError, ValueError) as error:
         raise CommandError(f"--key: {error}", returncode=CANNOT_TELL) from error
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from licensing import access_requests, optouts, scope_claims
+from licensing import access_requests, lifecycle, optouts, scope_claims
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
@@ -46,6 +46,9 @@ JOBS = [
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
+    Job("announced events of grants", 1, lambda: lifecycle.carry_out_due()),
+    # Outside its windows nothing is permitted anyway: this writes down that a grant is over.
+    Job("grants that are over", 300, lambda: lifecycle.expire_due()),
     Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
     Job("unused uploads", 600, lambda: uploads.sweep()),
     # A restore must not lose them.
