@@ -75,6 +75,7 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
     KEY_CHANGED: (frozenset(), frozenset()),
+    "audit.root": (frozenset(), frozenset()),
     "snapshot.finalized": (
         frozenset({"licensor", "collection", "snapshot", "coverage"}),
         frozenset(),
@@ -88,6 +89,7 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
 PUBLIC: dict[str, frozenset[str]] = {
     KEY_CHANGED: frozenset({"old", "new"}),
+    "audit.root": frozenset({"tree", "size", "root", "from", "to"}),
 }
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
@@ -98,6 +100,7 @@ _REFS = {
     KEY_CHANGED: "log_ref",
     "snapshot.finalized": "snapshot_ref",
     "terms.published": "terms_ref",
+    "audit.root": "audit_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from licensing import jcs, settree
-from licensing.ledger import commitments, cosignatures, keychain, notes, receipts
+from licensing.ledger import commitments, cosignatures, notes, receipts
 from licensing.offline import following, remember
 from licensing.offline.logs import LogUnavailable
 
@@ -25,7 +25,7 @@ STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "gran
 # What a seller states by itself: nobody has a license by it.
 CATALOGUE_KINDS = frozenset({"snapshot.finalized", "terms.published"})
 # What issues no grant.
-NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | CATALOGUE_KINDS | {keychain.KIND}
+NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | CATALOGUE_KINDS | commitments.PUBLIC.keys()
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -230,7 +230,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         *(_step(values) if body.kind in STEPS else []),
-        *(_key_change(body) if body.kind == keychain.KIND else []),
+        *[(name.replace("_", " "), _json_or_text(shown)) for name, shown in body.public.items()],
         *(_catalogue(values) if body.kind in CATALOGUE_KINDS else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
@@ -416,13 +416,6 @@ def _step(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("cause", _json_or_text(code)),
         ("reason", _json_or_text(values.get("reason"))),
         ("duties", ", ".join(duties)),
-    ]
-
-
-def _key_change(body: commitments.EntryBody) -> list[tuple[str, str]]:
-    return [
-        ("log’s old key", _json_or_text(body.public.get("old"))),
-        ("log’s new key", _json_or_text(body.public.get("new"))),
     ]
 
 

@@ -44,6 +44,7 @@ from licensing.models import (
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
+from tests.licensing import audit_breaks
 from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
 from tests.people import caller_for, found
 
@@ -364,6 +365,10 @@ def window(*bounds: Any) -> DateTimeTZRange:
     return DateTimeTZRange(*bounds)
 
 
+def on_grant(act: Callable[[Any], Any]) -> Callable[[World], Any]:
+    return lambda world: act(world.grant)
+
+
 NOW = timezone.now()
 Break = Callable[[World], Any]
 BREAKS: dict[str, Break] = {
@@ -387,6 +392,7 @@ BREAKS: dict[str, Break] = {
     ),
     "log_entry_has_its_subject": lambda _w: entry(kind="log.key_changed"),
     "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
+    **{name: on_grant(act) for name, act in audit_breaks.BREAKS.items()},
     # snapshots
     "snapshot_number_is_unique": lambda w: frozen(w, number=w.offer.snapshot.number),
     "snapshot_is_not_empty": lambda w: frozen(w, size=0),
@@ -738,6 +744,10 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_accessrequest",
         "UPDATE licensing_sample SET works = 9",
         "DELETE FROM licensing_takensample",
+        "UPDATE licensing_auditleaf SET position = 1",
+        "DELETE FROM licensing_auditleaf",
+        "UPDATE licensing_auditroot SET size = 9",
+        "DELETE FROM licensing_auditroot",
     ],
 )
 def test_the_application_has_no_right_to(statement: str, world: World) -> None:
