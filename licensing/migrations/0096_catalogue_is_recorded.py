@@ -79,7 +79,7 @@ def _ref() -> models.Field[Any, Any]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("licensing", "0092_grant_event_walls")]
+    dependencies = [("licensing", "0095_status_walls")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

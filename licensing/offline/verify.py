@@ -214,7 +214,9 @@ def failure(error: receipts.ReceiptError) -> dict[str, Any]:
     return {"sound": False, "broken": error.part, "field": error.field, "reason": str(error)}
 
 
-def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> str:
+def describe(
+    proven: receipts.Verified, standing: Standing = NOTHING_MORE, *, with_status: bool = False
+) -> str:
     """What a sound receipt proves, for people."""
     body, values, checkpoint = proven.body, proven.values, proven.checkpoint
     lines = [TEST_BANNER] if body.log == "test" else []
@@ -242,7 +244,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    if body.kind not in NO_ISSUE_KINDS:
+    if body.kind not in NO_ISSUE_KINDS and not with_status:
         lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 

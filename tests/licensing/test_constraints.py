@@ -44,7 +44,7 @@ from licensing.models import (
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
-from tests.licensing import audit_breaks
+from tests.licensing import root_breaks
 from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
 from tests.people import caller_for, found
 
@@ -392,7 +392,7 @@ BREAKS: dict[str, Break] = {
     ),
     "log_entry_has_its_subject": lambda _w: entry(kind="log.key_changed"),
     "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
-    **{name: on_grant(act) for name, act in audit_breaks.BREAKS.items()},
+    **{name: on_grant(act) for name, act in root_breaks.BREAKS.items()},
     # snapshots
     "snapshot_number_is_unique": lambda w: frozen(w, number=w.offer.snapshot.number),
     "snapshot_is_not_empty": lambda w: frozen(w, size=0),
@@ -575,6 +575,7 @@ ELSEWHERE = {
     "terms_published_are_fixed",
     "offer_published_is_fixed",
     "contributor_link_ended_is_fixed",
+    "status_change_is_queued",
 }
 
 
@@ -748,6 +749,11 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_auditleaf",
         "UPDATE licensing_auditroot SET size = 9",
         "DELETE FROM licensing_auditroot",
+        "UPDATE licensing_statusroot SET size = 9",
+        "DELETE FROM licensing_statusroot",
+        "UPDATE licensing_statusleaf SET state = 1",
+        "DELETE FROM licensing_statusleaf",
+        "UPDATE licensing_statuschange SET log = 'live'",
     ],
 )
 def test_the_application_has_no_right_to(statement: str, world: World) -> None:

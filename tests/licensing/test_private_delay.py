@@ -11,6 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from licensing import status
 from licensing.ledger import commitments, receipts, sequencer, signer
 from licensing.models import Grant, LedgerEntry, LedgerLeaf
 from marketplace.access import system
@@ -41,8 +42,9 @@ def placed() -> list[int]:
     """The entries that have places, but for those that the offers themselves made."""
     sequencer.run_once()
     with system("look in a test"):
-        rows = LedgerLeaf.objects.filter(log="test", entry__kind__startswith="grant.")
-        return list(rows.order_by("index").values_list("entry_id", flat=True))
+        rows = LedgerLeaf.objects.filter(log="test").order_by("index")
+        rows = rows.exclude(entry__kind__in=["snapshot.finalized", "terms.published"])
+        return list(rows.values_list("entry_id", flat=True))
 
 
 def let_go(database: TestDatabase) -> None:
@@ -111,6 +113,30 @@ def test_what_follows_in_its_chain_waits_for_it(
     assert placed() == [other.pk]
     let_go(test_database)
     assert placed() == [other.pk, first.pk, second.pk]
+
+
+@pytest.mark.usefixtures("delayed")
+def test_no_status_root_says_that_it_is_there(
+    archive: Organization,
+    lab: Organization,
+    client_for: ClientFor,
+    test_database: TestDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = client_for(lab)
+    private, public = buy(client, archive, audience=str(lab.pk)), buy(client, archive)
+    root = status.record("test")
+    assert root is not None
+    assert (root.size, status.contains(root, private)) == (1, False)
+    assert status.contains(root, public)
+
+    let_go(test_database)
+    placed()
+    tomorrow = timezone.now() + timedelta(days=1)
+    monkeypatch.setattr(timezone, "now", lambda: tomorrow)
+    root = status.record("test")
+    assert root is not None
+    assert (root.size, status.contains(root, private)) == (2, True)
 
 
 def test_without_the_setting_nothing_is_kept_back(
