@@ -79,9 +79,9 @@ def _compare(roots: list[_Root], progress: Progress) -> Checked:
     frontier, count = tree.Frontier(), AuditLeaf.objects.count()
     passed: _Root | None = None
     lost: list[_Root] = []
-    for act in _placed():
+    for act, leaf in _placed():
         _check_is_in_time(act, passed)
-        frontier.push(audit_tree.leaf_hash(act))
+        frontier.push(leaf)
         for root in by_size.get(frontier.size, []):
             if root.root == frontier.root().hex():
                 passed = root if passed is None or root.until > passed.until else passed
@@ -123,8 +123,8 @@ def _judged(roots: list[_Root], lost: list[_Root], passed: _Root | None, placed:
     return Checked(acts=placed + waiting - since, roots=len(roots), since=since)
 
 
-def _placed() -> Iterator[Act]:
-    """Every act that has a place, in their order, each as its leaf says it was."""
+def _placed() -> Iterator[tuple[Act, bytes]]:
+    """Every act that has a place, in their order, with the hash that it was found to have."""
     for expected, (position, id, leaf, *row) in enumerate(stream(_PLACED)):
         if position != expected:
             raise Broken(f"leaf {expected}", f"it is gone: {position} follows")
@@ -132,9 +132,10 @@ def _placed() -> Iterator[Act]:
         if row[0] is None:
             raise Broken(name, "the act was deleted")
         act = Act(*row)
-        if audit_tree.leaf_hash(act) != bytes(leaf):
+        found = audit_tree.leaf_hash(act)
+        if found != bytes(leaf):
             raise Broken(name, "the act is not what it was, or its leaf is another one's")
-        yield act
+        yield act, found
 
 
 def _check_is_in_time(act: Act, passed: _Root | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -22,12 +23,16 @@ _LOCK = (0x11CE9, 0)
 
 # Acts that get their places in one transaction.
 _AT_ONCE = 5_000
+# Before every id.
+_FIRST = UUID(int=0)
 
 # The columns of an Act.
 COLUMNS = "act.id, act.organization_id, act.actor, act.action, act.subject, act.data::text, act.at"
 _WITHOUT_PLACE = f"""
 SELECT {COLUMNS} FROM marketplace_audit act
-WHERE NOT EXISTS (SELECT FROM licensing_auditleaf leaf WHERE leaf.audit_id = act.id)
+WHERE act.id > %s
+    AND NOT EXISTS (SELECT FROM licensing_auditleaf leaf WHERE leaf.audit_id = act.id)
+ORDER BY act.id LIMIT %s
 """
 _END = "SELECT coalesce(max(position) + 1, 0) FROM licensing_auditleaf"
 _PLACE = """
@@ -50,17 +55,16 @@ def record_due() -> list[AuditRoot]:
     """
     if not any(map(is_due, LOGS)):
         return []
-    while (placed := _place_some()) == _AT_ONCE:
-        pass
-    if placed is None:
+    if not _place_most():
         return []
     with access.system("commit to what was done to organizations' things"):
         if not _elected():
             return []
         # In this order: what was committed before `until` is read, and has its place.
         until = _now()
-        while _place():
-            pass
+        last: UUID | None = _FIRST
+        while last is not None:
+            last = _place(last)
         return [root for log in LOGS if is_due(log) and (root := _record(log, until)) is not None]
 
 
@@ -87,22 +91,32 @@ def _elected() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _place_some() -> int | None:
-    """Give some acts their places, and commit: how many. None where another process is at it."""
-    with access.system("give acts their places in the audit's tree"):
-        return _place() if _elected() else None
+def _place_most() -> bool:
+    """Give acts their places, and commit now and then. False where another process is at it."""
+    last: UUID | None = _FIRST
+    while last is not None:
+        with access.system("give acts their places in the audit's tree"):
+            if not _elected():
+                return False
+            last = _place(last)
+    return True
 
 
-def _place() -> int:
+def _place(after: UUID) -> UUID | None:
+    """Give the next acts without a place theirs, by their ids. The last one's, if there are more.
+
+    Ids ascend with time, so that one way through all of them finds most; who commits later than
+    others after it is found by the next.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(f"{_WITHOUT_PLACE} ORDER BY act.id LIMIT %s", [_AT_ONCE])
+        cursor.execute(_WITHOUT_PLACE, [after, _AT_ONCE])
         found = [Act(*row) for row in cursor.fetchall()]
         if found:
             cursor.execute(_END)
             (end,) = cursor.fetchone()
             hashes = [audit_tree.leaf_hash(act) for act in found]
             cursor.execute(_PLACE, [end, [act.id for act in found], hashes])
-    return len(found)
+    return found[-1].id if len(found) == _AT_ONCE else None
 
 
 def _record(log: str, until: datetime) -> AuditRoot | None:

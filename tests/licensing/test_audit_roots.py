@@ -244,7 +244,7 @@ def test_of_several_workers_one_gives_the_places(acted: Organization) -> None:
 def test_who_acts_does_not_wait_for_it(acted: Organization) -> None:
     with system("give places in a test"):
         assert audit_roots._elected()
-        audit_roots._place()
+        audit_roots._place(audit_roots._FIRST)
         together([lambda: act(acted)])
     assert recorded().size == len(ids())
 
