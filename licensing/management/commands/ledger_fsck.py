@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from licensing.ledger import fsck, fsck_tiles, notes, stores
+from licensing.ledger import fsck, fsck_tiles, guard, notes, stores, tiles
 from licensing.ledger.fsck import Broken, CannotTell, Sound
 from licensing.ledger.log import LOGS
 from licensing.ledger.signer import KeyUnusable
@@ -25,9 +25,10 @@ Check = Callable[[fsck.Progress], Sound]
 class Command(BaseCommand):
     help = (
         "Recompute every hash of the logs from their entries upward, and compare it with what is"
-        " stored and signed: in the database, or with --tiles in a copy, by its files and a key"
-        " alone. Exit code 0: sound; 1: broken, and the first bad leaf, entry, tile, tree or"
-        " checkpoint is named; 2: cannot tell (no key, unreadable, nothing there)."
+        " stored and signed: in the database, and then with the guard; or with --tiles in a copy,"
+        " by its files and a key alone. Exit code 0: sound; 1: broken, and the first bad leaf,"
+        " entry, tile, tree or checkpoint is named; 2: cannot tell (no key, unreadable, nothing"
+        " there)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -96,7 +97,28 @@ class Command(BaseCommand):
 
 
 def _of_database(log: str) -> Check:
-    return lambda progress: fsck.check_database(log, progress)
+    def check(progress: fsck.Progress) -> Sound:
+        checked = fsck.check_database(log, progress)
+        _check_guard(log)
+        return checked
+
+    return check
+
+
+def _check_guard(log: str) -> None:
+    """A restored backup is sound in itself: only the guard knows what was signed after it."""
+    try:
+        if guard.open_guard(log).read() is not None:
+            guard.check(log)
+        elif tiles.newest_checkpoint(log) is not None:
+            raise CannotTell(
+                f"the log “{log}” has no guard here, so a restored backup would not be noticed;"
+                " all else is sound"
+            )
+    except guard.GuardUnreadable as error:
+        raise CannotTell(str(error)) from error
+    except guard.GuardRefused as error:
+        raise Broken("guard", str(error)) from error
 
 
 def _of_copy(store: stores.Store, log: str, keys: Sequence[notes.Verifier]) -> Check:
