@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.licensing.audit_acts import (
     spoiled,
     untriggered,
 )
+from tests.licensing.test_ledger_numbers import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -203,6 +205,26 @@ def test_an_act_that_is_inserted_for_a_time_that_has_its_root_is_found(
     # It gets a place as any other.
     recorded()
     found(said)
+
+
+def test_a_sound_audit_is_found_sound_while_it_grows(acted: Organization) -> None:
+    recorded()
+    done = threading.Event()
+
+    def grow() -> None:
+        for _number in range(25):
+            act(acted)
+            recorded()
+        done.set()
+
+    def look() -> int:
+        looks = 0
+        while not done.is_set():
+            check()
+            looks += 1
+        return looks
+
+    assert together([grow, look])[1] > 1
 
 
 # --- what cannot be told ----------------------------------------------------------------------
