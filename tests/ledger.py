@@ -167,6 +167,15 @@ UPDATE licensing_ledgercounter counter SET last = (
     WHERE party.log = counter.log AND party.organization_id = counter.organization_id
 );
 DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
+CREATE TEMPORARY TABLE lost_offer ON COMMIT DROP AS
+    SELECT offer.id FROM licensing_offer offer
+    JOIN licensing_snapshot snapshot ON snapshot.id = offer.snapshot_id
+    JOIN licensing_terms terms ON terms.id = offer.terms_id
+    WHERE snapshot.entry_id IN (SELECT id FROM lost) OR terms.entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_searchdocument WHERE offer_id IN (SELECT id FROM lost_offer);
+DELETE FROM licensing_offer WHERE id IN (SELECT id FROM lost_offer);
+DELETE FROM licensing_snapshot WHERE entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_terms WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
 """
 
@@ -180,9 +189,14 @@ def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0) -> None:
         with superuser.transaction():
             superuser.execute(_LOST.format(size=size, waiting=waiting))
         for table in tables:
-            triggers = superuser.execute(
-                "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
-                [table],
-            ).fetchall()
-            for (trigger,) in triggers:
-                superuser.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+            enable_triggers(superuser, table)
+
+
+def enable_triggers(owner: psycopg.Connection[Any], table: str) -> None:
+    """End what `DISABLE TRIGGER USER` began: every trigger of ours fires always."""
+    triggers = owner.execute(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
+        [table],
+    ).fetchall()
+    for (trigger,) in triggers:
+        owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")

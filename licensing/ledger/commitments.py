@@ -76,12 +76,22 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
     KEY_CHANGED: (frozenset(), frozenset()),
     "status.root": (frozenset(), frozenset()),
+    "snapshot.finalized": (
+        frozenset({"licensor", "collection", "snapshot", "coverage"}),
+        frozenset(),
+    ),
+    "terms.published": (
+        frozenset({"licensor", "version", "terms", "terms_text"}),
+        frozenset(),
+    ),
+    "audit.root": (frozenset(), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
 PUBLIC: dict[str, frozenset[str]] = {
     KEY_CHANGED: frozenset({"old", "new"}),
     "status.root": frozenset({"tree", "size", "root", "as_of", "log_size"}),
+    "audit.root": frozenset({"tree", "size", "root", "from", "to"}),
 }
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
@@ -91,6 +101,9 @@ _REFS = {
     "optout.acknowledged": "notice_ref",
     KEY_CHANGED: "log_ref",
     "status.root": "status_ref",
+    "snapshot.finalized": "snapshot_ref",
+    "terms.published": "terms_ref",
+    "audit.root": "audit_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")

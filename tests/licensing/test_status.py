@@ -126,7 +126,8 @@ def test_its_entry_says_to_everybody_what_it_commits_to(grants: list[Grant]) -> 
         "size": 3,
         "root": bytes(root.root).hex(),
         "as_of": commitments.timestamp(root.as_of),
-        "log_size": 3,
+        # Each grant, and the snapshot and the terms that it is of.
+        "log_size": 9,
     }
     assert before <= root.as_of <= body.at
 

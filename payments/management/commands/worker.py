@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from licensing import access_requests, lifecycle, optouts, scope_claims, status
+from licensing import access_requests, audit_roots, lifecycle, optouts, scope_claims, status
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
@@ -56,6 +56,8 @@ JOBS = [
     Job("the list of erasures", 1, lambda: erasures.copy_due()),
     # A suspension or a revocation is to be in a signed root within 60 seconds.
     Job("status roots", 10, lambda: status.record_due()),
+    # Most times it finds that none is due.
+    Job("audit roots", 300, lambda: audit_roots.record_due()),
     # Receipts wait for it.
     Job(
         "the ledger's sequencer",
