@@ -1,4 +1,4 @@
-"""JSON Schema (2020-12) of what stands in the ledger's entries, written from the code that reads it.
+"""JSON Schema (2020-12) of ledger entries, written from the tables of the code that reads them.
 
 python -m api_docs.ledger_schema > api_docs/ledger_entry.schema.json
 """

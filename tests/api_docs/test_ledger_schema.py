@@ -87,4 +87,3 @@ def test_what_the_schema_refuses_the_code_refuses_too(body: dict[str, Any]) -> N
         assert not VALIDATOR.is_valid(wrong), what
         with pytest.raises(commitments.CommitmentError):
             commitments.parse_body(jcs.dumps(wrong))
-            pytest.fail(what)
