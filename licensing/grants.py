@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from licensing import agreements, optouts, scope_claims, settree
+from licensing import agreements, optouts, scope_claims, snapshots
 from licensing import terms as terms_of
 from licensing.asked_models import AskedModel
 from licensing.ledger import commitments, log
@@ -44,6 +43,15 @@ class Acceptance:
     title: str
     actor: str
     accepted_at: datetime
+
+    def recorded(self) -> dict[str, str]:
+        """As ledger entries commit to it."""
+        return {
+            "document_sha256": self.document_sha256.hex(),
+            "name": self.name,
+            "title": self.title,
+            "accepted_at": commitments.timestamp(self.accepted_at),
+        }
 
 
 def issue(
@@ -118,6 +126,21 @@ def whole(rows: QuerySet[Grant]) -> QuerySet[Grant]:
     return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(*shown)
 
 
+def recorded_windows(windows: Windows) -> dict[str, list[str | None] | None]:
+    """Windows as ledger entries commit to them: from when until when, null for no end or none."""
+    return {name: _instants(getattr(windows, name)) for name in ("access", "training", "use")}
+
+
+def _instants(window: DateTimeTZRange) -> list[str | None] | None:
+    if window.isempty:
+        return None
+    ends = window.upper
+    return [
+        commitments.timestamp(window.lower),
+        None if ends is None else commitments.timestamp(ends),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class _Issued:
     """What is being given: the same facts for the rows and for the ledger entry."""
@@ -184,23 +207,12 @@ def _record(issued: _Issued, later: datetime | None) -> LedgerEntry:
             "licensor": agreements.party(issued.licensor),
             "licensee": agreements.party(issued.licensee),
             "documents": [{"role": "agreement", "sha256": document}],
-            "terms": json.loads(terms.typed),
-            "terms_text": {
-                "sha256": bytes(terms.text_sha256).hex(),
-                "template_version": terms.template_version,
-            },
+            **terms_of.recorded(terms),
             "scope": issued.scope,
-            "coverage": [_cited(issued.snapshot)],
-            "windows": {
-                name: _instants(getattr(windows, name)) for name in ("access", "training", "use")
-            },
+            "coverage": [snapshots.cited(issued.snapshot)],
+            "windows": recorded_windows(windows),
             "price": issued.price_basis,
-            "acceptance": {
-                "document_sha256": document,
-                "name": acceptance.name,
-                "title": acceptance.title,
-                "accepted_at": commitments.timestamp(acceptance.accepted_at),
-            },
+            "acceptance": acceptance.recorded(),
         },
     )
 
@@ -227,23 +239,3 @@ def _fill(grant: Grant, issued: _Issued) -> None:
         effective_from=issued.windows.access.lower,
         entry=grant.issued_entry,
     ).save(force_insert=True)
-
-
-def _cited(snapshot: Snapshot) -> dict[str, Any]:
-    """How a set is cited: everything that identifies it, never the bare root."""
-    root = settree.SetRoot(
-        tree=settree.TREE,
-        type="snapshot",
-        size=snapshot.size,
-        root=bytes(snapshot.root),
-        totals=snapshot.totals,
-    )
-    return {**root.as_dict(), "citation": bytes(snapshot.citation).hex()}
-
-
-def _instants(window: DateTimeTZRange) -> list[str | None]:
-    ends = window.upper
-    return [
-        commitments.timestamp(window.lower),
-        None if ends is None else commitments.timestamp(ends),
-    ]

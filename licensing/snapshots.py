@@ -90,6 +90,18 @@ def of_collection(caller: Caller, collection_id: str) -> QuerySet[Snapshot]:
     return Snapshot.objects.owned_by(caller).filter(collection=collection)
 
 
+def cited(snapshot: Snapshot) -> dict[str, Any]:
+    """How the set is cited: everything that identifies it, never the bare root."""
+    root = settree.SetRoot(
+        tree=settree.TREE,
+        type="snapshot",
+        size=snapshot.size,
+        root=bytes(snapshot.root),
+        totals=snapshot.totals,
+    )
+    return {**root.as_dict(), "citation": bytes(snapshot.citation).hex()}
+
+
 def items(snapshot: Snapshot) -> Iterator[Item]:
     """A snapshot's works, ascending by digest. Streams; needs an open transaction throughout."""
     secret = bytes(snapshot.secret)

@@ -119,6 +119,17 @@ def publish(caller: Caller, id: str) -> Terms:
     return terms
 
 
+def recorded(terms: Terms) -> dict[str, Any]:
+    """What a version says, as ledger entries commit to it: the same here and in its grants."""
+    return {
+        "terms": json.loads(terms.typed),
+        "terms_text": {
+            "sha256": bytes(terms.text_sha256).hex(),
+            "template_version": terms.template_version,
+        },
+    }
+
+
 def load(terms: Terms) -> TypedTerms:
     """Read a version's typed conditions."""
     return parse(json.loads(terms.typed))

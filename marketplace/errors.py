@@ -400,6 +400,12 @@ class GrantWrongState(DomainError):
     code, status, title = "grant_wrong_state", 409, "The grant's state does not allow this"
 
 
+class TermsForbid(DomainError):
+    """The grant's own terms say that this is not done: not renewed, not amended, not extended."""
+
+    code, status, title = "terms_forbid", 409, "The grant's terms do not allow this"
+
+
 class LinkInvalid(DomainError):
     """The delivery link was not signed by this server."""
 
