@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from licensing import coverage, lifecycle, optouts, snapshots
+from licensing import coverage, delivery, lifecycle, links, optouts, snapshots
 from licensing.ledger import commitments
 from licensing.models import Coverage, Grant, LedgerEntry, LedgerOpening, Snapshot
 from marketplace import access, imports
@@ -87,11 +87,12 @@ def ask(client: ApiClient, work: int, **question: Any) -> str:
     return str(answer["decision"])
 
 
-def manifest(client: ApiClient, grant: Grant) -> int:
+def manifest(lab: Organization, grant: Grant) -> int:
     """How many works the licensee's manifest has now."""
-    link = client.get(f"/v1/grants/{grant.pk}/manifest").json()["url"]
-    answer: Any = client.get(link)
-    lines = b"".join(answer.streaming_content).splitlines()
+    url, _expires = delivery.offer_manifest(caller_for(lab), grant.pk)
+    assert url
+    link = links.Link(str(grant.pk), grant.livemode, links.MANIFEST, 0)
+    lines = b"".join(delivery.manifest(link)).splitlines()
     return int(json.loads(lines[-1])["count"])
 
 
@@ -131,12 +132,12 @@ def test_deliveries_and_decisions_heed_it_from_its_instant_on(
     add(grant, grown(archive, letters), effective_from=at)
     client = client_for(lab)
 
-    assert manifest(client, grant) == 3
+    assert manifest(lab, grant) == 3
     assert ask(client, 50) == "deny"
     assert ask(client, 50, at=(at - timedelta(seconds=1)).isoformat()) == "deny"
     assert ask(client, 50, at=at.isoformat()) == "permit"
     monkeypatch.setattr(timezone, "now", lambda: at)
-    assert manifest(client, grant) == 4
+    assert manifest(lab, grant) == 4
     assert [ask(client, work) for work in (50, 1000)] == ["permit", "permit"]
 
 
@@ -154,7 +155,7 @@ def test_the_newest_snapshot_that_is_in_effect_is_delivered(
     add(grant, third, effective_from=now + DAY)
 
     monkeypatch.setattr(timezone, "now", lambda: now + 3 * DAY)
-    assert manifest(client_for(lab), grant) == 5
+    assert manifest(lab, grant) == 5
     shown = client_for(lab).get(f"/v1/grants/{grant.pk}").json()["coverage"]
     assert [each["size"] for each in shown] == [3, 4, 5]
 
