@@ -119,9 +119,11 @@ def issue(
 def whole(rows: QuerySet[Grant]) -> QuerySet[Grant]:
     """The same grants with what is shown of them: contract, record, periods, coverage, events."""
     shown: list[Any] = [
-        Prefetch("periods", Period.objects.order_by("number")),
+        Prefetch("periods", Period.objects.select_related("agreement").order_by("number")),
         Prefetch("events", GrantEvent.objects.order_by("number")),
-        "coverage__snapshot",
+        Prefetch(
+            "coverage", Coverage.objects.select_related("snapshot").order_by("snapshot__number")
+        ),
     ]
     return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(*shown)
 

@@ -24,6 +24,8 @@ OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowl
 STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "grant.expired"})
 # What issues no grant.
 NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | {keychain.KIND}
+# What a grant became beyond what was issued: for longer, under other terms, over more works.
+CHANGES = frozenset({"grant.renewed", "grant.amended", "grant.coverage_added"})
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -216,7 +218,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("issued", "" if body.kind in NO_ISSUE_KINDS else commitments.timestamp(body.at)),
+        ("issued", "" if body.kind in NO_ISSUE_KINDS | CHANGES else commitments.timestamp(body.at)),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
@@ -227,6 +229,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         *(_step(values) if body.kind in STEPS else []),
         *(_key_change(body) if body.kind == keychain.KIND else []),
+        *(_changed(values) if body.kind in CHANGES else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -237,7 +240,11 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    if body.kind not in NO_ISSUE_KINDS:
+    if body.kind in CHANGES:
+        lines.append(
+            "This proves how the grant was changed and logged, not that it is still in force."
+        )
+    elif body.kind not in NO_ISSUE_KINDS:
         lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
@@ -418,6 +425,35 @@ def _key_change(body: commitments.EntryBody) -> list[tuple[str, str]]:
     return [
         ("log’s old key", _json_or_text(body.public.get("old"))),
         ("log’s new key", _json_or_text(body.public.get("new"))),
+    ]
+
+
+def _changed(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Which period or snapshot came to a grant, from when on, and what it took over from."""
+    rows = []
+    for name in ("grant", "period", "snapshot", "version"):
+        value = values.get(name)
+        if not isinstance(value, dict):
+            rows.append((name, _json(value)))
+            continue
+        named = f"“{value['name']}”, " if "name" in value else ""
+        number = f"number {value['number']}, " if "number" in value else ""
+        rows.append((name, f"{named}{number}{value.get('id')}"))
+    for each in values.get("replaced") or []:
+        if isinstance(each, dict) and isinstance(each.get("period"), dict):
+            rows.append(
+                (
+                    "takes over from",
+                    f"period {each['period'].get('number')}, typed terms SHA-256"
+                    f" {each.get('terms_sha256')}",
+                )
+            )
+    return [
+        *rows,
+        ("counts from", _json_or_text(values.get("effective_at", values.get("effective_from")))),
+        ("additions", _json_or_text(values.get("additions"))),
+        ("by", _json_or_text(values.get("by"))),
+        ("reference", _json_or_text(values.get("reference"))),
     ]
 
 

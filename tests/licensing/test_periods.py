@@ -8,18 +8,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.utils import timezone
 
-from licensing import lifecycle, periods, terms, windows
+from licensing import lifecycle, periods, snapshots, terms, windows
 from licensing.ledger import commitments
 from licensing.models import Grant, LedgerEntry, LedgerOpening, Period, ScopeClaim, Terms
 from licensing.periods import Agreed
-from marketplace import access
+from marketplace import access, imports, organizations
 from marketplace.access import acting
 from marketplace.errors import (
     DomainError,
@@ -30,8 +33,16 @@ from marketplace.errors import (
     TermsForbid,
     TermsNotPublished,
 )
-from marketplace.models import Audit, Organization, Representation
-from tests.make import EXCLUSIVE, TYPED, TYPED_2, issue_grant, make_collection, make_offer
+from marketplace.models import Audit, Organization, Representation, User
+from tests.make import (
+    EXCLUSIVE,
+    TYPED,
+    TYPED_2,
+    issue_grant,
+    make_collection,
+    make_offer,
+    records,
+)
 from tests.people import ApiClient, caller_for
 from tests.people import found as found_organization
 
@@ -604,3 +615,100 @@ def test_of_the_windows_that_hold_an_instant_the_newest_counts(
             if each and each[0] <= at and (each[1] is None or at < each[1])
         ]
         assert holding == ([] if counts is None else [counts.number])
+
+
+# --- what shows it, and the operator's command ------------------------------------------------
+
+
+def test_a_grant_shows_its_periods(
+    grant: Grant, archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    to = another(archive, {**ENDING, "attribution": "none"})
+    renew(grant)
+    amend(grant, to)
+
+    for organization in (archive, lab):
+        shown = client_for(organization).get(f"/v1/grants/{grant.pk}").json()["periods"]
+        assert [(each["number"], each["kind"]) for each in shown] == [
+            (1, "issued"),
+            (2, "renewed"),
+            (3, "amended"),
+        ]
+        assert [each["reference"] for each in shown] == ["", "ord_2", "amd_1"]
+        assert [each["agreement"] is None for each in shown] == [True, True, False]
+        assert shown[2]["agreement"]["document"] == "We agree."
+        assert (
+            shown[1]["windows"]["training"]["starts_at"]
+            == (shown[0]["windows"]["training"]["ends_at"])
+        )
+    endless = issue_grant(
+        lab, make_offer(archive, collection=make_collection(archive, name="Endless"))
+    )
+    renew(endless)
+    shown = client_for(lab).get(f"/v1/grants/{endless.pk}").json()["periods"]
+    assert [each["windows"]["use"] is None for each in shown] == [False, True]
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return organizations.appoint_operator(
+        email="op@example.org", name="Op", password="correct horse battery"
+    )
+
+
+def said(*words: str) -> str:
+    out = StringIO()
+    call_command("grant", *words, "--operator", "op@example.org", stdout=out)
+    return out.getvalue()
+
+
+def test_an_operator_changes_a_grant_by_command(
+    grant: Grant, archive: Organization, operator: User, tmp_path: Path
+) -> None:
+    id, file = str(grant.pk), tmp_path / "amendment.txt"
+    file.write_text("We change it.\n")
+    to = another(archive, {**ENDING, "attribution": "none"})
+    accepted = ("--document", str(file), "--accepted-by", "Lin", "--accepted-title", "Counsel")
+    accepted = (*accepted, "--accepted-at", "2026-01-31T12:00:00Z")
+
+    assert said("renew", id, "--reference", "ord_2").startswith(f"{id} renewed: period 2 (per_")
+    amended = said("amend", id, "--reference", "amd_1", "--terms", to, *accepted)
+    assert amended.startswith(f"{id} amended: period 3 (per_")
+    assert amended == said("amend", id, "--reference", "amd_1", "--terms", to, *accepted)
+    with access.system("look in a test"):
+        first = grant.coverage.get()
+        letters = first.snapshot.collection
+    imports.run(caller_for(archive), str(letters.pk), imports.Records(list(records(1, start=50))))
+    snapshot = snapshots.finalize(caller_for(archive), str(letters.pk))
+    covered = said("cover", id, "--snapshot", str(snapshot.pk), "--by", "licensor")
+    assert covered.startswith(f"{id} covers {snapshot.pk} from ")
+    assert chain(grant)[1:] == ["grant.renewed", "grant.amended", "grant.coverage_added"]
+    with access.system("look in a test"):
+        kept = rows(grant)[2].agreement
+        assert kept is not None
+        assert (kept.document, kept.accepted_by_actor) == ("We change it.\n", str(operator.pk))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["renew", "{id}"], "needs --reference"),
+        (
+            ["renew", "{id}", "--reference", "r", "--effective-at", "2127-01-01T00:00:00Z"],
+            "go with",
+        ),
+        (["renew", "{id}", "--reference", "r", "--cause", "other"], "go with"),
+        (["amend", "{id}", "--reference", "r", "--terms", "trm_1"], "needs --document"),
+        (["renew", "{id}", "--reference", "r", "--accepted-by", "Lin"], "--document is missing"),
+        (["cover", "{id}"], "needs --snapshot"),
+        (["cover", "{id}", "--snapshot", "snp_none"], "snp_none"),
+        (["suspend", "{id}", "--cause", "other"], "needs --reason"),
+    ],
+)
+def test_a_bad_command_is_refused_and_changes_nothing(
+    words: list[str], message: str, grant: Grant, operator: User
+) -> None:
+    found = everything(grant)
+    with pytest.raises(CommandError, match=message):
+        said(*(word.format(id=grant.pk) for word in words))
+    assert everything(grant) == found
