@@ -712,3 +712,12 @@ def test_a_bad_command_is_refused_and_changes_nothing(
     with pytest.raises(CommandError, match=message):
         said(*(word.format(id=grant.pk) for word in words))
     assert everything(grant) == found
+
+
+def test_what_is_void_from_the_start_is_so_however_often_it_was_renewed(
+    archive: Organization, lab: Organization
+) -> None:
+    grant = issue_grant(lab, make_offer(archive))
+    renew(grant)
+    event = lifecycle.revoke(seller(grant), str(grant.pk), ACT, effect="void_from_start")
+    assert event.effective_at == min(grant.issued_at, rows(grant)[0].use_window.lower)
