@@ -46,8 +46,24 @@ class Migration(migrations.Migration):
             " REFERENCES licensing_agreement (licensor_id, licensee_id, livemode, id) NOT VALID",
             "ALTER TABLE licensing_period DROP CONSTRAINT period_agreement_id_same_parties",
         ),
-        # A later period may have no window of a name: another period's goes on, or it is over.
-        migrations.RemoveConstraint("period", "period_windows_are_not_empty"),
+        # A later period may have no window of a name: another period's goes on, or it is over. The
+        # wider rule follows at once: nothing that relied on the narrower one goes unguarded.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    [
+                        "-- squawk-ignore ban-drop-constraint\n"
+                        "ALTER TABLE licensing_period DROP CONSTRAINT period_windows_are_not_empty"
+                    ],
+                    "ALTER TABLE licensing_period ADD CONSTRAINT period_windows_are_not_empty"
+                    " CHECK (NOT isempty(access_window) AND NOT isempty(training_window)"
+                    " AND NOT isempty(use_window)) NOT VALID",
+                )
+            ],
+            state_operations=[
+                migrations.RemoveConstraint("period", "period_windows_are_not_empty")
+            ],
+        ),
         AddConstraintNotValid(
             "period",
             models.CheckConstraint(
