@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 
-from licensing import clauses, decisions
+from licensing import clauses, decisions, windows
 from licensing.clauses import Compiled, Question
 from licensing.decisions import Candidate, Decision, State
 from licensing.ledger import log, notes, tiles
@@ -237,7 +237,7 @@ def _grants(caller: Caller, ids: Iterable[UUID], at: datetime) -> dict[UUID, dec
             state, ended_at = standing(events[id], at)
         found[id] = decisions.Grant(
             id=str(id),
-            periods=tuple(_period(*row[5:]) for row in periods),
+            periods=_periods([row[5:] for row in periods]),
             state=state,
             ended_at=ended_at,
             typed_controls=controlling == Agreement.Controlling.TYPED,
@@ -287,11 +287,21 @@ def standing(events: Sequence[Event], at: datetime) -> tuple[State, datetime | N
     return State.ACTIVE, None
 
 
-def _period(typed: str, scope: Any, training: Any, use: Any) -> decisions.Period:
-    return decisions.Period(
-        _compiled(typed, json.dumps(scope, sort_keys=True)),
-        training=(training.lower, training.upper),
-        use=(use.lower, use.upper),
+# No time is in it.
+_NEVER = (datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
+
+
+def _periods(rows: Sequence[Any]) -> tuple[decisions.Period, ...]:
+    """A grant's periods, each for as long as no later one has taken over from it."""
+    typed, scopes, training, use = zip(*rows, strict=True)
+    counting = zip(typed, scopes, windows.in_turn(training), windows.in_turn(use), strict=True)
+    return tuple(
+        decisions.Period(
+            _compiled(terms, json.dumps(scope, sort_keys=True)),
+            training=trained or _NEVER,
+            use=used or _NEVER,
+        )
+        for terms, scope, trained, used in counting
     )
 
 

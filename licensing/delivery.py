@@ -289,7 +289,7 @@ def _newest_covered(grant: Grant) -> Snapshot:
     newest = (
         _coverage(grant)
         .select_related("snapshot__collection")
-        .order_by("-effective_from", "-id")
+        .order_by("-snapshot__number")
         .first()
     )
     if newest is None:

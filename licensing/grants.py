@@ -45,6 +45,15 @@ class Acceptance:
     actor: str
     accepted_at: datetime
 
+    def recorded(self) -> dict[str, str]:
+        """As ledger entries commit to it."""
+        return {
+            "document_sha256": self.document_sha256.hex(),
+            "name": self.name,
+            "title": self.title,
+            "accepted_at": commitments.timestamp(self.accepted_at),
+        }
+
 
 def issue(
     *,
@@ -111,11 +120,28 @@ def issue(
 def whole(rows: QuerySet[Grant]) -> QuerySet[Grant]:
     """The same grants with what is shown of them: contract, record, periods, coverage, events."""
     shown: list[Any] = [
-        Prefetch("periods", Period.objects.order_by("number")),
+        Prefetch("periods", Period.objects.select_related("agreement").order_by("number")),
         Prefetch("events", GrantEvent.objects.order_by("number")),
-        "coverage__snapshot",
+        Prefetch(
+            "coverage", Coverage.objects.select_related("snapshot").order_by("snapshot__number")
+        ),
     ]
     return rows.select_related("agreement", "issued_entry__leaf").prefetch_related(*shown)
+
+
+def recorded_windows(windows: Windows) -> dict[str, list[str | None] | None]:
+    """Windows as ledger entries commit to them: from when until when, null for no end or none."""
+    return {name: _instants(getattr(windows, name)) for name in ("access", "training", "use")}
+
+
+def _instants(window: DateTimeTZRange) -> list[str | None] | None:
+    if window.isempty:
+        return None
+    ends = window.upper
+    return [
+        commitments.timestamp(window.lower),
+        None if ends is None else commitments.timestamp(ends),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +213,9 @@ def _record(issued: _Issued, later: datetime | None) -> LedgerEntry:
             **terms_of.recorded(terms),
             "scope": issued.scope,
             "coverage": [snapshots.cited(issued.snapshot)],
-            "windows": {
-                name: _instants(getattr(windows, name)) for name in ("access", "training", "use")
-            },
+            "windows": recorded_windows(windows),
             "price": issued.price_basis,
-            "acceptance": {
-                "document_sha256": document,
-                "name": acceptance.name,
-                "title": acceptance.title,
-                "accepted_at": commitments.timestamp(acceptance.accepted_at),
-            },
+            "acceptance": acceptance.recorded(),
         },
     )
 
@@ -223,11 +242,3 @@ def _fill(grant: Grant, issued: _Issued) -> None:
         effective_from=issued.windows.access.lower,
         entry=grant.issued_entry,
     ).save(force_insert=True)
-
-
-def _instants(window: DateTimeTZRange) -> list[str | None]:
-    ends = window.upper
-    return [
-        commitments.timestamp(window.lower),
-        None if ends is None else commitments.timestamp(ends),
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,10 +12,9 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, V
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import scope_claims
+from licensing import chains, scope_claims, windows
 from licensing.ledger import commitments, log
 from licensing.models import Grant, GrantEvent, LedgerEntry, Period
-from licensing.parties import party
 from marketplace import access, audit
 from marketplace.access import Caller, acting
 from marketplace.errors import GrantWrongState, InvalidInput, MissingScope, NotFound
@@ -36,14 +35,12 @@ TRANSITIONS: dict[str | None, frozenset[str]] = {
 }
 
 _ENDED = frozenset({Grant.Status.REVOKED, Grant.Status.EXPIRED})
-_WINDOWS = ("access_window", "training_window", "use_window")
 
 # What a licensee can be told to do, within so many days of the event's effect.
 DUTIES = frozenset(
     {"stop_training", "stop_use", "purge_copies", "suppress_outputs", "retrain", "certify_deletion"}
 )
 REASON_LENGTH_MAX = 1000
-_REFERENCE_LENGTH_MAX = 60
 _DUTIES_MAX = 20
 _DAYS_MAX = 36_500
 # Grants that one transaction expires, or carries announced events out for.
@@ -135,7 +132,7 @@ def expire_due() -> int:
 def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> GrantEvent:
     _check(act, effect if kind == Kind.REVOKED else None)
     with acting(caller):
-        grant = _lock(caller, id)
+        grant = chains.lock(caller, id)
         now = timezone.now()
         last = grant.events.order_by("-number").first()
         effective_at = _effective_at(grant, act, effect, now)
@@ -149,7 +146,7 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
                 param="effective_at",
             )
         event = GrantEvent(
-            **_parties(grant),
+            **chains.parties(grant),
             grant=grant,
             kind=kind,
             effective_at=effective_at,
@@ -178,22 +175,6 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
     return event
 
 
-def _lock(caller: Caller, id: str) -> Grant:
-    """Lock first: the chain's next number is nobody else's until the transaction ends."""
-    grant = Grant.objects.get_visible(caller, id, lock=True)
-    if grant.licensor_id != caller.organization.pk:
-        raise NotFound(_("Only for the licensor a grant is suspended, reinstated or revoked."))
-    return grant
-
-
-def _parties(grant: Grant) -> dict[str, Any]:
-    return {
-        "licensor": grant.licensor,
-        "licensee": grant.licensee,
-        "livemode": grant.livemode,
-    }
-
-
 def _is_said(last: GrantEvent, kind: str, effect: str, effective_at: datetime) -> bool:
     """Whether what was recorded last says all of it."""
     if last.kind != kind:
@@ -204,11 +185,7 @@ def _is_said(last: GrantEvent, kind: str, effect: str, effective_at: datetime) -
 def _effective_at(grant: Grant, act: Act, effect: str, now: datetime) -> datetime:
     if effect != Effect.VOID_FROM_START:
         return act.effective_at or now
-    periods = grant.periods.all()
-    begins: list[datetime] = [
-        getattr(period, name).lower for period in periods for name in _WINDOWS
-    ]
-    return min(grant.issued_at, *begins)
+    return min(grant.issued_at, windows.begins(grant.periods.all()))
 
 
 def _wrong_state(grant: Grant, last: GrantEvent | None, kind: str) -> GrantWrongState:
@@ -221,33 +198,16 @@ def _wrong_state(grant: Grant, last: GrantEvent | None, kind: str) -> GrantWrong
 
 def _append(grant: Grant, event: GrantEvent) -> None:
     """Record an event in its grant's chain. The fields are published: they never change."""
-    [previous] = _newest([grant]).values()
+    [previous] = chains.newest([grant]).values()
     fact = _fact(event, previous)
     event.number = fact.seq
     event.entry = log.append(**{name: getattr(fact, name) for name in fact.__slots__})
     event.save(force_insert=True)
 
 
-def _newest(grants: Sequence[Grant]) -> dict[bytes, LedgerEntry]:
-    """The last entry of each grant's chain, by its reference. The grants are locked, of one log."""
-    entries = (
-        LedgerEntry.objects.filter(
-            log=log.name(livemode=grants[0].livemode),
-            subject_ref__in=[bytes(grant.grant_ref) for grant in grants],
-        )
-        .order_by("subject_ref", "-seq")
-        .distinct("subject_ref")
-    )
-    return {bytes(entry.subject_ref): entry for entry in entries}
-
-
 def _fact(event: GrantEvent, previous: LedgerEntry) -> log.Fact:
     grant = event.grant
-    values: dict[str, Any] = {
-        "licensor": party(grant.licensor),
-        "licensee": party(grant.licensee),
-        "grant": {"id": str(grant.pk), "grant_ref": bytes(grant.grant_ref).hex()},
-    }
+    values: dict[str, Any] = {}
     effective_at = commitments.timestamp(event.effective_at)
     if event.kind == Kind.EXPIRED:
         values["ended_at"] = effective_at
@@ -262,37 +222,23 @@ def _fact(event: GrantEvent, previous: LedgerEntry) -> log.Fact:
         values["effect"] = str(event.effect)
     if event.kind in (Kind.SUSPENDED, Kind.REVOKED):
         values["duties"] = event.duties
-    return log.Fact(
-        log=log.name(livemode=grant.livemode),
-        kind=f"grant.{event.kind}",
-        subject_ref=bytes(grant.grant_ref),
-        seq=previous.seq + 1,
-        prev=bytes(previous.leaf_hash),
-        values=values,
-        parties=[grant.licensor_id, grant.licensee_id],
-        at=event.created_at,
-    )
+    return chains.fact(grant, f"grant.{event.kind}", previous, values, event.created_at)
 
 
 # --- what is asked ----------------------------------------------------------------------------
 
 
 def _check(act: Act, effect: str | None) -> None:
-    if act.by not in GrantEvent.By.values:
-        raise _unknown("by", GrantEvent.By.values)
+    chains.check_by(act.by)
     if act.cause not in GrantEvent.Cause.values:
-        raise _unknown("cause", GrantEvent.Cause.values)
+        raise chains.unknown("cause", GrantEvent.Cause.values)
     if not 0 < len(act.reason.strip()) <= REASON_LENGTH_MAX:
         raise InvalidInput(
             _("Say why, in up to %(max)s characters.") % {"max": REASON_LENGTH_MAX}, param="reason"
         )
-    if len(act.reference.strip()) > _REFERENCE_LENGTH_MAX:
-        raise InvalidInput(
-            _("Give at most %(max)s characters.") % {"max": _REFERENCE_LENGTH_MAX},
-            param="reference",
-        )
+    chains.check_reference(act.reference, needed=False)
     if effect is not None and effect not in Effect.values:
-        raise _unknown("effect", Effect.values)
+        raise chains.unknown("effect", Effect.values)
     if effect == Effect.VOID_FROM_START and act.effective_at is not None:
         raise InvalidInput(
             _("What is void from the start has no other instant: leave it out."),
@@ -310,17 +256,13 @@ def _check_duties(duties: Sequence[Mapping[str, Any]]) -> None:
     for index, duty in enumerate(duties):
         param = f"duties[{index}]"
         if duty.keys() != {"do", "within_days"} or duty["do"] not in DUTIES:
-            raise _unknown(f"{param}.do", sorted(DUTIES))
+            raise chains.unknown(f"{param}.do", sorted(DUTIES))
         days = duty["within_days"]
         if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= _DAYS_MAX:
             raise InvalidInput(_("Give a whole number of days."), param=f"{param}.within_days")
         if duty["do"] in seen:
             raise InvalidInput(_("Give each duty once."), param=f"{param}.do")
         seen.add(duty["do"])
-
-
-def _unknown(param: str, known: Iterable[str]) -> InvalidInput:
-    return InvalidInput(_("Use one of: %(known)s.") % {"known": ", ".join(known)}, param=param)
 
 
 # --- taking effect ----------------------------------------------------------------------------
@@ -380,7 +322,7 @@ def _expire_batch(now: datetime) -> int:
 def _over(grants: QuerySet[Grant], now: datetime) -> QuerySet[Grant]:
     """Those that have not ended yet, and have no window that is open or is to open."""
     lasting = Q()
-    for name in _WINDOWS:
+    for name in windows.NAMES:
         lasting |= Q(**{f"{name}__upper_inf": True}) | Q(**{f"{name}__endswith__gt": now})
     return grants.filter(
         ~Exists(Period.objects.filter(lasting, grant=OuterRef("pk"))),
@@ -391,14 +333,16 @@ def _over(grants: QuerySet[Grant], now: datetime) -> QuerySet[Grant]:
 def _expire(grants: Sequence[Grant], now: datetime) -> None:
     if not grants:
         return
-    newest = _newest(grants)
+    newest = chains.newest(grants)
     events, facts = [], []
     for grant in grants:
+        ended_at = windows.ends(grant.periods.all())
+        assert ended_at is not None, "A grant with a window without end does not expire."
         event = GrantEvent(
-            **_parties(grant),
+            **chains.parties(grant),
             grant=grant,
             kind=Kind.EXPIRED,
-            effective_at=_end(grant.periods.all()),
+            effective_at=ended_at,
             actor="system",
             created_at=now,
         )
@@ -411,8 +355,3 @@ def _expire(grants: Sequence[Grant], now: datetime) -> None:
     GrantEvent.objects.bulk_create(events)
     for grant in grants:
         _carry_out(grant, now)
-
-
-def _end(periods: Iterable[Period]) -> datetime:
-    ends: list[datetime] = [getattr(period, name).upper for period in periods for name in _WINDOWS]
-    return max(ends)

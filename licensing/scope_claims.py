@@ -120,6 +120,42 @@ def take_over(held_by: str, grant: Grant) -> None:
         raise taken
 
 
+def extend(grant: Grant, *, during: DateTimeTZRange, exclusive: bool, held_by: str) -> None:
+    """Claim a locked grant's scope for a later time, too, standing as the grant does.
+
+    `held_by` names what it is for, such as a period's TypeID. Raises RightsTaken where somebody
+    else holds it by then.
+    """
+    assert connection.in_atomic_block, "A claim commits with the period that it is for."
+    before = grant.claims.order_by("-during").first()
+    if before is None:
+        raise RightsTaken(_("The grant holds no scope that could go on."), holder=held_by)
+    claim = ScopeClaim(
+        livemode=grant.livemode,
+        licensor=grant.licensor,
+        licensee=grant.licensee,
+        collection_id=before.collection_id,
+        uses=before.uses,
+        territories=before.territories,
+        during=during,
+        lane=_EVERY_LANE if exclusive else _own_lane(),
+        state=_OF_GRANT[grant.status],
+        held_by=held_by,
+        grant=grant,
+    )
+    _lock(before.collection_id)
+    # What nobody can pay for any more must not be the reason.
+    _overdue().filter(collection__number=before.collection_id).update(state=State.RELEASED)
+    if not _saved(claim):
+        raise RightsTaken(
+            _(
+                "Somebody else holds rights from then on that exclude this scope. The grant ends"
+                " as it was to end."
+            ),
+            holder=held_by,
+        )
+
+
 def release(held_by: str) -> None:
     """Let go of what an order holds. A grant's claim stays; repeating it changes nothing."""
     ScopeClaim.objects.filter(held_by=held_by, state=State.HELD).update(state=State.RELEASED)

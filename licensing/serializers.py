@@ -533,12 +533,25 @@ class WindowSerializer(serializers.Serializer[Any]):
     )
 
 
-class GrantWindowsSerializer(serializers.Serializer[Any]):
-    """When a license allows what."""
+class GrantWindowSerializer(WindowSerializer):
+    """A period's window; null where it has none."""
 
-    access = WindowSerializer(source="access_window", help_text="Works may be fetched.")
-    training = WindowSerializer(source="training_window", help_text="Training may start.")
-    use = WindowSerializer(source="use_window", help_text="What was made may be used.")
+    def to_representation(self, instance: Any) -> Any:
+        return None if instance.isempty else super().to_representation(instance)
+
+
+class GrantWindowsSerializer(serializers.Serializer[Any]):
+    """When a license allows what. Null in a later period that has no such window of its own."""
+
+    access = GrantWindowSerializer(
+        source="access_window", allow_null=True, help_text="Works may be fetched."
+    )
+    training = GrantWindowSerializer(
+        source="training_window", allow_null=True, help_text="Training may start."
+    )
+    use = GrantWindowSerializer(
+        source="use_window", allow_null=True, help_text="What was made may be used."
+    )
 
 
 class PriceBasisSerializer(PriceSerializer):
@@ -554,18 +567,55 @@ class PriceBasisField(serializers.JSONField):
     """A price basis as it was recorded."""
 
 
+class AgreementSerializer(serializers.Serializer[Any]):
+    """The contract, and who accepted it."""
+
+    id = TypeIDSerializerField(prefix="agr", source="pk")
+    controlling = serializers.ChoiceField(
+        choices=["typed", "document"], help_text="Which text controls where the two differ."
+    )
+    document = serializers.CharField(help_text="The whole contract, exactly as it was accepted.")
+    document_sha256 = HexField(help_text="Of the document's UTF-8 bytes.")
+    accepted_by_name = serializers.CharField()
+    accepted_by_title = serializers.CharField()
+    accepted_at = serializers.DateTimeField()
+
+
 class PeriodSerializer(Resource[Period]):
-    """What a grant permits, and when: the first period, a renewal, or an amendment."""
+    """What a grant permits, and when: the first period, a renewal, or an amendment.
+
+    Of those whose window holds an instant, the one with the highest number counts.
+    """
 
     object_name = "period"
     scope = ScopeSerializer(read_only=True)
     windows = GrantWindowsSerializer(source="*", read_only=True)
     price_basis = PriceBasisField(read_only=True)
+    agreement = AgreementSerializer(
+        read_only=True,
+        allow_null=True,
+        help_text="What was accepted for it; null for what the grant's own contract says.",
+    )
+    recorded_at = serializers.DateTimeField(source="created_at", read_only=True)
 
     class Meta:
         model = Period
-        fields = ("id", "number", "terms", "scope", "windows", "price_basis")
+        fields = (
+            "id",
+            "number",
+            "kind",
+            "terms",
+            "scope",
+            "windows",
+            "price_basis",
+            "agreement",
+            "reference",
+            "recorded_at",
+        )
         read_only_fields = fields
+        extra_kwargs = {
+            "reference": {"help_text": "What led to a renewal or an amendment; empty of the first."}
+        }
 
 
 class CoverageSerializer(Resource[Coverage]):
@@ -579,20 +629,6 @@ class CoverageSerializer(Resource[Coverage]):
         model = Coverage
         fields = ("snapshot", "citation", "size", "effective_from")
         read_only_fields = fields
-
-
-class AgreementSerializer(serializers.Serializer[Any]):
-    """The contract, and who accepted it."""
-
-    id = TypeIDSerializerField(prefix="agr", source="pk")
-    controlling = serializers.ChoiceField(
-        choices=["typed", "document"], help_text="Which text controls where the two differ."
-    )
-    document = serializers.CharField(help_text="The whole contract, exactly as it was accepted.")
-    document_sha256 = HexField(help_text="Of the document's UTF-8 bytes.")
-    accepted_by_name = serializers.CharField()
-    accepted_by_title = serializers.CharField()
-    accepted_at = serializers.DateTimeField()
 
 
 class GrantLedgerSerializer(serializers.Serializer[Any]):

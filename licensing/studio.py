@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import offers, snapshots, terms, terms_templates
+from licensing import offers, snapshots, terms, terms_templates, windows
 from licensing.ledger import proofs, receipts
 from licensing.models import Grant, Offer, Period, Snapshot, Terms
 from licensing.terms_templates import Template
@@ -455,7 +455,7 @@ studio.register(Offer, OfferPages)
 class PeriodInline(TenantInline):
     model = Period
     read = Scope.GRANTS_READ
-    fields = ("number", "terms", "uses", "places", "train_until", "use_until")
+    fields = ("number", "kind", "terms", "uses", "places", "train_until", "use_until")
     verbose_name_plural = gettext_lazy("Periods")
 
     @admin.display(description=gettext_lazy("Uses"))
@@ -468,11 +468,11 @@ class PeriodInline(TenantInline):
 
     @admin.display(description=gettext_lazy("Training until"))
     def train_until(self, row: Period) -> str:
-        return _day(row.training_window.upper)
+        return _until(row.training_window)
 
     @admin.display(description=gettext_lazy("Use until"))
     def use_until(self, row: Period) -> str:
-        return _day(row.use_window.upper)
+        return _until(row.use_window)
 
 
 def _receipt(caller: Caller, grant: Grant) -> HttpResponse | None:
@@ -535,7 +535,7 @@ class GrantPages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Training until"))
     def train_until(self, row: Grant) -> str:
-        return _day(row.periods.all()[0].training_window.upper)
+        return _until(windows.last(row.periods.all(), "training_window").training_window)
 
 
 studio.register(Grant, GrantPages)
@@ -575,6 +575,11 @@ def _preformatted(text: str) -> Any:
     from django.utils.html import format_html
 
     return format_html("<pre>{}</pre>", text)
+
+
+def _until(window: Any) -> str:
+    """When a period's window ends; where it has none, another period's counts."""
+    return "–" if window.isempty else _day(window.upper)
 
 
 def _day(instant: Any) -> str:

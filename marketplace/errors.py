@@ -407,6 +407,12 @@ class StatusNotRecorded(DomainError):
     retryable = True
 
 
+class TermsForbid(DomainError):
+    """The grant's own terms say that this is not done: not renewed, not amended, not extended."""
+
+    code, status, title = "terms_forbid", 409, "The grant's terms do not allow this"
+
+
 class LinkInvalid(DomainError):
     """The delivery link was not signed by this server."""
 

@@ -31,6 +31,7 @@ KEPT = {
     "licensing_optout.reason": "17(3)(e)",
     "licensing_grantevent.reason": "17(3)(e)",
     "licensing_grantevent.reference": "17(3)(e)",
+    "licensing_period.reference": "17(3)(e)",
     "licensing_accessrequest.message": "6(1)(b)",
     "licensing_accessrequest.reason": "6(1)(b)",
     "marketplace_attestation.person_name": "17(3)(e)",

@@ -29,6 +29,19 @@ BODY_MAX = 65_535
 # Who a grant binds, and which it is: of every later kind of its chain.
 _OF_A_GRANT = ("licensor", "licensee", "grant")
 
+# What a later period permits, when, for what price; whose act it was, and what led to it.
+_OF_A_PERIOD = (
+    "period",
+    "version",
+    "terms",
+    "terms_text",
+    "scope",
+    "windows",
+    "price",
+    "by",
+    "reference",
+)
+
 # What each published kind commits to: (always, sometimes). A published kind never gains or loses
 # a field; whoever needs another publishes another kind.
 FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -85,6 +98,29 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset(),
     ),
     "audit.root": (frozenset(), frozenset()),
+    "grant.coverage_added": (
+        frozenset(
+            {*_OF_A_GRANT, "coverage", "snapshot", "effective_from", "additions", "by", "reference"}
+        ),
+        frozenset({"price", "documents", "acceptance", "signatures"}),
+    ),
+    "grant.renewed": (
+        frozenset({*_OF_A_GRANT, *_OF_A_PERIOD}),
+        frozenset({"documents", "acceptance", "signatures"}),
+    ),
+    "grant.amended": (
+        frozenset(
+            {
+                *_OF_A_GRANT,
+                *_OF_A_PERIOD,
+                "effective_at",
+                "replaced",
+                "documents",
+                "acceptance",
+            }
+        ),
+        frozenset({"signatures"}),
+    ),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.

@@ -440,9 +440,16 @@ class PeriodQuerySet(TenantQuerySet["Period"]):
 class Period(models.Model):
     """What a grant permits, and when: the first period, a renewal, or an amendment.
 
-    Updates: cannot. Deletion: cannot. Windows are half-open UTC intervals: `access` for fetching
-    works, `training` for starting runs, `use` for keeping what was made in use.
+    Updates: cannot. Deletion: cannot. Written by `grants` and `periods`. Windows are half-open UTC
+    intervals: `access` for fetching works, `training` for starting runs, `use` for keeping what was
+    made in use. Of the periods whose window of one name holds an instant, the one with the highest
+    number counts.
     """
+
+    class Kind(models.TextChoices):
+        ISSUED = "issued", _("The first")
+        RENEWED = "renewed", _("A renewal")
+        AMENDED = "amended", _("An amendment")
 
     id = TypeIDField(prefix="per", primary_key=True)
     livemode = models.BooleanField()
@@ -450,16 +457,32 @@ class Period(models.Model):
     licensee = models.ForeignKey(Organization, models.PROTECT, related_name="+")
     grant = models.ForeignKey(Grant, models.PROTECT, related_name="periods", db_constraint=False)
     number = models.IntegerField(default=1)
+    kind = models.CharField(
+        max_length=7, choices=Kind, default=Kind.ISSUED, db_default=Kind.ISSUED.value
+    )
     terms = models.ForeignKey(Terms, models.PROTECT, related_name="+", db_constraint=False)
     # The scope that was bought: {"uses": [...], "territories": [...]}, and "model" where it is for
     # one (see `asked_models`).
     scope = models.JSONField()
+    # Empty in a later period where another period's window goes on, or none does.
     access_window = DateTimeRangeField()
     training_window = DateTimeRangeField()
     use_window = DateTimeRangeField()
     # What the price was for, in integers: {"model": "flat", "amount_minor": n, "currency": "USD"},
     # and what else its model says (`prices.basis`).
     price_basis = models.JSONField()
+    # What the licensee accepted for it. Null: the grant's own contract, or a renewal by it.
+    agreement = models.ForeignKey(
+        Agreement,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    # What led to a renewal or an amendment, such as an order's id: once for a grant.
+    reference = models.CharField(max_length=60, blank=True, db_default="")
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -468,13 +491,30 @@ class Period(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(name="period_number_is_unique", fields=["grant", "number"]),
+            models.UniqueConstraint(
+                name="period_reference_is_unique",
+                fields=["grant", "reference"],
+                condition=~Q(reference=""),
+            ),
             models.CheckConstraint(
                 name="period_windows_are_not_empty",
                 condition=Q(
                     access_window__isempty=False,
                     training_window__isempty=False,
                     use_window__isempty=False,
+                )
+                | Q(number__gt=1)
+                & (
+                    Q(access_window__isempty=False)
+                    | Q(training_window__isempty=False)
+                    | Q(use_window__isempty=False)
                 ),
+            ),
+            models.CheckConstraint(
+                name="period_kind_matches_the_rest",
+                condition=Q(kind="issued", number=1, reference="", agreement__isnull=True)
+                | Q(kind="renewed", number__gt=1) & ~Q(reference="")
+                | Q(kind="amended", number__gt=1, agreement__isnull=False) & ~Q(reference=""),
             ),
             models.CheckConstraint(
                 name="period_windows_begin",

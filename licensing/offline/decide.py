@@ -23,8 +23,9 @@ ALL_PERMITTED, NOT_SOUND, USAGE, TEST, NOT_ALL_PERMITTED = 0, 1, 2, 3, 4
 
 # What these answers rest on, and what nobody can know from files.
 LIMITS = (
-    "By what was issued and logged. Not known here: whether the grant was suspended or revoked"
-    " since, and which works were opted out since the manifest was made. Ask the market for that."
+    "By what was issued and logged. Not known here: whether the grant was renewed, amended,"
+    " suspended or revoked since, and which works were opted out since the manifest was made. Ask"
+    " the market for that."
 )
 
 

@@ -26,6 +26,8 @@ STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "gran
 CATALOGUE_KINDS = frozenset({"snapshot.finalized", "terms.published"})
 # What issues no grant.
 NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | CATALOGUE_KINDS | commitments.PUBLIC.keys()
+# What a grant became beyond what was issued: for longer, under other terms, over more works.
+CHANGES = frozenset({"grant.renewed", "grant.amended", "grant.coverage_added"})
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -222,7 +224,7 @@ def describe(
     lines = [TEST_BANNER] if body.log == "test" else []
     lines.append(f"sound: {body.kind}, entry {proven.index} of {checkpoint.origin}")
     rows = [
-        ("issued", "" if body.kind in NO_ISSUE_KINDS else commitments.timestamp(body.at)),
+        ("issued", "" if body.kind in NO_ISSUE_KINDS | CHANGES else commitments.timestamp(body.at)),
         ("licensor", _party(values.get("licensor"))),
         ("licensee", _party(values.get("licensee"))),
         *_scope(values.get("scope")),
@@ -234,6 +236,7 @@ def describe(
         *(_step(values) if body.kind in STEPS else []),
         *[(name.replace("_", " "), _json_or_text(shown)) for name, shown in body.public.items()],
         *(_catalogue(values) if body.kind in CATALOGUE_KINDS else []),
+        *(_changed(values) if body.kind in CHANGES else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -245,7 +248,8 @@ def describe(
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
     if body.kind not in NO_ISSUE_KINDS and not with_status:
-        lines.append("This proves what was issued and logged, not that it is still in force.")
+        what = "how the grant was changed" if body.kind in CHANGES else "what was issued"
+        lines.append(f"This proves {what} and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
 
@@ -430,6 +434,35 @@ def _catalogue(values: Mapping[str, Any]) -> list[tuple[str, str]]:
             named = f"“{value['name']}”, " if "name" in value else ""
             rows.append((name, f"{named}number {value.get('number')}, {value.get('id')}"))
     return rows
+
+
+def _changed(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Which period or snapshot came to a grant, from when on, and what it took over from."""
+    rows = []
+    for name in ("grant", "period", "snapshot", "version"):
+        value = values.get(name)
+        if not isinstance(value, dict):
+            rows.append((name, _json(value)))
+            continue
+        named = f"“{value['name']}”, " if "name" in value else ""
+        number = f"number {value['number']}, " if "number" in value else ""
+        rows.append((name, f"{named}{number}{value.get('id')}"))
+    for each in values.get("replaced") or []:
+        if isinstance(each, dict) and isinstance(each.get("period"), dict):
+            rows.append(
+                (
+                    "takes over from",
+                    f"period {each['period'].get('number')}, typed terms SHA-256"
+                    f" {each.get('terms_sha256')}",
+                )
+            )
+    return [
+        *rows,
+        ("counts from", _json_or_text(values.get("effective_at", values.get("effective_from")))),
+        ("additions", _json_or_text(values.get("additions"))),
+        ("by", _json_or_text(values.get("by"))),
+        ("reference", _json_or_text(values.get("reference"))),
+    ]
 
 
 def _list(value: Any) -> str:

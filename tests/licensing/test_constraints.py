@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.apps import apps
-from django.db import IntegrityError, connection, models, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import CheckConstraint, UniqueConstraint
 from django.db.utils import ProgrammingError
@@ -44,7 +44,8 @@ from licensing.models import (
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
-from tests.licensing import root_breaks
+from tests.licensing import period_breaks, root_breaks
+from tests.licensing.period_breaks import again
 from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
 from tests.people import caller_for, found
 
@@ -75,14 +76,6 @@ class World:
 @pytest.fixture
 def world(archive: Organization, lab: Organization) -> World:
     return World(archive, lab)
-
-
-def again(row: models.Model, **changes: Any) -> None:
-    """Insert a copy of a row, with what is changed."""
-    fields = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
-    del fields[row._meta.pk.attname]
-    copy = type(row)(**{**fields, **changes})
-    copy.save(force_insert=True)
 
 
 def frozen(world: World, **changes: Any) -> None:
@@ -128,19 +121,6 @@ def granted(world: World, **changes: Any) -> None:
         "issued_entry_id": ledger.append().pk,
     }
     again(world.grant, **{**fields, **changes})
-
-
-def period(world: World, **changes: Any) -> None:
-    fields = {"number": 2, "entry_id": ledger.append().pk}
-    again(world.grant.periods.get(), **{**fields, **changes})
-
-
-def coverage(world: World, **changes: Any) -> None:
-    fields: dict[str, Any] = {
-        "entry_id": ledger.append().pk,
-        "snapshot_id": world.second_grant().coverage.get().snapshot_id,
-    }
-    again(world.grant.coverage.get(), **{**fields, **changes})
 
 
 def claim(world: World, **changes: Any) -> None:
@@ -532,20 +512,7 @@ BREAKS: dict[str, Break] = {
     "licensing_grantevent_entry_id_key": lambda w: again(happened(w), number=2),
     "grantevent_grant_id_same_parties": lambda w: happened(w, grant=w.other_grant()),
     "grant_event_entry_has_its_subject": lambda _: entry(kind="grant.suspended"),
-    # periods
-    "period_number_is_unique": lambda w: period(w, number=1),
-    "period_windows_are_not_empty": lambda w: period(w, access_window=window(NOW, NOW)),
-    "period_windows_begin": lambda w: period(w, training_window=window(None, NOW)),
-    "licensing_period_entry_id_key": lambda w: period(w, entry_id=w.grant.issued_entry_id),
-    "period_grant_id_same_parties": lambda w: period(w, grant_id=w.other_grant().pk),
-    "period_terms_id_same_parties": lambda w: period(w, terms_id=w.other_offer().terms_id),
-    # coverage
-    "coverage_is_given_once": lambda w: coverage(w, snapshot_id=w.offer.snapshot_id),
-    "licensing_coverage_entry_id_key": lambda w: coverage(w, entry_id=w.grant.issued_entry_id),
-    "coverage_grant_id_same_parties": lambda w: coverage(w, livemode=True),
-    "coverage_snapshot_id_same_parties": lambda w: coverage(
-        w, snapshot_id=w.other_offer().snapshot_id
-    ),
+    **period_breaks.BREAKS,
     # claims
     "scope_claim_state_matches_its_holder": lambda w: claim(w, state="active", grant_id=None),
     "licensing_scopeclaim_held_by_key": lambda w: claim(w, held_by=w.grant.claims.get().held_by),
@@ -569,7 +536,7 @@ TARGETS = {
     "agreement_of_parties",
     "grant_of_parties",
 }
-INDEXES = {"access_request_is_open_once"}
+INDEXES = {"access_request_is_open_once", "period_reference_is_unique"}
 # Broken in tests of their own, below: triggers name no constraint.
 ELSEWHERE = {
     "terms_published_are_fixed",
@@ -604,8 +571,8 @@ def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
         version,
         draft,
         agreed,
-        period,
-        coverage,
+        period_breaks.period,
+        period_breaks.coverage,
         claim,
         asked,
         open_request,

@@ -162,9 +162,9 @@ def test_it_says_the_clause_and_what_it_cannot_know(
     assert capsys.readouterr().out.splitlines() == [
         f"permit        {WORKS[0]}  clause 2.1  permitted  until 2027-11-24T10:00:00Z",
         f"deny          {'ab' * 32}  not_covered",
-        "By what was issued and logged. Not known here: whether the grant was suspended or revoked"
-        " since, and which works were opted out since the manifest was made. Ask the market for"
-        " that.",
+        "By what was issued and logged. Not known here: whether the grant was renewed, amended,"
+        " suspended or revoked since, and which works were opted out since the manifest was made."
+        " Ask the market for that.",
     ]
 
 
