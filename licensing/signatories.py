@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from licensing.models import Acknowledgement, Agreement, GrantEvent, OptOut
+from licensing.models import Acknowledgement, Agreement, Grant, GrantEvent, OptOut, Period
 
 
 def entries(
@@ -22,8 +22,11 @@ def entries(
         return []
     found: set[int | None] = set()
     accepted = _who("accepted_by_actor", "accepted_by_name", "licensee", actor, name, organizations)
-    for row in Agreement.objects.filter(accepted).select_related("grant"):
-        found.add(row.grant.issued_entry_id)
+    contracts = Agreement.objects.filter(accepted)
+    found.update(
+        Grant.objects.filter(agreement__in=contracts).values_list("issued_entry", flat=True)
+    )
+    found.update(Period.objects.filter(agreement__in=contracts).values_list("entry", flat=True))
     said = _who("actor", "person_name", "licensee", actor, name, organizations)
     found.update(Acknowledgement.objects.filter(said).values_list("entry", flat=True))
     if name:

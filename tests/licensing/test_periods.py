@@ -18,7 +18,7 @@ from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.utils import timezone
 
-from licensing import lifecycle, periods, snapshots, terms, windows
+from licensing import lifecycle, periods, signatories, snapshots, terms, windows
 from licensing.ledger import commitments
 from licensing.models import Grant, LedgerEntry, LedgerOpening, Period, ScopeClaim, Terms
 from licensing.periods import Agreed
@@ -721,3 +721,14 @@ def test_what_is_void_from_the_start_is_so_however_often_it_was_renewed(
     renew(grant)
     event = lifecycle.revoke(seller(grant), str(grant.pk), ACT, effect="void_from_start")
     assert event.effective_at == min(grant.issued_at, rows(grant)[0].use_window.lower)
+
+
+def test_who_accepted_an_amendment_can_be_erased_from_its_opening(
+    grant: Grant, archive: Organization
+) -> None:
+    to = another(archive, {**ENDING, "attribution": "none"})
+    renew(grant)
+    period = amend(grant, to, agreed=agreed(name="Quill"))
+    with access.system("look in a test"):
+        assert signatories.entries(name="Quill") == [period.entry_id]
+        assert signatories.entries(name="Lin") == [grant.issued_entry_id]
