@@ -22,6 +22,8 @@ SEED_LENGTH = 32
 
 # Changes the log's own key: see `keychain`.
 KEY_CHANGED = "log.key_changed"
+# Begins the log that continues a frozen one: see `generations`.
+CONTINUED = "log.continued"
 
 # C2SP tlog-tiles writes an entry's length in two bytes.
 BODY_MAX = 65_535
@@ -75,11 +77,13 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
     KEY_CHANGED: (frozenset(), frozenset()),
+    CONTINUED: (frozenset(), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
 PUBLIC: dict[str, frozenset[str]] = {
     KEY_CHANGED: frozenset({"old", "new"}),
+    CONTINUED: frozenset({"origin", "size", "root", "checkpoint", "known", "signed", "key"}),
 }
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
@@ -88,6 +92,7 @@ _REFS = {
     "optout.notified": "notice_ref",
     "optout.acknowledged": "notice_ref",
     KEY_CHANGED: "log_ref",
+    CONTINUED: "log_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from licensing.ledger import (
     commitments,
     export,
+    generations,
     guard,
     keychain,
     notes,
@@ -49,6 +50,10 @@ Progress = Callable[[int, int], None]
 
 class RecoveryRefused(Exception):
     """The lost tail cannot be rebuilt from this copy. Says where it breaks, and what to do."""
+
+
+class CopyLacking(RecoveryRefused):
+    """It is the copy that has not got what was signed; another one may have it."""
 
 
 class RecoveryBusy(Exception):
@@ -119,7 +124,7 @@ def plan(log: str, store: Store, progress: Progress = lambda _done, _size: None)
             copy = _Copy(log, store, target.size)
             steps, lost = _check_tail(copy, stored, signed, target, progress)
         held = max(0, target.size - stored.size) - len(lost)
-        waiting = LedgerPending.objects.filter(log=log).count() - held
+        waiting = LedgerPending.objects.filter(log=generations.log_of(log)).count() - held
         kept = LedgerCheckpoint.objects.filter(log=log, size__gte=signed.size).exists()
     return Plan(
         log=log,
@@ -166,7 +171,7 @@ def apply(plan: Plan, progress: Progress = lambda _done, _size: None) -> None:
 def orphans(log: str) -> list[Orphan]:
     """List the recovered entries whose subjects are missing still, in the log's order."""
     with access.system("list recovered entries without their subjects"):
-        rows = LedgerRecovered.objects.filter(entry__log=log)
+        rows = LedgerRecovered.objects.filter(entry__leaf__log=log)
         for model, column in _subjects():
             found = model._default_manager.filter(**{column: OuterRef("entry_id")})
             rows = rows.exclude(Exists(found))
@@ -190,7 +195,7 @@ def _checkpoint(log: str, store: Store) -> tuple[notes.Checkpoint, notes.Note]:
         # The newest carries the key that signs now, in the middle of a change of keys too.
         keychain.check_signed(current, opened)
     except (notes.NoteError, UnicodeDecodeError) as error:
-        raise RecoveryRefused(
+        raise CopyLacking(
             _("%(store)s has no checkpoint that the key of the log “%(log)s” signed: %(error)s.")
             % {"store": store, "log": log, "error": error}
         ) from None
@@ -276,7 +281,7 @@ class _Copy:
     def _parsed(self, bundle: int, index: int, body: bytes) -> commitments.EntryBody:
         try:
             said = commitments.parse_body(body)
-            if said.log != self.log:
+            if said.log != generations.log_of(self.log):
                 raise commitments.CommitmentError(_("it is of another log"))
         except commitments.CommitmentError as error:
             raise self.damaged(
@@ -295,8 +300,8 @@ class _Copy:
             raise self.damaged(path, _("it is missing"))
         return data
 
-    def damaged(self, path: str, why: str) -> RecoveryRefused:
-        return RecoveryRefused(
+    def damaged(self, path: str, why: str) -> CopyLacking:
+        return CopyLacking(
             _(
                 "The copy of the log “%(log)s” in %(store)s cannot rebuild size %(size)s:"
                 " %(path)s: %(why)s. Name another copy with --from, if you have one."
@@ -433,6 +438,7 @@ def _held(
     Others of the same subject and number were recorded anew, since then: they are in the way.
     """
     wanted = {(said.subject_ref, said.seq): (index, body) for index, body, said in read}
+    log = generations.log_of(log)
     rows = LedgerEntry.objects.filter(log=log, subject_ref__in={ref for ref, _seq in wanted})
     found: dict[tuple[bytes, int], LedgerEntry] = {}
     for row in rows:
@@ -495,7 +501,7 @@ def _put(log: str, read: Iterable[tuple[int, bytes, commitments.EntryBody]]) -> 
         entry = held.get((said.subject_ref, said.seq))
         if entry is None:
             entry = LedgerEntry(
-                log=log,
+                log=generations.log_of(log),
                 kind=said.kind,
                 subject_ref=said.subject_ref,
                 seq=said.seq,

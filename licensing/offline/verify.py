@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from licensing import jcs, settree
 from licensing.ledger import commitments, cosignatures, keychain, notes, receipts
 from licensing.offline import following, remember
-from licensing.offline.logs import LogUnavailable
+from licensing.offline.logs import Log, LogUnavailable
 
 Key = TypeVar("Key")
 
@@ -23,7 +23,7 @@ OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowl
 # What became of a grant after it was issued.
 STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "grant.expired"})
 # What issues no grant.
-NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | {keychain.KIND}
+NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | {keychain.KIND, keychain.CONTINUED}
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -47,6 +47,8 @@ class Standing:
     cosignatures: Sequence[cosignatures.Cosignature] = ()
     # None when it was not asked for.
     consistency: remember.Consistency | None = None
+    # The log that continues this one, since it was frozen.
+    onward: following.Onward | None = None
 
 
 NOTHING_MORE = Standing()
@@ -152,7 +154,34 @@ def stand(
     except notes.SignatureError as error:
         raise receipts.ReceiptError("signature", str(error)) from None
     shown = remember.Seen("receipt’s", note, proven.checkpoint)
-    return Standing(seen, remember.check(shown, keys, file=file, place=place))
+    onward = None if place is None else _onward(place, proven.checkpoint, keys)
+    return Standing(seen, remember.check(shown, keys, file=file, place=place), onward)
+
+
+def _onward(
+    place: str, shown: notes.Checkpoint, keys: Sequence[notes.Verifier]
+) -> following.Onward | None:
+    """What continues the receipt's log, if it was frozen. Raises ReceiptError.
+
+    The log says there how much its key has signed: a receipt of more contradicts it.
+    """
+    log = Log(place)
+    try:
+        published = log.checkpoint()
+        if notes.parse_checkpoint(notes.split_note(published)[0]).origin != shown.origin:
+            return None
+        onward = following.onward(log, published, keys)
+    except (LogUnavailable, notes.NoteError):
+        return None  # comparing says what is wrong
+    finally:
+        log.close()
+    if onward is None:
+        return None
+    try:
+        following.check_frozen(onward.successor.continuation, shown)
+    except keychain.KeyChangeError as error:
+        raise receipts.ReceiptError("consistency", f"{error}. Keep both: they prove it") from None
+    return onward
 
 
 def cited(proven: receipts.Verified) -> frozenset[str]:
@@ -191,6 +220,7 @@ def report(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> dict
         "consistency": (
             None if compared is None else {"result": compared.result, "text": compared.text}
         ),
+        "continued_by": None if standing.onward is None else standing.onward.report(),
         "values": dict(proven.values),
         # Whose receipt it is, and the entry's number among theirs.
         "party": (
@@ -227,6 +257,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         *(_step(values) if body.kind in STEPS else []),
         *(_key_change(body) if body.kind == keychain.KIND else []),
+        *(_continued(body) if body.kind == keychain.CONTINUED else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -234,6 +265,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("witnesses", _witnesses(standing)),
         ("recorded", f"between {commitments.timestamp(body.at)} and {_until(standing)}"),
         ("consistency", standing.consistency.text if standing.consistency else ""),
+        ("frozen", standing.onward.describe() if standing.onward else ""),
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
@@ -418,6 +450,16 @@ def _key_change(body: commitments.EntryBody) -> list[tuple[str, str]]:
     return [
         ("log’s old key", _json_or_text(body.public.get("old"))),
         ("log’s new key", _json_or_text(body.public.get("new"))),
+    ]
+
+
+def _continued(body: commitments.EntryBody) -> list[tuple[str, str]]:
+    said = body.public
+    return [
+        ("continues", f"{said.get('origin')}, frozen at {said.get('size')} entries"),
+        ("root then", _json_or_text(said.get("root"))),
+        ("kept of it", f"{said.get('known')} entries, of {said.get('signed')} signed"),
+        ("log’s key", _json_or_text(said.get("key"))),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from licensing.ledger import fsck, fsck_tiles, notes, stores
+from licensing.ledger import fsck, fsck_tiles, generations, notes, stores, succession
 from licensing.ledger.fsck import Broken, CannotTell, Sound
 from licensing.ledger.log import LOGS
 from licensing.ledger.signer import KeyUnusable
@@ -65,20 +65,21 @@ class Command(BaseCommand):
         if options["tiles"] is None:
             if options["key"] is not None:
                 raise CommandError("--key goes with --tiles.", returncode=CANNOT_TELL)
-            return {log: _of_database(log) for log in wanted}
+            names = [name for log in wanted for name in succession.names(log)]
+            return {name: _of_database(name) for name in names}
         try:
             store = stores.open_store(options["tiles"])
             found = fsck_tiles.logs_in(store)
         except stores.StoreUnavailable as error:
             raise CommandError(str(error), returncode=CANNOT_TELL) from error
-        logs = [log for log in found if log in wanted or log == ""]
+        logs = [log for log in found if generations.log_of(log) in wanted or log == ""]
         if not logs:
             raise CommandError(
                 f"There is no copy of the log “{options['log']}” in {store}.",
                 returncode=CANNOT_TELL,
             )
         keys = [] if options["key"] is None else _keys(options["key"])
-        if keys and len(logs) > 1:
+        if keys and len({generations.log_of(log) for log in logs}) > 1:
             raise CommandError("--key is of one log: name it with --log.", returncode=CANNOT_TELL)
         return {log: _of_copy(store, log, keys) for log in logs}
 
