@@ -141,17 +141,18 @@ def restore_backup(database: TestDatabase, size: int) -> None:
 _LOST = """
 CREATE TEMPORARY TABLE lost ON COMMIT DROP AS
     SELECT entry_id AS id FROM licensing_ledgerleaf
-    WHERE log = 'test' AND index >= {size} + {waiting};
+    WHERE log = '{log}' AND index >= {size} + {waiting};
 CREATE TEMPORARY TABLE lost_grant ON COMMIT DROP AS
     SELECT id, agreement_id FROM licensing_grant WHERE issued_entry_id IN (SELECT id FROM lost);
-INSERT INTO licensing_ledgerpending (entry_id, log) SELECT entry_id, log FROM licensing_ledgerleaf
-    WHERE log = 'test' AND index >= {size} AND index < {size} + {waiting};
-DELETE FROM licensing_ledgercosignature WHERE log = 'test' AND size > {size};
-DELETE FROM licensing_ledgercheckpoint WHERE log = 'test' AND size > {size};
-DELETE FROM licensing_ledgertree WHERE log = 'test' AND size > {size};
+INSERT INTO licensing_ledgerpending (entry_id, log)
+    SELECT entry_id, split_part(log, '/', 1) FROM licensing_ledgerleaf
+    WHERE log = '{log}' AND index >= {size} AND index < {size} + {waiting};
+DELETE FROM licensing_ledgercosignature WHERE log = '{log}' AND size > {size};
+DELETE FROM licensing_ledgercheckpoint WHERE log = '{log}' AND size > {size};
+DELETE FROM licensing_ledgertree WHERE log = '{log}' AND size > {size};
 DELETE FROM licensing_ledgertile
-    WHERE log = 'test' AND ((index + 1)::numeric * 256 ^ (level + 1)) > {size};
-DELETE FROM licensing_ledgerleaf WHERE log = 'test' AND index >= {size};
+    WHERE log = '{log}' AND ((index + 1)::numeric * 256 ^ (level + 1)) > {size};
+DELETE FROM licensing_ledgerleaf WHERE log = '{log}' AND index >= {size};
 DELETE FROM licensing_grantevent WHERE grant_id IN (SELECT id FROM lost_grant)
     OR entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_coverage WHERE grant_id IN (SELECT id FROM lost_grant);
@@ -171,14 +172,14 @@ DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
 """
 
 
-def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0) -> None:
+def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0, log: str = "test") -> None:
     """Have the database be a backup: of when `size` entries had places, and the next waited."""
     tables = re.findall(r"DELETE FROM (\w+)", _LOST)
     with superuser_connection(database) as superuser:
         for table in tables:
             superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         with superuser.transaction():
-            superuser.execute(_LOST.format(size=size, waiting=waiting))
+            superuser.execute(_LOST.format(size=size, waiting=waiting, log=log))
         for table in tables:
             triggers = superuser.execute(
                 "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import threading
@@ -10,131 +9,45 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
-from django.db import close_old_connections
+from django.core.management import CommandError
+from django.db import IntegrityError, close_old_connections
 from django.test import Client
 
 from licensing.ledger import (
     commitments,
     guard,
     notes,
-    proofs,
     sequencer,
     signer,
     succession,
 )
 from licensing.models import (
-    Grant,
     LedgerCheckpoint,
     LedgerContinuation,
-    LedgerEntry,
     LedgerLeaf,
-    LedgerOpening,
-    LedgerPending,
-    LedgerTree,
 )
 from marketplace import access
 from marketplace.models import Organization
 from tests.database import TestDatabase
-from tests.ledger import append_many, grow, lose_tail
-from tests.make import issue_grant, make_offer
+from tests.frozen import ORIGIN, World, run
+from tests.ledger import append, append_many, grow, lose_tail
 
 pytestmark = [pytest.mark.chaos, pytest.mark.django_db(transaction=True)]
-
-ORIGIN = "licet.example/ledger/test"
-
-
-class World:
-    """A log of 9 entries, of which a restored backup has 5, and a copy that cannot help."""
-
-    def __init__(
-        self, directory: Path, database: TestDatabase, seller: Organization, buyer: Organization
-    ) -> None:
-        self.copy, self.directory, self.database = directory / "copy", directory, database
-        offer = make_offer(seller)
-        self.old = issue_grant(buyer, offer)
-        grow(4)
-        # The backup has this one's entry, without a place.
-        self.grant = issue_grant(buyer, offer)
-        sequencer.run_once()
-        grow(3)
-        self.old_receipt = self.receipt_of(self.old)
-        self.last = directory / "checkpoint"
-        self.last.write_text(LedgerCheckpoint.objects.get(log="test", size=9).note)
-        self.lost_receipt = self.receipt_of(self.grant)
-
-    def lose(self, *, waiting: int = 1) -> None:
-        lose_tail(self.database, 5, waiting=waiting)
-        bundle = self.copy / "test" / "tile" / "entries" / "000.p" / "9"
-        bundle.unlink(missing_ok=True)
-
-    def receipt_of(self, grant: Grant) -> bytes:
-        with access.system("a test takes a receipt"):
-            entry = LedgerEntry.objects.get(pk=grant.issued_entry_id)
-            receipt = proofs.receipt(entry, LedgerOpening.objects.get(entry=entry))
-        assert receipt is not None
-        return receipt
-
-    def freeze(self, *arguments: str) -> str:
-        return run("ledger_freeze", "--log=test", f"--checkpoint={self.last}", *arguments)
-
-    def applied(self) -> str:
-        return self.freeze(f"--apply={ORIGIN}")
-
-    def refused(self, code: int, match: str, *arguments: str) -> None:
-        """The command ends so, dry or not, and changes nothing."""
-        before = self.state()
-        for more in ((), (f"--apply={ORIGIN}",)):
-            with pytest.raises(CommandError, match=match) as refusal:
-                self.freeze(*arguments, *more)
-            assert refusal.value.returncode == code
-            assert self.state() == before
-
-    def state(self) -> list[Any]:
-        from django.conf import settings
-
-        keys, guards = Path(settings.LEDGER_KEY_DIR), Path(settings.LEDGER_GUARD)
-        return [
-            *(
-                list(model.objects.order_by("pk").values_list())  # type: ignore[attr-defined]
-                for model in (LedgerTree, LedgerLeaf, LedgerCheckpoint, LedgerPending)
-            ),
-            LedgerEntry.objects.count(),
-            {path.name: path.read_bytes() for path in keys.glob("*.key")},
-            {path.name: path.read_bytes() for path in guards.glob("*.guard")},
-        ]
-
-
-def run(command: str, *arguments: str) -> str:
-    out = io.StringIO()
-    call_command(command, *arguments, stdout=out, stderr=io.StringIO())
-    return out.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def key_dir(tmp_path: Path, settings: Any) -> Path:
-    """Keys of this test's own: it makes one more."""
-    settings.LEDGER_KEY_DIR = tmp_path / "keys"
-    for name in ("test", "live"):
-        signer.create(name)
-    return tmp_path / "keys"
 
 
 @pytest.fixture
 def world(
     tmp_path: Path,
     settings: Any,
-    key_dir: Path,
     test_database: TestDatabase,
     archive: Organization,
     lab: Organization,
 ) -> World:
-    settings.LEDGER_EXPORT = str(tmp_path / "copy")
-    return World(tmp_path, test_database, archive, lab)
+    return World(tmp_path, settings, test_database, archive, lab)
 
 
 def test_what_was_lost_is_said_and_the_log_goes_on_as_another(
-    world: World, client: Client, capsys: pytest.CaptureFixture[str], key_dir: Path
+    world: World, client: Client, settings: Any
 ) -> None:
     world.lose()
     said = world.freeze()
@@ -162,7 +75,7 @@ def test_what_was_lost_is_said_and_the_log_goes_on_as_another(
     served = client.get("/ledger/test/2/checkpoint")
     assert served.content.startswith(f"{ORIGIN}/2\n2\n".encode())
     assert client.get("/ledger/test/2/tile/entries/000.p/2").status_code == 200
-    assert client.get("/ledger/test/2/vkey").content == (key_dir / "test-2.vkey").read_bytes()
+    assert client.get("/ledger/test/2/vkey").content == (world.keys / "test-2.vkey").read_bytes()
     assert client.get("/ledger/test/tile/0/000.p/5").status_code == 200
     assert client.get("/ledger/test/tile/0/000.p/9").status_code == 404
     for address in ("test/3", "test/1", "test/02", "test/0", "live/2"):
@@ -377,7 +290,8 @@ def test_nothing_is_signed_under_the_frozen_origin_by_sequencers_that_go_on(
                 world.applied()
                 break
             except CommandError as busy:
-                assert "worker" in str(busy)
+                if "worker" not in str(busy):
+                    raise
         append_many(5)
     finally:
         stop.set()
@@ -388,3 +302,20 @@ def test_nothing_is_signed_under_the_frozen_origin_by_sequencers_that_go_on(
     assert LedgerLeaf.objects.filter(log="test").count() == 5
     assert LedgerLeaf.objects.filter(log="test/2").count() == 1 + 1 + 5
     run("ledger_fsck", "--log=test")
+
+
+def test_no_continuation_is_recorded_without_its_row(world: World) -> None:
+    public: dict[str, Any] = {
+        "origin": ORIGIN,
+        "size": 9,
+        "root": "00" * 32,
+        "checkpoint": "",
+        "known": 9,
+        "signed": 9,
+        "key": "",
+    }
+    with (
+        pytest.raises(IntegrityError, match=r"\(log\.continued\) has no subject"),
+        access.system("a test writes to the ledger"),
+    ):
+        append(kind="log.continued", values={}, public=public)

@@ -36,7 +36,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         code, failure = 0, ""
         logs = LOGS if options["log"] == "all" else [options["log"]]
-        for log in (name for log in logs for name in succession.names(log)):
+        names = [name for log in logs for name in succession.names(log)]
+        for log in names:
             try:
                 self._copy(log, stores.open_store(options["dest"]), options["from_start"])
             except (StoreConflict, LedgerCorrupted) as error:

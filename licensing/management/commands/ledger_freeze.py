@@ -32,8 +32,8 @@ class Command(BaseCommand):
         " and how many entries are lost. Entries without a signed place follow it."
         " Stop server and worker first. Says what it would do; --apply ORIGIN does it, and cannot"
         " be undone. Stopped in the middle, the same command goes on. Exit code 0: done, or it can"
-        " be done; 1: nothing is lost, a copy can bring it back, or this is not the last checkpoint;"
-        " 2: cannot tell."
+        " be done; 1: nothing is lost, a copy can bring it back, or this is not the last"
+        " checkpoint; 2: cannot tell."
     )
     requires_system_checks = []
 
