@@ -141,12 +141,15 @@ def restore_backup(database: TestDatabase, size: int) -> None:
 _LOST = """
 CREATE TEMPORARY TABLE lost ON COMMIT DROP AS
     SELECT entry_id AS id FROM licensing_ledgerleaf
-    WHERE log = '{log}' AND index >= {size} + {waiting};
+    WHERE log = '{log}' AND (index >= {size} + {waiting} OR index >= {size} AND entry_id IN (
+        SELECT entry_id FROM licensing_ledgercontinuation
+    ));
 CREATE TEMPORARY TABLE lost_grant ON COMMIT DROP AS
     SELECT id, agreement_id FROM licensing_grant WHERE issued_entry_id IN (SELECT id FROM lost);
 INSERT INTO licensing_ledgerpending (entry_id, log)
     SELECT entry_id, split_part(log, '/', 1) FROM licensing_ledgerleaf
-    WHERE log = '{log}' AND index >= {size} AND index < {size} + {waiting};
+    WHERE log = '{log}' AND index >= {size} AND index < {size} + {waiting}
+        AND entry_id NOT IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgercosignature WHERE log = '{log}' AND size > {size};
 DELETE FROM licensing_ledgercheckpoint WHERE log = '{log}' AND size > {size};
 DELETE FROM licensing_ledgertree WHERE log = '{log}' AND size > {size};
@@ -167,6 +170,7 @@ UPDATE licensing_ledgercounter counter SET last = (
     SELECT count(*) FROM licensing_ledgerparty party
     WHERE party.log = counter.log AND party.organization_id = counter.organization_id
 );
+DELETE FROM licensing_ledgercontinuation WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
 """

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -33,10 +32,7 @@ from licensing.ledger.commitments import CONTINUED
 from licensing.ledger.recovery import CopyLacking, RecoveryBusy, RecoveryRefused
 from licensing.ledger.stores import Store
 from licensing.models import (
-    LedgerCheckpoint,
-    LedgerContinuation,
     LedgerPending,
-    LedgerTree,
 )
 from marketplace import access
 
@@ -74,17 +70,6 @@ class Plan:
         return self.signed - self.known
 
 
-@dataclass(frozen=True, slots=True)
-class _Stand:
-    """What the database has of a log."""
-
-    stored: tiles.StoredTree
-    # Of these entries a signed tree is known that begins the stored one.
-    known: int
-    unsigned: int
-    waiting: int
-
-
 def plan(log: str, note: str, store: Store | None) -> Plan:
     """Check that a log has to be frozen, and can be. Changes nothing.
 
@@ -105,9 +90,15 @@ def plan(log: str, note: str, store: Store | None) -> Plan:
         raise RecoveryRefused(
             _(
                 "The log “%(log)s” was frozen before, and “%(next)s” was signed up to %(size)s"
-                " entries: this database is from before that. Restore a newer one."
+                " entries: this database is from before that. Bring that one back: manage.py"
+                " ledger_recover --log %(name)s"
             )
-            % {"log": name, "next": generations.next_of(name), "size": following.size}
+            % {
+                "log": name,
+                "next": generations.next_of(name),
+                "size": following.size,
+                "name": log,
+            }
         )
     copy = "" if is_frozen else _copy(name, store)
     with access.system("look whether a log has to be frozen"):
@@ -124,7 +115,7 @@ def plan(log: str, note: str, store: Store | None) -> Plan:
         is_begun=False,
         known=stand.known,
         unsigned=stand.unsigned,
-        waiting=stand.waiting,
+        waiting=LedgerPending.objects.filter(log=log).count(),
         copy=copy,
     )
 
@@ -138,9 +129,9 @@ def apply(plan: Plan) -> None:
     if not plan.is_begun:
         signer.load(plan.name)
         signer.create(plan.successor)
-        with _alone(plan) as stand:
+        with _alone(plan):
             _freeze(plan)
-            _begin(plan, stand)
+            _begin(plan)
     sequencer.sign(plan.successor)
 
 
@@ -222,46 +213,24 @@ def _copy(name: str, store: Store | None) -> str:
     return _("%(store)s has no more than this database.") % {"store": store}
 
 
-def _stand(name: str, trusted: notes.Checkpoint) -> _Stand:
-    newest, last = tiles.newest_tree(name), tiles.newest_checkpoint(name)
-    stored = tiles.StoredTree(name, 0 if newest is None else newest.size)
-    known = 0
-    if last is not None:
-        signed, _note = _opened(name, last.note)
-        if signed.size > trusted.size:
-            raise RecoveryRefused(
-                _(
-                    "This database itself has a newer checkpoint of the log “%(log)s”, of %(size)s"
-                    " entries. Name the last one that is known anywhere."
-                )
-                % {"log": name, "size": signed.size}
+def _stand(name: str, trusted: notes.Checkpoint) -> succession.Stand:
+    stand = succession.stand(name, trusted)
+    if stand.signed > trusted.size:
+        raise RecoveryRefused(
+            _(
+                "This database itself has a newer checkpoint of the log “%(log)s”, of %(size)s"
+                " entries. Name the last one that is known anywhere."
             )
-        if not _begins(stored, signed):
-            raise log_of.LedgerCorrupted(
-                f"The stored log “{name}” is not what it signed at size {signed.size}."
-            )
-        known = signed.size
-    if _begins(stored, trusted):
-        known = max(known, trusted.size)
-    waiting = LedgerPending.objects.filter(log=generations.log_of(name)).count()
-    return _Stand(stored, known, max(0, stored.size - known), waiting)
-
-
-def _begins(stored: tiles.StoredTree, state: notes.Checkpoint) -> bool:
-    """Whether the stored tree begins with a signed one."""
-    if state.size > stored.size:
-        return False
-    try:
-        return tiles.StoredTree(stored.log, state.size).root() == state.root
-    except LookupError as error:
-        raise log_of.LedgerCorrupted(str(error)) from error
+            % {"log": name, "size": stand.signed}
+        )
+    return stand
 
 
 def _check_lost(
     stored: tiles.StoredTree, trusted: notes.Checkpoint, guarded: notes.Checkpoint | None
 ) -> None:
     states = [trusted] if guarded is None else [trusted, guarded]
-    if all(_begins(stored, state) for state in states):
+    if all(succession.begins(stored, state) for state in states):
         raise RecoveryRefused(
             _(
                 "Nothing of the log “%(log)s” is lost: its %(size)s entries here begin with all"
@@ -276,7 +245,7 @@ def _check_lost(
 
 
 @contextmanager
-def _alone(plan: Plan) -> Iterator[_Stand]:
+def _alone(plan: Plan) -> Iterator[None]:
     """A transaction that no sequencer shares, over a log that is still what was planned."""
     with access.system("freeze a log and begin its successor"):
         if not sequencer.elected(plan.name):
@@ -298,7 +267,7 @@ def _alone(plan: Plan) -> Iterator[_Stand]:
                 )
                 % {"log": plan.name}
             )
-        yield stand
+        yield
 
 
 def _freeze(plan: Plan) -> None:
@@ -310,9 +279,8 @@ def _freeze(plan: Plan) -> None:
     guard.freeze(plan.name, last, expected=plan.guarded)
 
 
-def _begin(plan: Plan, stand: _Stand) -> None:
+def _begin(plan: Plan) -> None:
     """Record the successor's first entry and give it its place; set free what was never signed."""
-    _keep_signed(plan, stand)
     log = generations.log_of(plan.name)
     key = signer.load(plan.successor).verifier
     entry = log_of.append(
@@ -334,22 +302,6 @@ def _begin(plan: Plan, stand: _Stand) -> None:
             "key": key.vkey(),
         },
     )
-    row: LedgerContinuation = succession.row_of(
-        entry, generations.number_of(plan.successor), plan.known
-    )
-    row.save(force_insert=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT ledger_set_free(%s, %s)", [plan.name, plan.known])
+    succession.begin(plan.successor, entry, plan.trusted, plan.known)
     LedgerPending.objects.filter(entry=entry).delete()
     sequencer.grow(plan.successor, {entry.pk: bytes(entry.leaf_hash)})
-
-
-def _keep_signed(plan: Plan, stand: _Stand) -> None:
-    """Have the tree up to which entries keep their places be one that was signed, here too."""
-    size, root = plan.trusted.size, plan.trusted.root
-    if plan.known != size or stand.stored.size < size:
-        return
-    if not LedgerTree.objects.filter(log=plan.name, size=size).exists():
-        LedgerTree.objects.create(log=plan.name, size=size, root=root)
-    if not LedgerCheckpoint.objects.filter(log=plan.name, size=size).exists():
-        LedgerCheckpoint.objects.create(log=plan.name, size=size, note=plan.note)

@@ -333,8 +333,8 @@ def _refuse_frozen(guard: Guard) -> NoReturn:
     raise GuardFrozen(
         _(
             "The log “%(log)s” was frozen (%(guard)s): its key signs nothing any more. Another log"
-            " continues it: finish what began that one, manage.py ledger_freeze --log %(name)s, or"
-            " restore a database that knows it."
+            " continues it. Finish what began that one: manage.py ledger_freeze --log %(name)s; or,"
+            " if it had grown and this is an older backup: manage.py ledger_recover --log %(name)s"
         )
         % {"guard": guard, "log": guard.log, "name": generations.log_of(guard.log)}
     )

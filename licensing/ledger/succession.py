@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from licensing.ledger import commitments, generations, keychain, notes, signer
+from dataclasses import dataclass
+
+from django.db import connection
+
+from licensing.ledger import commitments, generations, keychain, notes, signer, tiles
 from licensing.ledger.log import LOGS, LedgerCorrupted
-from licensing.models import LedgerContinuation, LedgerEntry
+from licensing.models import LedgerCheckpoint, LedgerContinuation, LedgerEntry, LedgerTree
 
 
 def current(log: str) -> str:
@@ -66,6 +70,75 @@ def row_of(entry: LedgerEntry, number: int, known: int) -> LedgerContinuation:
         known=known,
         entry=entry,
     )
+
+
+# --- ending one, and beginning the next -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What the database has of a generation that is to end at a signed tree."""
+
+    stored: tiles.StoredTree
+    # The size of its newest checkpoint here.
+    signed: int
+    # Of these entries a signed tree is known that begins the stored one: they keep their places.
+    known: int
+
+    @property
+    def unsigned(self) -> int:
+        return max(0, self.stored.size - self.known)
+
+
+def stand(name: str, trusted: notes.Checkpoint) -> Stand:
+    """Find out how many entries stand in places that were signed. Raises LedgerCorrupted."""
+    newest, last = tiles.newest_tree(name), tiles.newest_checkpoint(name)
+    stored = tiles.StoredTree(name, 0 if newest is None else newest.size)
+    known = 0
+    if last is not None:
+        try:
+            signed, _note = notes.open_checkpoint(last.note, signer.verifiers(name))
+        except notes.NoteError as error:
+            raise LedgerCorrupted(f"The newest checkpoint of “{name}” here: {error}.") from error
+        if not begins(stored, signed):
+            raise LedgerCorrupted(
+                f"The stored log “{name}” is not what it signed at size {signed.size}."
+            )
+        known = signed.size
+    is_within = begins(stored, trusted)
+    return Stand(stored, known, max(known, trusted.size) if is_within else known)
+
+
+def begins(stored: tiles.StoredTree, state: notes.Checkpoint) -> bool:
+    """Whether the stored tree begins with a signed one. Raises LedgerCorrupted."""
+    if state.size > stored.size:
+        return False
+    try:
+        return tiles.StoredTree(stored.log, state.size).root() == state.root
+    except LookupError as error:
+        raise LedgerCorrupted(str(error)) from error
+
+
+def begin(name: str, entry: LedgerEntry, trusted: notes.Checkpoint, known: int) -> None:
+    """Have a generation begin by its entry, which waits for its place: the one before ends.
+
+    That one keeps `known` entries in their places; the others wait for a place in this one.
+    """
+    ended = generations.before(name)
+    assert ended is not None, "The first generation continues none."
+    row = row_of(entry, generations.number_of(name), known)
+    if known == trusted.size:
+        # The tree up to which entries keep their places is one that was signed, here too.
+        LedgerTree.objects.get_or_create(log=ended, size=known, defaults={"root": trusted.root})
+        LedgerCheckpoint.objects.get_or_create(
+            log=ended, size=known, defaults={"note": row.checkpoint}
+        )
+    row.save(force_insert=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ledger_set_free(%s, %s)", [ended, known])
+
+
+# --- checking ---------------------------------------------------------------------------------
 
 
 def check(name: str) -> None:

@@ -233,3 +233,35 @@ def test_a_successor_that_cannot_go_on_is_frozen_as_well(frozen: World, tmp_path
     assert LedgerLeaf.objects.filter(log="test/2").count() == 7
     assert LedgerLeaf.objects.filter(log="test/3").count() == 4
     run("ledger_fsck", "--log=test")
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_a_backup_from_before_the_freeze_gets_the_successor_back(
+    frozen: World, unsigned: bool, settings: Any
+) -> None:
+    receipt = frozen.receipt_of(frozen.grant)
+    note = LedgerCheckpoint.objects.get(log="test/2", size=12).note
+    kept = Path(settings.LEDGER_GUARD, "test.guard").read_bytes()
+    # It has the grant's entry, waiting, or in a place that was never signed.
+    lose_tail(frozen.database, 0, waiting=2, log="test/2")
+    assert succession.names("test") == ["test"]
+    if unsigned:
+        sequencer.integrate("test")
+        assert LedgerLeaf.objects.filter(log="test").count() == 6
+    # Guard or copy, whichever is asked first: nothing is placed or signed.
+    with pytest.raises(sequencer.STOPS, match=r"frozen|the copy has what is missing"):
+        sequencer.run_once()
+    with pytest.raises(CommandError, match="ledger_recover --log test"):
+        frozen.freeze("--without-copy")
+
+    assert "test/2: 0 entries here, 12 signed" in run("ledger_recover", "--log=test")
+    said = run("ledger_recover", "--log=test", "--apply")
+
+    assert "Gave 12 entries their places again, 1 of them had waited here." in said
+    assert succession.names("test") == ["test", "test/2"]
+    assert LedgerCheckpoint.objects.get(log="test/2").note == note
+    assert receipts.parse(frozen.receipt_of(frozen.grant)).entry == receipts.parse(receipt).entry
+    assert "Nothing is missing." in run("ledger_recover", "--log=test", "--apply")
+    grow(1)
+    assert run("ledger_fsck", "--log=test").count("sound") == 2
+    assert Path(settings.LEDGER_GUARD, "test.guard").read_bytes() == kept

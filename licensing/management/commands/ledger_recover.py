@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils.translation import gettext as _
 
-from licensing.ledger import commitments, guard, recovery, signer, stores, succession
+from licensing.ledger import commitments, guard, recovery, signer, stores
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.management.progress import Meter
 
@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 returncode=CANNOT_TELL,
             )
         try:
-            log = succession.current(options["log"])
+            log = recovery.generation(options["log"])
             self._recover(log, source, apply=options["apply"], as_json=options["json"])
         except (recovery.RecoveryRefused, guard.GuardRefused, LedgerCorrupted) as error:
             unreadable = isinstance(error, guard.GuardUnreadable)
