@@ -98,6 +98,21 @@ def known(place: str, keys: Sequence[notes.Verifier]) -> list[notes.Verifier]:
         log.close()
 
 
+def onward_of(place: str, origin: str, keys: Sequence[notes.Verifier]) -> Onward | None:
+    """The same of the log at a place, if it is the one of this origin.
+
+    Raises LogUnavailable, NoteError.
+    """
+    log = Log(place)
+    try:
+        published = log.checkpoint()
+        if notes.parse_checkpoint(notes.split_note(published)[0]).origin != origin:
+            return None
+        return onward(log, published, keys)
+    finally:
+        log.close()
+
+
 def onward(log: Log, published: str, keys: Sequence[notes.Verifier]) -> Onward | None:
     """Find the log that continues this one, if it was frozen. Raises LogUnavailable.
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from licensing import jcs, settree
 from licensing.ledger import commitments, cosignatures, keychain, notes, receipts
 from licensing.offline import following, remember
-from licensing.offline.logs import Log, LogUnavailable
+from licensing.offline.logs import LogUnavailable
 
 Key = TypeVar("Key")
 
@@ -165,16 +165,10 @@ def _onward(
 
     The log says there how much its key has signed: a receipt of more contradicts it.
     """
-    log = Log(place)
     try:
-        published = log.checkpoint()
-        if notes.parse_checkpoint(notes.split_note(published)[0]).origin != shown.origin:
-            return None
-        onward = following.onward(log, published, keys)
+        onward = following.onward_of(place, shown.origin, keys)
     except (LogUnavailable, notes.NoteError):
         return None  # comparing says what is wrong
-    finally:
-        log.close()
     if onward is None:
         return None
     try:
