@@ -22,6 +22,7 @@ from licensing.optout_views import (
     OptOutViewSet,
 )
 from licensing.sample_views import OfferSampleViewSet
+from licensing.status_views import StatusProofViewSet
 from licensing.terms_template_views import TermsTemplateViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
@@ -58,6 +59,11 @@ urlpatterns = [
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
+    path(
+        "grants/<str:pk>/status-proof",
+        StatusProofViewSet.as_view(_DETAIL),
+        name="grant-status-proof",
+    ),
     path("ledger/entries", LedgerEntryViewSet.as_view({"get": "list"}), name="ledger-entries"),
     path("decisions", DecisionViewSet.as_view({"post": "create"}), name="decisions"),
     path("grants/<str:pk>/manifest", ManifestViewSet.as_view(_DETAIL), name="grant-manifest"),

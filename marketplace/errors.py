@@ -400,6 +400,13 @@ class GrantWrongState(DomainError):
     code, status, title = "grant_wrong_state", 409, "The grant's state does not allow this"
 
 
+class StatusNotRecorded(DomainError):
+    """No status root, of those that are asked for, contains the grant. Says when the next is."""
+
+    code, status, title = "status_not_recorded", 404, "No status is recorded yet"
+    retryable = True
+
+
 class LinkInvalid(DomainError):
     """The delivery link was not signed by this server."""
 

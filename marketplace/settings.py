@@ -225,6 +225,7 @@ SPECTACULAR_SETTINGS = {
         "UseEnum": "licensing.vocabulary.USE_WORDS",
         "ByEnum": "licensing.models.OptOut.By",
         "GrantEventByEnum": "licensing.models.GrantEvent.By",
+        "PendingReceiptStatusEnum": ["pending"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

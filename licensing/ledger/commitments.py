@@ -77,12 +77,14 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
     KEY_CHANGED: (frozenset(), frozenset()),
+    "status.root": (frozenset(), frozenset()),
     CONTINUED: (frozenset(), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
 PUBLIC: dict[str, frozenset[str]] = {
     KEY_CHANGED: frozenset({"old", "new"}),
+    "status.root": frozenset({"tree", "size", "root", "as_of", "log_size"}),
     CONTINUED: frozenset({"origin", "size", "root", "checkpoint", "known", "signed", "key"}),
 }
 
@@ -92,6 +94,7 @@ _REFS = {
     "optout.notified": "notice_ref",
     "optout.acknowledged": "notice_ref",
     KEY_CHANGED: "log_ref",
+    "status.root": "status_ref",
     CONTINUED: "log_ref",
 }
 

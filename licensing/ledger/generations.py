@@ -54,18 +54,25 @@ def file_name(name: str) -> str:
     return name.replace("/", "-")
 
 
+def of_origin(origin: str) -> tuple[str, int] | None:
+    """The origin of the first generation, and the number: of `…/<log>` or `…/<log>/<number>`.
+
+    None where it is of no log.
+    """
+    head, _slash, last = origin.rpartition("/")
+    if last in LOGS:
+        return origin, 1
+    is_later = head.rpartition("/")[2] in LOGS and _NUMBER.fullmatch(last)
+    return (head, int(last)) if is_later else None
+
+
 def next_origin(origin: str) -> str:
     """The origin of the generation that continues the one of this origin."""
-    head, _slash, last = origin.rpartition("/")
-    if _NUMBER.fullmatch(last) and log_of_origin(origin) is not None:
-        return f"{head}/{int(last) + 1}"
-    return f"{origin}/2"
+    first, number = of_origin(origin) or (origin, 1)
+    return f"{first}/{number + 1}"
 
 
 def log_of_origin(origin: str) -> str | None:
-    """The log whose generation has this origin: `…/<log>` or `…/<log>/<number>`. None: of none."""
-    head, _slash, last = origin.rpartition("/")
-    if last in LOGS:
-        return last
-    log = head.rpartition("/")[2]
-    return log if log in LOGS and _NUMBER.fullmatch(last) else None
+    """The log whose generation has this origin; None where it is of no log."""
+    found = of_origin(origin)
+    return None if found is None else found[0].rpartition("/")[2]

@@ -41,6 +41,7 @@ from licensing.models.optouts import (
 from licensing.models.samples import Sample, TakenSample
 from licensing.models.scope_claims import LaneField, MultiRangeField, ScopeClaim
 from licensing.models.search_documents import SearchDocument, SearchScope, SearchWord
+from licensing.models.status import StatusChange, StatusLeaf, StatusRoot
 
 __all__ = [
     "AccessRequest",
@@ -82,6 +83,9 @@ __all__ = [
     "SearchScope",
     "SearchWord",
     "Snapshot",
+    "StatusChange",
+    "StatusLeaf",
+    "StatusRoot",
     "TakenSample",
     "Terms",
 ]

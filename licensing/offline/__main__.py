@@ -59,9 +59,10 @@ def _add_verify(commands: Any) -> None:
     verify = commands.add_parser(
         "verify",
         help="check a ledger receipt against the log's key",
-        description="Check a ledger receipt. Exit codes: 0 sound; 3 sound, but a test license and "
-        "--allow-test not given; 1 not sound, or the log contradicts itself; 2 the command was "
-        "called wrongly, or cannot tell what --remember or --log asks for.",
+        description="Check a ledger receipt. Exit codes: 0 sound, and with --status in force; 4 "
+        "sound, but by --status not in force; 3 sound, but a test license and --allow-test not "
+        "given; 1 not sound, or the log contradicts itself; 2 the command was called wrongly, or "
+        "cannot tell what --remember or --log asks for.",
     )
     verify.add_argument("receipt", metavar="RECEIPT", help="the receipt file, or - for input")
     verify.add_argument(
@@ -80,6 +81,11 @@ def _add_verify(commands: Any) -> None:
         default=[],
         metavar="VKEY",
         help="the key of a witness whose cosignature counts, as text or as a file",
+    )
+    verify.add_argument(
+        "--status",
+        metavar="FILE",
+        help="the grant's status proof: say whether it was in force, and as of when",
     )
     verify.add_argument(
         "--remember",
@@ -192,7 +198,7 @@ def _add_pull(commands: Any) -> None:
 def _verify(options: argparse.Namespace) -> int:
     try:
         from licensing.ledger.receipts import ReceiptError
-        from licensing.offline import verify
+        from licensing.offline import status, verify
         from licensing.offline.remember import MemoryUnusable
     except ModuleNotFoundError as error:
         raise _CannotStart(
@@ -214,16 +220,29 @@ def _verify(options: argparse.Namespace) -> int:
             file=options.remember,
             place=options.log,
         )
+        stands = None
+        if options.status is not None:
+            stands = status.check(_read(options.status), proven, keys)
     except (verify.UsageError, MemoryUnusable) as error:
         raise _CannotStart(error) from None
     except ReceiptError as error:
         print(_json(verify.failure(error)) if options.json else verify.describe_failure(error))
         return verify.NOT_SOUND
+    code = verify.exit_code(proven, standing, allow_test=options.allow_test)
+    if stands is None:
+        print(
+            _json(verify.report(proven, standing))
+            if options.json
+            else verify.describe(proven, standing)
+        )
+        return code
     if options.json:
-        print(_json(verify.report(proven, standing)))
+        shown = {**verify.report(proven, standing), "status": status.report(stands, proven)}
+        print(_json(shown))
     else:
-        print(verify.describe(proven, standing))
-    return verify.exit_code(proven, standing, allow_test=options.allow_test)
+        print(verify.describe(proven, standing, with_status=True))
+        print(status.describe(stands, proven))
+    return code if stands.is_in_force or code == verify.USAGE else status.NOT_IN_FORCE
 
 
 def _audit(options: argparse.Namespace) -> int:

@@ -22,6 +22,8 @@ SOURCES = (
     "licensing/sentences.py",
     "licensing/layout.py",
     "licensing/settree.py",
+    "licensing/status_proofs.py",
+    "licensing/status_tree.py",
     "licensing/terms_text.py",
     "licensing/terms_text_1.py",
     "licensing/terms_text_2.py",
@@ -48,6 +50,7 @@ SOURCES = (
     "licensing/offline/logs.py",
     "licensing/offline/remember.py",
     "licensing/offline/shards.py",
+    "licensing/offline/status.py",
     "licensing/offline/transport.py",
     "licensing/offline/verify.py",
 )

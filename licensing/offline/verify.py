@@ -23,7 +23,7 @@ OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowl
 # What became of a grant after it was issued.
 STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "grant.expired"})
 # What issues no grant.
-NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | {keychain.KIND, keychain.CONTINUED}
+NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | commitments.PUBLIC.keys()
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -234,7 +234,9 @@ def failure(error: receipts.ReceiptError) -> dict[str, Any]:
     return {"sound": False, "broken": error.part, "field": error.field, "reason": str(error)}
 
 
-def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> str:
+def describe(
+    proven: receipts.Verified, standing: Standing = NOTHING_MORE, *, with_status: bool = False
+) -> str:
     """What a sound receipt proves, for people."""
     body, values, checkpoint = proven.body, proven.values, proven.checkpoint
     lines = [TEST_BANNER] if body.log == "test" else []
@@ -250,8 +252,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         *(_step(values) if body.kind in STEPS else []),
-        *(_key_change(body) if body.kind == keychain.KIND else []),
-        *(_continued(body) if body.kind == keychain.CONTINUED else []),
+        *(_continued(body) if body.kind == keychain.CONTINUED else _public(body)),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -263,7 +264,7 @@ def describe(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> st
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
-    if body.kind not in NO_ISSUE_KINDS:
+    if body.kind not in NO_ISSUE_KINDS and not with_status:
         lines.append("This proves what was issued and logged, not that it is still in force.")
     return "\n".join(map(printable, lines))
 
@@ -440,11 +441,8 @@ def _step(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _key_change(body: commitments.EntryBody) -> list[tuple[str, str]]:
-    return [
-        ("log’s old key", _json_or_text(body.public.get("old"))),
-        ("log’s new key", _json_or_text(body.public.get("new"))),
-    ]
+def _public(body: commitments.EntryBody) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), _json_or_text(shown)) for name, shown in body.public.items()]
 
 
 def _continued(body: commitments.EntryBody) -> list[tuple[str, str]]:

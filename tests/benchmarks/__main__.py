@@ -28,6 +28,7 @@ NAMES = {
     "pull": "pulls",
     "search": "listings",
     "snapshot": "snapshots",
+    "status": "status_roots",
     "table": "tables",
 }
 

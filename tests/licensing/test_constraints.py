@@ -39,6 +39,8 @@ from licensing.models import (
     Sample,
     SearchDocument,
     SearchWord,
+    StatusLeaf,
+    StatusRoot,
     TakenSample,
 )
 from marketplace import access
@@ -336,6 +338,25 @@ def key_change(**fields: Any) -> None:
     LedgerKeyChange.objects.create(**of | {"entry": ledger.append()} | fields)
 
 
+def status_root(world: World, **fields: Any) -> None:
+    of: dict[str, Any] = {
+        "log": "test",
+        "number": 0,
+        "as_of": NOW,
+        "log_size": 0,
+        "size": 0,
+        "root": b"r" * 32,
+        "blocks": b"",
+        "entry": ledger.append(),
+    }
+    StatusRoot.objects.create(**of | fields)
+
+
+def status_entry_twice(world: World) -> None:
+    for number in (0, 1):
+        status_root(world, number=number, entry=world.grant.issued_entry)
+
+
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
@@ -369,6 +390,13 @@ BREAKS: dict[str, Break] = {
     ),
     "log_entry_has_its_subject": lambda _w: entry(kind="log.key_changed"),
     "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
+    # the status of grants
+    "status_root_is_sha256": lambda w: status_root(w, root=b"short"),
+    "licensing_statusroot_entry_id_key": status_entry_twice,
+    "status_leaf_state_is_known": lambda _w: StatusLeaf.objects.create(
+        log="test", grant_ref=bytes(16), number=0, state=9, last_leaf=bytes(32)
+    ),
+    "status_entry_has_its_subject": lambda _w: entry(kind="status.root"),
     # snapshots
     "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
     "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
@@ -542,6 +570,7 @@ ELSEWHERE = {
     "terms_published_are_fixed",
     "offer_published_is_fixed",
     "contributor_link_ended_is_fixed",
+    "status_change_is_queued",
 }
 
 
@@ -713,6 +742,11 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_accessrequest",
         "UPDATE licensing_sample SET works = 9",
         "DELETE FROM licensing_takensample",
+        "UPDATE licensing_statusroot SET size = 9",
+        "DELETE FROM licensing_statusroot",
+        "UPDATE licensing_statusleaf SET state = 1",
+        "DELETE FROM licensing_statusleaf",
+        "UPDATE licensing_statuschange SET log = 'live'",
     ],
 )
 def test_the_application_has_no_right_to(statement: str, world: World) -> None:

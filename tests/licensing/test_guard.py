@@ -74,6 +74,24 @@ def test_without_a_setting_it_stands_beside_the_keys(settings: Any, tmp_path: Pa
     assert (tmp_path / "test.guard").read_text() == signed_text(1)
 
 
+@pytest.mark.django_db
+def test_ledger_fsck_tells_a_restored_backup_by_the_guard_and_says_where_there_is_none(
+    ledger_guard: Path,
+) -> None:
+    grow(2)
+    call_command("ledger_fsck", log="test", stdout=io.StringIO())
+    kept = (ledger_guard / "test.guard").read_text()
+
+    (ledger_guard / "test.guard").write_text(kept.replace("\n2\n", "\n3\n"))
+    with pytest.raises(CommandError, match="BROKEN: guard") as broken:
+        call_command("ledger_fsck", log="test", stdout=io.StringIO())
+    (ledger_guard / "test.guard").unlink()
+    with pytest.raises(CommandError, match="has no guard here") as untold:
+        call_command("ledger_fsck", log="test", stdout=io.StringIO())
+
+    assert (broken.value.returncode, untold.value.returncode) == (1, 2)
+
+
 # --- crashes ----------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from licensing import status
 from licensing.ledger import commitments, receipts, sequencer, signer
 from licensing.models import Grant, LedgerEntry, LedgerLeaf
 from marketplace.access import system
@@ -110,6 +111,30 @@ def test_what_follows_in_its_chain_waits_for_it(
     assert placed() == [other.pk]
     let_go(test_database)
     assert placed() == [other.pk, first.pk, second.pk]
+
+
+@pytest.mark.usefixtures("delayed")
+def test_no_status_root_says_that_it_is_there(
+    archive: Organization,
+    lab: Organization,
+    client_for: ClientFor,
+    test_database: TestDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = client_for(lab)
+    private, public = buy(client, archive, audience=str(lab.pk)), buy(client, archive)
+    root = status.record("test")
+    assert root is not None
+    assert (root.size, status.contains(root, private)) == (1, False)
+    assert status.contains(root, public)
+
+    let_go(test_database)
+    placed()
+    tomorrow = timezone.now() + timedelta(days=1)
+    monkeypatch.setattr(timezone, "now", lambda: tomorrow)
+    root = status.record("test")
+    assert root is not None
+    assert (root.size, status.contains(root, private)) == (2, True)
 
 
 def test_without_the_setting_nothing_is_kept_back(

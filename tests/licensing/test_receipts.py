@@ -350,7 +350,7 @@ def test_signatures_of_the_parties_are_the_one_optional_field() -> None:
 
 
 def test_a_kind_that_is_not_published_yet_is_free_in_its_fields() -> None:
-    made = commitments.commit("status.root", SEED, {"root": "00"})
+    made = commitments.commit("some.kind", SEED, {"root": "00"})
     assert set(made) == {"root"}
 
 
@@ -358,7 +358,7 @@ def test_an_entry_fits_a_tile_or_is_not_written() -> None:
     many = {f"field{number}": "00" * 32 for number in range(1000)}
     with pytest.raises(CommitmentError, match="65535"):
         commitments.entry_body(
-            "status.root",
+            "some.kind",
             log="test",
             at=datetime.now(UTC),
             subject_ref=bytes(16),
@@ -369,7 +369,7 @@ def test_an_entry_fits_a_tile_or_is_not_written() -> None:
         )
     with pytest.raises(CommitmentError, match="time zone"):
         commitments.entry_body(
-            "status.root",
+            "some.kind",
             log="test",
             at=datetime(2026, 1, 1),
             subject_ref=bytes(16),

@@ -28,6 +28,7 @@ ALL_TENANT_CALLERS = {
     "licensing.ledger.sequencer": "One log holds the entries of all tenants.",
     "licensing.ledger.witnessing": "A witness cosigns a log with the entries of all tenants.",
     "licensing.ledger.fsck": "A log is checked whole, with what opens its entries.",
+    "licensing.status": "A status root is about the grants of all tenants.",
     "licensing.offers": "An operator decides about any seller's listing.",
     "licensing.search_documents": "The search is indexed anew for all sellers at once.",
     "licensing.optouts": "An operator takes bytes out at every organization that has them.",

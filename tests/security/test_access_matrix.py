@@ -110,6 +110,7 @@ MATRIX: dict[str, Row] = {
     "orders/<pk>": Row("order"),
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
+    "grants/<pk>/status-proof": Row("grant"),
     "grants/<pk>/manifest": Row("grant"),
     "grants/<pk>/links": Row("grant", {"post": {"digests": []}}),
 }

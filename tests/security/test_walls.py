@@ -115,6 +115,10 @@ PUBLIC = {
     "licensing_ledgerrecovered",
     "licensing_ledgertile",
     "licensing_ledgertree",
+    # What status proofs are made of: references of the public log, and no party.
+    "licensing_statuschange",
+    "licensing_statusleaf",
+    "licensing_statusroot",
 }
 
 

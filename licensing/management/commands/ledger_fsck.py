@@ -11,7 +11,16 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from licensing.ledger import fsck, fsck_tiles, generations, notes, stores, succession
+from licensing.ledger import (
+    fsck,
+    fsck_tiles,
+    generations,
+    guard,
+    notes,
+    stores,
+    succession,
+    tiles,
+)
 from licensing.ledger.fsck import Broken, CannotTell, Sound
 from licensing.ledger.log import LOGS
 from licensing.ledger.signer import KeyUnusable
@@ -25,9 +34,10 @@ Check = Callable[[fsck.Progress], Sound]
 class Command(BaseCommand):
     help = (
         "Recompute every hash of the logs from their entries upward, and compare it with what is"
-        " stored and signed: in the database, or with --tiles in a copy, by its files and a key"
-        " alone. Exit code 0: sound; 1: broken, and the first bad leaf, entry, tile, tree or"
-        " checkpoint is named; 2: cannot tell (no key, unreadable, nothing there)."
+        " stored and signed: in the database, and then with the guard; or with --tiles in a copy,"
+        " by its files and a key alone. Exit code 0: sound; 1: broken, and the first bad leaf,"
+        " entry, tile, tree or checkpoint is named; 2: cannot tell (no key, unreadable, nothing"
+        " there)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -97,7 +107,32 @@ class Command(BaseCommand):
 
 
 def _of_database(log: str) -> Check:
-    return lambda progress: fsck.check_database(log, progress)
+    def check(progress: fsck.Progress) -> Sound:
+        checked = fsck.check_database(log, progress)
+        _check_guard(log)
+        return checked
+
+    return check
+
+
+def _check_guard(log: str) -> None:
+    """A restored backup is sound in itself: only the guard knows what was signed after it."""
+    try:
+        if not succession.is_current(log):
+            state, is_frozen = guard.open_guard(log).look()
+            if state is not None and not is_frozen:
+                raise Broken("guard", f"the log “{log}” was continued, and its guard not frozen")
+        elif guard.open_guard(log).read() is not None:
+            guard.check(log)
+        elif tiles.newest_checkpoint(log) is not None:
+            raise CannotTell(
+                f"the log “{log}” has no guard here, so a restored backup would not be noticed;"
+                " all else is sound"
+            )
+    except guard.GuardUnreadable as error:
+        raise CannotTell(str(error)) from error
+    except guard.GuardRefused as error:
+        raise Broken("guard", str(error)) from error
 
 
 def _of_copy(store: stores.Store, log: str, keys: Sequence[notes.Verifier]) -> Check:

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from licensing import access_requests, lifecycle, optouts, scope_claims
+from licensing import access_requests, lifecycle, optouts, scope_claims, status
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
@@ -53,6 +53,8 @@ JOBS = [
     Job("unused uploads", 600, lambda: uploads.sweep()),
     # A restore must not lose them.
     Job("the list of erasures", 1, lambda: erasures.copy_due()),
+    # A suspension or a revocation is to be in a signed root within 60 seconds.
+    Job("status roots", 10, lambda: status.record_due()),
     # Receipts wait for it.
     Job(
         "the ledger's sequencer",
