@@ -46,11 +46,11 @@ class World:
         settings.LEDGER_EXPORT = str(directory / "copy")
         self.settings = settings
         self.copy, self.directory, self.database = directory / "copy", directory, database
-        offer = make_offer(seller)
-        self.old = issue_grant(buyer, offer)
+        self.buyer, self.offer = buyer, make_offer(seller)
+        self.old = issue_grant(buyer, self.offer)
         grow(4)
         # The backup has this one's entry, without a place.
-        self.grant = issue_grant(buyer, offer)
+        self.grant = issue_grant(buyer, self.offer)
         sequencer.run_once()
         grow(3)
         self.old_receipt = self.receipt_of(self.old)

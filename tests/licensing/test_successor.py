@@ -10,7 +10,9 @@ import psycopg
 import pytest
 from django.core.management import CommandError
 from django.db import DatabaseError, connection
+from django.test import Client
 
+from licensing import lifecycle, status
 from licensing.ledger import (
     guard,
     notes,
@@ -20,13 +22,15 @@ from licensing.ledger import (
     signer,
     succession,
 )
-from licensing.models import LedgerCheckpoint, LedgerLeaf
+from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerLeaf
 from licensing.offline import __main__ as offline
 from marketplace import access
 from marketplace.models import Organization
 from tests.database import TestDatabase
 from tests.frozen import ORIGIN, World, run
 from tests.ledger import append_many, grow, lose_tail
+from tests.people import caller_for
+from tests.witnesses import serving
 
 pytestmark = [pytest.mark.chaos, pytest.mark.django_db(transaction=True)]
 
@@ -265,3 +269,47 @@ def test_a_backup_from_before_the_freeze_gets_the_successor_back(
     grow(1)
     assert run("ledger_fsck", "--log=test").count("sound") == 2
     assert Path(settings.LEDGER_GUARD, "test.guard").read_bytes() == kept
+
+
+def test_a_status_root_of_the_successor_speaks_of_grants_from_before(
+    world: World, tmp_path: Path, archive: Organization, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status.record("test") is not None
+    sequencer.run_once()
+    grow(2)
+    world.last.write_text(LedgerCheckpoint.objects.get(log="test", size=12).note)
+    lose_tail(world.database, 10)
+    world.freeze("--without-copy", f"--apply={ORIGIN}")
+    act = lifecycle.Act(by="licensor", cause="other", reason="Looked into.")
+    lifecycle.suspend(caller_for(archive), str(world.old.pk), act)
+    sequencer.run_once()
+
+    root = status.record("test")
+    assert root is not None
+    sequencer.run_once()
+
+    # It has read the log that grows, and not the frozen one up to there.
+    assert (root.number, root.log_size, root.size) == (1, 2, 2)
+    proof = status.proof(root, world.old)
+    assert proof is not None
+    paths = saved(tmp_path, "receipt", world.old_receipt), saved(tmp_path, "status", proof)
+    keys = [word for name in ("test", "test/2") for word in ("--key", vkey(name))]
+    code, said = tool(capsys, "verify", paths[0], *keys, "--status", paths[1], "--allow-test")
+    assert (code, "suspended as of" in said) == (4, True), said
+    other = saved(tmp_path, "other", world.receipt_of(world.old))
+    assert tool(capsys, "verify", other, *keys, "--status", paths[1], "--allow-test")[0] == 4
+    run("ledger_fsck", "--log=test")
+
+
+def test_witnesses_cosign_the_successor_once_they_know_its_key(
+    frozen: World, settings: Any, client: Client
+) -> None:
+    with serving("witness.example/w1", signer.load("test/2").verifier) as server:
+        settings.LEDGER_WITNESSES = server.setting
+        run("ledger_witness", "--once", "--log=test")
+    rows = LedgerCosignature.objects.values_list("log", "size")
+    assert list(rows) == [("test/2", 12)]
+    assert b"witness.example/w1" in client.get("/ledger/test/2/checkpoint").content
+    copied = (frozen.copy / "test" / "2" / "checkpoint").read_text()
+    assert "witness.example/w1" in copied
+    run("ledger_fsck", "--log=test")
