@@ -115,10 +115,11 @@ check-openapi: .venv/.ready
 		echo "api_docs/typed_terms.md is out of date: run 'make openapi' and commit it."; exit 1; }
 
 .PHONY: openapi
-openapi: .venv/.ready ## write api_docs/openapi.json and typed_terms.md anew
+openapi: .venv/.ready ## write api_docs/openapi.json, typed_terms.md and the ledger's schema anew
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --format openapi-json \
 		--file api_docs/openapi.json
 	$(BIN)/python -m api_docs.typed_terms >api_docs/typed_terms.md
+	$(BIN)/python -m api_docs.ledger_schema >api_docs/ledger_entry.schema.json
 
 # --- the environment --------------------------------------------------------------------------
 

@@ -129,16 +129,6 @@ def _opted_out(works: int) -> list[str]:
     return [f"{subject} opted out since the snapshot and will not be delivered."]
 
 
-def party(organization: Organization) -> dict[str, str]:
-    """Who an organization is, as ledger entries commit to it."""
-    return {
-        "legal_name": organization.legal_name,
-        "jurisdiction": organization.jurisdiction,
-        "registration_number": organization.registration_number,
-        "id": str(organization.pk),
-    }
-
-
 def _party(organization: Organization) -> str:
     number = _line(organization.registration_number)
     registered = f", registration number {number}" if number else ""

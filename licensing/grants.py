@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from licensing import agreements, optouts, scope_claims, settree
+from licensing import agreements, optouts, scope_claims, snapshots
 from licensing import terms as terms_of
 from licensing.asked_models import AskedModel
 from licensing.ledger import commitments, log
@@ -31,6 +30,7 @@ from licensing.models import (
     Snapshot,
     Terms,
 )
+from licensing.parties import party
 from licensing.terms import Windows
 from marketplace.models import Organization
 
@@ -181,16 +181,12 @@ def _record(issued: _Issued, later: datetime | None) -> LedgerEntry:
         not_before=later,
         parties=[issued.licensor.pk, issued.licensee.pk],
         values={
-            "licensor": agreements.party(issued.licensor),
-            "licensee": agreements.party(issued.licensee),
+            "licensor": party(issued.licensor),
+            "licensee": party(issued.licensee),
             "documents": [{"role": "agreement", "sha256": document}],
-            "terms": json.loads(terms.typed),
-            "terms_text": {
-                "sha256": bytes(terms.text_sha256).hex(),
-                "template_version": terms.template_version,
-            },
+            **terms_of.recorded(terms),
             "scope": issued.scope,
-            "coverage": [_cited(issued.snapshot)],
+            "coverage": [snapshots.cited(issued.snapshot)],
             "windows": {
                 name: _instants(getattr(windows, name)) for name in ("access", "training", "use")
             },
@@ -227,18 +223,6 @@ def _fill(grant: Grant, issued: _Issued) -> None:
         effective_from=issued.windows.access.lower,
         entry=grant.issued_entry,
     ).save(force_insert=True)
-
-
-def _cited(snapshot: Snapshot) -> dict[str, Any]:
-    """How a set is cited: everything that identifies it, never the bare root."""
-    root = settree.SetRoot(
-        tree=settree.TREE,
-        type="snapshot",
-        size=snapshot.size,
-        root=bytes(snapshot.root),
-        totals=snapshot.totals,
-    )
-    return {**root.as_dict(), "citation": bytes(snapshot.citation).hex()}
 
 
 def _instants(window: DateTimeTZRange) -> list[str | None]:

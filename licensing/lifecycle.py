@@ -12,9 +12,10 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, V
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import agreements, scope_claims
+from licensing import scope_claims
 from licensing.ledger import commitments, log
 from licensing.models import Grant, GrantEvent, LedgerEntry, Period
+from licensing.parties import party
 from marketplace import access, audit
 from marketplace.access import Caller, acting
 from marketplace.errors import GrantWrongState, InvalidInput, MissingScope, NotFound
@@ -243,8 +244,8 @@ def _newest(grants: Sequence[Grant]) -> dict[bytes, LedgerEntry]:
 def _fact(event: GrantEvent, previous: LedgerEntry) -> log.Fact:
     grant = event.grant
     values: dict[str, Any] = {
-        "licensor": agreements.party(grant.licensor),
-        "licensee": agreements.party(grant.licensee),
+        "licensor": party(grant.licensor),
+        "licensee": party(grant.licensee),
         "grant": {"id": str(grant.pk), "grant_ref": bytes(grant.grant_ref).hex()},
     }
     effective_at = commitments.timestamp(event.effective_at)

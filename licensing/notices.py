@@ -14,9 +14,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import agreements, settree, snapshots
+from licensing import settree, snapshots
 from licensing.ledger import commitments, log
 from licensing.models import Acknowledgement, Notice, OptOut
+from licensing.parties import party
 from marketplace import audit, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, NotFound
@@ -238,8 +239,8 @@ def _notified(notice: Notice, each: Affected, root: settree.SetRoot) -> log.Fact
         seq=0,
         prev=None,
         values={
-            "licensor": agreements.party(notice.licensor),
-            "licensee": agreements.party(notice.licensee),
+            "licensor": party(notice.licensor),
+            "licensee": party(notice.licensee),
             "grant": {"id": str(notice.grant_id), "grant_ref": each.grant_ref.hex()},
             "opt_out": {"id": str(opt_out.pk), "opt_out_ref": bytes(opt_out.opt_out_ref).hex()},
             "by": str(opt_out.by),
@@ -268,8 +269,8 @@ def _acknowledge(caller: Caller, notice: Notice, statement: str, name: str, titl
         at=now,
         parties=[notice.licensor_id, notice.licensee_id],
         values={
-            "licensor": agreements.party(notice.licensor),
-            "licensee": agreements.party(notice.licensee),
+            "licensor": party(notice.licensor),
+            "licensee": party(notice.licensee),
             "notice": str(notice.pk),
             "acknowledgement": {
                 "statement": statement,

@@ -13,9 +13,10 @@ from django.db.models import Count, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import agreements, notices
+from licensing import notices
 from licensing.ledger import log
 from licensing.models import LedgerEntry, OptOut, Snapshot
+from licensing.parties import party
 from marketplace import access, audit, contributors, idempotency, organizations, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, NothingToOptOut, OptedOut
@@ -271,7 +272,7 @@ def _save(caller: Caller, opt_out: OptOut, modes: set[bool]) -> None:
     opt_out.size, opt_out.root = root.size, root.root
     opt_out.citation, opt_out.secret = root.citation(), secret
     values = {
-        "licensor": agreements.party(opt_out.organization),
+        "licensor": party(opt_out.organization),
         "opt_out": str(opt_out.pk),
         "by": str(opt_out.by),
         "reason": opt_out.reason,

@@ -13,11 +13,14 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from psycopg.rows import tuple_row
 
 from licensing import settree
-from licensing.models import Snapshot
+from licensing.ledger import log
+from licensing.models import LedgerEntry, Snapshot
+from licensing.parties import party
 from marketplace import audit, collections, idempotency, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import CollectionEmpty
@@ -59,8 +62,9 @@ Report = Callable[[int], None]
 def finalize(caller: Caller, collection_id: str, *, report: Report | None = None) -> Snapshot:
     """Freeze a collection: everything that is in it now, under one root.
 
-    The same as last time is the same snapshot. Memory does not grow with the collection. Raises
-    NotFound, CollectionEmpty.
+    The same as last time is the same snapshot. A new one is recorded in the log of the caller's
+    mode, though both modes share it. Memory does not grow with the collection. Raises NotFound,
+    CollectionEmpty.
     """
     return finalize_once(caller, collection_id, report=report)[0]
 
@@ -88,6 +92,18 @@ def of_collection(caller: Caller, collection_id: str) -> QuerySet[Snapshot]:
     """The snapshots of one of the caller's collections. Raises NotFound."""
     collection = Collection.objects.get_visible(caller, collection_id)
     return Snapshot.objects.owned_by(caller).filter(collection=collection)
+
+
+def cited(snapshot: Snapshot) -> dict[str, Any]:
+    """How the set is cited: everything that identifies it, never the bare root."""
+    root = settree.SetRoot(
+        tree=settree.TREE,
+        type="snapshot",
+        size=snapshot.size,
+        root=bytes(snapshot.root),
+        totals=snapshot.totals,
+    )
+    return {**root.as_dict(), "citation": bytes(snapshot.citation).hex()}
 
 
 def items(snapshot: Snapshot) -> Iterator[Item]:
@@ -165,12 +181,37 @@ def _freeze(caller: Caller, collection: Collection, report: Report | None) -> Sn
         totals=dict(root.totals),
         citation=root.citation(),
         secret=secret,
+        snapshot_ref=os.urandom(16),
+        finalized_at=timezone.now(),
     )
+    # At the end: what is recorded for the organization waits from here to the commit, and not
+    # while the works are hashed.
+    snapshot.entry = _record(caller, snapshot)
     snapshot.save(force_insert=True)
     collection.next_snapshot = number + 1
     collection.save(update_fields=["next_snapshot"])
     audit.record(caller, "snapshot.finalized", subject=snapshot, works=root.size)
     return snapshot
+
+
+def _record(caller: Caller, snapshot: Snapshot) -> LedgerEntry:
+    """Append `snapshot.finalized`. Its fields are published: they never change."""
+    assert snapshot.snapshot_ref is not None
+    return log.append(
+        log=log.name(livemode=caller.livemode),
+        kind="snapshot.finalized",
+        subject_ref=bytes(snapshot.snapshot_ref),
+        seq=0,
+        prev=None,
+        at=snapshot.finalized_at,
+        parties=[snapshot.organization_id],
+        values={
+            "licensor": party(caller.organization),
+            "collection": str(snapshot.collection_id),
+            "snapshot": {"id": str(snapshot.pk), "number": snapshot.number},
+            "coverage": [cited(snapshot)],
+        },
+    )
 
 
 class _Counted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,9 @@ from django.utils.translation import gettext as _
 
 from licensing import contradictions, jcs, terms_templates, terms_text
 from licensing.contradictions import Warned
-from licensing.models import Terms
+from licensing.ledger import log
+from licensing.models import LedgerEntry, Terms
+from licensing.parties import party
 from licensing.typed_terms import Deny, Permit, TypedTerms, Windows, parse
 from marketplace import audit, idempotency
 from marketplace.access import Caller, acting
@@ -100,7 +103,8 @@ def draft(
 def publish(caller: Caller, id: str) -> Terms:
     """Fix a version for good: from now on offers may use it, and nothing changes it.
 
-    Raises NotFound, TermsAlreadyPublished.
+    Recorded in the log of the caller's mode, though both modes share the terms. Raises NotFound,
+    TermsAlreadyPublished.
     """
     with acting(caller):
         terms = Terms.objects.owned_by(caller).get_visible(caller, id, lock=True)
@@ -112,11 +116,23 @@ def publish(caller: Caller, id: str) -> Terms:
                 ),
                 terms=str(terms.pk),
             )
-        terms.published_at = timezone.now()
-        terms.save(update_fields=["published_at"])
+        terms.published_at, terms.terms_ref = timezone.now(), os.urandom(16)
+        terms.entry = _record(caller, terms)
+        terms.save(update_fields=["published_at", "terms_ref", "entry"])
         audit.record(caller, "terms.published", subject=terms)
         idempotency.names(caller, terms)
     return terms
+
+
+def recorded(terms: Terms) -> dict[str, Any]:
+    """What a version says, as ledger entries commit to it: the same here and in its grants."""
+    return {
+        "terms": json.loads(terms.typed),
+        "terms_text": {
+            "sha256": bytes(terms.text_sha256).hex(),
+            "template_version": terms.template_version,
+        },
+    }
 
 
 def load(terms: Terms) -> TypedTerms:
@@ -139,3 +155,23 @@ def _next_version(caller: Caller, name: str) -> int:
     Organization.objects.select_for_update(no_key=True).get(pk=caller.organization.pk)
     mine = Terms.objects.owned_by(caller).filter(name=name)
     return (mine.aggregate(newest=Max("version"))["newest"] or 0) + 1
+
+
+def _record(caller: Caller, terms: Terms) -> LedgerEntry:
+    """Append `terms.published`. Its fields are published: they never change."""
+    assert terms.published_at is not None
+    assert terms.terms_ref is not None
+    return log.append(
+        log=log.name(livemode=caller.livemode),
+        kind="terms.published",
+        subject_ref=bytes(terms.terms_ref),
+        seq=0,
+        prev=None,
+        at=terms.published_at,
+        parties=[terms.organization_id],
+        values={
+            "licensor": party(caller.organization),
+            "version": {"id": str(terms.pk), "name": terms.name, "number": terms.version},
+            **recorded(terms),
+        },
+    )

@@ -283,6 +283,9 @@ LEDGER_WITNESSES = _environ.get("LICET_LEDGER_WITNESSES", "")
 # Seconds within which a private deal's grant is recorded, at a random time: whoever watches the
 # log cannot tell when the deal was made. Its receipt is there no sooner. 0: at once.
 LEDGER_PRIVATE_DELAY = int(_environ.get("LICET_LEDGER_PRIVATE_DELAY", "0"))
+# Seconds between two roots of the audit in a log: for so long what was done to organizations'
+# things can be changed in the database without anybody else noticing.
+LEDGER_AUDIT_SECONDS = int(_environ.get("LICET_LEDGER_AUDIT_SECONDS", "86400"))
 # Where the list of erased people is kept, outside the database, for `manage.py after_restore`: a
 # directory or s3://bucket/prefix. It holds ids, times and counts; no restore may touch it.
 ERASURES = _environ.get("LICET_ERASURES", "") or LEDGER_EXPORT or str(DATA_DIR / "erasures")

@@ -172,6 +172,15 @@ UPDATE licensing_ledgercounter counter SET last = (
 );
 DELETE FROM licensing_ledgercontinuation WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
+CREATE TEMPORARY TABLE lost_offer ON COMMIT DROP AS
+    SELECT offer.id FROM licensing_offer offer
+    JOIN licensing_snapshot snapshot ON snapshot.id = offer.snapshot_id
+    JOIN licensing_terms terms ON terms.id = offer.terms_id
+    WHERE snapshot.entry_id IN (SELECT id FROM lost) OR terms.entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_searchdocument WHERE offer_id IN (SELECT id FROM lost_offer);
+DELETE FROM licensing_offer WHERE id IN (SELECT id FROM lost_offer);
+DELETE FROM licensing_snapshot WHERE entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_terms WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
 """
 
@@ -185,9 +194,14 @@ def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0, log: str =
         with superuser.transaction():
             superuser.execute(_LOST.format(size=size, waiting=waiting, log=log))
         for table in tables:
-            triggers = superuser.execute(
-                "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
-                [table],
-            ).fetchall()
-            for (trigger,) in triggers:
-                superuser.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+            enable_triggers(superuser, table)
+
+
+def enable_triggers(owner: psycopg.Connection[Any], table: str) -> None:
+    """End what `DISABLE TRIGGER USER` began: every trigger of ours fires always."""
+    triggers = owner.execute(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
+        [table],
+    ).fetchall()
+    for (trigger,) in triggers:
+        owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")

@@ -78,6 +78,15 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "grant.expired": (frozenset({*_OF_A_GRANT, "ended_at"}), frozenset()),
     KEY_CHANGED: (frozenset(), frozenset()),
     "status.root": (frozenset(), frozenset()),
+    "snapshot.finalized": (
+        frozenset({"licensor", "collection", "snapshot", "coverage"}),
+        frozenset(),
+    ),
+    "terms.published": (
+        frozenset({"licensor", "version", "terms", "terms_text"}),
+        frozenset(),
+    ),
+    "audit.root": (frozenset(), frozenset()),
     CONTINUED: (frozenset(), frozenset()),
 }
 
@@ -85,6 +94,7 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 PUBLIC: dict[str, frozenset[str]] = {
     KEY_CHANGED: frozenset({"old", "new"}),
     "status.root": frozenset({"tree", "size", "root", "as_of", "log_size"}),
+    "audit.root": frozenset({"tree", "size", "root", "from", "to"}),
     CONTINUED: frozenset({"origin", "size", "root", "checkpoint", "known", "signed", "key"}),
 }
 
@@ -95,6 +105,9 @@ _REFS = {
     "optout.acknowledged": "notice_ref",
     KEY_CHANGED: "log_ref",
     "status.root": "status_ref",
+    "snapshot.finalized": "snapshot_ref",
+    "terms.published": "terms_ref",
+    "audit.root": "audit_ref",
     CONTINUED: "log_ref",
 }
 
@@ -109,6 +122,11 @@ _OPENINGS_KEYS[2] = _OPENINGS_KEYS[1] | {"party"}
 _KEYS = {1: frozenset({"v", "kind", "log", "at", "seq", "prev", "commitments"})}
 _KEYS[2] = _KEYS[1] | {"parties"}
 _SLOT_KEYS = frozenset({"organization", "sequence", "salt"})
+
+# What a commitment to a party is of, and HMAC's padding (RFC 2104, 2).
+_PARTIES = b"licet/v2/parties\x00"
+_SHA256_BLOCK = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class CommitmentError(ValueError):
@@ -177,8 +195,19 @@ def party_salt(seed: bytes, organization: str) -> bytes:
 def party_commitment(salt: bytes, slot: Slot) -> bytes:
     """Commit to a party and its number of the entry."""
     value = {"organization": slot.organization, "sequence": slot.sequence}
-    message = b"licet/v2/parties\x00" + jcs.dumps(value)
+    message = _PARTIES + jcs.dumps(value)
     return hmac.digest(salt, message, "sha256")
+
+
+def party_key(seed: bytes, organization: str) -> tuple[bytes, bytes]:
+    """Prepare a party's commitment for one who has SHA-256 alone: what comes around its number.
+
+    `party_commitment` is SHA-256(outer, SHA-256(inner, the number in decimal digits, "}")), the two
+    halves of HMAC (RFC 2104) with the value's canonical JSON up to the number.
+    """
+    key = party_salt(seed, organization).ljust(_SHA256_BLOCK, b"\x00")
+    value = jcs.dumps({"organization": organization, "sequence": 0}).removesuffix(b"0}")
+    return key.translate(_INNER) + _PARTIES + value, key.translate(_OUTER)
 
 
 def commit_parties(seed: bytes, slots: Sequence[Slot]) -> list[str]:

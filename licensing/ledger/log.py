@@ -52,21 +52,39 @@ _ADVANCE = """
 SELECT log, organization_id, last FROM ledger_advance(%s::text[], %s::uuid[], %s::int[])
 """
 
-# One statement: an entry is recorded with every grant.
-_APPEND = """
-WITH entry AS (
+# One statement: an entry is recorded with every grant. Its parties' numbers are counted up here, so
+# what commits to them is, too (`commitments.party_key`), and with that the body and its hash. The
+# hash is made again of the stored body before the entry gets its place.
+_APPEND = r"""
+WITH number AS MATERIALIZED (
+    SELECT organization_id, last AS sequence, sha256(around || sha256(
+        before || convert_to(last || '}', 'UTF8')
+    )) AS committed
+    FROM ledger_advance(%s::text[], %s::uuid[], %s::int[])
+    JOIN unnest(%s::uuid[], %s::bytea[], %s::bytea[]) AS each (organization_id, before, around)
+        USING (organization_id)
+), made AS MATERIALIZED (
+    SELECT coalesce(
+        '"' || string_agg(encode(committed, 'hex'), '","' ORDER BY committed) || '"', ''
+    ) AS parties FROM number
+), entry AS (
     INSERT INTO licensing_ledgerentry (log, kind, subject_ref, seq, body, leaf_hash, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
+    SELECT %s, %s, %s, %s, body, sha256('\x00'::bytea || body), %s
+    FROM made, LATERAL (
+        SELECT %s::bytea || convert_to(parties, 'UTF8') || %s::bytea AS body OFFSET 0
+    ) written
+    RETURNING id, leaf_hash
 ), opening AS (
     INSERT INTO licensing_ledgeropening (entry_id, parties, seed, packed)
     SELECT id, %s::uuid[], %s, %s FROM entry
 ), party AS (
     INSERT INTO licensing_ledgerparty (log, organization_id, sequence, entry_id)
-    SELECT %s, organization_id, sequence, id
-    FROM entry, unnest(%s::uuid[], %s::bigint[]) AS each (organization_id, sequence)
+    SELECT %s, organization_id, sequence, id FROM entry, number
+), pending AS (
+    INSERT INTO licensing_ledgerpending (entry_id, log, not_before)
+    SELECT id, %s, %s::timestamptz FROM entry
 )
-INSERT INTO licensing_ledgerpending (entry_id, log, not_before)
-SELECT id, %s, %s::timestamptz FROM entry RETURNING entry_id
+SELECT id, leaf_hash, parties FROM entry, made
 """
 
 # One statement for all of them; the parties of each and their numbers come as the text of arrays,
@@ -127,21 +145,43 @@ def append(
     its parties' other recordings wait: who appends more than once in one transaction calls `hold`
     first, or gives all facts to `append_many`.
     """
-    fact = Fact(log, kind, subject_ref, seq, prev, values, parties, at, public)
-    (numbers,) = _numbered([fact])
-    entry, seed, opened = _made(fact, numbers)
-    organizations = _array(organization.hex for organization in numbers)
+    # A number that is taken outside the fact's own transaction would leave a gap.
+    assert connection.in_atomic_block, "A fact and its entry commit together."
+    fact = Fact(log, kind, subject_ref, seq, prev, values, list(dict.fromkeys(parties)), at, public)
+    seed = os.urandom(commitments.SEED_LENGTH)
+    before, after = _body_around(fact, seed)
     with connection.cursor() as cursor:
-        cursor.execute(
-            _APPEND,
-            (
-                *(log, kind, subject_ref, seq, bytes(entry.body), bytes(entry.leaf_hash), at),
-                *(organizations, seed, opened),
-                *(log, organizations, _array(map(str, numbers.values())), log, not_before),
-            ),
-        )
-        (entry.pk,) = cursor.fetchone() or (None,)
-    return entry
+        cursor.execute(_APPEND, _appended(fact, seed, before, after, not_before))
+        row = cursor.fetchone()
+    assert row is not None
+    key, leaf_hash, committed = row
+    return _entry(fact, before + committed.encode() + after, bytes(leaf_hash), key)
+
+
+def _appended(
+    fact: Fact, seed: bytes, before: bytes, after: bytes, not_before: datetime | None
+) -> tuple[Any, ...]:
+    """What `_APPEND` is given."""
+    parties, log = fact.parties, fact.log
+    organizations = _array(party.hex for party in parties)
+    keys = [commitments.party_key(seed, str(TypeID("org", party))) for party in parties]
+    return (
+        *(_array([log] * len(parties)), organizations, _array(["1"] * len(parties))),
+        *(organizations, _bytes(key[0] for key in keys), _bytes(key[1] for key in keys)),
+        *(log, fact.kind, fact.subject_ref, fact.seq, fact.at, before, after),
+        *(organizations, seed, packing.pack(jcs.dumps(dict(fact.values)))),
+        *(log, log, not_before),
+    )
+
+
+def _body_around(fact: Fact, seed: bytes) -> tuple[bytes, bytes]:
+    """An entry's body up to what commits to the parties, and from there on."""
+    places = [f"{place:064x}" for place in range(len(fact.parties))]
+    head = b'"parties":['
+    body = _body(fact, seed, places)
+    before, found, after = body.partition(head + jcs.dumps(places)[1:-1])
+    assert found, "A body has its parties in one place."
+    return before + head, after
 
 
 def append_many(facts: Sequence[Fact]) -> list[LedgerEntry]:
@@ -229,11 +269,22 @@ def _array(items: Iterable[str]) -> str:
     return "{" + ",".join(items) + "}"
 
 
+def _bytes(items: Iterable[bytes]) -> str:
+    return "{" + ",".join(f'"\\\\x{item.hex()}"' for item in items) + "}"
+
+
 def _made(fact: Fact, numbers: Mapping[UUID, int]) -> tuple[LedgerEntry, bytes, bytes]:
     """An entry that is not stored yet, its seed, and what opens it."""
-    assert fact.log in LOGS, f"There is no log “{fact.log}”."
     seed = os.urandom(commitments.SEED_LENGTH)
-    body = commitments.entry_body(
+    slots = [slot(*each) for each in numbers.items()]
+    body = _body(fact, seed, commitments.commit_parties(seed, slots))
+    opened = packing.pack(jcs.dumps(dict(fact.values)))
+    return _entry(fact, body, tree.leaf_hash(body)), seed, opened
+
+
+def _body(fact: Fact, seed: bytes, parties: Sequence[str]) -> bytes:
+    assert fact.log in LOGS, f"There is no log “{fact.log}”."
+    return commitments.entry_body(
         fact.kind,
         log=fact.log,
         at=fact.at,
@@ -241,17 +292,21 @@ def _made(fact: Fact, numbers: Mapping[UUID, int]) -> tuple[LedgerEntry, bytes, 
         seq=fact.seq,
         prev=fact.prev,
         commitments=commitments.commit(fact.kind, seed, fact.values),
-        parties=commitments.commit_parties(seed, [slot(*each) for each in numbers.items()]),
+        parties=parties,
         public=fact.public,
     )
+
+
+def _entry(fact: Fact, body: bytes, leaf_hash: bytes, key: int | None = None) -> LedgerEntry:
     entry = LedgerEntry(
+        pk=key,
         log=fact.log,
         kind=fact.kind,
         subject_ref=fact.subject_ref,
         seq=fact.seq,
         body=body,
-        leaf_hash=tree.leaf_hash(body),
+        leaf_hash=leaf_hash,
         created_at=fact.at,
     )
     entry._state.adding = False
-    return entry, seed, packing.pack(jcs.dumps(dict(fact.values)))
+    return entry

@@ -76,6 +76,9 @@ VALUES (%(log)s, %(size)s, %(root)s, %(now)s)
 """
 _TAKE = "DELETE FROM licensing_ledgerpending WHERE entry_id = ANY(%b::bigint[])"
 
+# Seconds from one pass to the next, and while somebody waits for a receipt.
+PASS_SECONDS = 0.1
+HURRIED_SECONDS = 0.05
 # Seconds between two notes of a log, unless somebody waits for a receipt.
 NOTE_SECONDS = 1.0
 
@@ -129,7 +132,7 @@ class Stand:
 
 
 class Pace:
-    """When a process that makes pass after pass signs: once a second, or as somebody waits.
+    """When a process that makes pass after pass makes one and signs: sooner while somebody waits.
 
     Times are of its own monotonic clock. What it has not seen yet is due: it may have been the
     signing that the process before this one died at.
@@ -138,6 +141,21 @@ class Pace:
     def __init__(self) -> None:
         # Of each log: the size of the newest note, by whomever, and when it was seen first.
         self._seen: dict[str, tuple[int, float]] = {}
+        self._begun = -PASS_SECONDS
+        self._is_hurried = False
+
+    def begin(self) -> None:
+        """Say that a pass begins."""
+        self._begun, self._is_hurried = time.monotonic(), False
+
+    def rest(self) -> float:
+        """How many seconds it is until the next pass.
+
+        Who gets a receipt is likely to ask for another: a pass that found somebody waiting is
+        followed sooner.
+        """
+        seconds = HURRIED_SECONDS if self._is_hurried else PASS_SECONDS
+        return max(0.0, self._begun + seconds - time.monotonic())
 
     def is_due(self, log: str, stand: Stand) -> bool:
         """Whether the newest tree of a log, if it has no note, is to have one now."""
@@ -147,6 +165,7 @@ class Pace:
             self._seen[log] = (stand.signed, now - NOTE_SECONDS)
         elif self._seen[log][0] != stand.signed:
             self._seen[log] = (stand.signed, now)
+        self._is_hurried |= stand.is_awaited
         return stand.is_awaited or now - self._seen[log][1] >= NOTE_SECONDS
 
 
@@ -157,6 +176,8 @@ def run_once(pace: Pace | None = None) -> int:
     does not hold up the other; its failure is raised at the end.
     """
     integrated, failures = 0, []
+    if pace is not None:
+        pace.begin()
     stands = _look(LOGS)
     for log in LOGS:
         try:

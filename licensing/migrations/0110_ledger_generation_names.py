@@ -28,6 +28,6 @@ def _widened(model: str) -> migrations.SeparateDatabaseAndState:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("licensing", "0095_status_walls")]
+    dependencies = [("licensing", "0099_audit_roots")]
 
     operations = [_widened(model) for model in _MODELS]

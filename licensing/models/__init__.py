@@ -1,6 +1,7 @@
 """The tables of terms, snapshots, offers, grants, and the ledger."""
 
 from licensing.models.access_requests import AccessRequest
+from licensing.models.audit_roots import AuditLeaf, AuditRoot
 from licensing.models.grant_events import GrantEvent, GrantEventQuerySet
 from licensing.models.ledger import (
     LedgerAwaited,
@@ -47,6 +48,8 @@ __all__ = [
     "AccessRequest",
     "Acknowledgement",
     "Agreement",
+    "AuditLeaf",
+    "AuditRoot",
     "ContributorLink",
     "Coverage",
     "CoverageQuerySet",

@@ -51,6 +51,11 @@ class Snapshot(models.Model):
     # Blinds the leaves; handed to licensees with the manifest, never shown in public.
     secret = models.BinaryField(max_length=32)
     finalized_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Names the snapshot in the public log: random, so that it tells nothing. Null, as `entry` is,
+    # where the snapshot is older than the recording of snapshots.
+    snapshot_ref = models.BinaryField(max_length=16, null=True, unique=True)
+    # In the log of the mode that it was finalized in.
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, null=True, related_name="+")
 
     objects = SnapshotQuerySet.as_manager()
 
@@ -64,6 +69,13 @@ class Snapshot(models.Model):
                 name="snapshot_number_is_unique", fields=["collection", "number"]
             ),
             models.CheckConstraint(name="snapshot_is_not_empty", condition=Q(size__gt=0)),
+            # NOT VALID for good (migration 0096): no snapshot from before has an entry, and none
+            # after is without.
+            models.CheckConstraint(
+                name="snapshot_is_recorded",
+                condition=Q(entry__isnull=False, snapshot_ref__isnull=False)
+                & Q(Exact(Length("snapshot_ref"), 16)),
+            ),
             models.CheckConstraint(
                 name="snapshot_hashes_are_sha256",
                 condition=Q(Exact(Length("root"), 32))
@@ -107,6 +119,11 @@ class Terms(models.Model):
     template_version = models.CharField(max_length=20)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     published_at = models.DateTimeField(null=True, blank=True)
+    # Names the version in the public log: random, so that it tells nothing. Null, as `entry` is,
+    # until it is published, and where that was before publishing was recorded.
+    terms_ref = models.BinaryField(max_length=16, null=True, unique=True)
+    # In the log of the mode that it was published in.
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, null=True, related_name="+")
 
     objects = TermsQuerySet.as_manager()
 
@@ -122,6 +139,13 @@ class Terms(models.Model):
                 name="terms_hashes_are_of_their_texts",
                 condition=Q(Exact(Sha256("typed"), F("typed_sha256")))
                 & Q(Exact(Sha256("text"), F("text_sha256"))),
+            ),
+            # NOT VALID for good (migration 0096), as with snapshots.
+            models.CheckConstraint(
+                name="terms_are_recorded_iff_published",
+                condition=Q(published_at__isnull=True, entry__isnull=True, terms_ref__isnull=True)
+                | Q(published_at__isnull=False, entry__isnull=False, terms_ref__isnull=False)
+                & Q(Exact(Length("terms_ref"), 16)),
             ),
         ]
 

@@ -22,8 +22,10 @@ SOUND, NOT_SOUND, USAGE, SOUND_TEST = 0, 1, 2, 3
 OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowledged"})
 # What became of a grant after it was issued.
 STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "grant.expired"})
+# What a seller states by itself: nobody has a license by it.
+CATALOGUE_KINDS = frozenset({"snapshot.finalized", "terms.published"})
 # What issues no grant.
-NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | commitments.PUBLIC.keys()
+NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | CATALOGUE_KINDS | commitments.PUBLIC.keys()
 
 TEST_BANNER = "TEST LICENSE, no money moved"
 
@@ -179,7 +181,9 @@ def _onward(
 
 
 def cited(proven: receipts.Verified) -> frozenset[str]:
-    """The citations of the sets that a receipt covers."""
+    """The citations of the sets that a receipt licenses."""
+    if proven.body.kind in CATALOGUE_KINDS:
+        return frozenset()
     return frozenset(str(each["citation"]) for each in _sets(proven.values, "coverage"))
 
 
@@ -253,6 +257,7 @@ def describe(
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         *(_step(values) if body.kind in STEPS else []),
         *(_continued(body) if body.kind == keychain.CONTINUED else _public(body)),
+        *(_catalogue(values) if body.kind in CATALOGUE_KINDS else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -453,6 +458,17 @@ def _continued(body: commitments.EntryBody) -> list[tuple[str, str]]:
         ("kept of it", f"{said.get('known')} entries, of {said.get('signed')} signed"),
         ("log’s key", _json_or_text(said.get("key"))),
     ]
+
+
+def _catalogue(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a seller froze or published, by its own names."""
+    rows = [("collection", _json_or_text(values.get("collection")))]
+    for name in ("snapshot", "version"):
+        value = values.get(name)
+        if isinstance(value, dict):
+            named = f"“{value['name']}”, " if "name" in value else ""
+            rows.append((name, f"{named}number {value.get('number')}, {value.get('id')}"))
+    return rows
 
 
 def _list(value: Any) -> str:

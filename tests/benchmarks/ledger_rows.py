@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from django.db import connection as django_connection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from licensing import jcs
 from licensing.ledger import commitments, log, tree
-from marketplace.typeid import uuid7
+from marketplace.typeid import TypeID, uuid7
 from tests import make
 from tests.benchmarks.measure import owner, process_cpu_seconds
 from tests.people import found
@@ -100,7 +100,7 @@ class Rows:
         # Of the bare rows, the last number given to all parties alike.
         self._last = 0
         self.opened = bytes(opening["packed"])
-        # With these, and only these, other entries with this body are sound ones.
+        # With these, other entries with this body are sound ones.
         self.at: datetime = entry["created_at"]
         self.seed = bytes(opening["seed"])
         self._ours, self._bare = ([*_insertions(rows, prefix)] for prefix in ("", COPY_PREFIX))
@@ -135,39 +135,43 @@ class Rows:
         at: datetime,
         *,
         bare: bool = False,
-        sound: bool = False,
     ) -> int:
         """Write one entry, its opening, numbers and place in the queue. Gives its key.
 
-        Only where it is to be sound, it commits to the numbers: making that out is Python's work,
-        and no statement's.
+        It commits to its numbers with `self.seed`: making another's keys is Python's work, and no
+        statement's.
         """
-        execute, parties = connection.execute, [party.hex for party in self.parties]
+        parties = log._array(party.hex for party in self.parties)
+        before, after = self.body_of(ref).split(self._committed)
         if bare:
             self._last += 1
-            numbers = [self._last] * len(self.parties)
+            numbers = log._array([str(self._last)] * len(self.parties))
+            body = before + self._committed + after
+            parameters = (
+                *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), at, parties, seed),
+                *(self.opened, LOG, parties, numbers),
+            )
         else:
-            counted = (*map(log._array, ([LOG] * len(parties), parties, ["1"] * len(parties))),)
-            last = {row[1]: row[2] for row in execute(log._ADVANCE, counted, prepare=True)}
-            numbers = [last[party] for party in self.parties]
-        body = self.body_of(ref, numbers if sound else None)
-        parameters = (
-            *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), at, log._array(parties), seed),
-            *(self.opened, LOG, log._array(parties), log._array(map(str, numbers))),
-            *(() if bare else (LOG, None)),
-        )
+            ones = log._array(["1"] * len(self.parties))
+            parameters = (
+                *(log._array([LOG] * len(self.parties)), parties, ones, parties),
+                *_keys(self.seed, tuple(self.parties)),
+                *(LOG, KIND, ref, 0, at, before + b"[", b"]" + after),
+                *(parties, seed, self.opened, LOG, LOG, None),
+            )
         append = BARE_APPEND if bare else log._APPEND
-        row = execute(append, parameters, prepare=True).fetchone()
+        row = connection.execute(append, parameters, prepare=True).fetchone()
         assert row is not None
         return int(row[0])
 
-    def body_of(self, ref: bytes, numbers: list[int] | None = None) -> bytes:
-        body = self.body.replace(self._ref_text, ref.hex().encode())
-        if numbers is None:
-            return body
-        slots = [log.slot(*each) for each in zip(self.parties, numbers, strict=True)]
-        committed = commitments.commit_parties(self.seed, slots)
-        return body.replace(self._committed, jcs.dumps(committed))
+    def body_of(self, ref: bytes) -> bytes:
+        return self.body.replace(self._ref_text, ref.hex().encode())
+
+
+@cache
+def _keys(seed: bytes, parties: tuple[UUID, ...]) -> tuple[str, str]:
+    keys = [commitments.party_key(seed, str(TypeID("org", party))) for party in parties]
+    return log._bytes(key[0] for key in keys), log._bytes(key[1] for key in keys)
 
 
 def make_copies() -> None:

@@ -193,5 +193,5 @@ def _record(rows: Rows, entries: int) -> None:
             with connection.transaction():
                 connection.execute("SELECT set_config('licet.system', 'record', true)")
                 for _entry in range(TOGETHER):
-                    rows.append(connection, os.urandom(16), rows.seed, rows.at, sound=True)
+                    rows.append(connection, os.urandom(16), rows.seed, rows.at)
             sequencer.run_once()

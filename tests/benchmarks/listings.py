@@ -71,13 +71,21 @@ MULTIPLY_SQL = (
         languages, 2, now()
     FROM texts JOIN licensing_offer offer ON offer.id = base
     """,
+    # What records each snapshot: an entry of no kind of ours, for none is read here.
+    f"""
+    INSERT INTO licensing_ledgerentry (log, kind, subject_ref, seq, body, leaf_hash, created_at)
+    SELECT 'test', 'bench.made', uuid_send({ID % "5a"}), 0, '\\x7b7d', sha256('\\x007b7d'), now()
+    FROM texts
+    """,
     f"""
     INSERT INTO licensing_snapshot (id, organization_id, collection_id, number, size, root, totals,
-        citation, secret, finalized_at)
+        citation, secret, finalized_at, snapshot_ref, entry_id)
     SELECT {ID % "5a"}, snapshot.organization_id, {ID % "c0"}, 1, size, root, totals, citation,
-        secret, now()
+        secret, now(), entry.subject_ref, entry.id
     FROM texts JOIN licensing_offer offer ON offer.id = base
     JOIN licensing_snapshot snapshot ON snapshot.id = offer.snapshot_id
+    JOIN licensing_ledgerentry entry
+        ON entry.log = 'test' AND entry.subject_ref = uuid_send({ID % "5a"}) AND entry.seq = 0
     """,
     f"""
     INSERT INTO licensing_offer (id, organization_id, collection_id, snapshot_id, terms_id, state,
@@ -108,6 +116,7 @@ MULTIPLY_SQL = (
 )
 TABLES = (
     "marketplace_collection",
+    "licensing_ledgerentry",
     "licensing_snapshot",
     "licensing_offer",
     "licensing_searchdocument",

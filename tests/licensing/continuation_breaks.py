@@ -27,3 +27,13 @@ BREAKS: dict[str, Callable[[Any], Any]] = {
     "ledger_continuation_ref_is_16_bytes": lambda _w: continued(ref=b"short"),
     "licensing_ledgercontinuation_entry_id_key": _twice_of_one_entry,
 }
+
+# What the application has no right to do to the log's own tables.
+FORBIDDEN = [
+    "UPDATE licensing_ledgercosignature SET line = ''",
+    "DELETE FROM licensing_ledgercosignature",
+    "DELETE FROM licensing_ledgercontinuation",
+    "DELETE FROM licensing_ledgerleaf",
+    "DELETE FROM licensing_ledgertree",
+    "DELETE FROM licensing_ledgertile",
+]

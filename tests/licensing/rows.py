@@ -17,6 +17,7 @@ from licensing.ledger import commitments, log
 from licensing.models import Agreement, Coverage, Grant, Period, Snapshot, Terms
 from marketplace import access, storage
 from marketplace.models import Collection, CollectionItem, Organization, Representation, Work
+from tests import ledger
 
 WORKS = (b"first work", b"second work, longer", b"third")
 HOUR = timedelta(hours=1)
@@ -83,6 +84,8 @@ def make_snapshot_row(
         totals=dict(root.totals),
         citation=root.citation(),
         secret=secret,
+        snapshot_ref=os.urandom(16),
+        entry=ledger.append(),
     )
 
 
@@ -158,4 +161,6 @@ def _terms(organization: Organization) -> Terms:
         text_sha256=hashlib.sha256(text.encode()).digest(),
         template_version="1",
         published_at=timezone.now(),
+        terms_ref=os.urandom(16),
+        entry=ledger.append(),
     )

@@ -39,14 +39,12 @@ from licensing.models import (
     Sample,
     SearchDocument,
     SearchWord,
-    StatusLeaf,
-    StatusRoot,
     TakenSample,
 )
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
-from tests.licensing import continuation_breaks
+from tests.licensing import continuation_breaks, root_breaks
 from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
 from tests.people import caller_for, found
 
@@ -85,6 +83,26 @@ def again(row: models.Model, **changes: Any) -> None:
     del fields[row._meta.pk.attname]
     copy = type(row)(**{**fields, **changes})
     copy.save(force_insert=True)
+
+
+def frozen(world: World, **changes: Any) -> None:
+    """A copy of the snapshot, recorded by an entry of its own."""
+    fields: dict[str, Any] = {
+        "number": 9,
+        "snapshot_ref": os.urandom(16),
+        "entry_id": ledger.append().pk,
+    }
+    again(world.offer.snapshot, **{**fields, **changes})
+
+
+def version(world: World, **changes: Any) -> None:
+    """A copy of the terms, published by an entry of its own."""
+    fields: dict[str, Any] = {
+        "version": 9,
+        "terms_ref": os.urandom(16),
+        "entry_id": ledger.append().pk,
+    }
+    again(world.offer.terms, **{**fields, **changes})
 
 
 def draft(world: World, **changes: Any) -> None:
@@ -338,25 +356,6 @@ def key_change(**fields: Any) -> None:
     LedgerKeyChange.objects.create(**of | {"entry": ledger.append()} | fields)
 
 
-def status_root(world: World, **fields: Any) -> None:
-    of: dict[str, Any] = {
-        "log": "test",
-        "number": 0,
-        "as_of": NOW,
-        "log_size": 0,
-        "size": 0,
-        "root": b"r" * 32,
-        "blocks": b"",
-        "entry": ledger.append(),
-    }
-    StatusRoot.objects.create(**of | fields)
-
-
-def status_entry_twice(world: World) -> None:
-    for number in (0, 1):
-        status_root(world, number=number, entry=world.grant.issued_entry)
-
-
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
@@ -364,6 +363,10 @@ def forked(world: World) -> None:
 
 def window(*bounds: Any) -> DateTimeTZRange:
     return DateTimeTZRange(*bounds)
+
+
+def on_grant(act: Callable[[Any], Any]) -> Callable[[World], Any]:
+    return lambda world: act(world.grant)
 
 
 NOW = timezone.now()
@@ -390,23 +393,26 @@ BREAKS: dict[str, Break] = {
     ),
     "log_entry_has_its_subject": lambda _w: entry(kind="log.key_changed"),
     "ledger_numbers_begin_at_1": lambda w: party(w, entry=ledger.append(), sequence=0),
-    # the status of grants
-    "status_root_is_sha256": lambda w: status_root(w, root=b"short"),
-    "licensing_statusroot_entry_id_key": status_entry_twice,
-    "status_leaf_state_is_known": lambda _w: StatusLeaf.objects.create(
-        log="test", grant_ref=bytes(16), number=0, state=9, last_leaf=bytes(32)
-    ),
-    "status_entry_has_its_subject": lambda _w: entry(kind="status.root"),
+    **{name: on_grant(act) for name, act in root_breaks.BREAKS.items()},
     # snapshots
-    "snapshot_number_is_unique": lambda w: again(w.offer.snapshot),
-    "snapshot_is_not_empty": lambda w: again(w.offer.snapshot, number=9, size=0),
-    "snapshot_hashes_are_sha256": lambda w: again(w.offer.snapshot, number=9, secret=b"short"),
-    "snapshot_collection_id_same_parties": lambda w: again(
-        w.offer.snapshot, collection_id=w.other_offer().collection_id, number=9
+    "snapshot_number_is_unique": lambda w: frozen(w, number=w.offer.snapshot.number),
+    "snapshot_is_not_empty": lambda w: frozen(w, size=0),
+    "snapshot_hashes_are_sha256": lambda w: frozen(w, secret=b"short"),
+    "snapshot_is_recorded": lambda w: frozen(w, entry_id=None),
+    "licensing_snapshot_entry_id_key": lambda w: frozen(w, entry_id=w.offer.snapshot.entry_id),
+    "licensing_snapshot_snapshot_ref_key": lambda w: frozen(
+        w, snapshot_ref=bytes(w.offer.snapshot.snapshot_ref)
+    ),
+    "snapshot_collection_id_same_parties": lambda w: frozen(
+        w, collection_id=w.other_offer().collection_id
     ),
     # terms
-    "terms_version_is_unique": lambda w: again(w.offer.terms),
-    "terms_hashes_are_of_their_texts": lambda w: again(w.offer.terms, version=9, text="Mine."),
+    "terms_version_is_unique": lambda w: version(w, version=w.offer.terms.version),
+    "terms_hashes_are_of_their_texts": lambda w: version(w, text="Mine."),
+    "terms_are_recorded_iff_published": lambda w: version(w, entry_id=None),
+    "licensing_terms_entry_id_key": lambda w: version(w, entry_id=w.offer.terms.entry_id),
+    "licensing_terms_terms_ref_key": lambda w: version(w, terms_ref=bytes(w.offer.terms.terms_ref)),
+    "catalogue_entry_has_its_subject": lambda _: entry(kind="terms.published"),
     # offers
     "offer_price_is_not_negative": lambda w: draft(w, price_minor=-1),
     "offer_price_minor_is_of_its_price": lambda w: draft(w, price_minor=7),
@@ -595,6 +601,8 @@ def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
 @pytest.mark.parametrize(
     "copy",
     [
+        frozen,
+        version,
         draft,
         agreed,
         period,
@@ -722,12 +730,7 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_searchword",
         "UPDATE licensing_ledgerpending SET log = 'live'",
         "DELETE FROM licensing_ledgerrecovered",
-        "UPDATE licensing_ledgercosignature SET line = ''",
-        "DELETE FROM licensing_ledgercosignature",
-        "DELETE FROM licensing_ledgercontinuation",
-        "DELETE FROM licensing_ledgerleaf",
-        "DELETE FROM licensing_ledgertree",
-        "DELETE FROM licensing_ledgertile",
+        *continuation_breaks.FORBIDDEN,
         "DELETE FROM licensing_ledgerparty",
         "INSERT INTO licensing_ledgercounter VALUES ('test', gen_random_uuid(), 1)",
         "UPDATE licensing_ledgercounter SET last = last - 1",
@@ -742,6 +745,10 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_accessrequest",
         "UPDATE licensing_sample SET works = 9",
         "DELETE FROM licensing_takensample",
+        "UPDATE licensing_auditleaf SET position = 1",
+        "DELETE FROM licensing_auditleaf",
+        "UPDATE licensing_auditroot SET size = 9",
+        "DELETE FROM licensing_auditroot",
         "UPDATE licensing_statusroot SET size = 9",
         "DELETE FROM licensing_statusroot",
         "UPDATE licensing_statusleaf SET state = 1",
@@ -787,11 +794,6 @@ def rows_of(table: str) -> int:
 def test_a_hash_must_be_of_what_is_stored(world: World) -> None:
     text = world.offer.terms.text + "More."
     with access.system("test the tables"):
-        assert broken_by(lambda: again(world.offer.terms, version=9, text=text)) == (
-            "terms_hashes_are_of_their_texts"
-        )
+        assert broken_by(lambda: version(world, text=text)) == ("terms_hashes_are_of_their_texts")
         digest = hashlib.sha256(text.encode()).digest()
-        assert (
-            broken_by(lambda: again(world.offer.terms, version=9, text=text, text_sha256=digest))
-            is None
-        )
+        assert broken_by(lambda: version(world, text=text, text_sha256=digest)) is None

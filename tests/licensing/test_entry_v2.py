@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,16 @@ def test_a_malformed_entry_is_refused(change: dict[str, Any]) -> None:
 def test_an_entry_of_no_party_is_an_entry() -> None:
     body = jcs.dumps({**json.loads(VECTOR["entry"]), "parties": []})
     assert commitments.parse_body(body).parties == ()
+
+
+@pytest.mark.parametrize("sequence", [1, 9, 10, 4_294_967_296, 9_007_199_254_740_991])
+def test_who_has_sha_256_alone_makes_the_same_commitment_to_a_party(sequence: int) -> None:
+    """As PostgreSQL does, which gives the number."""
+    slot = Slot(SLOTS[0].organization, sequence)
+    inner, outer = commitments.party_key(SEED, slot.organization)
+
+    inside = hashlib.sha256(inner + b"%d}" % sequence).digest()
+
+    assert hashlib.sha256(outer + inside).digest() == commitments.party_commitment(
+        commitments.party_salt(SEED, slot.organization), slot
+    )

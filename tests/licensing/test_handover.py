@@ -65,7 +65,7 @@ def handed_over(
     kept = tmp_path / "grant.tlog-proof"
     kept.write_bytes(receipt)
     out, errors = handover(tmp_path / "made")
-    assert out.startswith("test: 271 entries, 1 cosigned checkpoints\n")
+    assert out.startswith("test: 273 entries, 1 cosigned checkpoints\n")
     assert errors == ""
     return (tmp_path / "made").rename(tmp_path / "elsewhere"), kept
 
@@ -79,9 +79,9 @@ def test_a_partys_receipt_verifies_from_the_directory_alone(
     code, out = alone(directory, "verify", str(receipt), *arguments, "--log", "ledger/test")
 
     assert code == 3
-    assert "sound: grant.issued, entry 250 of licet.example/ledger/test" in out
+    assert "sound: grant.issued, entry 252 of licet.example/ledger/test" in out
     assert "witnesses       1: witness.example/w1 at 2027-01-15T08:00:00Z" in out
-    assert "the published tree of 271 entries" in out
+    assert "the published tree of 273 entries" in out
 
 
 def test_the_whole_log_is_recomputed_from_the_directory_alone(
@@ -100,7 +100,7 @@ def test_the_whole_log_is_recomputed_from_the_directory_alone(
         "continued_by": None,
         "sound": True,
         "origin": "licet.example/ledger/test",
-        "size": 271,
+        "size": 273,
         "root": bytes(newest.root).hex(),
         "witnesses": ["witness.example/w1"],
     }
@@ -110,11 +110,11 @@ def test_the_whole_log_is_recomputed_from_the_directory_alone(
     ("name", "code", "said"),
     [
         ("tile/entries/000", 1, "BROKEN: tile/0/000: its hash of entry 0 is another"),
-        ("tile/entries/001.p/15", 1, "BROKEN: tile/0/001.p/15: its hash of entry 256 is another"),
+        ("tile/entries/001.p/17", 1, "BROKEN: tile/0/001.p/17: its hash of entry 256 is another"),
         ("tile/0/000", 1, "BROKEN: tile/0/000: its hash of entry 0 is another"),
         ("tile/1/000.p/1", 1, "its hash of tile of level 0 0 is another"),
         ("checkpoint", 1, "BROKEN: checkpoint: "),
-        ("vkey", 0, "sound: 271 entries of licet.example/ledger/test"),
+        ("vkey", 0, "sound: 273 entries of licet.example/ledger/test"),
     ],
 )
 def test_what_is_changed_in_it_is_named(
@@ -134,7 +134,7 @@ def test_what_is_changed_in_it_is_named(
     assert damaged(directory) == [f"ledger/test/{name}"]
 
 
-@pytest.mark.parametrize("name", ["tile/entries/000", "tile/0/001.p/15", "checkpoint"])
+@pytest.mark.parametrize("name", ["tile/entries/000", "tile/0/001.p/17", "checkpoint"])
 def test_what_is_missing_of_it_is_named(name: str, handed_over: tuple[Path, Path]) -> None:
     directory, _receipt = handed_over
     (directory / "ledger" / "test" / name).unlink()
@@ -192,10 +192,10 @@ def test_a_second_time_it_adds_what_is_new(handed_over: tuple[Path, Path]) -> No
 
     out, errors = handover(directory)
 
-    assert out.startswith("test: 571 entries")
+    assert out.startswith("test: 573 entries")
     assert "test: 1 entries have no place yet" in errors
     code, said = alone(directory, "audit", "ledger/test", "--key", "keys/test.vkey")
-    assert (code, "571 entries" in said) == (0, True)
+    assert (code, "573 entries" in said) == (0, True)
     assert damaged(directory) == []
 
 

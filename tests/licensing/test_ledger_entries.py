@@ -60,7 +60,7 @@ def test_a_party_reads_its_entries_with_what_opens_them(
         "log": "test",
         "kind": "grant.issued",
         "subject_ref": bytes(grant.grant_ref).hex(),
-        "index": 2,
+        "index": 3,
         "entry": base64.b64encode(entry).decode(),
         "leaf_hash": tree.leaf_hash(entry).hex(),
     }

@@ -101,10 +101,12 @@ class World:
 
     def __init__(self, copy: Path, seller: Organization, buyer: Organization) -> None:
         self.copy = copy
-        grow(100, BACKED_UP - 100)
+        # Two entries: its snapshot and its terms.
+        offer = make_offer(seller)
+        grow(98, BACKED_UP - 100)
         # The backup has this one waiting.
         self.waited = append_many(1)[0]
-        self.grant = issue_grant(buyer, make_offer(seller))
+        self.grant = issue_grant(buyer, offer)
         self.other = append_many(SIGNED - BACKED_UP - 2)[0]
         sequencer.run_once()
         assert signed_text(SIGNED)

@@ -240,9 +240,10 @@ def test_two_who_license_from_each_other_take_out_works_at_once(
     with system("count in a test"):
         for party in (archive, lab):
             numbers = LedgerParty.objects.filter(log="test", organization_id=party.pk)
-            # A grant given and one held; what it took out itself; and a notice of each opt-out.
+            # A snapshot and terms; a grant given and one held; what it took out itself; and a
+            # notice of each opt-out.
             assert sorted(numbers.values_list("sequence", flat=True)) == list(
-                range(1, 2 + len(works) + 2 * len(works) + 1)
+                range(1, 4 + len(works) + 2 * len(works) + 1)
             )
 
 

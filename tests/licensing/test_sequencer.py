@@ -233,6 +233,26 @@ def test_who_waits_has_the_log_signed_by_the_next_pass(clock: Clock) -> None:
 
 
 @pytest.mark.django_db
+def test_while_somebody_waits_the_next_pass_comes_sooner(clock: Clock) -> None:
+    pace = sequencer.Pace()
+    append_many(1)
+    sequencer.run_once(pace)
+    assert pace.rest() == pytest.approx(sequencer.PASS_SECONDS)
+
+    (entry,) = append_many(1)
+    awaiting(entry)
+    sequencer.run_once(pace)
+    assert pace.rest() == pytest.approx(sequencer.HURRIED_SECONDS)
+    clock.now += 0.02
+    assert pace.rest() == pytest.approx(sequencer.HURRIED_SECONDS - 0.02)
+
+    sequencer.run_once(pace)
+    assert pace.rest() == pytest.approx(sequencer.PASS_SECONDS)
+    clock.now += 5
+    assert pace.rest() == 0
+
+
+@pytest.mark.django_db
 def test_who_asks_after_the_signing_has_nothing_signed(clock: Clock) -> None:
     """It looked before the note was there, and said so after. Its row goes with the next note."""
     pace = sequencer.Pace()

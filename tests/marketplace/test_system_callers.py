@@ -19,6 +19,8 @@ ALL_TENANT_CALLERS = {
     "marketplace.invitations": "Whose invitation it is, is only known once it is found.",
     "marketplace.operator_site": "Operators look at everything, and change nothing.",
     "licensing.access_requests": "The worker ends overdue access requests of everybody.",
+    "licensing.audit_check": "One tree holds the acts of all tenants.",
+    "licensing.audit_roots": "One tree holds the acts of all tenants.",
     "marketplace.uploads": "The worker discards unused uploads of everybody.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.lifecycle": "The worker moves the grants of everybody when their time has come.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from licensing.models import Offer, Snapshot, Terms
 from marketplace.models import Collection, Organization
 from payments.models import Command, Order, Quote
+from tests import ledger
 
 DOCUMENT = "A contract."
 
@@ -26,6 +28,8 @@ def make_offer_row(seller: Organization, **fields: Any) -> Offer:
         totals={"works": 1, "bytes": 3},
         citation=b"c" * 32,
         secret=b"s" * 32,
+        snapshot_ref=os.urandom(16),
+        entry=ledger.append(),
     )
     text = "Terms."
     terms = Terms.objects.create(
@@ -37,6 +41,8 @@ def make_offer_row(seller: Organization, **fields: Any) -> Offer:
         text_sha256=hashlib.sha256(text.encode()).digest(),
         template_version="1",
         published_at=timezone.now(),
+        terms_ref=os.urandom(16),
+        entry=ledger.append(),
     )
     values: dict[str, Any] = {
         "organization": seller,

@@ -344,7 +344,8 @@ def test_the_price_stays_as_quoted_through_payment_into_grant_and_ledger(
     assert grant["periods"][0]["price_basis"] == expected
     assert (order["total_minor"], order_now(client, order)["paid_minor"]) == (15_000, 15_000)
     with access.system("read the ledger in a test"):
-        assert json.loads(LedgerOpening.objects.get().values)["price"] == expected
+        opening = LedgerOpening.objects.get(entry__kind="grant.issued")
+    assert json.loads(opening.values)["price"] == expected
 
 
 def test_a_quote_from_before_prices_had_models_is_granted_as_flat(

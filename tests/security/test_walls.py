@@ -57,6 +57,7 @@ PRIVATE = {
     "licensing_acknowledgement",
     "marketplace_remotebucket",
     "licensing_agreement",
+    "licensing_auditleaf",
     "licensing_contributorlink",
     "licensing_coverage",
     "licensing_grant",
@@ -103,6 +104,8 @@ PUBLIC = {
     "marketplace_user",
     "marketplace_user_groups",
     "marketplace_user_user_permissions",
+    # What the log says of the audit: sizes and hashes over all tenants' acts.
+    "licensing_auditroot",
     # The public log.
     "licensing_ledgerawaited",
     "licensing_ledgercheckpoint",

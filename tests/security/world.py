@@ -14,6 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from licensing import (
     access_requests,
+    audit_roots,
     lifecycle,
     notices,
     offers,
@@ -319,6 +320,7 @@ def _build() -> World:
     _people(made)
     _opt_out(made)
     _erased(made)
+    audit_roots.record_due()
     answer = made.client(made.archive).post(
         "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"
     )

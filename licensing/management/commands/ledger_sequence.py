@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from licensing.ledger import sequencer
 
-PAUSE_SECONDS = 0.1
-
 
 class Command(BaseCommand):
     help = (
         "Give waiting ledger entries their places, every 100 ms until stopped, and sign the grown"
-        " trees: once a second, or as soon as somebody waits for a receipt. Any number may run:"
+        " trees: once a second, or sooner while somebody waits for a receipt. Any number may run:"
         " one at a time works. The worker does this too."
     )
 
@@ -32,14 +29,13 @@ class Command(BaseCommand):
                 signal.signal(number, lambda *_arguments: stopped.set())
         try:
             while not stopped.is_set():
-                started = time.monotonic()
                 integrated = sequencer.run_once(pace)
                 if integrated:
                     self.stdout.write(f"{integrated} entries integrated")
                 elif options["once"]:
                     return
                 # A full batch may have left more behind.
-                if not options["once"] and integrated < sequencer.BATCH:
-                    stopped.wait(max(0.0, started + PAUSE_SECONDS - time.monotonic()))
+                if pace is not None and integrated < sequencer.BATCH:
+                    stopped.wait(pace.rest())
         except sequencer.STOPS as failure:
             raise CommandError(str(failure)) from failure

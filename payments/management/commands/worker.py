@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from licensing import access_requests, lifecycle, optouts, scope_claims, status
+from licensing import access_requests, audit_roots, lifecycle, optouts, scope_claims, status
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
@@ -30,7 +30,8 @@ class Job:
     """One kind of work that is done again and again, and may be done by several workers at once."""
 
     name: str
-    every_seconds: float
+    # Or what says, after each time, when to do it again.
+    every_seconds: float | Callable[[], float]
     run: Callable[[], object]
     # What `--once` does instead, where `run` would leave some of it for a moment later.
     run_alone: Callable[[], object] | None = None
@@ -55,10 +56,12 @@ JOBS = [
     Job("the list of erasures", 1, lambda: erasures.copy_due()),
     # A suspension or a revocation is to be in a signed root within 60 seconds.
     Job("status roots", 10, lambda: status.record_due()),
+    # Most times it finds that none is due.
+    Job("audit roots", 300, lambda: audit_roots.record_due()),
     # Receipts wait for it.
     Job(
         "the ledger's sequencer",
-        0.1,
+        _PACE.rest,
         lambda: sequencer.run_once(_PACE),
         run_alone=lambda: sequencer.run_once(),
     ),
@@ -103,7 +106,8 @@ def repeat(job: Job, stopping: threading.Event) -> None:
 
 def pause_after(job: Job, *, is_done: bool) -> float:
     """How long a job rests before it is done again."""
-    return job.every_seconds if is_done else max(REST_SECONDS, job.every_seconds)
+    every = job.every_seconds if isinstance(job.every_seconds, int | float) else job.every_seconds()
+    return every if is_done else max(REST_SECONDS, every)
 
 
 def run_safely(job: Job) -> bool:
