@@ -12,7 +12,7 @@ from django.db import connection
 
 from licensing import audit_tree
 from licensing.audit_tree import Act
-from licensing.ledger import commitments, guard, tiles, tree
+from licensing.ledger import commitments, guard, succession, tiles, tree
 from licensing.ledger import log as ledger
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.models import AuditRoot, LedgerEntry
@@ -120,8 +120,13 @@ def _place(after: UUID) -> UUID | None:
 
 
 def _record(log: str, until: datetime) -> AuditRoot | None:
-    newest_tree = tiles.newest_tree(log)
-    if guard.ahead_of(log, 0 if newest_tree is None else newest_tree.size) is not None:
+    name = succession.current(log)
+    newest_tree = tiles.newest_tree(name)
+    try:
+        is_behind = guard.ahead_of(name, 0 if newest_tree is None else newest_tree.size) is not None
+    except guard.GuardFrozen:
+        is_behind = True
+    if is_behind:
         # A restored backup: an entry recorded now would be in the way of the one that it lost.
         return None
     frontier = _grown(_newest(log))

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from licensing import clauses, decisions, windows
 from licensing.clauses import Compiled, Question
 from licensing.decisions import Candidate, Decision, State
-from licensing.ledger import log, notes, tiles
+from licensing.ledger import log, notes, succession, tiles
 from licensing.models import Agreement, Grant, GrantEvent, GrantQuerySet, Period
 from marketplace import reservations
 from marketplace.access import Caller, acting
@@ -81,7 +81,7 @@ def _check(asked: Asked) -> None:
 def _check_as_of(caller: Caller, as_of: int | None) -> None:
     if as_of is None:
         return
-    newest = tiles.newest_checkpoint(log.name(livemode=caller.livemode))
+    newest = tiles.newest_checkpoint(succession.current(log.name(livemode=caller.livemode)))
     size = 0
     if newest is not None:
         size = notes.parse_checkpoint(notes.split_note(newest.note)[0]).size

@@ -6,7 +6,8 @@ from django.urls import re_path
 
 from licensing import ledger_views
 
-_LOG = r"^(?P<log>test|live)"
+# A generation: /ledger/live, and /ledger/live/2 once that one was frozen.
+_LOG = r"^(?P<log>(?:test|live)(?:/(?:[2-9]|[1-9][0-9]{1,3}))?)"
 # The level is 0 to 63 without leading zeros; the index and width are checked by the view.
 _LEVEL = r"(?P<level>[0-9]|[1-5][0-9]|6[0-3])"
 _TILE = r"(?P<path>[x0-9/]{3,40})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?$"

@@ -28,7 +28,15 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from licensing.ledger import proofs, receipts, rotation, sequencer, tiles, witnessing
+from licensing.ledger import (
+    proofs,
+    receipts,
+    rotation,
+    sequencer,
+    succession,
+    tiles,
+    witnessing,
+)
 from licensing.ledger.tree import TILE_WIDTH
 from licensing.models import Grant, LedgerEntry
 from marketplace.access import Scope, acting
@@ -71,6 +79,10 @@ def _public(view: PublicView) -> PublicView:
 def checkpoint(request: HttpRequest, log: str) -> HttpResponse:
     """The newest signed state of a log (C2SP tlog-checkpoint), with its cosignatures."""
     newest = tiles.newest_checkpoint(log)
+    frozen = succession.next_of(log)
+    if frozen is not None and (newest is None or newest.size < frozen.size):
+        # The log never goes back, though not all of that tree is here.
+        return _answer(frozen.checkpoint.encode(), TEXT, AT_ONCE)
     if newest is None:
         raise NotFound(_("Nothing is recorded in this log yet."))
     return _answer(witnessing.cosigned_note(newest).encode(), TEXT, AT_ONCE)

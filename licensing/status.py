@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from licensing import status_proofs, status_tree
-from licensing.ledger import commitments, proofs, tiles
+from licensing.ledger import commitments, proofs, succession, tiles
 from licensing.ledger import log as ledger
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.tree import ProofError
@@ -36,7 +36,8 @@ FROM (
     FROM (
         SELECT entry.subject_ref AS grant_ref
         FROM licensing_ledgerleaf leaf JOIN licensing_ledgerentry entry ON entry.id = leaf.entry_id
-        WHERE leaf.log = %(log)s AND leaf.index >= %(since)s AND starts_with(entry.kind, 'grant.')
+        WHERE leaf.log = %(generation)s AND leaf.index >= %(since)s
+            AND starts_with(entry.kind, 'grant.')
         UNION
         SELECT entry.subject_ref
         FROM licensing_ledgerpending pending
@@ -182,11 +183,12 @@ def _elected(log: str) -> bool:
 def _record(log: str, found: _Due) -> StatusRoot | None:
     # In this order: what committed before `as_of`, and every entry below `log_size`, is read.
     as_of = timezone.now()
-    newest_tree, before = tiles.newest_tree(log), newest(log)
+    generation = succession.current(log)
+    newest_tree, before = tiles.newest_tree(generation), newest(log)
     log_size = newest_tree.size if newest_tree is not None else 0
     chain = _chain(log)
     number = 0 if chain is None else chain.seq + 1
-    changed = _change(log, number, since=0 if before is None else before.log_size)
+    changed = _change(log, number, since=_read_to(generation, before))
     # Each was committed before the statement above, so it has been looked at.
     StatusChange.objects.filter(pk__in=found.changes).delete()
     if not changed and (before is None or not found.is_daily):
@@ -223,6 +225,14 @@ def _record(log: str, found: _Due) -> StatusRoot | None:
     return root
 
 
+def _read_to(generation: str, before: StatusRoot | None) -> int:
+    """How many entries of the generation that grows were read by the root before."""
+    begun = succession.beginning_of(generation)
+    if before is None or (begun is not None and before.entry_id < begun.entry_id):
+        return 0
+    return before.log_size
+
+
 def _chain(log: str) -> LedgerEntry | None:
     """The newest entry of the log's status roots.
 
@@ -236,7 +246,8 @@ def _change(log: str, number: int, *, since: int) -> int:
     """Write the leaves that are not as the root before has them. Gives how many."""
     states = "{" + ",".join(f'"{name}":{byte}' for name, byte in STATES.items()) + "}"
     with connection.cursor() as cursor:
-        cursor.execute(_CHANGED, {"log": log, "number": number, "since": since, "states": states})
+        given: dict[str, Any] = {"log": log, "number": number, "since": since, "states": states}
+        cursor.execute(_CHANGED, {**given, "generation": succession.current(log)})
         return int(cursor.rowcount)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from licensing import jcs, status_tree
-from licensing.ledger import commitments, notes, receipts, tree
+from licensing.ledger import commitments, generations, notes, receipts, tree
 from licensing.ledger.receipts import ReceiptError
 from licensing.status_tree import Leaf, Placed
 
@@ -137,7 +137,9 @@ def check_speaks_of(proven: Proven, receipt: receipts.Verified) -> None:
     body = receipt.body
     if commitments.ref_name(body.kind) != "grant_ref":
         raise ReceiptError("status", f"the receipt is of no grant: {body.kind}")
-    if proven.root.checkpoint.origin != receipt.checkpoint.origin:
+    theirs, ours = proven.root.checkpoint.origin, receipt.checkpoint.origin
+    is_same = theirs == ours
+    if not is_same and not _is_later(theirs, ours):
         raise ReceiptError(
             "status",
             f"it is of another log, {proven.root.checkpoint.origin}, than the receipt: "
@@ -155,9 +157,16 @@ def check_speaks_of(proven: Proven, receipt: receipts.Verified) -> None:
         )
     # Any other entry of the chain is later than its first. Later than another one it is where the
     # root says to have read that far.
-    is_older = proven.root.index < receipt.index or proven.as_of < body.at
-    if is_older or (body.seq > 0 and receipt.index >= proven.log_size):
+    is_older = (is_same and proven.root.index < receipt.index) or proven.as_of < body.at
+    # Nor does a root tell what was read of a log that is frozen: part of that may have been lost.
+    if is_older or (body.seq > 0 and (not is_same or receipt.index >= proven.log_size)):
         raise ReceiptError("status", "it is older than the receipt: fetch a newer one")
+
+
+def _is_later(origin: str, than: str) -> bool:
+    """Whether a log continues the other one, which was frozen."""
+    here, there = generations.of_origin(origin), generations.of_origin(than)
+    return here is not None and there is not None and here[0] == there[0] and here[1] > there[1]
 
 
 def _check_public(body: commitments.EntryBody, index: int) -> tuple[int, datetime]:

@@ -141,17 +141,21 @@ def restore_backup(database: TestDatabase, size: int) -> None:
 _LOST = """
 CREATE TEMPORARY TABLE lost ON COMMIT DROP AS
     SELECT entry_id AS id FROM licensing_ledgerleaf
-    WHERE log = 'test' AND index >= {size} + {waiting};
+    WHERE log = '{log}' AND (index >= {size} + {waiting} OR index >= {size} AND entry_id IN (
+        SELECT entry_id FROM licensing_ledgercontinuation
+    ));
 CREATE TEMPORARY TABLE lost_grant ON COMMIT DROP AS
     SELECT id, agreement_id FROM licensing_grant WHERE issued_entry_id IN (SELECT id FROM lost);
-INSERT INTO licensing_ledgerpending (entry_id, log) SELECT entry_id, log FROM licensing_ledgerleaf
-    WHERE log = 'test' AND index >= {size} AND index < {size} + {waiting};
-DELETE FROM licensing_ledgercosignature WHERE log = 'test' AND size > {size};
-DELETE FROM licensing_ledgercheckpoint WHERE log = 'test' AND size > {size};
-DELETE FROM licensing_ledgertree WHERE log = 'test' AND size > {size};
+INSERT INTO licensing_ledgerpending (entry_id, log)
+    SELECT entry_id, split_part(log, '/', 1) FROM licensing_ledgerleaf
+    WHERE log = '{log}' AND index >= {size} AND index < {size} + {waiting}
+        AND entry_id NOT IN (SELECT id FROM lost);
+DELETE FROM licensing_ledgercosignature WHERE log = '{log}' AND size > {size};
+DELETE FROM licensing_ledgercheckpoint WHERE log = '{log}' AND size > {size};
+DELETE FROM licensing_ledgertree WHERE log = '{log}' AND size > {size};
 DELETE FROM licensing_ledgertile
-    WHERE log = 'test' AND ((index + 1)::numeric * 256 ^ (level + 1)) > {size};
-DELETE FROM licensing_ledgerleaf WHERE log = 'test' AND index >= {size};
+    WHERE log = '{log}' AND ((index + 1)::numeric * 256 ^ (level + 1)) > {size};
+DELETE FROM licensing_ledgerleaf WHERE log = '{log}' AND index >= {size};
 DELETE FROM licensing_grantevent WHERE grant_id IN (SELECT id FROM lost_grant)
     OR entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_coverage WHERE grant_id IN (SELECT id FROM lost_grant);
@@ -166,6 +170,7 @@ UPDATE licensing_ledgercounter counter SET last = (
     SELECT count(*) FROM licensing_ledgerparty party
     WHERE party.log = counter.log AND party.organization_id = counter.organization_id
 );
+DELETE FROM licensing_ledgercontinuation WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_ledgerrecovered WHERE entry_id IN (SELECT id FROM lost);
 CREATE TEMPORARY TABLE lost_offer ON COMMIT DROP AS
     SELECT offer.id FROM licensing_offer offer
@@ -180,14 +185,14 @@ DELETE FROM licensing_ledgerentry WHERE id IN (SELECT id FROM lost);
 """
 
 
-def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0) -> None:
+def lose_tail(database: TestDatabase, size: int, *, waiting: int = 0, log: str = "test") -> None:
     """Have the database be a backup: of when `size` entries had places, and the next waited."""
     tables = re.findall(r"DELETE FROM (\w+)", _LOST)
     with superuser_connection(database) as superuser:
         for table in tables:
             superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         with superuser.transaction():
-            superuser.execute(_LOST.format(size=size, waiting=waiting))
+            superuser.execute(_LOST.format(size=size, waiting=waiting, log=log))
         for table in tables:
             enable_triggers(superuser, table)
 

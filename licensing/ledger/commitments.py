@@ -22,6 +22,8 @@ SEED_LENGTH = 32
 
 # Changes the log's own key: see `keychain`.
 KEY_CHANGED = "log.key_changed"
+# Begins the log that continues a frozen one: see `generations`.
+CONTINUED = "log.continued"
 
 # C2SP tlog-tiles writes an entry's length in two bytes.
 BODY_MAX = 65_535
@@ -121,6 +123,7 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         ),
         frozenset({"signatures"}),
     ),
+    CONTINUED: (frozenset(), frozenset()),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
@@ -128,6 +131,7 @@ PUBLIC: dict[str, frozenset[str]] = {
     KEY_CHANGED: frozenset({"old", "new"}),
     "status.root": frozenset({"tree", "size", "root", "as_of", "log_size"}),
     "audit.root": frozenset({"tree", "size", "root", "from", "to"}),
+    CONTINUED: frozenset({"origin", "size", "root", "checkpoint", "known", "signed", "key"}),
 }
 
 # What a kind calls the sixteen bytes that name its subject; every other kind is about a grant.
@@ -140,6 +144,7 @@ _REFS = {
     "snapshot.finalized": "snapshot_ref",
     "terms.published": "terms_ref",
     "audit.root": "audit_ref",
+    CONTINUED: "log_ref",
 }
 
 _KIND = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)+")

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from licensing.ledger import notes, rotation, signer, stores, tiles, tree, witnessing
+from licensing.ledger import (
+    generations,
+    notes,
+    rotation,
+    signer,
+    stores,
+    tiles,
+    tree,
+    witnessing,
+)
 from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.regrowth import first_difference
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable
@@ -53,7 +62,7 @@ def secure(log: str, size: int) -> None:
     """
     if settings.LEDGER_EXPORT:
         push(log, stores.open_store(settings.LEDGER_EXPORT), size)
-    elif log == "live" and not settings.DEVELOPMENT:
+    elif generations.log_of(log) == "live" and not settings.DEVELOPMENT:
         raise StoreUnavailable(
             _(
                 "The log “live” is not signed while it has no copy. Set LICET_LEDGER_EXPORT to a"
@@ -85,7 +94,7 @@ def publish_cosigned(log: str) -> None:
     if newest is None:
         return
     store = stores.open_store(settings.LEDGER_EXPORT)
-    published = _published(log, store)
+    published = checkpoint_in(log, store)
     # The sequencer alone moves it on.
     if published is not None and published.size == newest.size:
         publish(log, store, witnessing.cosigned_note(newest))
@@ -109,7 +118,7 @@ def push(
     compared with the stored leaves and tiles before it is written, with the tree's root at the
     end. Raises LedgerCorrupted, StoreConflict and StoreUnavailable.
     """
-    published = _published(log, store)
+    published = checkpoint_in(log, store)
     if published is not None:
         if published.size > size and _has_signed(log, published.size):
             return  # by another process, meanwhile
@@ -182,7 +191,8 @@ def _lines(vkeys: bytes) -> set[bytes]:
     return set(vkeys.splitlines())
 
 
-def _published(log: str, store: Store) -> notes.Checkpoint | None:
+def checkpoint_in(log: str, store: Store) -> notes.Checkpoint | None:
+    """What the copy shows, unverified. Raises StoreConflict where it cannot be read."""
     there = store.read(f"{log}/{CHECKPOINT}")
     return None if there is None else _read(there, log, store)
 

@@ -13,7 +13,17 @@ from django.db import connection
 from django.db.models import OuterRef, Subquery
 
 from licensing import packing
-from licensing.ledger import commitments, notes, rotation, signer, tiles, tree, witnessing
+from licensing.ledger import (
+    commitments,
+    generations,
+    notes,
+    rotation,
+    signer,
+    succession,
+    tiles,
+    tree,
+    witnessing,
+)
 from licensing.ledger import log as log_of
 from licensing.ledger.regrowth import FullTile, Regrowth, first_difference
 from licensing.ledger.tree import TILE_HEIGHT, TILE_WIDTH
@@ -90,7 +100,7 @@ _CHAINS = """
 WITH chain AS (
     SELECT id, row_number() OVER subject - 1 AS place,
         encode(lag(leaf_hash) OVER subject, 'hex') AS before
-    FROM licensing_ledgerentry WHERE log = %(log)s
+    FROM licensing_ledgerentry WHERE log = %(entries)s
     WINDOW subject AS (PARTITION BY subject_ref ORDER BY seq)
 )
 """
@@ -172,6 +182,8 @@ def check_database(log: str, progress: Progress = lambda _done, _size: None) -> 
 class _Check:
     def __init__(self, log: str, progress: Progress) -> None:
         self.log = log
+        # What its entries call it: one chain goes through all generations.
+        self.entries = generations.log_of(log)
         self.progress = progress
         self.grown = Regrowth()
         self.openings = self.checkpoints = 0
@@ -181,10 +193,11 @@ class _Check:
 
     def run(self) -> Sound:
         size = self._extent()
+        self._generation(size)
         trees = _Recorded(LedgerTree, "root", self.log, size)
         signed = _Recorded(LedgerCheckpoint, "note", self.log, size)
         leaves: list[bytes] = []
-        for row in _rows(_LEAVES, {"log": self.log, "size": size}):
+        for row in _rows(_LEAVES, {"log": self.log, "entries": self.entries, "size": size}):
             leaves.append(self._leaf(row, self.grown.size + len(leaves)))
             if len(leaves) == TILE_WIDTH:
                 self._tile(leaves, trees, signed)
@@ -195,9 +208,11 @@ class _Check:
         if self.grown.size != size:
             missing = self.grown.size
             raise Broken(f"leaf {missing}", "it is missing", missing)
-        pending = self._unplaced()
         self._cosignatures(size)
-        self._counted()
+        pending = 0
+        if succession.is_current(self.log):
+            pending = self._unplaced()
+            self._counted()
         if self.unsigned:
             raise CannotTell(
                 f"the log “{self.log}” has no key here, so its checkpoints' signatures were not"
@@ -229,6 +244,18 @@ class _Check:
             raise Broken(f"leaf {twice[0]}", "its entry still waits for a place", twice[0])
         return int(size)
 
+    def _generation(self, size: int) -> None:
+        """How it began, and where it was frozen."""
+        try:
+            succession.check(self.log)
+        except log_of.LedgerCorrupted as error:
+            raise Broken("leaf 0", str(error), 0) from None
+        following = succession.next_of(self.log)
+        if following is not None and size != following.known:
+            raise Broken(
+                f"tree {size}", f"it was frozen with {following.known} entries in their places"
+            )
+
     def _leaf(self, row: _Row, expected: int) -> bytes:
         place = f"leaf {expected}"
         if row.first != expected:
@@ -243,7 +270,7 @@ class _Check:
 
     def _entry(self, row: _Row, place: str, index: int | None) -> None:
         try:
-            if row.log != self.log:
+            if row.log != self.entries:
                 raise ValueError(f"its entry is of the log “{row.log}”")
             found, parties = self.bodies.check(row)
             slots = _slots(row, parties)
@@ -298,7 +325,7 @@ class _Check:
 
     def _counted(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(_MISCOUNTED, {"log": self.log})
+            cursor.execute(_MISCOUNTED, {"log": self.entries})
             wrong = cursor.fetchone()
         if wrong is not None:
             organization, highest, count, last = wrong
@@ -310,11 +337,11 @@ class _Check:
     def _unplaced(self) -> int:
         """Check the entries without a place: all of them wait for one."""
         count = 0
-        for row in _rows(_UNPLACED, {"log": self.log}):
+        for row in _rows(_UNPLACED, {"entries": self.entries}):
             place = f"entry {row.id}"
             if row.first is None:
                 raise Broken(place, "it has no place and waits for none")
-            if row.first != self.log:
+            if row.first != self.entries:
                 raise Broken(place, f"it waits for a place in the log “{row.first}”")
             if tree.leaf_hash(row.body) != row.leaf_hash:
                 raise Broken(place, "its body is not what was hashed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from licensing.ledger import keychain, notes, tiles
+from licensing.ledger import generations, keychain, notes, tiles
 from licensing.ledger.export import CHECKPOINT, KEYS, VKEY, bundle_path, tile_path
 from licensing.ledger.fsck import Broken, CannotTell, Progress, Sound
 from licensing.ledger.regrowth import (
@@ -19,6 +19,8 @@ from licensing.ledger.regrowth import (
 from licensing.ledger.stores import Store
 from licensing.ledger.tree import HASH_LENGTH, TILE_HEIGHT, TILE_WIDTH
 
+# Below a log there may lie those that continue it, once it was frozen.
+_SUCCESSOR = re.compile(r"[0-9]+/")
 _TILE = re.compile(r"tile/([0-7]|entries)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
@@ -26,7 +28,19 @@ def logs_in(store: Store) -> list[str]:
     """What stands in a store: `test`, `live`, or "" where the store is a log itself."""
     if store.read(CHECKPOINT) is not None or store.read(VKEY) is not None:
         return [""]
-    return [log for log in ("test", "live") if next(store.paths(f"{log}/"), None) is not None]
+    return [
+        name
+        for log in ("test", "live")
+        if next(store.paths(f"{log}/"), None) is not None
+        for name in _generations(store, log)
+    ]
+
+
+def _generations(store: Store, name: str) -> list[str]:
+    found = [name]
+    while next(store.paths(f"{generations.next_of(found[-1])}/"), None) is not None:
+        found.append(generations.next_of(found[-1]))
+    return found
 
 
 def check_tiles(
@@ -58,6 +72,7 @@ class _Check:
 
     def run(self, log: str) -> Sound:
         checkpoint, note = self._checkpoint(self._verifiers(), log)
+        self.reader.origin = checkpoint.origin
         size = checkpoint.size
         for index in range(-(-size // TILE_WIDTH)):
             self._tile(index, min(TILE_WIDTH, size - index * TILE_WIDTH), checkpoint)
@@ -73,7 +88,9 @@ class _Check:
         except notes.SignatureError as error:
             raise Broken(self.prefix + CHECKPOINT, str(error)) from None
         for path in self.store.paths(self.prefix):
-            self._listed(path.removeprefix(self.prefix), size)
+            below = path.removeprefix(self.prefix)
+            if not _SUCCESSOR.match(below):
+                self._listed(below, size)
         return Sound(size, checkpoints=1, ahead=self.ahead)
 
     # --- key and checkpoint -------------------------------------------------------------------
@@ -81,16 +98,21 @@ class _Check:
     def _verifiers(self) -> list[notes.Verifier]:
         """Whom to trust: the keys that were given, or those that lie here; and who followed."""
         listed = self._listed_keys()
+        given = list(self.keys)
         try:
+            successor, is_vouched = self._successor()
+            if successor is not None and is_vouched:
+                # Who trusts the frozen log's key trusts the one that it named.
+                given.append(successor.continuation.key)
             followed = keychain.follow(
-                dict.fromkeys([*self.keys, *listed]),
+                dict.fromkeys([*given, *listed]),
                 lambda key_id: self.store.read(f"{self.prefix}{KEYS}/{key_id}"),
             )
         except keychain.KeyChangeError as error:
             raise Broken(self.prefix + KEYS, str(error)) from None
-        self.reader = keychain.Reader(followed)
-        self.changed = {f"{KEYS}/{each.change.old.key_id.hex()}" for each in followed}
-        trusted = list(self.keys or listed)
+        self.reader = keychain.Reader(followed, successor)
+        self.changed |= {f"{KEYS}/{each.change.old.key_id.hex()}" for each in followed}
+        trusted = list(given if self.keys else listed)
         for each in followed:
             if each.change.old in trusted:
                 trusted.append(each.change.new)
@@ -98,6 +120,21 @@ class _Check:
             named = ", ".join(each.vkey() for each in self.keys)
             raise Broken(self.prefix + VKEY, f"it is another key than {named}")
         return trusted
+
+    def _successor(self) -> tuple[keychain.Successor | None, bool]:
+        """How the log continues a frozen one, if it does; and whether a given key has signed so."""
+        found, is_vouched = None, False
+        for path in self.store.paths(f"{self.prefix}{KEYS}/"):
+            name = path.removeprefix(f"{self.prefix}{KEYS}/")
+            data = self.store.read(path)
+            here = None if data is None else keychain.read_successor(data, None)
+            if data is None or here is None:
+                continue
+            key = next((each for each in self.keys if each.key_id.hex() == name), None)
+            found = here if key is None else keychain.read_successor(data, key)
+            is_vouched = is_vouched or key is not None
+            self.changed.add(f"{KEYS}/{name}")
+        return found, is_vouched
 
     def _listed_keys(self) -> list[notes.Verifier]:
         data = self.store.read(self.prefix + VKEY)
@@ -128,7 +165,7 @@ class _Check:
             checkpoint, note = notes.open_checkpoint(data.decode(), keys)
         except ValueError as error:
             raise Broken(place, str(error)) from None
-        if log and checkpoint.origin.rpartition("/")[2] != log:
+        if log and not f"/{checkpoint.origin}".endswith(f"/{log}"):
             raise Broken(place, f"it is of the log {checkpoint.origin}, not of “{log}”")
         return checkpoint, note
 

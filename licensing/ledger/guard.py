@@ -13,13 +13,17 @@ from typing import NoReturn
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from licensing.ledger import notes, rotation, signer, tiles, tree
+from licensing.ledger import generations, notes, rotation, signer, tiles, tree
 from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable, open_store
 from marketplace import access
 
 # Gives the consistency proof from an older size of the log to the one that is to be signed.
 Prove = Callable[[int], Sequence[bytes]]
+
+# The fourth line of the guard of a log that signs nothing any more. Releases from before it take
+# such a file for a spoiled one, and sign nothing either.
+_FROZEN = "frozen\n"
 
 # Others that may get in between before this one gives up.
 _ATTEMPTS = 5
@@ -36,11 +40,15 @@ class GuardUnreadable(GuardRefused):
     """What the key signed last cannot be known now: the guard is spoiled, or out of reach."""
 
 
+class GuardFrozen(GuardRefused):
+    """The log was frozen: its key signs nothing any more, for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """One log's guard in its store: the text of a checkpoint, as it was or was about to be signed.
 
-    No signed state is newer than it. Written by `advance` and `adopt` only.
+    No signed state is newer than it. Written by `advance`, `adopt` and `freeze` only.
     """
 
     log: str
@@ -48,28 +56,43 @@ class Guard:
 
     @property
     def path(self) -> str:
-        return f"{self.log}.guard"
+        return f"{generations.file_name(self.log)}.guard"
 
     def read(self) -> notes.Checkpoint | None:
-        """Give its state; None where there is no guard. Raises GuardUnreadable."""
+        """Give its state; None where there is no guard. Raises GuardUnreadable, GuardFrozen."""
+        state, is_frozen = self.look()
+        if is_frozen:
+            _refuse_frozen(self)
+        return state
+
+    def look(self) -> tuple[notes.Checkpoint | None, bool]:
+        """Give its state, and whether the log was frozen at it. Raises GuardUnreadable."""
         with self._reached():
-            text = self.store.read(self.path)
-        if text is None:
-            return None
+            data = self.store.read(self.path)
+        if data is None:
+            return None, False
         try:
-            state = notes.parse_checkpoint(text.decode())
+            text = data.decode()
+            is_frozen = text.endswith(f"\n{_FROZEN}")
+            state = notes.parse_checkpoint(text.removesuffix(_FROZEN) if is_frozen else text)
         except ValueError as error:
             _refuse_spoiled(self, _("it is torn or was edited (%(error)s)") % {"error": error})
         if state.origin != signer.origin(self.log):
             _refuse_spoiled(self, _("it is of the log “%(name)s”") % {"name": state.origin})
-        return state
+        return state, is_frozen
 
-    def write(self, state: notes.Checkpoint, *, expected: notes.Checkpoint | None) -> None:
+    def write(
+        self,
+        state: notes.Checkpoint,
+        *,
+        expected: notes.Checkpoint | None,
+        is_frozen: bool = False,
+    ) -> None:
         """Make it durable. Raises StoreConflict when it is not as expected any more."""
         with self._reached():
             self.store.replace(
                 self.path,
-                state.text().encode(),
+                (state.text() + (_FROZEN if is_frozen else "")).encode(),
                 # The one spelling of a checkpoint: what was read is what was parsed.
                 expected=None if expected is None else expected.text().encode(),
             )
@@ -155,6 +178,19 @@ def check(log: str) -> None:
             _check_continues(guard, old, now, _prove_by(tiles.StoredTree(log, size)))
         elif tiles.newest_checkpoint(log) is not None:
             _refuse_missing(guard)
+
+
+def freeze(log: str, state: notes.Checkpoint, *, expected: notes.Checkpoint | None) -> None:
+    """Have the log's key sign nothing any more, by any release. Durable on return; for good.
+
+    `state` is the newest that was signed, as far as anybody knows. Raises GuardUnreadable when the
+    guard is not as expected any more.
+    """
+    guard = open_guard(log)
+    try:
+        guard.write(state, expected=expected, is_frozen=True)
+    except StoreConflict:
+        _refuse_changing(guard)
 
 
 # --- adopting ---------------------------------------------------------------------------------
@@ -289,7 +325,18 @@ def _way_out(guard: Guard) -> str:
             " tail from the log's copy: manage.py ledger_recover --log %(log)s. Never delete the"
             " guard, and never restore it."
         )
-        % {"log": guard.log}
+        % {"log": generations.log_of(guard.log)}
+    )
+
+
+def _refuse_frozen(guard: Guard) -> NoReturn:
+    raise GuardFrozen(
+        _(
+            "The log “%(log)s” was frozen (%(guard)s): its key signs nothing any more. Another log"
+            " continues it. Finish what began that one: manage.py ledger_freeze --log %(name)s; or,"
+            " if it had grown and this is an older backup: manage.py ledger_recover --log %(name)s"
+        )
+        % {"guard": guard, "log": guard.log, "name": generations.log_of(guard.log)}
     )
 
 
@@ -298,10 +345,10 @@ def _refuse_missing(guard: Guard) -> NoReturn:
         _(
             "The log “%(log)s” was signed before, and its guard %(guard)s is missing. Is"
             " LICET_LEDGER_GUARD right, and its volume mounted? If the guard is lost, name a"
-            " checkpoint of the log that you trust: manage.py ledger_adopt --log %(log)s"
+            " checkpoint of the log that you trust: manage.py ledger_adopt --log %(name)s"
             " --checkpoint FILE"
         )
-        % {"log": guard.log, "guard": guard}
+        % {"log": guard.log, "guard": guard, "name": generations.log_of(guard.log)}
         + (f"\n{anew}" if (anew := _begin_anew(guard)) else "")
     )
 
@@ -311,9 +358,14 @@ def _refuse_spoiled(guard: Guard, why: str) -> NoReturn:
         _(
             "The guard %(guard)s of the log “%(log)s” cannot be used: %(why)s. Nothing was signed."
             " Look at it, move it away, and name a checkpoint that you trust: manage.py"
-            " ledger_adopt --log %(log)s --checkpoint FILE"
+            " ledger_adopt --log %(name)s --checkpoint FILE"
         )
-        % {"guard": guard, "log": guard.log, "why": why}
+        % {
+            "guard": guard,
+            "log": guard.log,
+            "why": why,
+            "name": generations.log_of(guard.log),
+        }
     )
 
 

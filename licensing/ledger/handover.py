@@ -11,8 +11,16 @@ from pathlib import Path
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing.ledger import export, notes, rotation, stores, tiles, witnessing
-from licensing.ledger.log import LOGS
+from licensing.ledger import (
+    export,
+    generations,
+    notes,
+    rotation,
+    stores,
+    succession,
+    tiles,
+    witnessing,
+)
 from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerPending
 from licensing.offline import build
 
@@ -62,7 +70,7 @@ def write(
     witnesses |= set(LedgerCosignature.objects.values_list("vkey", flat=True).distinct())
     store = stores.open_store(str(directory / "ledger"))
     written = []
-    for log in LOGS:
+    for log in succession.all_names():
         newest = tiles.newest_checkpoint(log)
         if newest is not None:
             written.append(_write_log(directory, store, newest, progress))
@@ -100,13 +108,14 @@ def _write_log(
     export.push(log, store, newest.size, progress=lambda done, size: progress(log, done, size))
     export.publish(log, store, witnessing.cosigned_note(newest))
     export.publish_keys(log, store)
-    _put(directory / "keys" / f"{log}.vkey", (f"{each.vkey()}\n" for each in keys))
+    name = generations.file_name(log)
+    _put(directory / "keys" / f"{name}.vkey", (f"{each.vkey()}\n" for each in keys))
     sizes = LedgerCosignature.objects.filter(log=log, size__lte=newest.size)
     cosigned = LedgerCheckpoint.objects.filter(
         log=log, size__in=sizes.values("size").distinct()
     ).order_by("size")
     _put(
-        directory / "cosigned" / f"{log}.ndjson",
+        directory / "cosigned" / f"{name}.ndjson",
         (
             json.dumps(
                 {"size": each.size, "note": witnessing.cosigned_note(each)}, ensure_ascii=False
@@ -120,7 +129,11 @@ def _write_log(
         checkpoint=notes.parse_checkpoint(notes.split_note(newest.note)[0]),
         vkeys=tuple(each.vkey() for each in keys),
         cosigned=cosigned.count(),
-        waiting=LedgerPending.objects.filter(log=log).count(),
+        waiting=(
+            LedgerPending.objects.filter(log=generations.log_of(log)).count()
+            if succession.is_current(log)
+            else 0
+        ),
     )
 
 
@@ -153,7 +166,7 @@ def _readme(written: list[HandedOver], witnesses: int) -> str:
     return template.format(
         title=_TITLE,
         tool=TOOL,
-        log="live" if any(each.log == "live" for each in written) else "test",
+        log=("live" if any(generations.log_of(each.log) == "live" for each in written) else "test"),
         day=timezone.now().date().isoformat(),
         rows=rows,
         keys=keys,

@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from licensing.ledger import commitments, notes, receipts
+from licensing.ledger import commitments, generations, notes, receipts
 
 KIND = commitments.KEY_CHANGED
+CONTINUED = commitments.CONTINUED
 
 # In an entry these bytes are its kind: inside a text the quotes would be escaped.
 _MARK = f'"kind":"{KIND}"'.encode()
@@ -109,6 +110,8 @@ def follow(keys: Iterable[notes.Verifier], proofs: Proofs) -> list[Followed]:
         try:
             receipt = receipts.parse(data)
             change = read(receipt.entry, receipt.index)
+            if change is None and read_successor(data, key) is not None:
+                continue  # a frozen log's: its key never signs another log
             if change is None or change.old != key:
                 raise KeyChangeError("it is of another entry")
             proven = receipts.verify(receipt, [key])
@@ -124,22 +127,122 @@ def follow(keys: Iterable[notes.Verifier], proofs: Proofs) -> list[Followed]:
     return found
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """The first entry of a log that continues a frozen one."""
+
+    # Of the frozen log: the last known signed tree, and its note.
+    frozen: notes.Checkpoint
+    note: str
+    # How many of its entries were not lost, and how many its key may have signed.
+    known: int
+    signed: int
+    # The key that signs the log which begins here, and so its origin.
+    key: notes.Verifier
+
+
+@dataclass(frozen=True)
+class Successor:
+    """A continuation that the frozen log's own key has signed: the first tree holds its entry."""
+
+    continuation: Continuation
+    checkpoint: notes.Checkpoint
+
+
+def read_continuation(entry: bytes) -> Continuation:
+    """Read the entry that begins a successor. Raises KeyChangeError."""
+    try:
+        body = commitments.parse_body(entry)
+        if body.kind != CONTINUED:
+            raise KeyChangeError("it is of another kind")
+        said = body.public
+        note = str(said["checkpoint"])
+        frozen = notes.parse_checkpoint(notes.split_note(note)[0])
+        known, signed = said["known"], said["signed"]
+        key = notes.Verifier.parse(str(said["key"]))
+    except ValueError as error:
+        raise KeyChangeError(f"it continues no log: {error}") from None
+    if (frozen.origin, frozen.size, frozen.root.hex()) != (
+        said["origin"],
+        said["size"],
+        said["root"],
+    ):
+        raise KeyChangeError("it does not say what its checkpoint says")
+    if key.name != generations.next_origin(frozen.origin) or (
+        generations.log_of_origin(frozen.origin) != body.log
+    ):
+        raise KeyChangeError("it does not name the log that continues that one")
+    if not (_is_size(known) and _is_size(signed) and known <= frozen.size <= signed):
+        raise KeyChangeError("its sizes are none")
+    return Continuation(frozen, note, known, signed, key)
+
+
+def follow_frozen(
+    keys: Iterable[notes.Verifier], proof: Callable[[str], bytes | None]
+) -> Successor | None:
+    """Go from the trusted keys of a frozen log to its successor. None where no proof is there.
+
+    Raises KeyChangeError.
+    """
+    for key in keys:
+        data = proof(key.key_id.hex())
+        if data is not None and (found := read_successor(data, key)) is not None:
+            return found
+    return None
+
+
+def read_successor(data: bytes, key: notes.Verifier | None) -> Successor | None:
+    """Read the proof that a log continues the frozen one of this key, or of any where it is None.
+
+    It is the receipt of the successor's first entry, under the first checkpoint, which that key
+    and the successor's own have signed. None where it is of another entry. Raises KeyChangeError.
+    """
+    try:
+        receipt = receipts.parse(data)
+        if commitments.parse_body(receipt.entry).kind != CONTINUED:
+            return None
+        begun = read_continuation(receipt.entry)
+        if receipt.index != 0 or (key is not None and begun.frozen.origin != key.name):
+            raise KeyChangeError("it continues another log")
+        proven = receipts.verify(receipt, [begun.key])
+        if key is not None:
+            note = notes.Note(proven.checkpoint.text(), proven.verified, proven.unverified)
+            check_signed(key, note)
+    except ValueError as error:
+        raise KeyChangeError(
+            f"the proof that a frozen log goes on elsewhere is not sound: {error}"
+        ) from None
+    return Successor(begun, proven.checkpoint)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
 class Reader:
     """What a reader of a whole log learns of its keys."""
 
-    def __init__(self, followed: Sequence[Followed] = ()) -> None:
+    def __init__(
+        self, followed: Sequence[Followed] = (), successor: Successor | None = None
+    ) -> None:
+        # Whose keys count: a successor may hold the change of a key of the log that it continues,
+        # whose place there was lost.
+        self.origin: str | None = None
         self.changes: list[KeyChange] = []
         self._followed = {each.checkpoint.size: each for each in followed}
+        self._proven = {each.checkpoint.size: each.checkpoint for each in followed}
+        if successor is not None:
+            self._proven[successor.checkpoint.size] = successor.checkpoint
 
     def sizes(self, start: int, end: int) -> set[int]:
         """The trees beyond `start` and up to `end` whose roots are to be compared."""
-        return {size for size in self._followed if start < size <= end}
+        return {size for size in self._proven if start < size <= end}
 
     def see(self, bundle: bytes, first: int, roots: Mapping[int, bytes]) -> None:
         """Read a well-formed bundle of entries. Raises KeyChangeError."""
         for size, root in roots.items():
-            followed = self._followed.get(size)
-            if followed is not None and followed.checkpoint.root != root:
+            proven = self._proven.get(size)
+            if proven is not None and proven.root != root:
                 raise KeyChangeError(
                     f"the old key signed the next one in another tree of {size} entries"
                 )
@@ -152,7 +255,7 @@ class Reader:
             end = at + 2 + int.from_bytes(bundle[at : at + 2])
             try:
                 change = read(bundle[at + 2 : end], index)
-                if change is not None:
+                if change is not None and change.new.name == (self.origin or change.new.name):
                     self.changes.append(change)
                     check_chain(self.changes)
             except KeyChangeError as error:

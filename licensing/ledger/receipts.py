@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from licensing import jcs
-from licensing.ledger import commitments, notes, tree
+from licensing.ledger import commitments, generations, notes, tree
 
 # A receipt is a C2SP tlog-proof whose extra data carries the entry and its openings, so that
 # other people's tools read it too. Specified in api_docs/ledger_format.md.
@@ -140,7 +140,7 @@ def verify(receipt: Receipt, verifiers: Iterable[notes.Verifier]) -> Verified:
     except tree.ProofError as error:
         raise ReceiptError("proof", str(error)) from None
     # A test entry in the live log, or the reverse, could pass for what it is not.
-    if checkpoint.origin.rpartition("/")[2] != body.log:
+    if generations.log_of_origin(checkpoint.origin) != body.log:
         raise ReceiptError(
             "checkpoint", f"the log {checkpoint.origin} is not the entry's: {body.log}"
         )

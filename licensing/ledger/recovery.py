@@ -14,12 +14,14 @@ from django.utils.translation import gettext as _
 from licensing.ledger import (
     commitments,
     export,
+    generations,
     guard,
     keychain,
     notes,
     rotation,
     sequencer,
     signer,
+    succession,
     tiles,
     tree,
     witnessing,
@@ -41,6 +43,9 @@ from marketplace import access
 # Entries that one transaction brings back at most.
 BATCH_ENTRIES = 2048
 
+# What the log says of itself is whole in its entry, and comes back with it.
+_WHOLE = (keychain.KIND, keychain.CONTINUED)
+
 # What of ours refers to an entry without being what the entry is about.
 _OWN = (LedgerAwaited, LedgerLeaf, LedgerOpening, LedgerPending, LedgerRecovered)
 
@@ -49,6 +54,10 @@ Progress = Callable[[int, int], None]
 
 class RecoveryRefused(Exception):
     """The lost tail cannot be rebuilt from this copy. Says where it breaks, and what to do."""
+
+
+class CopyLacking(RecoveryRefused):
+    """It is the copy that has not got what was signed; another one may have it."""
 
 
 class RecoveryBusy(Exception):
@@ -98,6 +107,16 @@ class Plan:
         return bool(self.steps) or self.lacks_note
 
 
+def generation(log: str) -> str:
+    """The name of the generation whose tail may be lost here. Raises GuardUnreadable.
+
+    Where the current one was frozen, the database is from before its successor began.
+    """
+    name = succession.current(log)
+    _state, is_frozen = guard.open_guard(name).look()
+    return generations.next_of(name) if is_frozen else name
+
+
 def plan(log: str, store: Store, progress: Progress = lambda _done, _size: None) -> Plan:
     """Check the copy's tail against its checkpoint, the guard and what is stored here.
 
@@ -117,9 +136,13 @@ def plan(log: str, store: Store, progress: Progress = lambda _done, _size: None)
                 _check_begins_with(stored, state, store)
         if stored.size < target.size:
             copy = _Copy(log, store, target.size)
+            if stored.size == 0:
+                _check_begins_again(copy)
             steps, lost = _check_tail(copy, stored, signed, target, progress)
         held = max(0, target.size - stored.size) - len(lost)
-        waiting = LedgerPending.objects.filter(log=log).count() - held
+        pending = LedgerPending.objects.filter(log=generations.log_of(log)).count()
+        # Of those held here, some may stand where nothing was signed before the log was frozen.
+        waiting = max(0, pending - held)
         kept = LedgerCheckpoint.objects.filter(log=log, size__gte=signed.size).exists()
     return Plan(
         log=log,
@@ -130,8 +153,7 @@ def plan(log: str, store: Store, progress: Progress = lambda _done, _size: None)
         size=stored.size,
         steps=steps,
         held=held,
-        # A change of key is whole in its entry, and comes back with it.
-        lost=tuple(each for each in lost if each.body.kind != keychain.KIND),
+        lost=tuple(each for each in lost if each.body.kind not in _WHOLE),
         waiting=waiting,
         lacks_note=not kept,
     )
@@ -166,7 +188,7 @@ def apply(plan: Plan, progress: Progress = lambda _done, _size: None) -> None:
 def orphans(log: str) -> list[Orphan]:
     """List the recovered entries whose subjects are missing still, in the log's order."""
     with access.system("list recovered entries without their subjects"):
-        rows = LedgerRecovered.objects.filter(entry__log=log)
+        rows = LedgerRecovered.objects.filter(entry__leaf__log=log)
         for model, column in _subjects():
             found = model._default_manager.filter(**{column: OuterRef("entry_id")})
             rows = rows.exclude(Exists(found))
@@ -190,7 +212,7 @@ def _checkpoint(log: str, store: Store) -> tuple[notes.Checkpoint, notes.Note]:
         # The newest carries the key that signs now, in the middle of a change of keys too.
         keychain.check_signed(current, opened)
     except (notes.NoteError, UnicodeDecodeError) as error:
-        raise RecoveryRefused(
+        raise CopyLacking(
             _("%(store)s has no checkpoint that the key of the log “%(log)s” signed: %(error)s.")
             % {"store": store, "log": log, "error": error}
         ) from None
@@ -276,7 +298,7 @@ class _Copy:
     def _parsed(self, bundle: int, index: int, body: bytes) -> commitments.EntryBody:
         try:
             said = commitments.parse_body(body)
-            if said.log != self.log:
+            if said.log != generations.log_of(self.log):
                 raise commitments.CommitmentError(_("it is of another log"))
         except commitments.CommitmentError as error:
             raise self.damaged(
@@ -295,8 +317,8 @@ class _Copy:
             raise self.damaged(path, _("it is missing"))
         return data
 
-    def damaged(self, path: str, why: str) -> RecoveryRefused:
-        return RecoveryRefused(
+    def damaged(self, path: str, why: str) -> CopyLacking:
+        return CopyLacking(
             _(
                 "The copy of the log “%(log)s” in %(store)s cannot rebuild size %(size)s:"
                 " %(path)s: %(why)s. Name another copy with --from, if you have one."
@@ -433,6 +455,8 @@ def _held(
     Others of the same subject and number were recorded anew, since then: they are in the way.
     """
     wanted = {(said.subject_ref, said.seq): (index, body) for index, body, said in read}
+    ended = generations.before(log) if succession.beginning_of(log) is None else None
+    log = generations.log_of(log)
     rows = LedgerEntry.objects.filter(log=log, subject_ref__in={ref for ref, _seq in wanted})
     found: dict[tuple[bytes, int], LedgerEntry] = {}
     for row in rows:
@@ -440,7 +464,7 @@ def _held(
         if key not in wanted:
             continue
         index, body = wanted[key]
-        if bytes(row.body) != body or LedgerLeaf.objects.filter(entry=row).exists():
+        if bytes(row.body) != body or _has_place(row, ended):
             raise RecoveryRefused(
                 _(
                     "Entry %(index)s of the lost tail (%(kind)s, %(ref)s, number %(seq)s) was"
@@ -458,6 +482,38 @@ def _held(
             )
         found[key] = row
     return found
+
+
+def _has_place(entry: LedgerEntry, ended: str | None) -> bool:
+    """Whether it has one that it keeps: not behind what was signed of a log that has ended."""
+    leaf = LedgerLeaf.objects.filter(entry=entry).first()
+    if leaf is None or leaf.log != ended:
+        return leaf is not None
+    last = tiles.newest_checkpoint(ended)
+    return last is not None and leaf.index < last.size
+
+
+def _check_begins_again(copy: _Copy) -> None:
+    """Check that a successor which this database knows nothing of may begin here as it did."""
+    ended = generations.before(copy.log)
+    if ended is None:
+        return
+    _index, body, _said = next(copy.entries(0, 1))
+    try:
+        begun = keychain.read_continuation(body)
+        notes.open_checkpoint(begun.note, signer.verifiers(ended))
+    except (keychain.KeyChangeError, notes.NoteError) as error:
+        raise copy.damaged(export.bundle_path(0), str(error)) from None
+    known = succession.stand(ended, begun.frozen).known
+    if known > begun.known:
+        raise RecoveryRefused(
+            _(
+                "This database has %(known)s signed entries of the log “%(log)s”, and when that was"
+                " frozen %(then)s were left: the others have places in “%(next)s” now. Restore the"
+                " backup that was frozen, or one from before it."
+            )
+            % {"known": known, "log": ended, "then": begun.known, "next": copy.log}
+        )
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -487,6 +543,8 @@ def _alone(log: str, size: int) -> Iterator[None]:
 def _put(log: str, read: Iterable[tuple[int, bytes, commitments.EntryBody]]) -> list[LedgerEntry]:
     """Have a batch of entries here: those that wait leave the queue, the others are written."""
     batch = list(read)
+    if generations.before(log) is not None and succession.beginning_of(log) is None:
+        _begin_again(log, batch[0][1], batch[0][2])
     held = _held(log, batch)
     LedgerPending.objects.filter(entry__in=[entry.pk for entry in held.values()]).delete()
     entries: list[LedgerEntry] = []
@@ -495,7 +553,7 @@ def _put(log: str, read: Iterable[tuple[int, bytes, commitments.EntryBody]]) -> 
         entry = held.get((said.subject_ref, said.seq))
         if entry is None:
             entry = LedgerEntry(
-                log=log,
+                log=generations.log_of(log),
                 kind=said.kind,
                 subject_ref=said.subject_ref,
                 seq=said.seq,
@@ -512,6 +570,22 @@ def _put(log: str, read: Iterable[tuple[int, bytes, commitments.EntryBody]]) -> 
         LedgerRecovered(entry=entry) for entry in written if entry not in changes
     )
     return entries
+
+
+def _begin_again(log: str, body: bytes, said: commitments.EntryBody) -> None:
+    """Have a successor begin as it did, with what is here of the log that it continues."""
+    begun = keychain.read_continuation(body)
+    entry = LedgerEntry.objects.create(
+        log=said.log,
+        kind=said.kind,
+        subject_ref=said.subject_ref,
+        seq=said.seq,
+        body=body,
+        leaf_hash=tree.leaf_hash(body),
+        created_at=said.at,
+    )
+    known = succession.stand(generations.before(log) or log, begun.frozen).known
+    succession.begin(log, entry, begun.frozen, known)
 
 
 def _keep_note(plan: Plan) -> None:

@@ -14,7 +14,16 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing.ledger import commitments, keychain, notes, proofs, signer, tiles
+from licensing.ledger import (
+    commitments,
+    generations,
+    keychain,
+    notes,
+    proofs,
+    signer,
+    succession,
+    tiles,
+)
 from licensing.ledger import log as log_of
 from licensing.ledger.keychain import KeyChange
 from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerKeyChange
@@ -99,11 +108,12 @@ def keys_of(log: str) -> Keys:
     return found
 
 
-def signers(log: str, size: int) -> list[notes.Signer]:
+def signers(log: str, size: int, *, first: bool = False) -> list[notes.Signer]:
     """The keys that sign a tree of this size: the one whose turn it is last, and before it the
     one that it replaces, as long as that is here.
 
-    Raises KeyUnusable.
+    The first tree of a generation is also signed by the key of the frozen one: whoever trusts that
+    one learns of the successor. Raises KeyUnusable.
     """
     # Before the announcements: a key that is named in one of them was made before.
     here = {each.verifier: each for each in signer.load_all(log)}
@@ -119,7 +129,28 @@ def signers(log: str, size: int) -> list[notes.Signer]:
             % {"log": log, "size": size, "key": expected.key_id.hex()}
         )
     replaced = [each.old for each in known.changes if each.new == expected]
-    return [here[each] for each in replaced if each in here] + [here[expected]]
+    return [
+        *(_of_frozen(log) if first else []),
+        *(here[each] for each in replaced if each in here),
+        here[expected],
+    ]
+
+
+def _of_frozen(log: str) -> list[notes.Signer]:
+    """The key of the frozen log that a generation continues; none of the first."""
+    frozen = generations.before(log)
+    if frozen is None:
+        return []
+    try:
+        return [signer.load(frozen)]
+    except signer.KeyUnusable as error:
+        raise signer.KeyUnusable(
+            _(
+                "The first tree of the log “%(log)s” is signed by the key of the frozen log, too,"
+                " and that is not here. Sign on the host where the log was frozen. (%(error)s)"
+            )
+            % {"log": log, "error": error}
+        ) from error
 
 
 def published(log: str) -> list[notes.Verifier]:
@@ -140,21 +171,33 @@ def proof(log: str, key_id: str) -> bytes | None:
     Its checkpoint is the first that contains the entry, which both keys signed; its bytes never
     change. None where that key did not give way, or no checkpoint says so yet.
     """
-    for change in LedgerKeyChange.objects.filter(log=log).select_related("entry", "entry__leaf"):
-        if notes.Verifier.parse(change.old_vkey).key_id.hex() == key_id:
-            first = _first_checkpoint(_change(change), log)
-            return None if first is None else proofs.receipt_at(change.entry, first)
-    return None
+    for row in _rows(log):
+        if notes.Verifier.parse(row.old_vkey).key_id.hex() == key_id:
+            first = _first_checkpoint(_change(row, log).index, log)
+            return None if first is None else proofs.receipt_at(row.entry, first)
+    return continued(log).get(key_id)
 
 
 def proofs_of(log: str) -> dict[str, bytes]:
     """Every such proof that there is: key id -> receipt."""
-    found = {}
+    found = continued(log)
     for change in _changes(log):
         receipt = proof(log, change.old.key_id.hex())
         if receipt is not None:
             found[change.old.key_id.hex()] = receipt
     return found
+
+
+def continued(log: str) -> dict[str, bytes]:
+    """The proof that a generation continues a frozen one, by the id of the key that signed so."""
+    began = succession.beginning_of(log)
+    first = None if began is None else _first_checkpoint(0, log)
+    if began is None or first is None:
+        return {}
+    frozen = signer.origin(generations.before(log) or log)
+    receipt = proofs.receipt_at(began.entry, first)
+    _text, signatures = notes.split_note(first.note)
+    return {each.key_id.hex(): receipt for each in signatures if each.name == frozen}
 
 
 # --- the steps --------------------------------------------------------------------------------
@@ -168,7 +211,7 @@ def status(log: str) -> Status:
     change = _announced(log, following.verifier)
     if change is None:
         return Status(Step.MADE, current, following.verifier, None)
-    is_signed = change.index is not None and _first_checkpoint(change, log) is not None
+    is_signed = _first_checkpoint(change.index, log) is not None
     step = Step.SIGNED if is_signed else Step.ANNOUNCED
     return Status(step, current, following.verifier, change.index)
 
@@ -187,8 +230,7 @@ def announce(log: str) -> LedgerKeyChange:
     new = following.verifier
     with access.system("announce a log's next key"):
         _lock(log)
-        rows = LedgerKeyChange.objects.filter(log=log).select_related("entry").order_by("-id")
-        last = rows.first()
+        last = next(reversed(_rows(log)), None)
         if last is not None and last.new_vkey == new.vkey():
             return last
         if last is not None and last.new_vkey != current.vkey():
@@ -201,7 +243,7 @@ def announce(log: str) -> LedgerKeyChange:
             )
         ref = os.urandom(16) if last is None else bytes(last.ref)
         entry = log_of.append(
-            log=log,
+            log=generations.log_of(log),
             kind=keychain.KIND,
             subject_ref=ref,
             seq=0 if last is None else last.entry.seq + 1,
@@ -237,7 +279,7 @@ def _check_signs(log: str, current: notes.Verifier, following: notes.Verifier) -
             )
             % {"log": log}
         )
-    first = _first_checkpoint(change, log)
+    first = _first_checkpoint(change.index, log)
     try:
         if newest is None or first is None or change.old != current:
             raise notes.SignatureError(_("no checkpoint contains the announcement"))
@@ -259,7 +301,8 @@ def _lock(log: str) -> None:
     """Two that announce at once would take one number of the log's own chain."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, log_of.LOGS.index(log)]
+            "SELECT pg_advisory_xact_lock(%s, %s)",
+            [_LOCK_SPACE, log_of.LOGS.index(generations.log_of(log))],
         )
 
 
@@ -278,10 +321,16 @@ def row_of(entry: LedgerEntry) -> LedgerKeyChange:
 # --- what is recorded -------------------------------------------------------------------------
 
 
+def _rows(log: str) -> list[LedgerKeyChange]:
+    """What was announced in a generation, in its order: each has keys of its own name."""
+    rows = LedgerKeyChange.objects.filter(log=generations.log_of(log))
+    rows = rows.select_related("entry", "entry__leaf").order_by("entry__seq")
+    return [row for row in rows if _change(row, log).old.name == signer.origin(log)]
+
+
 def _changes(log: str) -> list[KeyChange]:
     """A log's changes of key in their order, read from the entries and not from the columns."""
-    rows = LedgerKeyChange.objects.filter(log=log).select_related("entry", "entry__leaf")
-    found = [_change(row) for row in rows.order_by("entry__seq")]
+    found = [_change(row, log) for row in _rows(log)]
     try:
         keychain.check_chain(found)
     except keychain.KeyChangeError as error:
@@ -289,10 +338,12 @@ def _changes(log: str) -> list[KeyChange]:
     return found
 
 
-def _change(row: LedgerKeyChange) -> KeyChange:
+def _change(row: LedgerKeyChange, log: str) -> KeyChange:
     leaf = getattr(row.entry, "leaf", None)
+    # In another generation it changes nothing: its place in its own was lost.
+    index = None if leaf is None or leaf.log != log else leaf.index
     try:
-        found = keychain.read(bytes(row.entry.body), None if leaf is None else leaf.index)
+        found = keychain.read(bytes(row.entry.body), index)
         if found is None or (found.old.vkey(), found.new.vkey()) != (row.old_vkey, row.new_vkey):
             raise keychain.KeyChangeError("it names other keys than its entry")
     except keychain.KeyChangeError as error:
@@ -304,9 +355,9 @@ def _announced(log: str, key: notes.Verifier) -> KeyChange | None:
     return next((each for each in _changes(log) if each.new == key), None)
 
 
-def _first_checkpoint(change: KeyChange, log: str) -> LedgerCheckpoint | None:
-    """The first that contains a change."""
-    if change.index is None:
+def _first_checkpoint(index: int | None, log: str) -> LedgerCheckpoint | None:
+    """The first that contains a leaf."""
+    if index is None:
         return None
-    rows = LedgerCheckpoint.objects.filter(log=log, size__gt=change.index)
+    rows = LedgerCheckpoint.objects.filter(log=log, size__gt=index)
     return rows.order_by("size").first()

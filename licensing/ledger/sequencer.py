@@ -10,7 +10,17 @@ from datetime import datetime
 from django.db import IntegrityError, connection
 from django.utils import timezone
 
-from licensing.ledger import export, guard, notes, rotation, signer, tiles, tree
+from licensing.ledger import (
+    export,
+    generations,
+    guard,
+    notes,
+    rotation,
+    signer,
+    succession,
+    tiles,
+    tree,
+)
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.tree import TILE_HEIGHT
@@ -47,6 +57,11 @@ WHERE pending.log = %(log)s
         WHERE held.log = %(log)s AND held.not_before > statement_timestamp()
             AND earlier.subject_ref = entry.subject_ref
     ))
+    -- What is frozen has grown for the last time.
+    AND NOT EXISTS (
+        SELECT FROM licensing_ledgercontinuation
+        WHERE log = %(log)s AND number > %(generation)s
+    )
 ORDER BY pending.entry_id LIMIT %(limit)s
 """
 _GROW = """
@@ -74,23 +89,27 @@ INSERT INTO licensing_ledgerawaited (entry_id, log) VALUES (%s, %s) ON CONFLICT 
 """
 # For all logs at once: a process that finds nothing to do asks ten times a second.
 _STANDS = """
-SELECT each.log, pending.log IS NOT NULL, grown.size, signed.size, EXISTS (
+SELECT each.log, current.name, pending.log IS NOT NULL, grown.size, signed.size, EXISTS (
     SELECT FROM licensing_ledgerawaited awaited
     JOIN licensing_ledgerleaf leaf ON leaf.entry_id = awaited.entry_id
-    WHERE awaited.log = each.log AND leaf.index >= signed.size
+    WHERE awaited.log = each.log AND leaf.log = current.name AND leaf.index >= signed.size
 )
 FROM unnest(%s::text[]) each (log)
 LEFT JOIN (SELECT DISTINCT log FROM licensing_ledgerpending) pending ON pending.log = each.log
 CROSS JOIN LATERAL (
-    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgertree WHERE log = each.log
+    SELECT each.log || coalesce('/' || max(number), '') AS name
+    FROM licensing_ledgercontinuation WHERE log = each.log
+) current
+CROSS JOIN LATERAL (
+    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgertree WHERE log = current.name
 ) grown
 CROSS JOIN LATERAL (
-    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgercheckpoint WHERE log = each.log
+    SELECT coalesce(max(size), 0) AS size FROM licensing_ledgercheckpoint WHERE log = current.name
 ) signed
 """
 _ANSWER = """
 DELETE FROM licensing_ledgerawaited awaited USING licensing_ledgerleaf leaf
-WHERE leaf.entry_id = awaited.entry_id AND awaited.log = %s AND leaf.index < %s
+WHERE leaf.entry_id = awaited.entry_id AND awaited.log = %s AND leaf.log = %s AND leaf.index < %s
 """
 
 # The first key of the advisory locks; the second is the log's place in LOGS.
@@ -101,6 +120,8 @@ _LOCK_SPACE = 0x11CE7
 class Stand:
     """Where a log stood when it was looked at."""
 
+    # The generation that grows.
+    name: str
     # Whether entries wait for their places.
     has_waiting: bool
     # How many have theirs, and how many of these are signed.
@@ -162,13 +183,13 @@ def run_once(pace: Pace | None = None) -> int:
         try:
             stand = stands[log]
             if stand.has_waiting:
-                integrated += integrate(log, _ahead(log, stand.size))
+                integrated += integrate(stand.name, _ahead(stand.name, stand.size))
                 # Whoever came meanwhile is answered now, not by the next pass.
                 stand = _look([log])[log]
             if pace is None or pace.is_due(log, stand):
                 if stand.size > stand.signed:
-                    sign(log)
-                export.publish_newest(log)
+                    sign(stand.name)
+                export.publish_newest(stand.name)
         except STOPS as failure:
             failures.append(failure)
     if failures:
@@ -179,6 +200,7 @@ def run_once(pace: Pace | None = None) -> int:
 def integrate(log: str, ahead: notes.Checkpoint | None = None) -> int:
     """Give up to BATCH waiting entries their places, in one transaction.
 
+    `log` names its generation that grows; a frozen one gives no place any more.
     `ahead` is what was signed and this database lacks: a restored backup gives no place unless
     that very tree comes of it. Places that were other entries' could never be taken back.
 
@@ -221,8 +243,10 @@ def sign(log: str) -> LedgerCheckpoint | None:
         last = tiles.newest_checkpoint(log)
         if last is not None and last.size >= newest.size:
             return None
+        if not succession.is_current(log):
+            return None
         stored = tiles.StoredTree(log, newest.size)
-        signers = rotation.signers(log, newest.size)
+        signers = rotation.signers(log, newest.size, first=last is None)
         _check_continues(stored, newest, last)
         checkpoint = notes.Checkpoint(signer.origin(log), newest.size, bytes(newest.root))
         # Before the note can be seen. The election must hold until it is there, so this is in the
@@ -237,7 +261,7 @@ def sign(log: str) -> LedgerCheckpoint | None:
             log=log, size=newest.size, note=notes.sign(checkpoint.text(), *signers)
         )
         with connection.cursor() as cursor:
-            cursor.execute(_ANSWER, [log, newest.size])
+            cursor.execute(_ANSWER, [generations.log_of(log), log, newest.size])
         return signed
 
 
@@ -277,7 +301,8 @@ def elected(log: str) -> bool:
     statement reads a whole state. Two holders would give one place to two entries.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, LOGS.index(log)])
+        place = LOGS.index(generations.log_of(log))
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, place])
         return bool(cursor.fetchone()[0])
 
 
@@ -287,8 +312,9 @@ def _waiting(log: str) -> dict[int, bytes]:
     The row that is read now is what everybody will hash from now on: a log once died for ever of
     one bit that had flipped in a stored leaf hash.
     """
+    log, generation = generations.log_of(log), generations.number_of(log)
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, {"log": log, "limit": BATCH})
+        cursor.execute(_WAITING, {"log": log, "generation": generation, "limit": BATCH})
         rows = cursor.fetchall()
     entries = {}
     for key, recorded_in, body, leaf in rows:

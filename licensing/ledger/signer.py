@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from licensing.ledger import notes
+from licensing.ledger import generations, notes
 
 # The private counterpart of a vkey, as Go's note package writes it:
 # PRIVATE+KEY+<name>+<key id>+<base64 of type and seed>.
@@ -47,6 +47,14 @@ def load(log: str) -> notes.Signer:
     if settings.DEVELOPMENT and log == "test":
         create(log)
         return load(log)
+    if generations.before(log) is not None:
+        raise KeyUnusable(
+            _(
+                "The log “%(log)s” has no key here. Copy %(file)s from the host where the log was"
+                " frozen, or from its backup."
+            )
+            % {"log": log, "file": _path(log).name}
+        )
     raise KeyUnusable(
         _("The log “%(log)s” has no key. Make it once: manage.py ledger_key --log %(log)s")
         % {"log": log}
@@ -203,7 +211,7 @@ def _made_for_another(log: str) -> KeyUnusable:
 
 
 def _path(log: str) -> Path:
-    return Path(settings.LEDGER_KEY_DIR) / f"{log}.key"
+    return Path(settings.LEDGER_KEY_DIR) / f"{generations.file_name(log)}.key"
 
 
 def _next_path(log: str) -> Path:

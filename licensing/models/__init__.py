@@ -17,6 +17,7 @@ from licensing.models.ledger import (
     LedgerTile,
     LedgerTree,
 )
+from licensing.models.ledger_continuations import LedgerContinuation
 from licensing.models.ledger_keys import LedgerKeyChange
 from licensing.models.licenses import (
     Agreement,
@@ -59,6 +60,7 @@ __all__ = [
     "LaneField",
     "LedgerAwaited",
     "LedgerCheckpoint",
+    "LedgerContinuation",
     "LedgerCosignature",
     "LedgerCounter",
     "LedgerEntry",

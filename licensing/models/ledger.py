@@ -107,7 +107,8 @@ class LedgerLeaf(models.Model):
     """The place of an entry in its log: gapless, from 0. Insert-only. Written by the sequencer."""
 
     pk = models.CompositePrimaryKey("log", "index")
-    log = models.CharField(max_length=4)
+    # A generation of a log: `live`, or `live/2`. See `ledger.generations`.
+    log = models.CharField(max_length=9)
     index = models.BigIntegerField()
     entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="leaf")
     leaf_hash = models.BinaryField(max_length=DIGEST_LENGTH)
@@ -120,7 +121,8 @@ class LedgerTile(models.Model):
     """
 
     pk = models.CompositePrimaryKey("log", "level", "index")
-    log = models.CharField(max_length=4)
+    # A generation of a log: `live`, or `live/2`. See `ledger.generations`.
+    log = models.CharField(max_length=9)
     level = models.SmallIntegerField()
     index = models.BigIntegerField()
     hashes = models.BinaryField(max_length=256 * DIGEST_LENGTH)
@@ -132,7 +134,8 @@ class LedgerTree(models.Model):
     """An integrated state of a log: everything up to `size` has its place. Insert-only."""
 
     pk = models.CompositePrimaryKey("log", "size")
-    log = models.CharField(max_length=4)
+    # A generation of a log: `live`, or `live/2`. See `ledger.generations`.
+    log = models.CharField(max_length=9)
     size = models.BigIntegerField()
     root = models.BinaryField(max_length=DIGEST_LENGTH)
     integrated_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -142,7 +145,8 @@ class LedgerCheckpoint(models.Model):
     """A signed note over an integrated state, made after that state was committed. Insert-only."""
 
     pk = models.CompositePrimaryKey("log", "size")
-    log = models.CharField(max_length=4)
+    # A generation of a log: `live`, or `live/2`. See `ledger.generations`.
+    log = models.CharField(max_length=9)
     size = models.BigIntegerField()
     # The exact note (C2SP tlog-checkpoint), ASCII and ends of line included.
     note = models.TextField()
@@ -158,7 +162,7 @@ class LedgerCosignature(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     # With `size`, a foreign key to the checkpoint (migration 0080).
-    log = models.CharField(max_length=4)
+    log = models.CharField(max_length=9)
     size = models.BigIntegerField()
     # The witness's key, whole: it stays checkable when the settings name the witness no more.
     vkey = models.TextField()

@@ -248,7 +248,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _audit(options: argparse.Namespace) -> int:
     try:
         from licensing.offline import audit, verify
-        from licensing.offline.logs import Log, LogUnavailable
+        from licensing.offline.logs import LogUnavailable
     except ModuleNotFoundError as error:
         raise _CannotStart(
             f"audit needs the Python package {error.name}: pip install cryptography"
@@ -257,11 +257,7 @@ def _audit(options: argparse.Namespace) -> int:
     try:
         keys = verify.read_keys(options.key)
         witnesses = verify.read_witnesses(options.witness)
-        log = Log(options.log)
-        try:
-            done = audit.audit(log, keys, witnesses)
-        finally:
-            log.close()
+        done = audit.audit_on(options.log, keys, witnesses)
     except (verify.UsageError, LogUnavailable) as error:
         raise _CannotStart(verify.printable(str(error))) from None
     except audit.AuditError as error:
@@ -272,8 +268,11 @@ def _audit(options: argparse.Namespace) -> int:
             else f"BROKEN: {reason}"
         )
         return verify.NOT_SOUND
-    print(_json(audit.report(done)) if options.json else verify.printable(audit.describe(done)))
-    return verify.SOUND
+    if options.json:
+        print(_json(audit.report_all(done)))
+    else:
+        print("\n".join(map(verify.printable, map(audit.describe, done))))
+    return verify.USAGE if any(each.missing for each in done) else verify.SOUND
 
 
 def _entries(options: argparse.Namespace) -> int:

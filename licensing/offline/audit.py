@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from licensing.ledger import cosignatures, keychain, notes, tree
 from licensing.ledger.regrowth import BundleError, Regrowth, bundle_leaves, first_difference
 from licensing.ledger.tree import HASH_LENGTH, TILE_HEIGHT, TILE_WIDTH
 from licensing.offline import following
-from licensing.offline.logs import Log
+from licensing.offline.logs import Log, LogUnavailable
 
 
 class AuditError(ValueError):
@@ -30,6 +31,51 @@ class Audited:
     cosignatures: Sequence[cosignatures.Cosignature]
     # Of the log's key, in their order.
     changes: Sequence[keychain.KeyChange] = ()
+    # The log that continues it, since it was frozen.
+    onward: following.Onward | None = None
+    # What of a frozen log cannot be had any more; "" where all was checked.
+    missing: str = ""
+
+
+def audit_on(
+    place: str, keys: Sequence[notes.Verifier], witnesses: Sequence[cosignatures.Witness] = ()
+) -> list[Audited]:
+    """Audit a log and, where it was frozen, those that continue it.
+
+    A frozen log whose tail is lost is not checked, and said so. Raises AuditError, LogUnavailable.
+    """
+    found: list[Audited] = []
+    trusted, at = keys, place
+    while True:
+        log = Log(at)
+        try:
+            done = _audit_and_look(log, trusted, witnesses)
+        finally:
+            log.close()
+        found.append(done)
+        if done.onward is None:
+            return found
+        at, trusted = done.onward.place, [done.onward.key]
+
+
+def _audit_and_look(
+    log: Log, keys: Sequence[notes.Verifier], witnesses: Sequence[cosignatures.Witness]
+) -> Audited:
+    published = log.checkpoint()
+    trail = following.follow(log, published, keys)
+    try:
+        shown, _note = notes.open_checkpoint(published, trail.keys)
+        onward = following.onward(log, published, trail.keys)
+        if onward is not None:
+            following.check_frozen(onward.successor.continuation, shown)
+    except (notes.NoteError, keychain.KeyChangeError) as error:
+        raise AuditError("checkpoint", str(error)) from None
+    if onward is None:
+        return audit(log, keys, witnesses)
+    try:
+        return dataclasses.replace(audit(log, keys, witnesses), onward=onward)
+    except LogUnavailable as error:
+        return Audited(shown, (), onward=onward, missing=str(error))
 
 
 def audit(
@@ -40,15 +86,15 @@ def audit(
 ) -> Audited:
     """Check everything that a log's checkpoint vouches for. Raises AuditError, LogUnavailable."""
     published = log.checkpoint()
-    followed = following.follow(log, published, keys)
+    trail = following.follow(log, published, keys)
     try:
-        known = [*keys, *(each.change.new for each in followed)]
-        checkpoint, note = notes.open_checkpoint(published, known)
+        checkpoint, note = notes.open_checkpoint(published, trail.keys)
         seen = cosignatures.verified(checkpoint.text(), note.unverified, witnesses)
     except notes.NoteError as error:
         raise AuditError("checkpoint", str(error)) from None
     size = checkpoint.size
-    grown, reader = Regrowth(), keychain.Reader(followed)
+    grown, reader = Regrowth(), keychain.Reader(trail.followed, trail.successor)
+    reader.origin = checkpoint.origin
     for index in range(-(-size // TILE_WIDTH)):
         start = index * TILE_WIDTH
         width = min(TILE_WIDTH, size - start)
@@ -92,10 +138,16 @@ def _check_tile(log: Log, level: int, index: int, hashes: bytes) -> None:
         raise AuditError(place, f"its hash of {below} {number} is another")
 
 
+def report_all(done: Sequence[Audited]) -> dict[str, Any]:
+    """What was found, for programs: of the log, and within it of each that continues it."""
+    first, *others = done
+    return report(first) | {"continued_by": report_all(others) if others else None}
+
+
 def report(done: Audited) -> dict[str, Any]:
     """What was found, for programs."""
     return {
-        "sound": True,
+        "sound": None if done.missing else True,
         "origin": done.checkpoint.origin,
         "size": done.checkpoint.size,
         "root": done.checkpoint.root.hex(),
@@ -116,6 +168,10 @@ def describe(done: Audited) -> str:
         f" {each.new.vkey()}"
         for each in done.changes[-1:]
     )
+    if done.onward is not None:
+        changed += f"\n  frozen {done.onward.describe()}"
+    if done.missing:
+        return f"cannot tell: {found.size} entries of {found.origin}: {done.missing}{changed}"
     return (
         f"sound: {found.size} entries of {found.origin}, root {notes.encode_base64(found.root)},"
         f" cosigned by: {seen}{changed}"

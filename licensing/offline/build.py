@@ -31,6 +31,7 @@ SOURCES = (
     "licensing/ledger/__init__.py",
     "licensing/ledger/commitments.py",
     "licensing/ledger/cosignatures.py",
+    "licensing/ledger/generations.py",
     "licensing/ledger/keychain.py",
     "licensing/ledger/notes.py",
     "licensing/ledger/receipts.py",

@@ -31,6 +31,12 @@ class Log:
         if not self._is_remote and not Path(place).is_dir():
             raise LogUnavailable(f"{place}: neither a web address nor a directory")
 
+    def beside(self, number: int) -> str | None:
+        """Where the log's generation of this number stands; None where no such directory is."""
+        head = self.place if number == 2 else self.place.rpartition("/")[0]
+        place = f"{head}/{number}"
+        return place if self._is_remote or Path(place).is_dir() else None
+
     def checkpoint(self) -> str:
         """The newest signed state, not verified. Raises LogUnavailable."""
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from licensing import jcs, settree
-from licensing.ledger import commitments, cosignatures, notes, receipts
+from licensing.ledger import commitments, cosignatures, keychain, notes, receipts
 from licensing.offline import following, remember
 from licensing.offline.logs import LogUnavailable
 
@@ -51,6 +51,8 @@ class Standing:
     cosignatures: Sequence[cosignatures.Cosignature] = ()
     # None when it was not asked for.
     consistency: remember.Consistency | None = None
+    # The log that continues this one, since it was frozen.
+    onward: following.Onward | None = None
 
 
 NOTHING_MORE = Standing()
@@ -156,7 +158,28 @@ def stand(
     except notes.SignatureError as error:
         raise receipts.ReceiptError("signature", str(error)) from None
     shown = remember.Seen("receipt’s", note, proven.checkpoint)
-    return Standing(seen, remember.check(shown, keys, file=file, place=place))
+    onward = None if place is None else _onward(place, proven.checkpoint, keys)
+    return Standing(seen, remember.check(shown, keys, file=file, place=place), onward)
+
+
+def _onward(
+    place: str, shown: notes.Checkpoint, keys: Sequence[notes.Verifier]
+) -> following.Onward | None:
+    """What continues the receipt's log, if it was frozen. Raises ReceiptError.
+
+    The log says there how much its key has signed: a receipt of more contradicts it.
+    """
+    try:
+        onward = following.onward_of(place, shown.origin, keys)
+    except (LogUnavailable, notes.NoteError):
+        return None  # comparing says what is wrong
+    if onward is None:
+        return None
+    try:
+        following.check_frozen(onward.successor.continuation, shown)
+    except keychain.KeyChangeError as error:
+        raise receipts.ReceiptError("consistency", f"{error}. Keep both: they prove it") from None
+    return onward
 
 
 def cited(proven: receipts.Verified) -> frozenset[str]:
@@ -197,6 +220,7 @@ def report(proven: receipts.Verified, standing: Standing = NOTHING_MORE) -> dict
         "consistency": (
             None if compared is None else {"result": compared.result, "text": compared.text}
         ),
+        "continued_by": None if standing.onward is None else standing.onward.report(),
         "values": dict(proven.values),
         # Whose receipt it is, and the entry's number among theirs.
         "party": (
@@ -234,7 +258,7 @@ def describe(
         *_terms(values),
         *(_opt_out(values) if body.kind in OPT_OUT_KINDS else []),
         *(_step(values) if body.kind in STEPS else []),
-        *[(name.replace("_", " "), _json_or_text(shown)) for name, shown in body.public.items()],
+        *(_continued(body) if body.kind == keychain.CONTINUED else _public(body)),
         *(_catalogue(values) if body.kind in CATALOGUE_KINDS else []),
         *(_changed(values) if body.kind in CHANGES else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
@@ -244,6 +268,7 @@ def describe(
         ("witnesses", _witnesses(standing)),
         ("recorded", f"between {commitments.timestamp(body.at)} and {_until(standing)}"),
         ("consistency", standing.consistency.text if standing.consistency else ""),
+        ("frozen", standing.onward.describe() if standing.onward else ""),
         ("not shown", ", ".join(proven.undisclosed)),
     ]
     lines += [f"  {name:<15} {text}" for name, text in rows if text]
@@ -422,6 +447,20 @@ def _step(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("cause", _json_or_text(code)),
         ("reason", _json_or_text(values.get("reason"))),
         ("duties", ", ".join(duties)),
+    ]
+
+
+def _public(body: commitments.EntryBody) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), _json_or_text(shown)) for name, shown in body.public.items()]
+
+
+def _continued(body: commitments.EntryBody) -> list[tuple[str, str]]:
+    said = body.public
+    return [
+        ("continues", f"{said.get('origin')}, frozen at {said.get('size')} entries"),
+        ("root then", _json_or_text(said.get("root"))),
+        ("kept of it", f"{said.get('known')} entries, of {said.get('signed')} signed"),
+        ("log’s key", _json_or_text(said.get("key"))),
     ]
 
 

@@ -97,6 +97,7 @@ def test_the_whole_log_is_recomputed_from_the_directory_alone(
     assert code == 0
     assert json.loads(out) == {
         "key_changes": [],
+        "continued_by": None,
         "sound": True,
         "origin": "licet.example/ledger/test",
         "size": 273,

@@ -47,6 +47,7 @@ from tests.make import issue_grant, make_offer
 pytestmark = [pytest.mark.chaos, pytest.mark.django_db(transaction=True)]
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "api_docs/guide/ledger_recovery.md").read_text()
 
 # The backup was made with so many entries in their places; so many were signed later.
 BACKED_UP, SIGNED = 250, 300
@@ -406,7 +407,7 @@ def test_the_runbook_does_what_it_says(
     world: World, test_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each command of the page, in its order, as an operator types it."""
-    page = (ROOT / "api_docs/guide/ledger_recovery.md").read_text()
+    page = PAGE.partition("## No copy")[0]
     commands = re.findall(r"^ *manage\.py (ledger_.*)$", page, re.MULTILINE)
     assert len(commands) == 6
     lose_tail(test_database, BACKED_UP, waiting=1)
@@ -432,6 +433,42 @@ def test_the_runbook_does_what_it_says(
     assert LedgerLeaf.objects.get(index=SIGNED).entry_id == fresh.pk
     assert signed_text(SIGNED + 1)
     assert published() == world.published
+
+
+def test_the_rehearsed_runbook_freezes_a_log_that_no_copy_can_rebuild(
+    world: World, test_database: TestDatabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each command of the page's second part, in its order, as an operator types it."""
+    page = PAGE.partition("## No copy")[2]
+    commands = re.findall(r"^ *manage\.py (ledger_.*)$", page, re.MULTILINE)
+    assert len(commands) == 4
+    lose_tail(test_database, BACKED_UP, waiting=1)
+    append_many(11)
+    (world.copy / "test/tile/entries/001.p/44").unlink()
+    (tmp_path / "last-checkpoint").write_text(world.note)
+    monkeypatch.chdir(tmp_path)
+
+    said = []
+    for command in commands:
+        out = io.StringIO()
+        call_command(*shlex.split(command.replace("live", "test")), stdout=out, stderr=out)
+        said.append(out.getvalue().splitlines())
+
+    shown = re.search(
+        r"^   live: .*\n   No help .*\n   Would .*\n   Nothing .*\n", page, re.MULTILINE
+    )
+    assert shown is not None
+    expected = [line.strip() for line in shown[0].replace("live", "test").splitlines()]
+    start, end = expected[1].split("…")[0], expected[1].split("…")[1]
+    assert (said[0][0], said[0][2:]) == (expected[0], expected[2:])
+    assert said[0][1].startswith(start)
+    assert end.strip() in said[0][1]
+    assert said[1][2].startswith("Froze licet.example/ledger/test. test/2 continues it: 12 entries")
+    assert said[2] == ["12 entries integrated"]
+    assert [line.partition(", ")[0] for line in said[3]] == [
+        "test: sound: 250 entries",
+        "test/2: sound: 13 entries",
+    ]
 
 
 # --- what is refused --------------------------------------------------------------------------

@@ -109,6 +109,7 @@ def test_the_report_for_programs_holds_everything_proven(receipt: Path, capsys: 
         "witnesses": [],
         "recorded": {"from": "2026-11-24T10:00:00.000000Z", "until": None},
         "consistency": None,
+        "continued_by": None,
         "values": VECTOR["values"],
         "party": None,
         "undisclosed": [],

@@ -24,6 +24,7 @@ ALL_TENANT_CALLERS = {
     "marketplace.uploads": "The worker discards unused uploads of everybody.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.lifecycle": "The worker moves the grants of everybody when their time has come.",
+    "licensing.ledger.freezing": "A log that is frozen holds the entries of all tenants.",
     "licensing.ledger.guard": "One guard stands for the entries of all tenants.",
     "licensing.ledger.recovery": "One log's lost tail holds the entries of all tenants.",
     "licensing.ledger.rotation": "A log's key signs the entries of all tenants.",

@@ -109,6 +109,7 @@ PUBLIC = {
     # The public log.
     "licensing_ledgerawaited",
     "licensing_ledgercheckpoint",
+    "licensing_ledgercontinuation",
     "licensing_ledgercosignature",
     "licensing_ledgerentry",
     "licensing_ledgerkeychange",

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils.translation import gettext as _
 
-from licensing.ledger import guard, notes, signer
+from licensing.ledger import guard, notes, signer, succession
 from licensing.ledger.log import LOGS
 
 # More than any checkpoint, and little enough to read.
@@ -39,7 +39,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         log: str = options["log"]
         try:
-            done = guard.adopt(log, _read(options["checkpoint"]))
+            done = guard.adopt(succession.current(log), _read(options["checkpoint"]))
         except (OSError, notes.NoteError, UnicodeDecodeError) as error:
             raise CommandError(
                 _("This is no checkpoint of the log “%(log)s”: %(error)s")

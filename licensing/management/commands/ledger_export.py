@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from licensing.ledger import export, stores, tiles, witnessing
+from licensing.ledger import export, stores, succession, tiles, witnessing
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.signer import KeyUnusable
 from licensing.ledger.stores import Store, StoreConflict, StoreUnavailable
@@ -35,7 +35,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         code, failure = 0, ""
-        for log in LOGS if options["log"] == "all" else [options["log"]]:
+        logs = LOGS if options["log"] == "all" else [options["log"]]
+        names = [name for log in logs for name in succession.names(log)]
+        for log in names:
             try:
                 self._copy(log, stores.open_store(options["dest"]), options["from_start"])
             except (StoreConflict, LedgerCorrupted) as error:
@@ -49,6 +51,15 @@ class Command(BaseCommand):
         newest = tiles.newest_checkpoint(log)
         if newest is None:
             self.stderr.write(f"{log}: nothing is published yet")
+            return
+        frozen = succession.next_of(log)
+        there = None if frozen is None else export.checkpoint_in(log, store)
+        if there is not None and there.size > newest.size:
+            # What was signed before the log was frozen, and lost here.
+            self.stdout.write(
+                f"{log}: frozen; {store} has {there.size} entries of it, more than are left here,"
+                " and keeps them as they are"
+            )
             return
         with Meter(self.stderr, log, "entries") as meter:
             export.push(log, store, newest.size, from_start=from_start, progress=meter.show)

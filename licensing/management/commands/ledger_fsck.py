@@ -11,7 +11,16 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from licensing.ledger import fsck, fsck_tiles, guard, notes, stores, tiles
+from licensing.ledger import (
+    fsck,
+    fsck_tiles,
+    generations,
+    guard,
+    notes,
+    stores,
+    succession,
+    tiles,
+)
 from licensing.ledger.fsck import Broken, CannotTell, Sound
 from licensing.ledger.log import LOGS
 from licensing.ledger.signer import KeyUnusable
@@ -66,20 +75,21 @@ class Command(BaseCommand):
         if options["tiles"] is None:
             if options["key"] is not None:
                 raise CommandError("--key goes with --tiles.", returncode=CANNOT_TELL)
-            return {log: _of_database(log) for log in wanted}
+            names = [name for log in wanted for name in succession.names(log)]
+            return {name: _of_database(name) for name in names}
         try:
             store = stores.open_store(options["tiles"])
             found = fsck_tiles.logs_in(store)
         except stores.StoreUnavailable as error:
             raise CommandError(str(error), returncode=CANNOT_TELL) from error
-        logs = [log for log in found if log in wanted or log == ""]
+        logs = [log for log in found if generations.log_of(log) in wanted or log == ""]
         if not logs:
             raise CommandError(
                 f"There is no copy of the log “{options['log']}” in {store}.",
                 returncode=CANNOT_TELL,
             )
         keys = [] if options["key"] is None else _keys(options["key"])
-        if keys and len(logs) > 1:
+        if keys and len({generations.log_of(log) for log in logs}) > 1:
             raise CommandError("--key is of one log: name it with --log.", returncode=CANNOT_TELL)
         return {log: _of_copy(store, log, keys) for log in logs}
 
@@ -108,7 +118,11 @@ def _of_database(log: str) -> Check:
 def _check_guard(log: str) -> None:
     """A restored backup is sound in itself: only the guard knows what was signed after it."""
     try:
-        if guard.open_guard(log).read() is not None:
+        if not succession.is_current(log):
+            state, is_frozen = guard.open_guard(log).look()
+            if state is not None and not is_frozen:
+                raise Broken("guard", f"the log “{log}” was continued, and its guard not frozen")
+        elif guard.open_guard(log).read() is not None:
             guard.check(log)
         elif tiles.newest_checkpoint(log) is not None:
             raise CannotTell(

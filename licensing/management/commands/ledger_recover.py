@@ -48,7 +48,8 @@ class Command(BaseCommand):
                 returncode=CANNOT_TELL,
             )
         try:
-            self._recover(options["log"], source, apply=options["apply"], as_json=options["json"])
+            log = recovery.generation(options["log"])
+            self._recover(log, source, apply=options["apply"], as_json=options["json"])
         except (recovery.RecoveryRefused, guard.GuardRefused, LedgerCorrupted) as error:
             unreadable = isinstance(error, guard.GuardUnreadable)
             raise CommandError(

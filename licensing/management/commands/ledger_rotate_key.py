@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils.translation import gettext as _
 
-from licensing.ledger import rotation, sequencer, signer
+from licensing.ledger import generations, rotation, sequencer, signer, succession
 from licensing.ledger.log import LOGS, LedgerCorrupted
 
 BROKEN, CANNOT_TELL = 1, 2
@@ -32,8 +32,8 @@ class Command(BaseCommand):
         step.add_argument("--status", action="store_true", help="change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        log: str = options["log"]
         try:
+            log = succession.current(options["log"])
             if options["announce"]:
                 rotation.announce(log)
                 self._sign()
@@ -66,7 +66,7 @@ def _said(log: str, found: rotation.Status) -> str:
     said = {
         rotation.Step.NONE: _("No change of the key is under way."),
         rotation.Step.MADE: _(
-            "The next key is made, and signs nothing yet. Back up %(log)s.next.key, copy it to"
+            "The next key is made, and signs nothing yet. Back up %(file)s.next.key, copy it to"
             " every host that signs, then: manage.py ledger_rotate_key --log %(log)s --announce"
         ),
         rotation.Step.ANNOUNCED: _(
@@ -78,4 +78,8 @@ def _said(log: str, found: rotation.Status) -> str:
             " key; once they have the next one: manage.py ledger_rotate_key --log %(log)s --finish"
         ),
     }
-    return said[found.step] % {"log": log, "index": found.index}
+    return said[found.step] % {
+        "log": generations.log_of(log),
+        "file": generations.file_name(log),
+        "index": found.index,
+    }

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from licensing.ledger import export, witnessing
+from licensing.ledger import export, succession, witnessing
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.stores import StoreConflict, StoreUnavailable
 from licensing.ledger.witnessing import Result
@@ -49,7 +49,8 @@ class Command(BaseCommand):
                 signal.signal(number, lambda *_arguments: stopped.set())
         self._said: dict[tuple[str, str], str] = {}
         while not stopped.is_set():
-            conflicts, unclear = self._pass(logs, servers, stopped)
+            current = [succession.current(log) for log in logs]
+            conflicts, unclear = self._pass(current, servers, stopped)
             if conflicts:
                 raise CommandError("\n".join(conflicts), returncode=CONFLICT)
             if options["once"]:
