@@ -120,14 +120,7 @@ def _place(after: UUID) -> UUID | None:
 
 
 def _record(log: str, until: datetime) -> AuditRoot | None:
-    name = succession.current(log)
-    newest_tree = tiles.newest_tree(name)
-    try:
-        is_behind = guard.ahead_of(name, 0 if newest_tree is None else newest_tree.size) is not None
-    except guard.GuardFrozen:
-        is_behind = True
-    if is_behind:
-        # A restored backup: an entry recorded now would be in the way of the one that it lost.
+    if guard.is_ahead(succession.current(log)):
         return None
     frontier = _grown(_newest(log))
     if frontier is None:

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from licensing import status_proofs, status_tree
-from licensing.ledger import commitments, proofs, succession, tiles
+from licensing.ledger import commitments, guard, proofs, succession, tiles
 from licensing.ledger import log as ledger
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.ledger.tree import ProofError
@@ -111,7 +111,7 @@ def record(log: str) -> StatusRoot | None:
     """Commit to the state of every grant of a log, if that is due. None where it is not.
 
     Also None where another process does it now, where a change has been taken back before a root
-    had it, and where the log has no grant yet.
+    had it, where the log has no grant yet, and while the guard knows more than this database.
     """
     if not due(log):
         return None
@@ -184,6 +184,8 @@ def _record(log: str, found: _Due) -> StatusRoot | None:
     # In this order: what committed before `as_of`, and every entry below `log_size`, is read.
     as_of = timezone.now()
     generation = succession.current(log)
+    if guard.is_ahead(generation):
+        return None
     newest_tree, before = tiles.newest_tree(generation), newest(log)
     log_size = newest_tree.size if newest_tree is not None else 0
     chain = _chain(log)

@@ -153,6 +153,19 @@ def ahead_of(log: str, size: int) -> notes.Checkpoint | None:
     return state if state is not None and state.size > size else None
 
 
+def is_ahead(log: str) -> bool:
+    """Whether this database lacks what was signed: it was restored, or the log frozen meanwhile.
+
+    Whoever records what need not be recorded now waits: an entry would be in the way of the one
+    that `ledger_recover` is to bring back. Raises GuardUnreadable.
+    """
+    newest = tiles.newest_tree(log)
+    try:
+        return ahead_of(log, newest.size if newest else 0) is not None
+    except GuardFrozen:
+        return True
+
+
 def check_reached(log: str, state: notes.Checkpoint, size: int, grown: int) -> None:
     """Check that the log, grown from `size` to `grown`, now has what was signed: the same tree.
 

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from licensing import lifecycle, status, status_tree
-from licensing.ledger import commitments, sequencer, tree
+from licensing.ledger import commitments, guard, notes, sequencer, signer, tree
 from licensing.models import Grant, LedgerEntry, StatusChange, StatusLeaf, StatusRoot
 from licensing.status_tree import STATES
 from marketplace import access
@@ -180,6 +180,17 @@ def test_a_new_grant_waits_for_the_next_root(
     root = recorded()
     assert root.size == 4
     assert status.contains(root, late)
+
+
+def test_a_restored_log_gets_no_root_before_its_tail_is_back(grants: list[Grant]) -> None:
+    ahead = notes.Checkpoint(signer.origin("test"), 99, bytes(32))
+    guard.advance("test", ahead.size, ahead.root, lambda _size: [])
+    before = LedgerEntry.objects.count(), StatusChange.objects.count()
+
+    assert status.record_due() == []
+
+    assert (LedgerEntry.objects.count(), StatusChange.objects.count()) == before
+    assert status.due("test")
 
 
 @pytest.mark.parametrize("state", ["suspended", "revoked", "expired"])
