@@ -582,7 +582,7 @@ def test_without_a_copy_nothing_can_be_told(settings: Any) -> None:
 def test_a_stand_in_allows_no_entry_that_has_no_place(world: World) -> None:
     """Whoever records a grant cannot do without the grant by writing a stand-in."""
     count = LedgerEntry.objects.count()
-    with pytest.raises(IntegrityError, match="has no grant"):
+    with pytest.raises(IntegrityError, match="has no subject"):
         record_with_a_stand_in()
     assert LedgerEntry.objects.count() == count
 
