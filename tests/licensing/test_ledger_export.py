@@ -172,6 +172,7 @@ def test_what_was_lost_in_the_copy_is_written_again_from_the_start(tmp_path: Pat
     assert files_below(tmp_path) == whole
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db
 def test_stopped_at_any_write_and_run_again_it_is_whole_and_its_checkpoint_came_last(
     tmp_path: Path, narrow: None, monkeypatch: pytest.MonkeyPatch

@@ -81,6 +81,7 @@ def with_manifest(export: Path, *arguments: str) -> list[str]:
 # --- the same answers as the server's ---------------------------------------------------------
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db
 def test_it_answers_as_the_server_does(
     archive: Organization,

@@ -80,7 +80,9 @@ def test_a_payment_leads_to_one_grant_entry_and_journal(
     assert row_of(order).next_sync_at is None
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(n, marks=pytest.mark.oracle) for n in range(2, 5))]
+)
 def test_repeated_and_shuffled_events_issue_one_grant(
     seed: int, archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:

@@ -51,7 +51,7 @@ pytestmark = pytest.mark.django_db
 # Fewer would mean that a page fell out of the crawl.
 PROBES_LEAST = 2_000
 # Every nth probe makes a part. Most of them wait for `make oracles`.
-PARTS = 4
+PARTS = 12
 
 
 @dataclass
@@ -241,6 +241,7 @@ def _switch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(authentication.SignedIn, "caller", anyone)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("hole", "kinds"),
     [
@@ -397,6 +398,7 @@ def test_a_member_of_two_works_for_one_at_a_time(world: Studio, owner_of_first: 
 # --- what a page sends ------------------------------------------------------------------------
 
 
+@pytest.mark.oracle
 def test_every_page_carries_the_policy_and_fetches_nothing_from_elsewhere(
     world: Studio, owner_of_first: Client
 ) -> None:
