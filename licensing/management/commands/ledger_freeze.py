@@ -163,13 +163,13 @@ def _lines(plan: freezing.Plan, applied: bool) -> list[str]:
         "unseen": plan.signed - plan.trusted.size,
         "follow": plan.unsigned + plan.waiting,
         "key": f"{generations.file_name(plan.successor)}.key",
+        "copy": plan.copy,
     }
     lines = [
         _(
             "%(log)s: %(known)s entries in signed places here, %(size)s in the last known"
             " checkpoint, %(signed)s signed: %(lost)s are lost"
         )
-        % said
     ]
     if plan.signed > plan.trusted.size:
         lines.append(
@@ -177,19 +177,17 @@ def _lines(plan: freezing.Plan, applied: bool) -> list[str]:
                 "The guard knows of %(unseen)s more entries than this checkpoint. Has anybody a"
                 " newer one? Ask parties, mirrors and witnesses first."
             )
-            % said
         )
     if plan.copy:
-        lines.append(_("No help from the copy: %(copy)s") % {"copy": plan.copy})
+        lines.append(_("No help from the copy: %(copy)s"))
     if plan.is_begun:
-        lines.append(_("%(log)s was frozen before, and %(next)s continues it.") % said)
+        lines.append(_("%(log)s was frozen before, and %(next)s continues it."))
     elif applied:
         lines.append(
             _(
                 "Froze %(origin)s. %(next)s continues it: %(follow)s entries without a signed place"
                 " follow its first."
             )
-            % said
         )
     else:
         lines.append(
@@ -197,7 +195,6 @@ def _lines(plan: freezing.Plan, applied: bool) -> list[str]:
                 "Would freeze %(origin)s for good, and begin %(next)s: %(follow)s entries without a"
                 " signed place would follow its first."
             )
-            % said
         )
     if applied:
         lines.append(
@@ -205,14 +202,12 @@ def _lines(plan: freezing.Plan, applied: bool) -> list[str]:
                 "Back up the key %(key)s now, and copy it to every host that signs. Then start the"
                 " worker, and publish the new address /ledger/%(next)s/ beside the old one."
             )
-            % said
         )
     elif not plan.is_begun:
         lines.append(
             _("Nothing was changed. Run this again with --apply %(origin)s if nothing else helps.")
-            % said
         )
-    return lines
+    return [line % said for line in lines]
 
 
 def _document(plan: freezing.Plan, applied: bool) -> dict[str, Any]:
