@@ -160,7 +160,7 @@ def _change(
         _record(asked, grant, period, made.values)
         audit.record(
             caller,
-            f"grant.{asked.kind}",
+            "grant.renewed" if asked.kind == Kind.RENEWED else "grant.amended",
             subject=grant,
             period=str(period.pk),
             terms=str(made.terms.pk),

@@ -132,7 +132,7 @@ def test_a_grants_entry_does_not_commit_without_its_grant() -> None:
     always, _sometimes = commitments.FIELDS["grant.issued"]
 
     with (
-        pytest.raises(IntegrityError, match=r"ledger entry \d+ has no grant"),
+        pytest.raises(IntegrityError, match=r"ledger entry \d+ \(grant.issued\) has no subject"),
         access.system("a test writes to the ledger"),
     ):
         append(kind="grant.issued", values=dict.fromkeys(always, "x"))
