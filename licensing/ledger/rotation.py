@@ -108,9 +108,9 @@ def keys_of(log: str) -> Keys:
     return found
 
 
-def signers(log: str, size: int, *, first: bool = False) -> list[notes.Signer]:
-    """The keys that sign a tree of this size: the one whose turn it is last, and before it the
-    one that it replaces, as long as that is here.
+def signing(log: str, size: int, *, first: bool = False) -> tuple[Keys, list[notes.Signer]]:
+    """The log's keys, and those that sign a tree of this size: the one whose turn it is last, and
+    before it the one that it replaces, as long as that is here.
 
     The first tree of a generation is also signed by the key of the frozen one: whoever trusts that
     one learns of the successor. Raises KeyUnusable.
@@ -129,7 +129,7 @@ def signers(log: str, size: int, *, first: bool = False) -> list[notes.Signer]:
             % {"log": log, "size": size, "key": expected.key_id.hex()}
         )
     replaced = [each.old for each in known.changes if each.new == expected]
-    return [
+    return known, [
         *(_of_frozen(log) if first else []),
         *(here[each] for each in replaced if each in here),
         here[expected],
@@ -321,6 +321,9 @@ def row_of(entry: LedgerEntry) -> LedgerKeyChange:
 # --- what is recorded -------------------------------------------------------------------------
 
 
+_IS_ANY = "SELECT EXISTS (SELECT FROM licensing_ledgerkeychange WHERE log = %s)"
+
+
 def _rows(log: str) -> list[LedgerKeyChange]:
     """What was announced in a generation, in its order: each has keys of its own name."""
     rows = LedgerKeyChange.objects.filter(log=generations.log_of(log))
@@ -330,6 +333,11 @@ def _rows(log: str) -> list[LedgerKeyChange]:
 
 def _changes(log: str) -> list[KeyChange]:
     """A log's changes of key in their order, read from the entries and not from the columns."""
+    with connection.cursor() as cursor:
+        # Each signing asks, and most logs never had one.
+        cursor.execute(_IS_ANY, [generations.log_of(log)])
+        if cursor.fetchone() == (False,):
+            return []
     found = [_change(row, log) for row in _rows(log)]
     try:
         keychain.check_chain(found)

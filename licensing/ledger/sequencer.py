@@ -246,8 +246,8 @@ def sign(log: str) -> LedgerCheckpoint | None:
         if not succession.is_current(log):
             return None
         stored = tiles.StoredTree(log, newest.size)
-        signers = rotation.signers(log, newest.size, first=last is None)
-        _check_continues(stored, newest, last)
+        keys, signers = rotation.signing(log, newest.size, first=last is None)
+        _check_continues(stored, newest, last, keys)
         checkpoint = notes.Checkpoint(signer.origin(log), newest.size, bytes(newest.root))
         # Before the note can be seen. The election must hold until it is there, so this is in the
         # transaction; it holds no row that others wait for.
@@ -395,6 +395,7 @@ def _check_continues(
     stored: tiles.StoredTree,
     newest: LedgerTree,
     last: LedgerCheckpoint | None,
+    keys: rotation.Keys,
 ) -> None:
     """Prove, from what is stored, that the tree has its root and begins with the signed one."""
     log, size, root = newest.log, newest.size, bytes(newest.root)
@@ -402,7 +403,7 @@ def _check_continues(
         if stored.root() != root:
             raise tree.ProofError("the stored tree has another root than was integrated")
         if last is not None:
-            signed, _note = rotation.keys_of(log).open(last.note)
+            signed, _note = keys.open(last.note)
             proof = tree.consistency_proof(signed.size, size, stored.node)
             tree.verify_consistency(signed.size, size, proof, signed.root, root)
     except (LookupError, tree.ProofError, notes.NoteError) as error:

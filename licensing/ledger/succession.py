@@ -10,6 +10,11 @@ from licensing.ledger import commitments, generations, keychain, notes, signer, 
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.models import LedgerCheckpoint, LedgerContinuation, LedgerEntry, LedgerTree
 
+# By hand: each signing asks.
+_IS_BEGUN = """
+SELECT EXISTS (SELECT FROM licensing_ledgercontinuation WHERE log = %s AND number = %s)
+"""
+
 
 def current(log: str) -> str:
     """The name of the generation that grows: what is recorded in the log gets its place there."""
@@ -35,7 +40,10 @@ def all_names() -> list[str]:
 
 def is_current(name: str) -> bool:
     """Whether this generation was not frozen, as far as the database knows."""
-    return next_of(name) is None
+    following = generations.next_of(name)
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_BEGUN, [generations.log_of(following), generations.number_of(following)])
+        return bool(cursor.fetchone() == (False,))
 
 
 def next_of(name: str) -> LedgerContinuation | None:
