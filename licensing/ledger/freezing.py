@@ -31,9 +31,7 @@ from licensing.ledger import log as log_of
 from licensing.ledger.commitments import CONTINUED
 from licensing.ledger.recovery import CopyLacking, RecoveryBusy, RecoveryRefused
 from licensing.ledger.stores import Store
-from licensing.models import (
-    LedgerPending,
-)
+from licensing.models import LedgerPending
 from marketplace import access
 
 

@@ -43,7 +43,7 @@ def is_current(name: str) -> bool:
     following = generations.next_of(name)
     with connection.cursor() as cursor:
         cursor.execute(_IS_BEGUN, [generations.log_of(following), generations.number_of(following)])
-        return bool(cursor.fetchone() == (False,))
+        return not cursor.fetchone()[0]
 
 
 def next_of(name: str) -> LedgerContinuation | None:

@@ -451,7 +451,12 @@ def _step(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _public(body: commitments.EntryBody) -> list[tuple[str, str]]:
-    return [(name.replace("_", " "), _json_or_text(shown)) for name, shown in body.public.items()]
+    # A bare “old” or “new” would not say that it is a key.
+    name = "log’s {} key" if body.kind == keychain.KIND else "{}"
+    return [
+        (name.format(each.replace("_", " ")), _json_or_text(shown))
+        for each, shown in body.public.items()
+    ]
 
 
 def _continued(body: commitments.EntryBody) -> list[tuple[str, str]]:
