@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing import layout, settree, shards, snapshots
+from licensing.delivery_counts import Meter, What
 from licensing.links import MANIFEST, SHARDS, Link, expiry
 from licensing.models import (
     Coverage,
@@ -62,6 +63,7 @@ class Deliverable:
 
     digest: bytes
     length: int
+    meter: Meter
     remote_url: str | None = None
 
 
@@ -98,16 +100,17 @@ def offer_manifest(caller: Caller, id: Any) -> tuple[str, datetime]:
     return link.url(), expires
 
 
-def check_manifest(link: Link, signature: str) -> None:
+def check_manifest(link: Link, signature: str) -> Meter:
     """Raise what refuses a manifest: a bad or old link, or a grant that is not in force."""
     link.check(signature)
     with access.system("serve a delivery link"):
         grant = _grant(link)
         _check_in_force(grant)
         _newest_covered(grant)
+    return _meter(grant, What.MANIFESTS)
 
 
-def manifest(link: Link) -> Iterator[bytes]:
+def manifest(link: Link) -> Generator[bytes]:
     """Stream a grant's manifest: NDJSON, one line a work with its link, ascending by digest.
 
     What fails on the way becomes the last line, so that a cut manifest never passes for a whole
@@ -171,7 +174,7 @@ def open_work(link: Link, signature: str) -> Deliverable:
             raise NotFound(_("This grant covers no such work."))
         _check_not_reserved(grant, [digest])
         if form.custody == Custody.HOSTED:
-            return Deliverable(digest, form.length)
+            return Deliverable(digest, form.length, _meter(grant, What.WORKS))
         bucket = remote_buckets.in_use(grant.licensor_id)
         if form.custody != Custody.REMOTE or bucket is None:
             raise NotFound(_("The seller keeps these bytes: they are not delivered from here."))
@@ -181,11 +184,13 @@ def open_work(link: Link, signature: str) -> Deliverable:
             external_id=form.work.external_id,
             seconds=_REMOTE_SECONDS,
         )
-    return Deliverable(digest, form.length, url)
+    return Deliverable(digest, form.length, _meter(grant, What.REDIRECTS), url)
 
 
-def open_shards(link: Link, signature: str) -> shards.Layout:
+def open_shards(link: Link, signature: str, what: What) -> tuple[shards.Layout, Meter]:
     """Find the layout of the shards that a link asks for, if its grant permits that now.
+
+    What is sent of it, an index or a shard, counts as `what`.
 
     Raises ManifestChanged where the layout is no longer kept and the manifest is another one now.
     """
@@ -197,7 +202,7 @@ def open_shards(link: Link, signature: str) -> shards.Layout:
         found = shards.layout(manifest)
         if found is None:
             found = _lay_out(grant, manifest)
-    return found
+    return found, _meter(grant, what)
 
 
 def check_members(link: Link, members: Sequence[shards.Member]) -> None:
@@ -208,7 +213,7 @@ def check_members(link: Link, members: Sequence[shards.Member]) -> None:
         _check_not_reserved(grant, [member.digest for member in members])
 
 
-def index(manifest: str, found: shards.Layout) -> Iterator[bytes]:
+def index(manifest: str, found: shards.Layout) -> Generator[bytes]:
     """Stream what stands where in a manifest's shards: NDJSON, ascending by digest."""
     lengths = [shard.length for shard in found.shards]
     yield _line({"type": "shards", "v": 1, "manifest": manifest, "lengths": lengths})
@@ -233,7 +238,7 @@ def index(manifest: str, found: shards.Layout) -> Iterator[bytes]:
 
 
 def _with_access(grants: GrantQuerySet) -> GrantQuerySet:
-    """Say of each grant whether some period gives access now, and which event counts now.
+    """Say of each grant whether some period gives access now, and which event and coverage count.
 
     In the query that reads it. What was announced counts from its instant on, whether or not the
     worker has moved the grant already.
@@ -241,8 +246,12 @@ def _with_access(grants: GrantQuerySet) -> GrantQuerySet:
     now = timezone.now()
     periods = Period.objects.filter(grant=OuterRef("pk"), access_window__contains=now)
     events = GrantEvent.objects.in_effect(now).filter(grant=OuterRef("pk"))
+    # The newest, which holds what is licensed now: None where nothing is covered yet.
+    covered = Coverage.objects.filter(grant=OuterRef("pk"), effective_from__lte=now)
     return grants.annotate(
-        has_access=Exists(periods), in_effect=Subquery(events.values("kind")[:1])
+        has_access=Exists(periods),
+        in_effect=Subquery(events.values("kind")[:1]),
+        covered=Subquery(covered.order_by("-snapshot__number").values("pk")[:1]),
     )
 
 
@@ -278,6 +287,11 @@ def _check_in_force(grant: Any) -> None:
     else:
         return
     raise GrantNotInForce(detail, grant=str(grant.pk), grant_status=status)
+
+
+def _meter(grant: Any, what: What) -> Meter:
+    """Counts what is sent under a grant `_with_access` that covers something."""
+    return Meter(grant.covered, what)
 
 
 def _coverage(grant: Grant) -> CoverageQuerySet:

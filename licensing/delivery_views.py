@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from functools import wraps
 from typing import Any
@@ -24,6 +24,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from licensing import delivery, shards
+from licensing.delivery_counts import Meter, What
 from licensing.links import MANIFEST, SHARDS, Link
 from licensing.models import Grant
 from marketplace import storage
@@ -189,10 +190,11 @@ def manifest(request: HttpRequest, grant: str) -> HttpResponseBase:
     """A grant's manifest."""
     link, signature = _link(request, grant, MANIFEST)
     headers = {**UNTOUCHED, "Content-Disposition": f'attachment; filename="{grant}.ndjson"'}
-    delivery.check_manifest(link, signature)
+    meter = delivery.check_manifest(link, signature)
     if request.method == "HEAD":
         return HttpResponse(content_type=NDJSON, headers=headers)
-    return StreamingHttpResponse(delivery.manifest(link), content_type=NDJSON, headers=headers)
+    content = meter.counted(delivery.manifest(link))
+    return StreamingHttpResponse(content, content_type=NDJSON, headers=headers)
 
 
 @_delivers
@@ -201,19 +203,21 @@ def work(request: HttpRequest, grant: str, digest: str) -> HttpResponseBase:
     link, signature = _link(request, grant, digest)
     found = delivery.open_work(link, signature)
     if found.remote_url is not None:
+        if request.method != "HEAD":
+            found.meter.redirected(found.length)
         # 307: the same method again, and its Range with it. Nobody may keep where it leads.
         return HttpResponse(status=307, headers={**UNTOUCHED, "Location": found.remote_url})
     answer = _Answer(request, name=digest, etag=digest, length=found.length)
     if answer.has_bytes:
         _check_whole(found)
-    return answer.stream(lambda start, end: storage.chunks(found.digest, start, end))
+    return answer.stream(lambda start, end: storage.chunks(found.digest, start, end), found.meter)
 
 
 @_delivers
 def shard(request: HttpRequest, grant: str, manifest: str, number: str) -> HttpResponseBase:
     """One tar archive of a manifest's works, or a part of it."""
     link, signature = _link(request, grant, SHARDS + manifest)
-    layout = delivery.open_shards(link, signature)
+    layout, meter = delivery.open_shards(link, signature, What.SHARDS)
     if int(number) >= len(layout.shards):
         raise NotFound(_("This manifest has no such shard."))
     found = layout.shards[int(number)]
@@ -227,7 +231,7 @@ def shard(request: HttpRequest, grant: str, manifest: str, number: str) -> HttpR
         first = next(groups, [])
         delivery.check_members(link, first)
 
-    def content(start: int, end: int) -> Iterator[bytes]:
+    def content(start: int, end: int) -> Generator[bytes]:
         yield from shards.chunks(first, start, end)
         for group in groups:
             # What is opted out while this streams is not sent: the archive breaks off before it.
@@ -236,21 +240,20 @@ def shard(request: HttpRequest, grant: str, manifest: str, number: str) -> HttpR
             yield from shards.chunks(group, start, end)
         yield shards.tail(found, start, end)
 
-    return answer.stream(content)
+    return answer.stream(content, meter)
 
 
 @_delivers
 def shard_index(request: HttpRequest, grant: str, manifest: str) -> HttpResponseBase:
     """Which work stands where in the shards of a manifest."""
     link, signature = _link(request, grant, SHARDS + manifest)
-    layout = delivery.open_shards(link, signature)
+    layout, meter = delivery.open_shards(link, signature, What.MANIFESTS)
     headers = {**UNTOUCHED, "Content-Disposition": f'attachment; filename="{manifest}.ndjson"'}
     if request.method == "HEAD":
         return HttpResponse(content_type=NDJSON, headers=headers)
     _let_go_of_connection()
-    return StreamingHttpResponse(
-        delivery.index(manifest, layout), content_type=NDJSON, headers=headers
-    )
+    content = meter.counted(delivery.index(manifest, layout))
+    return StreamingHttpResponse(content, content_type=NDJSON, headers=headers)
 
 
 class _Answer:
@@ -276,7 +279,9 @@ class _Answer:
     def has_bytes(self) -> bool:
         return not self._is_known and self._request.method != "HEAD"
 
-    def stream(self, content: Callable[[int, int], Iterator[bytes]]) -> HttpResponseBase:
+    def stream(
+        self, content: Callable[[int, int], Generator[bytes]], meter: Meter
+    ) -> HttpResponseBase:
         if self._is_known:
             del self._headers["Content-Length"]
             return HttpResponse(status=304, headers=self._headers)
@@ -288,7 +293,7 @@ class _Answer:
         if not self.has_bytes:
             return HttpResponse(**answered)
         _let_go_of_connection()
-        return StreamingHttpResponse(content(self.start, self.end), **answered)
+        return StreamingHttpResponse(meter.counted(content(self.start, self.end)), **answered)
 
 
 def _let_go_of_connection() -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -162,7 +162,7 @@ def path(digest: bytes) -> Path:
     return Path(_file(digest))
 
 
-def chunks(digest: bytes, start: int, end: int) -> Iterator[bytes]:
+def chunks(digest: bytes, start: int, end: int) -> Generator[bytes]:
     """Read bytes `start` to `end` of what is kept. Raises OSError where they are not all there."""
     bucket = _bucket()
     if bucket is not None:

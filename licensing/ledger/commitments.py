@@ -124,6 +124,10 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"signatures"}),
     ),
     CONTINUED: (frozenset(), frozenset()),
+    "delivery.summarized": (
+        frozenset({*_OF_A_GRANT, "day", "part", "coverage", "delivered"}),
+        frozenset(),
+    ),
 }
 
 # What each published kind shows to everybody; every other kind has no `public`. Held to as above.
@@ -144,6 +148,7 @@ _REFS = {
     "snapshot.finalized": "snapshot_ref",
     "terms.published": "terms_ref",
     "audit.root": "audit_ref",
+    "delivery.summarized": "delivery_ref",
     CONTINUED: "log_ref",
 }
 

@@ -2,6 +2,7 @@
 
 from licensing.models.access_requests import AccessRequest
 from licensing.models.audit_roots import AuditLeaf, AuditRoot
+from licensing.models.deliveries import DeliveryCount, DeliverySummary
 from licensing.models.grant_events import GrantEvent, GrantEventQuerySet
 from licensing.models.ledger import (
     LedgerAwaited,
@@ -53,6 +54,8 @@ __all__ = [
     "ContributorLink",
     "Coverage",
     "CoverageQuerySet",
+    "DeliveryCount",
+    "DeliverySummary",
     "Grant",
     "GrantEvent",
     "GrantEventQuerySet",

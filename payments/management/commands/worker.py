@@ -13,7 +13,15 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from licensing import access_requests, audit_roots, lifecycle, optouts, scope_claims, status
+from licensing import (
+    access_requests,
+    audit_roots,
+    delivery_summaries,
+    lifecycle,
+    optouts,
+    scope_claims,
+    status,
+)
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
@@ -58,6 +66,8 @@ JOBS = [
     Job("status roots", 10, lambda: status.record_due()),
     # Most times it finds that none is due.
     Job("audit roots", 300, lambda: audit_roots.record_due()),
+    # Days that are over, and what was counted late for them.
+    Job("delivery summaries", 300, lambda: delivery_summaries.record_due()),
     # Receipts wait for it.
     Job(
         "the ledger's sequencer",
