@@ -24,8 +24,10 @@ OPT_OUT_KINDS = frozenset({"optout.recorded", "optout.notified", "optout.acknowl
 STEPS = frozenset({"grant.suspended", "grant.reinstated", "grant.revoked", "grant.expired"})
 # What a seller states by itself: nobody has a license by it.
 CATALOGUE_KINDS = frozenset({"snapshot.finalized", "terms.published"})
+# What left under a grant on a day.
+DELIVERIES = frozenset({"delivery.summarized"})
 # What issues no grant.
-NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | CATALOGUE_KINDS | commitments.PUBLIC.keys()
+NO_ISSUE_KINDS = OPT_OUT_KINDS | STEPS | CATALOGUE_KINDS | DELIVERIES | commitments.PUBLIC.keys()
 # What a grant became beyond what was issued: for longer, under other terms, over more works.
 CHANGES = frozenset({"grant.renewed", "grant.amended", "grant.coverage_added"})
 
@@ -184,7 +186,7 @@ def _onward(
 
 def cited(proven: receipts.Verified) -> frozenset[str]:
     """The citations of the sets that a receipt licenses."""
-    if proven.body.kind in CATALOGUE_KINDS:
+    if proven.body.kind in CATALOGUE_KINDS | DELIVERIES:
         return frozenset()
     return frozenset(str(each["citation"]) for each in _sets(proven.values, "coverage"))
 
@@ -261,6 +263,7 @@ def describe(
         *(_continued(body) if body.kind == keychain.CONTINUED else _public(body)),
         *(_catalogue(values) if body.kind in CATALOGUE_KINDS else []),
         *(_changed(values) if body.kind in CHANGES else []),
+        *(_delivered(values) if body.kind in DELIVERIES else []),
         ("log position", f"{proven.index} in a tree of {checkpoint.size} entries"),
         ("entry number", _number(proven.party)),
         *[("verified", signature.name) for signature in proven.verified],
@@ -477,6 +480,23 @@ def _catalogue(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, dict):
             named = f"“{value['name']}”, " if "name" in value else ""
             rows.append((name, f"{named}number {value.get('number')}, {value.get('id')}"))
+    return rows
+
+
+def _delivered(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What left on which day, by sort: at least that, as the market counted."""
+    grant, delivered = values.get("grant"), values.get("delivered")
+    rows = [("grant", str(grant.get("id")) if isinstance(grant, dict) else _json(grant))]
+    if "day" in values:
+        rows.append(("day", f"{values['day']} by UTC, part {values.get('part')}"))
+    if not isinstance(delivered, dict):
+        return [*rows, ("delivered", _json(delivered))]
+    for what, each in sorted(delivered.items()):
+        known = isinstance(each, dict) and each.keys() == {"answers", "bytes"}
+        if not known or not all(type(count) is int for count in each.values()):
+            rows.append((what, _json(each)))
+        elif each["answers"]:
+            rows.append((what, f"at least {each['answers']:,} answers, {each['bytes']:,} bytes"))
     return rows
 
 
