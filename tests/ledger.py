@@ -158,6 +158,10 @@ DELETE FROM licensing_ledgertile
 DELETE FROM licensing_ledgerleaf WHERE log = '{log}' AND index >= {size};
 DELETE FROM licensing_grantevent WHERE grant_id IN (SELECT id FROM lost_grant)
     OR entry_id IN (SELECT id FROM lost);
+DELETE FROM licensing_deliverycount WHERE coverage_id IN (
+    SELECT id FROM licensing_coverage WHERE grant_id IN (SELECT id FROM lost_grant)
+);
+DELETE FROM licensing_deliverysummary WHERE entry_id IN (SELECT id FROM lost);
 DELETE FROM licensing_coverage WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_period WHERE grant_id IN (SELECT id FROM lost_grant);
 DELETE FROM licensing_scopeclaim WHERE grant_id IN (SELECT id FROM lost_grant);

@@ -15,6 +15,16 @@ DROP POLICY system ON licensing_{table};
 ALTER TABLE licensing_{table} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 """
 
+# Counts go up, and nothing else of them changes.
+_ONLY_COUNTED_UP = """
+REVOKE UPDATE ON licensing_deliverycount FROM licet_app;
+GRANT UPDATE (answers, bytes) ON licensing_deliverycount TO licet_app;
+"""
+_ONLY_COUNTED_UP_UNDONE = """
+REVOKE UPDATE (answers, bytes) ON licensing_deliverycount FROM licet_app;
+GRANT UPDATE ON licensing_deliverycount TO licet_app;
+"""
+
 _INSERT_ONLY = """
 REVOKE UPDATE, DELETE ON licensing_deliverysummary FROM licet_app;
 CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE ON licensing_deliverysummary
@@ -142,5 +152,6 @@ class Migration(migrations.Migration):
             migrations.RunSQL(_WALLS.format(table=table), _WALLS_UNDONE.format(table=table))
             for table in ("deliverycount", "deliverysummary")
         ),
+        migrations.RunSQL(_ONLY_COUNTED_UP, _ONLY_COUNTED_UP_UNDONE),
         migrations.RunSQL(_INSERT_ONLY, _INSERT_ONLY_UNDONE),
     ]

@@ -45,7 +45,7 @@ from licensing.models import (
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
-from tests.licensing import continuation_breaks, period_breaks, root_breaks
+from tests.licensing import continuation_breaks, delivery_breaks, period_breaks, root_breaks
 from tests.licensing.period_breaks import again
 from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
 from tests.people import caller_for, found
@@ -511,6 +511,7 @@ BREAKS: dict[str, Break] = {
     "licensing_grantevent_entry_id_key": lambda w: again(happened(w), number=2),
     "grantevent_grant_id_same_parties": lambda w: happened(w, grant=w.other_grant()),
     **period_breaks.BREAKS,
+    **delivery_breaks.BREAKS,
     # claims
     "scope_claim_state_matches_its_holder": lambda w: claim(w, state="active", grant_id=None),
     "licensing_scopeclaim_held_by_key": lambda w: claim(w, held_by=w.grant.claims.get().held_by),
@@ -723,6 +724,9 @@ def test_a_published_offer_can_only_be_withdrawn(
         "DELETE FROM licensing_auditleaf",
         "UPDATE licensing_auditroot SET size = 9",
         "DELETE FROM licensing_auditroot",
+        "UPDATE licensing_deliverycount SET day = '2027-03-01'",
+        "UPDATE licensing_deliverysummary SET part = 9",
+        "DELETE FROM licensing_deliverysummary",
         "UPDATE licensing_statusroot SET size = 9",
         "DELETE FROM licensing_statusroot",
         "UPDATE licensing_statusleaf SET state = 1",

@@ -36,6 +36,8 @@ ALL_TENANT_CALLERS = {
     "licensing.search_documents": "The search is indexed anew for all sellers at once.",
     "licensing.optouts": "An operator takes bytes out at every organization that has them.",
     "licensing.optout_links": "Whose link it is, is only known once it is found.",
+    "licensing.delivery_counts": "One process delivers to the licensees of everybody.",
+    "licensing.delivery_summaries": "The worker records the deliveries of everybody.",
     "licensing.delivery": "A signed link stands for the caller, and names its grant.",
     "payments.stripe_events": "Stripe's events belong to nobody until they are handled.",
     "payments.sync": "Settling an order writes rows of its buyer and of its seller.",

@@ -60,6 +60,8 @@ PRIVATE = {
     "licensing_auditleaf",
     "licensing_contributorlink",
     "licensing_coverage",
+    "licensing_deliverycount",
+    "licensing_deliverysummary",
     "licensing_grant",
     "licensing_grantevent",
     "licensing_ledgercounter",

@@ -6,15 +6,18 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from licensing import (
     access_requests,
     audit_roots,
+    delivery_summaries,
     lifecycle,
     notices,
     offers,
@@ -24,7 +27,7 @@ from licensing import (
     snapshots,
     terms,
 )
-from licensing.models import Notice
+from licensing.models import Coverage, DeliveryCount, Notice
 from marketplace import (
     api_keys,
     collections,
@@ -209,6 +212,19 @@ def _purchases(world: World, offer: str) -> None:
         _interruption(world, livemode)
         with system("fill the world of a test"):
             _money(order, livemode)
+        _deliveries(world)
+
+
+def _deliveries(world: World) -> None:
+    """What left some days ago is recorded; what left today is not."""
+    days = [timezone.now().date() - timedelta(days=days) for days in (2, 0)]
+    for day in days:
+        with system("fill the world of a test"):
+            coverage = Coverage.objects.get(grant=world.subjects["grant"])
+            DeliveryCount.objects.create(
+                coverage=coverage, day=day, what="works", answers=1, bytes=8
+            )
+    assert delivery_summaries.record_due() == 1
 
 
 def _interruption(world: World, livemode: bool) -> None:
