@@ -14,7 +14,14 @@ from django.utils import timezone
 from licensing.models import Grant
 from marketplace.typeid import uuid7
 from tests import make
-from tests.benchmarks.ledger_rows import Rows, Sequencer, forked, make_copies, sequencing
+from tests.benchmarks.ledger_rows import (
+    Rows,
+    Sequencer,
+    analyze,
+    forked,
+    make_copies,
+    sequencing,
+)
 from tests.benchmarks.measure import Figure, app, median, owner, process_cpu_seconds, progress
 
 # How many at once, and the goal of their rate beside the bare rows'.
@@ -70,6 +77,7 @@ def _rounds(
         bare, ours = turns[True], turns[False]
         if round_ == 0:
             # Connections, plans and caches warm up.
+            analyze()
             continue
         progress(
             f"ledger-append: {len(clients)} clients, round {round_}/{rounds}:"
