@@ -2,62 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from licensing.ledger import commitments, notes, receipts, tree
-from licensing.ledger.commitments import CommitmentError, Slot
+from licensing.ledger import commitments, tree
+from licensing.ledger.commitments import CommitmentError
 from licensing.offline import verify
+from tests.licensing.golden import load, made, proven
 
-VECTORS: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "vectors" / "deliveries.json").read_text()
-)
+VECTORS = load("deliveries")
 each_vector = pytest.mark.parametrize("vector", VECTORS, ids=["first", "late"])
-
-
-def made(vector: dict[str, Any], values: dict[str, Any]) -> bytes:
-    seed = bytes.fromhex(vector["seed"])
-    slots = [Slot(party["organization"], party["sequence"]) for party in vector["parties"]]
-    return commitments.entry_body(
-        vector["kind"],
-        log=vector["log"],
-        at=commitments.parse_timestamp(vector["at"]),
-        subject_ref=bytes.fromhex(vector["delivery_ref"]),
-        seq=vector["seq"],
-        prev=None if vector["prev"] is None else bytes.fromhex(vector["prev"]),
-        commitments=commitments.commit(vector["kind"], seed, values),
-        parties=commitments.commit_parties(seed, slots),
-    )
-
-
-def proven(vector: dict[str, Any], **changed: Any) -> receipts.Verified:
-    """As a receipt of it would be, in a log of one entry; `changed` is what others may open."""
-    values = vector["values"] | changed
-    entry = made(vector, values)
-    body = commitments.parse_body(entry)
-    party = vector["parties"][0]
-    opened = commitments.openings(
-        vector["kind"],
-        bytes.fromhex(vector["seed"]),
-        values,
-        v=2,
-        slot=Slot(party["organization"], party["sequence"]),
-    )
-    leaf = tree.leaf_hash(entry)
-    return receipts.Verified(
-        body=body,
-        index=0,
-        leaf_hash=leaf,
-        checkpoint=notes.Checkpoint("example.org/ledger/test", 1, leaf),
-        verified=(),
-        unverified=(),
-        values=commitments.check_openings(body, opened),
-        party=commitments.check_party(body, opened),
-        undisclosed=(),
-    )
 
 
 @each_vector

@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from licensing.ledger import commitments, notes, receipts, tree
-from licensing.ledger.commitments import CommitmentError, EntryBody, Slot
+from licensing.ledger import commitments, tree
+from licensing.ledger.commitments import CommitmentError
 from licensing.offline import entries, verify
+from tests.licensing.golden import load, made, opened, proven
 
-VECTORS: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "vectors" / "grant_changes.json").read_text()
-)
+VECTORS = load("grant_changes")
 KINDS = [vector["kind"] for vector in VECTORS]
 SOMETIMES = {"price", "documents", "acceptance", "signatures"}
 each_vector = pytest.mark.parametrize("vector", VECTORS, ids=KINDS)
-
-
-def made(vector: dict[str, Any], values: dict[str, Any]) -> bytes:
-    seed = bytes.fromhex(vector["seed"])
-    slots = [Slot(party["organization"], party["sequence"]) for party in vector["parties"]]
-    return commitments.entry_body(
-        vector["kind"],
-        log=vector["log"],
-        at=commitments.parse_timestamp(vector["at"]),
-        subject_ref=bytes.fromhex(vector["grant_ref"]),
-        seq=vector["seq"],
-        prev=bytes.fromhex(vector["prev"]),
-        commitments=commitments.commit(vector["kind"], seed, values),
-        parties=commitments.commit_parties(seed, slots),
-    )
-
-
-def opened(vector: dict[str, Any], party: int = 0) -> dict[str, Any]:
-    slot = vector["parties"][party]
-    return commitments.openings(
-        vector["kind"],
-        bytes.fromhex(vector["seed"]),
-        vector["values"],
-        v=2,
-        slot=Slot(slot["organization"], slot["sequence"]),
-    )
 
 
 @each_vector
@@ -90,30 +62,13 @@ def test_saved_pages_of_them_are_checked_offline() -> None:
             "subject_ref": vector["grant_ref"],
             "leaf_hash": vector["leaf_hash"],
             "entry": base64.b64encode(vector["entry"].encode()).decode(),
-            "openings": opened(vector),
+            "openings": opened(vector, vector["values"]),
         }
         for number, vector in enumerate(VECTORS)
     ]
     page = json.dumps({"object": "list", "data": items, "has_more": False}).encode()
     found = entries.check([("page", page)], after=1)
     assert (found.first, found.last, found.unproven) == (2, 4, ())
-
-
-def proven(vector: dict[str, Any]) -> receipts.Verified:
-    """As a receipt of it would be, in a log of one entry."""
-    body: EntryBody = commitments.parse_body(vector["entry"].encode())
-    leaf = bytes.fromhex(vector["leaf_hash"])
-    return receipts.Verified(
-        body=body,
-        index=0,
-        leaf_hash=leaf,
-        checkpoint=notes.Checkpoint("example.org/ledger/test", 1, leaf),
-        verified=(),
-        unverified=(),
-        values=commitments.check_openings(body, opened(vector)),
-        party=commitments.check_party(body, opened(vector)),
-        undisclosed=(),
-    )
 
 
 SAID = {

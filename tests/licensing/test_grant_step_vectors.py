@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from licensing.ledger import commitments, tree
-from licensing.ledger.commitments import CommitmentError, Slot
+from licensing.ledger.commitments import CommitmentError
+from tests.licensing.golden import load, made
 
-VECTORS: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "vectors" / "grant_steps.json").read_text()
-)
-
-
-def made(vector: dict[str, Any], values: dict[str, Any]) -> bytes:
-    seed = bytes.fromhex(vector["seed"])
-    slots = [Slot(party["organization"], party["sequence"]) for party in vector["parties"]]
-    return commitments.entry_body(
-        vector["kind"],
-        log=vector["log"],
-        at=commitments.parse_timestamp(vector["at"]),
-        subject_ref=bytes.fromhex(vector["grant_ref"]),
-        seq=vector["seq"],
-        prev=bytes.fromhex(vector["prev"]),
-        commitments=commitments.commit(vector["kind"], seed, values),
-        parties=commitments.commit_parties(seed, slots),
-    )
+VECTORS = load("grant_steps")
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["kind"] for vector in VECTORS])
