@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from marketplace.buckets import Bucket
 # In a directory's root, and of no concern to whoever reads paths: all begin with a dot.
 _LOCK = ".lock"
 _DRAFTS = ".drafts"
+_DRAFT_SECONDS = 3_600
 # In a bucket: proves that the server heeds conditions.
 _PROBE = ".conditional-writes"
 
@@ -161,6 +163,16 @@ class DirectoryStore:
             self.root.mkdir(exist_ok=True)
             _sync(self.root.parent)
         (self.root / _DRAFTS).mkdir(exist_ok=True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove the drafts that killed processes left: no draft is worked on for so long."""
+        oldest = time.time() - _DRAFT_SECONDS
+        with os.scandir(self.root / _DRAFTS) as drafts:
+            for draft in drafts:
+                with suppress(FileNotFoundError):
+                    if draft.stat().st_mtime < oldest:
+                        os.unlink(draft)
 
     def _make_parents(self, place: Path, touched: set[Path]) -> None:
         missing = []

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,20 @@ def test_a_file_in_place_of_a_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("no directory")
     with pytest.raises(StoreUnavailable, match="cannot be used"):
         open_store(str(tmp_path / "copy")).write_once("a", b"1")
+
+
+def test_a_killed_process_s_drafts_go_with_a_later_write(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.write_once("tile/0/000", b"hashes")
+    drafts = tmp_path / ".drafts"
+    for name, age in (("1.left", 3_700), ("2.worked-on", 60)):
+        (drafts / name).write_bytes(b"half")
+        os.utime(drafts / name, (time.time() - age,) * 2)
+
+    store.replace("checkpoint", b"note", expected=None)
+
+    assert [each.name for each in drafts.iterdir()] == ["2.worked-on"]
+    assert sorted(store.paths("")) == ["checkpoint", "tile/0/000"]
 
 
 def test_drafts_and_locks_are_no_paths_and_leave_nothing(tmp_path: Path) -> None:
