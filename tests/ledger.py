@@ -15,6 +15,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
+from licensing import packing
 from licensing.ledger import log, notes, sequencer, signer, tree
 from licensing.models import LedgerCheckpoint, LedgerEntry
 from marketplace import access
@@ -104,6 +105,16 @@ def tamper(database: TestDatabase, table: str, statement: str) -> None:
         owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         owner.execute(statement)
         owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER insert_only")
+
+
+def store_plainly(owner: psycopg.Connection[Any]) -> None:
+    """Have bodies stand as text, as a release before the packing stored them: SQL can edit that."""
+    owner.execute("ALTER TABLE licensing_ledgerentry DISABLE TRIGGER USER")
+    rows = owner.execute("SELECT id, body FROM licensing_ledgerentry").fetchall()
+    for key, body in rows:
+        plain = packing.unpack_body(bytes(body))
+        owner.execute("UPDATE licensing_ledgerentry SET body = %s WHERE id = %s", [plain, key])
+    enable_triggers(owner, "licensing_ledgerentry")
 
 
 def signed_sizes(log: str = "test") -> list[int]:

@@ -520,4 +520,7 @@ def _row(row: Sequence[Any]) -> _Row:
     columns: Sequence[Any] = [
         bytes(value) if isinstance(value, memoryview) else value for value in row
     ]
-    return _Row(*columns)
+    made = _Row(*columns)
+    if made.id is None:
+        return made  # there is no such entry
+    return made._replace(body=packing.unpack_body(made.body))

@@ -53,8 +53,8 @@ SELECT log, organization_id, last FROM ledger_advance(%s::text[], %s::uuid[], %s
 """
 
 # One statement: an entry is recorded with every grant. Its parties' numbers are counted up here, so
-# what commits to them is, too (`commitments.party_key`), and with that the body and its hash. The
-# hash is made again of the stored body before the entry gets its place.
+# what commits to them is, too (`commitments.party_key`), and with that the body, which is stored
+# packed, and its hash. The hash is made again of the stored body before the entry gets its place.
 _APPEND = r"""
 WITH number AS MATERIALIZED (
     SELECT organization_id, last AS sequence, sha256(around || sha256(
@@ -66,13 +66,12 @@ WITH number AS MATERIALIZED (
 ), made AS MATERIALIZED (
     SELECT coalesce(
         '"' || string_agg(encode(committed, 'hex'), '","' ORDER BY committed) || '"', ''
-    ) AS parties FROM number
+    ) AS parties, coalesce(string_agg(committed, '' ORDER BY committed), '') AS packed FROM number
 ), entry AS (
     INSERT INTO licensing_ledgerentry (log, kind, subject_ref, seq, body, leaf_hash, created_at)
-    SELECT %s, %s, %s, %s, body, sha256('\x00'::bytea || body), %s
-    FROM made, LATERAL (
-        SELECT %s::bytea || convert_to(parties, 'UTF8') || %s::bytea AS body OFFSET 0
-    ) written
+    SELECT %s, %s, %s, %s, %s::bytea || packed || %s::bytea,
+        sha256(%s::bytea || convert_to(parties, 'UTF8') || %s::bytea), %s
+    FROM made
     RETURNING id, leaf_hash
 ), opening AS (
     INSERT INTO licensing_ledgeropening (entry_id, parties, seed, packed)
@@ -117,6 +116,8 @@ WITH fact AS MATERIALIZED (
 SELECT id FROM fact ORDER BY place
 """
 _AT_ONCE = 2_000
+# What comes before an entry's body where it is hashed as a leaf (RFC 9162, 2.1.1).
+_LEAF = b"\x00"
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -165,10 +166,12 @@ def _appended(
     parties, log = fact.parties, fact.log
     organizations = _array(party.hex for party in parties)
     keys = [commitments.party_key(seed, str(TypeID("org", party))) for party in parties]
+    packed = packing.pack_body_around(before, after, len(parties))
     return (
         *(_array([log] * len(parties)), organizations, _array(["1"] * len(parties))),
         *(organizations, _bytes(key[0] for key in keys), _bytes(key[1] for key in keys)),
-        *(log, fact.kind, fact.subject_ref, fact.seq, fact.at, before, after),
+        *(log, fact.kind, fact.subject_ref, fact.seq, *packed),
+        *(_LEAF + before, after, fact.at),
         *(organizations, seed, packing.pack(jcs.dumps(dict(fact.values)))),
         *(log, log, not_before),
     )
@@ -200,7 +203,7 @@ def append_many(facts: Sequence[Fact]) -> list[LedgerEntry]:
             [fact.kind for fact in chunk],
             [fact.subject_ref for fact in chunk],
             [fact.seq for fact in chunk],
-            [bytes(entry.body) for entry, _seed, _opened in made],
+            [packing.pack_body(bytes(entry.body)) for entry, _seed, _opened in made],
             [bytes(entry.leaf_hash) for entry, _seed, _opened in made],
             [fact.at for fact in chunk],
             [_array(party.hex for party in each) for each in numbers],

@@ -10,6 +10,7 @@ from datetime import datetime
 from django.db import IntegrityError, connection
 from django.utils import timezone
 
+from licensing import packing
 from licensing.ledger import (
     export,
     generations,
@@ -318,7 +319,7 @@ def _waiting(log: str) -> dict[int, bytes]:
         rows = cursor.fetchall()
     entries = {}
     for key, recorded_in, body, leaf in rows:
-        if tree.leaf_hash(body) != leaf:
+        if tree.leaf_hash(packing.unpack_body(body)) != leaf:
             raise LedgerCorrupted(
                 f"Entry {key} of the log “{log}” is not what was hashed when it was recorded."
             )

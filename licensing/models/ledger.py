@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -15,6 +15,20 @@ from django.utils.translation import gettext_lazy as _
 from licensing import packing
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models import DIGEST_LENGTH
+
+
+class BodyField(models.BinaryField):  # type: ignore[type-arg]
+    """The exact bytes that were hashed, stored packed (`licensing.packing`).
+
+    A row of a release before the packing holds them as they are. What does not unpack is given as
+    it stands: it is not what was hashed.
+    """
+
+    def from_db_value(self, value: bytes | None, *_context: Any) -> bytes | None:
+        return None if value is None else packing.unpack_body(bytes(value))
+
+    def get_prep_value(self, value: Any) -> bytes | None:
+        return None if value is None else packing.pack_body(bytes(value))
 
 
 class LedgerEntry(models.Model):
@@ -30,7 +44,7 @@ class LedgerEntry(models.Model):
     # Sixteen random bytes that name the subject in public, and are no key of ours.
     subject_ref = models.BinaryField(max_length=16)
     seq = models.IntegerField()
-    body = models.BinaryField()
+    body = BodyField()
     # RFC 6962: SHA-256(0x00 || body). Computed again from the stored body before integration.
     leaf_hash = models.BinaryField(max_length=DIGEST_LENGTH)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

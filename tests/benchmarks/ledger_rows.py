@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import re
@@ -23,6 +24,7 @@ from django.db import connection as django_connection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from licensing import packing
 from licensing.ledger import commitments, log, tree
 from marketplace.typeid import TypeID, uuid7
 from tests import make
@@ -91,10 +93,16 @@ class Rows:
             }
             rows = {table: _row(opened, table, *key) for table, key in keys.items()}
         entry, opening = rows["licensing_ledgerentry"], rows["licensing_ledgeropening"]
-        self.body = bytes(entry["body"])
-        self._ref_text = bytes(entry["subject_ref"]).hex().encode()
+        self.body = packing.unpack_body(bytes(entry["body"]))
+        self._ref = bytes(entry["subject_ref"])
+        self._ref_text = self._ref.hex().encode()
         assert self.body.count(self._ref_text) == 1, "the body names its subject once"
-        (self._committed,) = re.findall(rb'"parties":(\[[^]]*\])', self.body)
+        (self._committed,) = re.findall(rb'"parties":\[([^]]*)\]', self.body)
+        committed = [bytes.fromhex(each) for each in json.loads(f"[{self._committed.decode()}]")]
+        self._committed_bytes = b"".join(committed)
+        # Packing is Python's work, and no statement's.
+        around = self.body.split(self._committed)
+        self._packed = packing.pack_body_around(around[0], around[1], len(committed))
         # Whose entries these are.
         self.parties: list[UUID] = opening["parties"]
         # Of the bare rows, the last number given to all parties alike.
@@ -142,13 +150,15 @@ class Rows:
         statement's.
         """
         parties = log._array(party.hex for party in self.parties)
-        before, after = self.body_of(ref).split(self._committed)
+        body = self.body_of(ref)
+        before, after = body.split(self._committed)
+        head, tail = (part.replace(self._ref, ref) for part in self._packed)
         if bare:
             self._last += 1
             numbers = log._array([str(self._last)] * len(self.parties))
-            body = before + self._committed + after
+            packed = head + self._committed_bytes + tail
             parameters = (
-                *(LOG, KIND, ref, 0, body, tree.leaf_hash(body), at, parties, seed),
+                *(LOG, KIND, ref, 0, packed, tree.leaf_hash(body), at, parties, seed),
                 *(self.opened, LOG, parties, numbers),
             )
         else:
@@ -156,7 +166,7 @@ class Rows:
             parameters = (
                 *(log._array([LOG] * len(self.parties)), parties, ones, parties),
                 *_keys(self.seed, tuple(self.parties)),
-                *(LOG, KIND, ref, 0, at, before + b"[", b"]" + after),
+                *(LOG, KIND, ref, 0, head, tail, b"\x00" + before, after, at),
                 *(parties, seed, self.opened, LOG, LOG, None),
             )
         append = BARE_APPEND if bare else log._APPEND

@@ -207,7 +207,7 @@ def flip_a_bit_of_an_entrys_hash(world: World) -> None:
 @attack
 def edit_a_waiting_body(world: World) -> None:
     world.execute(
-        "UPDATE entry! SET body = set_bit(body, 1003, 1 - get_bit(body, 1003))"
+        "UPDATE entry! SET body = set_bit(body, 103, 1 - get_bit(body, 103))"
         " WHERE id = (SELECT min(entry_id) FROM pending!)"
     )
 

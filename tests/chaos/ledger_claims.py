@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from licensing import packing
 from licensing.ledger import notes, receipts, tree
 from licensing.offline import __main__ as offline
 from marketplace.typeid import TypeID
@@ -26,7 +27,7 @@ class Evidence:
     def __init__(self, market: Market) -> None:
         self.market = market
         self.places: list[tuple[int, bytes, bytes, int]] = [
-            (index, bytes(leaf), bytes(body), pk)
+            (index, bytes(leaf), packing.unpack_body(bytes(body)), pk)
             for index, leaf, body, pk in market.rows(
                 "SELECT l.index, l.leaf_hash, e.body, e.id FROM licensing_ledgerleaf l"
                 " JOIN licensing_ledgerentry e ON e.id = l.entry_id"

@@ -17,6 +17,7 @@ from marketplace.models import Organization
 from tests.database import TestDatabase
 from tests.ledger import (
     naive_root,
+    store_plainly,
     superuser_connection,
     tamper,
 )
@@ -107,6 +108,7 @@ def test_it_is_found_in_the_ledger_once_the_entry_is_changed_with_it(
         old = opened.execute("SELECT encode(root, 'hex') FROM licensing_auditroot").fetchone()
         root = naive_root([*map(expected_leaf, ids())])
         opened.execute("UPDATE licensing_auditroot SET root = %s", [root])
+        store_plainly(opened)
     assert old is not None
     tamper(
         test_database,

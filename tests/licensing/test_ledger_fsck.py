@@ -23,7 +23,14 @@ from licensing.ledger import export, fsck, notes, regrowth, sequencer, stores, t
 from licensing.models import LedgerEntry, LedgerLeaf, LedgerOpening
 from marketplace import access
 from tests.database import TestDatabase
-from tests.ledger import append, append_many, naive_root, superuser_connection, tamper
+from tests.ledger import (
+    append,
+    append_many,
+    naive_root,
+    store_plainly,
+    superuser_connection,
+    tamper,
+)
 
 
 def ledger_fsck(**options: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -558,7 +565,20 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
     ),
     "a body": (
         "entry",
-        f"SET body = overlay(body placing '!' from 40) WHERE id = {LEAF_9}",
+        f"SET body = set_bit(body, 99, 1 - get_bit(body, 99)) WHERE id = {LEAF_9}",
+        "leaf 9",
+        9,
+    ),
+    "a body that does not unpack": (
+        "entry",
+        f"SET body = substr(body, 1, octet_length(body) - 1) WHERE id = {LEAF_9}",
+        "leaf 9",
+        9,
+    ),
+    "a body that is empty": ("entry", f"SET body = '' WHERE id = {LEAF_9}", "leaf 9", 9),
+    "a body that is text, and another": (
+        "entry",
+        f"SET body = '{{}}' WHERE id = {LEAF_9}",
         "leaf 9",
         9,
     ),
@@ -657,6 +677,8 @@ TAMPERED: dict[str, tuple[str, str, str, int | None]] = {
 def changed(database: TestDatabase, statement: str, table: str) -> None:
     """As nobody but a superuser can: foreign keys and triggers do not hold."""
     with superuser_connection(database) as superuser:
+        if "convert_from(body" in statement:
+            store_plainly(superuser)
         superuser.execute("SET session_replication_role = replica")
         superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         superuser.execute(statement)

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from licensing import packing
-from licensing.ledger import proofs, receipts, sequencer, signer
-from licensing.models import LedgerOpening
+from licensing import jcs, packing
+from licensing.ledger import (
+    commitments,
+    export,
+    fsck,
+    proofs,
+    receipts,
+    sequencer,
+    signer,
+    tree,
+)
+from licensing.ledger.stores import open_store
+from licensing.models import LedgerEntry, LedgerOpening
 from marketplace import access
 from marketplace.models import Organization
-from tests.ledger import append
+from tests.database import TestDatabase
+from tests.ledger import append, append_many, grow, store_plainly, superuser_connection
 from tests.make import issue_grant, make_offer
 from tests.people import caller_for
 
@@ -27,6 +40,7 @@ from tests.people import caller_for
 DICTIONARIES = {
     1: "7d4e4884e2f025ba2351e497daa209589e36f71733035b3740eb4f41706f0723",
     2: "bef5954e31aa6ab6784c8bba480dc578d27b6e688a2394bb1869c2dc1af53026",
+    3: "ca22220b7d126ec443b6ea88e91e3ec558a26c02a5ac589826d1a91cf9f41a66",
 }
 DIGEST = "c3255d52db3ad1dd99a210fd78c7a5eea21dc440beb9e525672d45cafd757280"
 PACKED = {
@@ -42,6 +56,15 @@ PACKED = {
         '"ref":"00112233445566778899aabbccddeeff","text":"é"}'.encode(),
     ),
 }
+# What was packed as a body: a digest twice, a reference, an instant.
+PACKED_BODY = (
+    "03c31316b0e626294ea9050000066137290bd201c3255d52db3ad1dd99a210fd78c7a5eea21dc440"
+    "beb9e525672d45cafd757280c3255d52db3ad1dd99a210fd78c7a5eea21dc440beb9e525672d45ca"
+    "fd75728000112233445566778899aabbccddeeff",
+    f'{{"at":"2026-11-27T00:30:00.000001Z","commitments":{{"a":"{DIGEST}","b":"{DIGEST}"}},'
+    '"grant_ref":"00112233445566778899aabbccddeeff","kind":"grant.issued"}'.encode(),
+)
+VECTOR_FILES = sorted((Path(__file__).parent / "vectors").glob("*.json"))
 PACK = importlib.import_module("licensing.migrations.0074_pack_ledger_openings")
 
 
@@ -54,6 +77,23 @@ def as_owner() -> Iterator[None]:
         cursor.execute("RESET ROLE")
 
 
+def bodies_of(path: Path) -> Iterator[bytes]:
+    """Every entry in a file of vectors."""
+
+    def within(value: Any) -> Iterator[bytes]:
+        if isinstance(value, list):
+            for each in value:
+                yield from within(each)
+        elif isinstance(value, dict):
+            for name, each in value.items():
+                if name == "entry" and isinstance(each, str):
+                    yield each.encode()
+                else:
+                    yield from within(each)
+
+    yield from within(json.loads(path.read_text()))
+
+
 def test_a_versions_dictionary_never_changes() -> None:
     files = Path(packing.__file__).parent.glob("packing_*.txt")
     found = {
@@ -61,13 +101,131 @@ def test_a_versions_dictionary_never_changes() -> None:
         for path in files
     }
     assert found == DICTIONARIES
-    assert set(found) == packing._VERSIONS
+    assert set(found) == packing._VERSIONS | {packing._BODY[0]}
+
+
+def test_what_was_packed_as_a_body_unpacks_for_ever() -> None:
+    packed, body = PACKED_BODY
+    assert packing.unpack_body(bytes.fromhex(packed)) == body
 
 
 @pytest.mark.parametrize("version", PACKED)
 def test_what_a_version_has_packed_unpacks_for_ever(version: int) -> None:
     packed, text = PACKED[version]
     assert packing.unpack(bytes.fromhex(packed)) == text
+
+
+# Of every kind, and of version 1, too.
+BODIES = [body for name in VECTOR_FILES for body in bodies_of(name)]
+
+
+def test_there_is_a_body_of_every_kind() -> None:
+    kinds = {commitments.parse_body(body).kind for body in BODIES}
+    assert kinds == commitments.FIELDS.keys()
+
+
+@pytest.mark.parametrize("body", BODIES, ids=[body[:40].decode() for body in BODIES])
+def test_a_body_takes_little_more_than_its_digests(body: bytes) -> None:
+    packed = packing.pack_body(body)
+    assert packing.unpack_body(packed) == body
+    parsed = commitments.parse_body(body)
+    digests = len(parsed.commitments) + len(parsed.parties) + (parsed.prev is not None)
+    assert len(packed) < 32 * digests + 120
+
+
+@pytest.mark.parametrize("body", BODIES, ids=[body[:40].decode() for body in BODIES])
+def test_a_body_is_the_same_packed_around_its_parties(body: bytes) -> None:
+    """As the database puts them in, whose numbers are known to it alone."""
+    text = json.loads(body)
+    if "parties" not in text:
+        return  # version 1: nothing records it any more
+    inner = json.dumps(text["parties"], separators=(",", ":"))[1:-1].encode()
+    before, _head, after = body.partition(b'"parties":[' + inner)
+    head, tail = packing.pack_body_around(before + b'"parties":[', after, len(text["parties"]))
+    digests = b"".join(map(bytes.fromhex, text["parties"]))
+    assert head + digests + tail == packing.pack_body(body)
+
+
+INSTANTS = st.datetimes().map(lambda at: at.isoformat(timespec="microseconds") + "Z")
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8),
+        st.one_of(
+            st.text(max_size=70),
+            INSTANTS,
+            st.sampled_from(
+                [
+                    DIGEST,
+                    "00" * 16,
+                    "2026-02-31T00:00:00.000000Z",
+                    "2026-01-01T24:00:00.000000Z",
+                    "0000-01-01T00:00:00.000000Z",
+                    "2026-01-01T00:00:00.000000+00:00Z",
+                    "2026-01-01T00:00:00.00000Z",
+                ]
+            ),
+            st.integers(-(2**53) + 1, 2**53 - 1),
+            st.none(),
+            st.lists(st.sampled_from([DIGEST, "ab" * 32, "ab" * 16])),
+        ),
+        max_size=12,
+    )
+)
+def test_every_body_unpacks_to_what_was_packed(value: dict[str, Any]) -> None:
+    for body in (jcs.dumps(value), json.dumps(value, ensure_ascii=False).encode()):
+        assert packing.unpack_body(packing.pack_body(body)) == body
+
+
+@given(st.binary(max_size=500).filter(lambda stored: not stored.startswith(b"{")))
+def test_what_is_no_body_is_given_as_it_stands(stored: bytes) -> None:
+    """Whatever a superuser puts there: it has no hash that was recorded, and nothing breaks."""
+    assert packing.pack_body(stored) == stored
+    found = packing.unpack_body(b"\x03" + stored)
+    assert found == b"\x03" + stored or packing.unpack_body(packing.pack_body(found)) == found
+
+
+def test_a_body_that_would_unpack_to_more_than_an_entry_is_not_unpacked() -> None:
+    stored = b"\x03" + packing._deflate(b"{" + b" " * 5_000_000 + b"}", 3)
+    assert len(stored) < 6_000
+    assert packing.unpack_body(stored) == stored
+
+
+@pytest.mark.django_db
+def test_a_body_is_stored_packed_and_read_as_it_was_hashed(archive: Organization) -> None:
+    with access.system("a test records"):
+        alone = append(parties=[archive.pk])
+        [many] = append_many(1, parties=[archive.pk])
+    for entry in (alone, many):
+        read = LedgerEntry.objects.get(pk=entry.pk)
+        assert bytes(read.body) == bytes(entry.body)
+        assert tree.leaf_hash(bytes(read.body)) == bytes(read.leaf_hash)
+        assert stored(entry) == packing.pack_body(bytes(entry.body))
+        assert LedgerEntry.objects.get(body=bytes(entry.body)).pk == entry.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_body_from_before_the_packing_is_read_proven_and_copied(
+    test_database: TestDatabase, tmp_path: Path
+) -> None:
+    grow(3)
+    packed = append_many(1)[0]
+    with superuser_connection(test_database) as opened:
+        store_plainly(opened)
+    assert stored(packed) == bytes(packed.body)
+
+    sequencer.run_once()
+    assert fsck.check_database("test").size == 4
+    assert proofs.receipt(packed, None) is not None
+    export.push("test", open_store(str(tmp_path)), 4)
+    assert bytes(packed.body) in (tmp_path / "test/tile/entries/000.p/4").read_bytes()
+
+
+def stored(entry: LedgerEntry) -> bytes:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT body FROM licensing_ledgerentry WHERE id = %s", [entry.pk])
+        return bytes(cursor.fetchone()[0])
 
 
 @given(st.binary(max_size=5_000))
