@@ -70,7 +70,8 @@ _EXTENT = """
 SELECT
     coalesce((SELECT max(size) FROM licensing_ledgertree WHERE log = %(log)s), 0),
     coalesce((SELECT max(index) + 1 FROM licensing_ledgerleaf WHERE log = %(log)s), 0),
-    (SELECT max(size) FROM licensing_ledgercheckpoint WHERE log = %(log)s)
+    (SELECT max(size) FROM licensing_ledgercheckpoint WHERE log = %(log)s),
+    (SELECT max(size) FROM licensing_ledgercosignature WHERE log = %(log)s)
 """
 
 # Each level has a tile less for every TILE_HEIGHT bits of the size.
@@ -229,7 +230,7 @@ class _Check:
         }
         with connection.cursor() as cursor:
             cursor.execute(_EXTENT, names)
-            size, end, signed = cursor.fetchone() or (0, 0, None)
+            size, end, signed, cosigned = cursor.fetchone() or (0, 0, None, None)
             cursor.execute(_STRAY_TILE, names)
             stray = cursor.fetchone()
             cursor.execute(_WAITS_AND_STANDS, names)
@@ -238,6 +239,8 @@ class _Check:
             raise Broken(f"leaf {size}", f"no tree has it: the last one has size {size}", size)
         if signed is not None and signed > size:
             raise Broken(f"checkpoint {signed}", f"the log has only {size} entries")
+        if cosigned is not None and cosigned > (signed or 0):
+            raise Broken(f"checkpoint {cosigned}", "it is gone, and a witness has cosigned it")
         if stray is not None:
             raise Broken(f"tile {stray[0]}/{stray[1]}", "the log has no such full tile")
         if twice is not None:
@@ -318,6 +321,8 @@ class _Check:
         rows = LedgerCosignature.objects.filter(log=self.log, size__lte=size).order_by("size", "id")
         noted = rows.annotate(note=Subquery(note.values("note")))
         for row in noted.iterator(chunk_size=_CHUNK):
+            if row.note is None:
+                raise Broken(f"checkpoint {row.size}", "it is gone, and a witness has cosigned it")
             try:
                 witnessing.check_kept(row, row.note)
             except (notes.NoteError, ValueError) as error:
