@@ -126,6 +126,14 @@ WHERE NOT EXISTS (SELECT FROM licensing_ledgerleaf leaf WHERE leaf.entry_id = en
 ORDER BY entry.id
 """
 
+# An entry that is kept back says itself until when: so long, and no longer.
+_HELD_BACK = """
+SELECT entry.id FROM licensing_ledgerpending pending
+JOIN licensing_ledgerentry entry ON entry.id = pending.entry_id
+WHERE entry.log = %(entries)s AND pending.not_before > entry.created_at
+ORDER BY entry.id LIMIT 1
+"""
+
 # Each party's numbers: 1, 2, 3 … and as many as were counted.
 _MISCOUNTED = """
 SELECT coalesce(numbered.organization_id, counter.organization_id), numbered.highest,
@@ -352,6 +360,11 @@ class _Check:
                 raise Broken(place, "its body is not what was hashed")
             self._entry(row, place, None)
             count += 1
+        with connection.cursor() as cursor:
+            cursor.execute(_HELD_BACK, {"entries": self.entries})
+            held = cursor.fetchone()
+        if held is not None:
+            raise Broken(f"entry {held[0]}", "it is kept back beyond the time that it names")
         return count
 
 
@@ -456,7 +469,8 @@ def _slots(row: _Row, parties: list[str]) -> list[commitments.Slot]:
         if log != row.log:
             raise ValueError(f"a party's number of it is of the log “{log}”")
         slots.append(log_of.slot(UUID(organization), int(sequence)))
-    if len(slots) != len(parties) and (slots or not row.is_recovered):
+    # What a copy brings back has neither numbers nor an opening.
+    if len(slots) != len(parties) and (slots or row.seed is not None or not row.is_recovered):
         raise ValueError(f"it has {len(parties)} parties, and {len(slots)} numbers are stored")
     return slots
 

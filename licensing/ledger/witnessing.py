@@ -90,10 +90,11 @@ def _misconfigured(reason: str) -> WitnessesMisconfigured:
 # --- asking -----------------------------------------------------------------------------------
 
 
-def witness(log: str, server: Server) -> Outcome:
+def witness(log: str, server: Server, *, confirm: bool = False) -> Outcome:
     """Have a witness cosign the newest checkpoint of a log, unless it did; keep what it signs.
 
-    In no transaction. Raises LedgerCorrupted when the stored tree does not continue what the
+    `confirm` asks it even so: a database that was restored holds what it cosigned of then. In no
+    transaction. Raises LedgerCorrupted when the stored tree does not continue what the
     witness has cosigned before, or the newest checkpoint cannot be read.
     """
     old = _cosigned_size(log, server)
@@ -102,7 +103,7 @@ def witness(log: str, server: Server) -> Outcome:
         if newest is None:
             return _unpublished(log, server, old)
         signed = _read(newest)
-        if old == newest.size and _is_kept(newest, server):
+        if old == newest.size and not confirm and _is_kept(newest, server):
             return _witnessed(newest)
         if old > newest.size:
             return _conflict(log, server, signed, _("it has cosigned a tree of %s entries") % old)

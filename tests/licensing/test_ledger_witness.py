@@ -103,10 +103,11 @@ def served() -> str:
 
 
 def test_each_newest_checkpoint_is_cosigned_once(server: WitnessServer) -> None:
+    [asked] = witnessing.servers()
     for step in (1, 2, 254, 300):
         grow(step)
-        assert "witnessed" in ask()
-        ask()
+        for _pass in range(2):
+            assert witnessing.witness("test", asked).result is witnessing.Result.WITNESSED
 
     assert kept() == [(size, "witness.example/w1") for size in (1, 3, 257, 557)]
     assert {path for path, _body in server.requests} == {"/sub/add-checkpoint"}
@@ -366,6 +367,19 @@ def test_a_spoiled_checkpoint_is_never_submitted(
 
     refused(1, match)
     assert server.requests == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restored_backup_is_a_conflict_though_its_own_cosignature_came_with_it(
+    server: WitnessServer, test_database: TestDatabase
+) -> None:
+    for step in (3, 2):
+        grow(step)
+        ask()
+    lose_tail(test_database, 3)
+    assert kept() == [(3, "witness.example/w1")]
+
+    refused(1, "refuses the tree of 3 entries of .*: it has cosigned a tree of 5 entries")
 
 
 @pytest.mark.parametrize("size", [5, 3])
