@@ -185,7 +185,11 @@ def check_database(log: str, progress: Progress = lambda _done, _size: None) -> 
     One pass over the leaves; what is integrated while it runs is left to the next time.
     """
     with access.system("check the whole ledger"):
-        return _Check(log, progress).run()
+        try:
+            return _Check(log, progress).run()
+        except log_of.LedgerCorrupted as error:
+            # What reads its changes of key finds it first, and names the row.
+            raise Broken(f"log {log}", str(error)) from error
 
 
 class _Check:
