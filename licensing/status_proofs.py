@@ -21,6 +21,13 @@ FILE_SUFFIX = ".status.json"
 SIZE_MAX = 1024 * 1024
 _PATH_MAX = 64
 _KEYS = frozenset({"status_proof", "grant_ref", "state", "last_leaf", "index", "path", "receipt"})
+# How a grant stands by an entry of its chain, until the next one.
+_STATE_OF = {
+    "grant.suspended": "suspended",
+    "grant.reinstated": "active",
+    "grant.revoked": "revoked",
+    "grant.expired": "expired",
+}
 _REF = re.compile(r"[0-9a-f]{32}")
 
 
@@ -148,6 +155,7 @@ def check_speaks_of(proven: Proven, receipt: receipts.Verified) -> None:
     if proven.grant_ref != body.subject_ref:
         raise ReceiptError("status", "it is of another grant than the receipt")
     if proven.last_leaf == receipt.leaf_hash:
+        _check_state(proven, receipt)
         return
     if proven.last_leaf == body.prev:
         raise ReceiptError(
@@ -161,6 +169,29 @@ def check_speaks_of(proven: Proven, receipt: receipts.Verified) -> None:
     # Nor does a root tell what was read of a log that is frozen: part of that may have been lost.
     if is_older or (body.seq > 0 and (not is_same or receipt.index >= proven.log_size)):
         raise ReceiptError("status", "it is older than the receipt: fetch a newer one")
+
+
+def _check_state(proven: Proven, receipt: receipts.Verified) -> None:
+    """Check that the state is the one that the grant's newest entry says, if that says one.
+
+    Entry and state commit together; where the entry announces what counts later, or does not show
+    from when, nothing follows.
+    """
+    body = receipt.body
+    said = _STATE_OF.get(body.kind)
+    counts_from = receipt.values.get("ended_at", receipt.values.get("effective_at"))
+    if said is None or not isinstance(counts_from, str):
+        return
+    try:
+        is_announced = commitments.parse_timestamp(counts_from) > body.at
+    except commitments.CommitmentError as error:
+        raise ReceiptError("status", str(error)) from None
+    if not is_announced and proven.state != said:
+        raise ReceiptError(
+            "status",
+            f"its root says “{proven.state}”, and the newest entry that it knows of the grant, the"
+            f" receipt's, “{said}”. Keep both: they convict the log",
+        )
 
 
 def _is_later(origin: str, than: str) -> bool:

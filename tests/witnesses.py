@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -29,6 +30,8 @@ class WitnessServer(ThreadingHTTPServer):
         self.logs = {log.name: log for log in logs}
         # Origin -> what it cosigned last.
         self.seen: dict[str, notes.Checkpoint] = {}
+        # Path -> what monitors are shown: the note of that, with its own cosignature.
+        self.shown: dict[str, str] = {}
         self.requests: list[tuple[str, bytes]] = []
         self.at = 1_800_000_000
         # In place of what it should answer; and what happens before it looks.
@@ -69,7 +72,10 @@ class WitnessServer(ThreadingHTTPServer):
             except tree.ProofError:
                 return 422, b"", {}
             self.seen[checkpoint.origin] = checkpoint
-        return 200, self.key.line(checkpoint.text(), self.at).encode(), {}
+            line = self.key.line(checkpoint.text(), self.at)
+            address = hashlib.sha256(checkpoint.origin.encode()).hexdigest()
+            self.shown[f"/sub/{address}/checkpoint"] = note + line
+        return 200, line.encode(), {}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -82,13 +88,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.drip is not None:
             self._drip(self.server.drip)
             return
-        status, answer, headers = (self.server.lie or self.server.answer)(body)
+        self._answer(*(self.server.lie or self.server.answer)(body))
+
+    def do_GET(self) -> None:
+        shown = self.server.shown.get(self.path)
+        self._answer(404 if shown is None else 200, (shown or "").encode(), {})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(body)
 
     def _drip(self, data: bytes) -> None:
         self.close_connection = True

@@ -187,6 +187,13 @@ def publish_keys(log: str, store: Store) -> None:
         store.replace(f"{log}/{VKEY}", written.encode(), expected=there)
 
 
+def check_empty(log: str, store: Store) -> None:
+    """Check that a copy has nothing of a log that has published nothing. Raises StoreConflict."""
+    published = checkpoint_in(log, store)
+    if published is not None:
+        _check_same_history(log, store, published, 0)
+
+
 def _lines(vkeys: bytes) -> set[bytes]:
     return set(vkeys.splitlines())
 

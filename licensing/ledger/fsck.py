@@ -70,7 +70,8 @@ _EXTENT = """
 SELECT
     coalesce((SELECT max(size) FROM licensing_ledgertree WHERE log = %(log)s), 0),
     coalesce((SELECT max(index) + 1 FROM licensing_ledgerleaf WHERE log = %(log)s), 0),
-    (SELECT max(size) FROM licensing_ledgercheckpoint WHERE log = %(log)s)
+    (SELECT max(size) FROM licensing_ledgercheckpoint WHERE log = %(log)s),
+    (SELECT max(size) FROM licensing_ledgercosignature WHERE log = %(log)s)
 """
 
 # Each level has a tile less for every TILE_HEIGHT bits of the size.
@@ -125,6 +126,14 @@ WHERE NOT EXISTS (SELECT FROM licensing_ledgerleaf leaf WHERE leaf.entry_id = en
 ORDER BY entry.id
 """
 
+# An entry that is kept back says itself until when: so long, and no longer.
+_HELD_BACK = """
+SELECT entry.id FROM licensing_ledgerpending pending
+JOIN licensing_ledgerentry entry ON entry.id = pending.entry_id
+WHERE entry.log = %(entries)s AND pending.not_before > entry.created_at
+ORDER BY entry.id LIMIT 1
+"""
+
 # Each party's numbers: 1, 2, 3 … and as many as were counted.
 _MISCOUNTED = """
 SELECT coalesce(numbered.organization_id, counter.organization_id), numbered.highest,
@@ -176,7 +185,11 @@ def check_database(log: str, progress: Progress = lambda _done, _size: None) -> 
     One pass over the leaves; what is integrated while it runs is left to the next time.
     """
     with access.system("check the whole ledger"):
-        return _Check(log, progress).run()
+        try:
+            return _Check(log, progress).run()
+        except log_of.LedgerCorrupted as error:
+            # What reads its changes of key finds it first, and names the row.
+            raise Broken(f"log {log}", str(error)) from error
 
 
 class _Check:
@@ -229,7 +242,7 @@ class _Check:
         }
         with connection.cursor() as cursor:
             cursor.execute(_EXTENT, names)
-            size, end, signed = cursor.fetchone() or (0, 0, None)
+            size, end, signed, cosigned = cursor.fetchone() or (0, 0, None, None)
             cursor.execute(_STRAY_TILE, names)
             stray = cursor.fetchone()
             cursor.execute(_WAITS_AND_STANDS, names)
@@ -238,6 +251,8 @@ class _Check:
             raise Broken(f"leaf {size}", f"no tree has it: the last one has size {size}", size)
         if signed is not None and signed > size:
             raise Broken(f"checkpoint {signed}", f"the log has only {size} entries")
+        if cosigned is not None and cosigned > (signed or 0):
+            raise Broken(f"checkpoint {cosigned}", "it is gone, and a witness has cosigned it")
         if stray is not None:
             raise Broken(f"tile {stray[0]}/{stray[1]}", "the log has no such full tile")
         if twice is not None:
@@ -318,6 +333,8 @@ class _Check:
         rows = LedgerCosignature.objects.filter(log=self.log, size__lte=size).order_by("size", "id")
         noted = rows.annotate(note=Subquery(note.values("note")))
         for row in noted.iterator(chunk_size=_CHUNK):
+            if row.note is None:
+                raise Broken(f"checkpoint {row.size}", "it is gone, and a witness has cosigned it")
             try:
                 witnessing.check_kept(row, row.note)
             except (notes.NoteError, ValueError) as error:
@@ -347,6 +364,11 @@ class _Check:
                 raise Broken(place, "its body is not what was hashed")
             self._entry(row, place, None)
             count += 1
+        with connection.cursor() as cursor:
+            cursor.execute(_HELD_BACK, {"entries": self.entries})
+            held = cursor.fetchone()
+        if held is not None:
+            raise Broken(f"entry {held[0]}", "it is kept back beyond the time that it names")
         return count
 
 
@@ -451,7 +473,8 @@ def _slots(row: _Row, parties: list[str]) -> list[commitments.Slot]:
         if log != row.log:
             raise ValueError(f"a party's number of it is of the log “{log}”")
         slots.append(log_of.slot(UUID(organization), int(sequence)))
-    if len(slots) != len(parties) and (slots or not row.is_recovered):
+    # What a copy brings back has neither numbers nor an opening.
+    if len(slots) != len(parties) and (slots or row.seed is not None or not row.is_recovered):
         raise ValueError(f"it has {len(parties)} parties, and {len(slots)} numbers are stored")
     return slots
 

@@ -119,6 +119,14 @@ class _Check:
         if listed and not set(listed) & set(trusted):
             named = ", ".join(each.vkey() for each in self.keys)
             raise Broken(self.prefix + VKEY, f"it is another key than {named}")
+        accounted = set(trusted)
+        for each in reversed(followed):
+            # Who trusts the newest key alone is shown the ones before it, too.
+            if each.change.new in accounted:
+                accounted.add(each.change.old)
+        stray = [each for each in listed if each not in accounted]
+        if stray:
+            raise Broken(self.prefix + VKEY, f"the log names no such key: {stray[0].vkey()}")
         return trusted
 
     def _successor(self) -> tuple[keychain.Successor | None, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import socket
 import ssl
@@ -32,11 +33,24 @@ class Answer:
 
 def add_checkpoint(url: str, request: bytes) -> Answer:
     """Submit to the witness at the submission prefix `url`. Raises Unreachable."""
-    address = f"{url}/add-checkpoint"
+    return _exchange(url, "POST", f"{url}/add-checkpoint", request)
+
+
+def latest_checkpoint(url: str, origin: str) -> Answer:
+    """Ask what the witness cosigned last of a log. Raises Unreachable.
+
+    Where monitors ask (C2SP tlog-witness): many witnesses have one prefix for both.
+    """
+    return _exchange(url, "GET", f"{url}/{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint")
+
+
+def _exchange(url: str, method: str, address: str, request: bytes | None = None) -> Answer:
+    headers = {"User-Agent": "licet"}
+    if request is not None:
+        headers["Content-Type"] = "text/plain; charset=utf-8"
     try:
         with _connected(url) as connection:
-            headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "licet"}
-            connection.request("POST", urlsplit(address).path, request, headers)
+            connection.request(method, urlsplit(address).path, request, headers)
             response = connection.getresponse()
             body = response.read(_ANSWER_MAX + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:

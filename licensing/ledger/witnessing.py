@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from licensing.ledger import cosignatures, notes, tiles, tree, witness_http
+from licensing.ledger import cosignatures, notes, signer, tiles, tree, witness_http
 from licensing.ledger.log import LedgerCorrupted
 from licensing.models import LedgerCheckpoint, LedgerCosignature
 from marketplace import access
@@ -90,21 +90,23 @@ def _misconfigured(reason: str) -> WitnessesMisconfigured:
 # --- asking -----------------------------------------------------------------------------------
 
 
-def witness(log: str, server: Server) -> Outcome:
+def witness(log: str, server: Server, *, confirm: bool = False) -> Outcome:
     """Have a witness cosign the newest checkpoint of a log, unless it did; keep what it signs.
 
-    In no transaction. Raises LedgerCorrupted when the stored tree does not continue what the
-    witness has cosigned before.
+    `confirm` asks it even so: a database that was restored holds what it cosigned of then. In no
+    transaction. Raises LedgerCorrupted when the stored tree does not continue what the
+    witness has cosigned before, or the newest checkpoint cannot be read.
     """
     old = _cosigned_size(log, server)
     for _attempt in range(_ATTEMPTS):
         newest = tiles.newest_checkpoint(log)
         if newest is None:
-            return Outcome(Result.WITNESSED, _("nothing is published yet"))
-        if old == newest.size and _is_kept(newest, server):
+            return _unpublished(log, server, old)
+        signed = _read(newest)
+        if old == newest.size and not confirm and _is_kept(newest, server):
             return _witnessed(newest)
         if old > newest.size:
-            return _conflict(server, newest, _("it has cosigned a tree of %s entries") % old)
+            return _conflict(log, server, signed, _("it has cosigned a tree of %s entries") % old)
         try:
             answer = witness_http.add_checkpoint(server.url, _request(newest, old))
         except witness_http.Unreachable as error:
@@ -112,10 +114,10 @@ def witness(log: str, server: Server) -> Outcome:
         if answer.status == 200:
             return _keep_answer(newest, server, answer.body)
         if answer.status != 409:
-            return _refused(server, newest, old, answer)
+            return _refused(log, server, signed, old, answer)
         told = _SIZE.fullmatch(answer.body)
         if old == newest.size and (told is None or int(told[1]) == old):
-            return _conflict(server, newest, _("it has cosigned another root of this size"))
+            return _conflict(log, server, signed, _("it has cosigned another root of this size"))
         if told is None or int(told[1]) == old:
             return _unclear(server, _("it answered 409 without the size that it has cosigned"))
         # A larger size is our own when another process submitted it: the next round looks.
@@ -123,10 +125,25 @@ def witness(log: str, server: Server) -> Outcome:
     return _unclear(server, _("its size changes with every answer"))
 
 
+def _read(checkpoint: LedgerCheckpoint) -> notes.Checkpoint:
+    """What a stored note says. Raises LedgerCorrupted where it is not of its row's tree."""
+    try:
+        signed = notes.parse_checkpoint(notes.split_note(checkpoint.note)[0])
+    except notes.NoteError as error:
+        raise LedgerCorrupted(
+            f"The newest checkpoint of the log “{checkpoint.log}” here cannot be read: {error}."
+        ) from error
+    if (signed.origin, signed.size) != (signer.origin(checkpoint.log), checkpoint.size):
+        raise LedgerCorrupted(
+            f"The newest checkpoint of the log “{checkpoint.log}” here, of {checkpoint.size}"
+            f" entries, is a note over {signed.size} entries of {signed.origin}."
+        )
+    return signed
+
+
 def _request(checkpoint: LedgerCheckpoint, old: int) -> bytes:
     """What is submitted (C2SP tlog-witness, add-checkpoint), proven before it is sent."""
-    text, _signatures = notes.split_note(checkpoint.note)
-    signed = notes.parse_checkpoint(text)
+    signed = _read(checkpoint)
     proof: list[bytes] = []
     if 0 < old < signed.size:
         stored = tiles.StoredTree(checkpoint.log, signed.size)
@@ -136,8 +153,8 @@ def _request(checkpoint: LedgerCheckpoint, old: int) -> bytes:
             tree.verify_consistency(old, signed.size, proof, root, signed.root)
         except (LookupError, tree.ProofError) as error:
             raise LedgerCorrupted(
-                f"The log “{checkpoint.log}” of size {signed.size} does not continue its first"
-                f" {old} entries: {error}."
+                f"The log “{checkpoint.log}” of size {signed.size}, signed with the root"
+                f" {_shown_root(signed)}, does not continue its first {old} entries: {error}."
             ) from error
     steps = "".join(f"{notes.encode_base64(step)}\n" for step in proof)
     return f"old {old}\n{steps}\n{checkpoint.note}".encode()
@@ -154,15 +171,31 @@ def _keep_answer(checkpoint: LedgerCheckpoint, server: Server, body: bytes) -> O
         return _unclear(server, _("it cosigned with another key than the one that is trusted"))
     with access.system("keep a checkpoint's cosignatures"):
         keep(rows)
+    if not _is_kept(checkpoint, server):
+        return _unclear(
+            server,
+            _("what is kept of its cosignature of %s entries is spoiled. Run manage.py ledger_fsck")
+            % checkpoint.size,
+        )
     return _witnessed(checkpoint)
 
 
+def _unpublished(log: str, server: Server, old: int) -> Outcome:
+    """Nothing can be submitted. Whoever emptied the database did not empty the witness."""
+    nothing = notes.Checkpoint(signer.origin(log), 0, tree.EMPTY_ROOT)
+    theirs = _theirs(log, server)
+    known = max(old, 0 if theirs is None else theirs[0].size)
+    if known:
+        return _conflict(log, server, nothing, _("it has cosigned a tree of %s entries") % known)
+    return Outcome(Result.WITNESSED, _("nothing is published yet"))
+
+
 def _refused(
-    server: Server, newest: LedgerCheckpoint, old: int, answer: witness_http.Answer
+    log: str, server: Server, signed: notes.Checkpoint, old: int, answer: witness_http.Answer
 ) -> Outcome:
     if answer.status == 422:
         return _conflict(
-            server, newest, _("its first %s entries have another root than ours") % old
+            log, server, signed, _("its first %s entries have another root than ours") % old
         )
     reasons = {
         403: _("it does not trust this log's key"),
@@ -178,16 +211,59 @@ def _witnessed(checkpoint: LedgerCheckpoint) -> Outcome:
     return Outcome(Result.WITNESSED, _("%s entries") % checkpoint.size)
 
 
-def _conflict(server: Server, newest: LedgerCheckpoint, reason: str) -> Outcome:
+def _conflict(log: str, server: Server, ours: notes.Checkpoint, reason: str) -> Outcome:
+    theirs = _theirs(log, server)
+    if theirs is None:
+        proof = _("Ask the witness for the checkpoint that it has, and keep it.")
+    else:
+        proof = _(
+            "It shows this checkpoint, of %(size)s entries and the root %(root)s. Keep it:"
+            "\n%(note)s"
+        ) % {"size": theirs[0].size, "root": _shown_root(theirs[0]), "note": theirs[1]}
     return Outcome(
         Result.CONFLICT,
         _(
-            "%(witness)s refuses the tree of %(size)s entries: %(reason)s. Either this database was"
-            " restored to an earlier state, or the log has shown two histories. Stop the"
-            " sequencer; ask the witness for the checkpoint that it has, and keep it."
+            "%(witness)s refuses the tree of %(size)s entries of %(origin)s, with the root"
+            " %(root)s: %(reason)s. Either this database was restored to an earlier state, or the"
+            " log has shown two histories. Stop the sequencer. %(proof)s"
         )
-        % {"witness": server.key.name, "size": newest.size, "reason": reason},
+        % {
+            "witness": server.key.name,
+            "size": ours.size,
+            "origin": ours.origin,
+            "root": _shown_root(ours),
+            "reason": reason,
+            "proof": proof,
+        },
     )
+
+
+def _theirs(log: str, server: Server) -> tuple[notes.Checkpoint, str] | None:
+    """What the witness cosigned last of a log, and its note, where it shows that to monitors.
+
+    Only what it signed itself, and a key of the log that is known here: together they prove what
+    the log has shown.
+    """
+    origin = signer.origin(log)
+    try:
+        answer = witness_http.latest_checkpoint(server.url, origin)
+        if answer.status != 200:
+            return None
+        keys = signer.verifiers(log)
+        checkpoint, opened = notes.open_checkpoint(answer.body.decode(), keys)
+        mine = [each for each in opened.unverified if each.key_id == server.key.key_id]
+        if not cosignatures.verified(opened.text, mine, [server.key]):
+            return None
+    except (witness_http.Unreachable, ValueError, signer.KeyUnusable):
+        return None
+    if checkpoint.origin != origin:
+        return None
+    lines = "".join(each.line() for each in (*opened.verified, *mine))
+    return checkpoint, f"{opened.text}\n{lines}"
+
+
+def _shown_root(checkpoint: notes.Checkpoint) -> str:
+    return notes.encode_base64(checkpoint.root)
 
 
 def _unclear(server: Server, reason: str) -> Outcome:
@@ -239,7 +315,14 @@ def _cosigned_size(log: str, server: Server) -> int:
 
 
 def _is_kept(checkpoint: LedgerCheckpoint, server: Server) -> bool:
-    return _kept(checkpoint.log, server).filter(size=checkpoint.size).exists()
+    """Whether a cosignature of this very tree is kept: the note may have been signed again."""
+    row = _kept(checkpoint.log, server).filter(size=checkpoint.size).first()
+    try:
+        if row is not None:
+            check_kept(row, checkpoint.note)
+    except ValueError:  # NoteError is one
+        return False
+    return row is not None
 
 
 # --- showing ----------------------------------------------------------------------------------

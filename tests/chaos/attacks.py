@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,16 +24,29 @@ from licensing import jcs, packing
 from licensing.ledger import export, guard, notes, sequencer, signer, tiles, tree
 from licensing.models import LedgerCheckpoint, LedgerLeaf
 from marketplace import access
+from tests.chaos.watchers import Watcher
 from tests.ledger import append_many
-from tests.logs import MemoryLog, bodies
+from tests.logs import Cosigner, MemoryLog, bodies
 
 # One full tile, and more; signed twice.
 EARLIER, SIZE, WAITING = 270, 300, 3
 # The entry that most attacks are about.
 N = 100
 # Whose entries they all are.
-PARTY = UUID(int=7)
-TABLES = ("entry", "leaf", "tile", "tree", "checkpoint", "opening", "pending", "party", "counter")
+PARTY, STRANGER = UUID(int=7), UUID(int=8)
+TABLES = (
+    "entry",
+    "leaf",
+    "tile",
+    "tree",
+    "checkpoint",
+    "cosignature",
+    "opening",
+    "pending",
+    "party",
+    "counter",
+    "recovered",
+)
 
 
 @dataclass
@@ -51,8 +64,12 @@ class World:
     # The newest checkpoint that somebody saw, and a party's receipt.
     remembered: str
     receipt: bytes
+    # Who cosigned both.
+    witnesses: Sequence[Watcher]
     # A log that is shown to somebody in place of what the database holds.
     shown: Path | None = None
+    # The same, or what was put into the second place, if the attacker made that up.
+    forged: MemoryLog | None = None
 
     def execute(self, statement: str, values: Any = None) -> None:
         tables = "|".join(TABLES)
@@ -88,6 +105,7 @@ def blinded(*anchors: str) -> Iterator[None]:
     if "X" in anchors:
         patch.setattr(export, "secure", lambda *_arguments: None)
         patch.setattr(export, "publish_newest", lambda *_arguments: None)
+        patch.setattr(export, "publish_cosigned", lambda *_arguments: None)
     try:
         yield
     finally:
@@ -126,9 +144,11 @@ def grow_again(world: World) -> None:
     world.execute("UPDATE tile! SET hashes = %s, root = %s", [b"".join(first), tree.fold(first)])
 
 
-def sign_again(world: World, key: notes.Signer | None = None) -> None:
+def sign_again(world: World, key: notes.Signer | None = None, *, is_thorough: bool = True) -> None:
     """Every checkpoint anew, with the log's key or another."""
     key = key or signer.load("test")
+    if is_thorough:
+        world.execute("DELETE FROM cosignature!")
     with access.system("an attacker signs"):
         sizes = LedgerCheckpoint.objects.filter(log="test").values_list("size", flat=True)
         roots = {size: tiles.StoredTree("test", size).root() for size in sizes}
@@ -140,6 +160,7 @@ def sign_again(world: World, key: notes.Signer | None = None) -> None:
 
 
 def cut_tail(world: World, size: int) -> None:
+    world.execute("DELETE FROM cosignature! WHERE size > %s", [size])
     world.execute("DELETE FROM checkpoint! WHERE size > %s", [size])
     world.execute("DELETE FROM tree! WHERE size > %s", [size])
     world.execute("DELETE FROM leaf! WHERE index >= %s", [size])
@@ -324,6 +345,7 @@ def sign_with_another_key(world: World) -> None:
 
 @attack
 def delete_the_newest_checkpoint(world: World) -> None:
+    world.execute("DELETE FROM cosignature! WHERE size = %s", [SIZE])
     world.execute("DELETE FROM checkpoint! WHERE size = %s", [SIZE])
 
 
@@ -385,8 +407,10 @@ def edit_the_guard(world: World) -> None:
 @attack
 def sign_on_two_servers(world: World) -> None:
     """The other one has the same key and guard, and signs while this one is about to."""
-    theirs = notes.Checkpoint(signer.origin("test"), SIZE + WAITING + 1, os.urandom(32))
-    world.remembered = notes.sign(theirs.text(), signer.load("test"))
+    signed = another_history(world, SIZE, WAITING + 1)
+    theirs = signed.checkpoint(SIZE + WAITING + 1)
+    world.remembered = signed.note(theirs.size)
+    assert [each.submit(signed, SIZE) for each in world.witnesses] == [200] * len(world.witnesses)
     write = guard.Guard.write
     overtaken: list[notes.Checkpoint] = []
 
@@ -468,15 +492,16 @@ def exchange_exported_bundles(world: World) -> None:
 def sign_another_copy_with_another_key(world: World) -> None:
     """A whole other log, sound in itself."""
     shutil.rmtree(world.export / "test")
-    forged = MemoryLog(bodies(SIZE))
-    forged.key = notes.Signer(signer.origin("test"), os.urandom(32))
-    forged.export(world.export / "test", SIZE)
+    world.forged = MemoryLog(bodies(SIZE))
+    world.forged.key = notes.Signer(signer.origin("test"), os.urandom(32))
+    world.forged.export(world.export / "test", SIZE)
 
 
 @attack
 def sign_another_copy_with_the_key(world: World) -> None:
     shutil.rmtree(world.export / "test")
-    another_history(world).export(world.export / "test", SIZE)
+    world.forged = another_history(world, EARLIER, SIZE - EARLIER)
+    world.forged.export(world.export / "test", SIZE)
 
 
 @attack
@@ -497,13 +522,14 @@ def freeze(world: World) -> None:
 
 @attack
 def split_the_view(world: World) -> None:
-    world.shown = another_history(world).export(world.earlier / "to one party", SIZE + 30)
+    world.forged = another_history(world, EARLIER, SIZE + 30 - EARLIER)
+    world.shown = world.forged.export(world.earlier / "to one party", SIZE + 30)
 
 
-def another_history(world: World) -> MemoryLog:
-    """The log up to EARLIER; then what it never recorded, signed by its key."""
-    begun = [world.body(index) for index in range(EARLIER)]
-    made = MemoryLog([*begun, *bodies(SIZE + 30 - EARLIER)])
+def another_history(world: World, size: int, more: int) -> MemoryLog:
+    """The log up to a size; then what it never recorded, signed by its key."""
+    begun = [world.body(index) for index in range(size)]
+    made = MemoryLog([*begun, *bodies(more)])
     made.key = signer.load("test")
     return made
 
@@ -574,6 +600,124 @@ def keep_the_newest_entry_from_its_party(world: World) -> None:
 def count_back(world: World) -> None:
     """To give the last number once more."""
     world.execute("UPDATE counter! SET last = last - 1")
+
+
+@attack
+def give_an_entry_to_another_party(world: World) -> None:
+    world.execute(
+        "UPDATE party! SET organization_id = %s WHERE entry_id = %s AND organization_id = %s",
+        [STRANGER, world.entry(N), PARTY],
+    )
+
+
+@attack
+def let_a_stranger_read_along(world: World) -> None:
+    world.execute(
+        "INSERT INTO party! (entry_id, log, organization_id, sequence) VALUES (%s, 'test', %s, 1)",
+        [world.entry(N), STRANGER],
+    )
+    world.execute(
+        "INSERT INTO counter! (log, organization_id, last) VALUES ('test', %s, 1)", [STRANGER]
+    )
+
+
+@attack
+def pass_off_as_recovered(world: World) -> None:
+    """What came back from a copy may lack its parties' numbers: then this one may, too."""
+    with access.system("an attacker looks"):
+        newest = LedgerLeaf.objects.filter(log="test").order_by("index").last()
+    assert newest is not None
+    world.execute("INSERT INTO recovered! VALUES (%s, now())", [newest.entry_id])
+    world.execute("DELETE FROM party! WHERE entry_id >= %s", [newest.entry_id])
+    world.execute("UPDATE counter! SET last = %s", [SIZE - 1])
+    # What waits behind it never was.
+    for table in ("opening", "pending", "entry"):
+        key = "id" if table == "entry" else "entry_id"
+        world.execute(f"DELETE FROM {table}! WHERE {key} > %s", [newest.entry_id])
+
+
+@attack
+def pass_off_as_recovered_and_erased(world: World) -> None:
+    pass_off_as_recovered(world)
+    world.execute("DELETE FROM opening! WHERE entry_id IN (SELECT entry_id FROM recovered!)")
+
+
+# --- cosignatures ---
+
+
+@attack
+def edit_the_cosignatures(world: World) -> None:
+    world.execute("UPDATE cosignature! SET line = overlay(line placing 'AAAA' from 60)")
+
+
+@attack
+def delete_the_cosignatures(world: World) -> None:
+    world.execute("DELETE FROM cosignature!")
+
+
+@attack
+def rewrite_all_but_the_cosignatures(world: World) -> None:
+    rewrite_the_tree(world)
+    sign_again(world, is_thorough=False)
+
+
+@attack
+def delete_a_checkpoint_under_its_cosignatures(world: World) -> None:
+    world.execute("DELETE FROM checkpoint! WHERE size = %s", [SIZE])
+
+
+@attack
+def make_up_a_witness(world: World) -> None:
+    stranger = Cosigner("witness.example/made-up", os.urandom(32))
+    with access.system("an attacker looks"):
+        noted = LedgerCheckpoint.objects.filter(log="test").values_list("size", "note")
+    for size, note in list(noted):
+        line = stranger.line(notes.split_note(note)[0], 1_700_000_000)
+        world.execute(
+            "INSERT INTO cosignature! (log, size, vkey, cosigned_at, line, kept_at)"
+            " VALUES ('test', %s, %s, 1700000000, %s, now())",
+            [size, stranger.vkey, line],
+        )
+
+
+# --- whole logs, times, keys ---
+
+
+@attack
+def empty_the_database(world: World) -> None:
+    for table in TABLES:
+        world.execute(f"DELETE FROM {table}!")
+
+
+@attack
+def hold_an_entry_back_for_ever(world: World) -> None:
+    world.execute(
+        "UPDATE pending! SET not_before = now() + interval '100 years'"
+        " WHERE entry_id = (SELECT min(entry_id) FROM pending!)"
+    )
+
+
+@attack
+def change_when_it_was_signed(world: World) -> None:
+    world.execute("UPDATE checkpoint! SET signed_at = signed_at - interval '1 year'")
+    world.execute("UPDATE tree! SET integrated_at = integrated_at - interval '1 year'")
+
+
+@attack
+def add_a_key_to_the_published_ones(world: World) -> None:
+    """For who takes a log's key from where its copy lies."""
+    stranger = notes.Signer(signer.origin("test"), os.urandom(32)).verifier
+    with (world.export / "test/vkey").open("a") as file:
+        file.write(f"{stranger.vkey()}\n")
+
+
+@attack
+def pass_off_a_stranger_s_log(world: World) -> None:
+    """Files and keys of another log, with the true key listed among its own."""
+    true = world.verifier.vkey()
+    sign_another_copy_with_another_key(world)
+    with (world.export / "test/vkey").open("a") as file:
+        file.write(f"{true}\n")
 
 
 def spoil(path: Path) -> None:

@@ -7,27 +7,21 @@ one where one does.
 
 from __future__ import annotations
 
-import io
-import json
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 
-from licensing.ledger import commitments, guard, notes, proofs, receipts, sequencer, signer, tiles
-from licensing.ledger import export as exports
-from licensing.ledger.log import LedgerCorrupted
+from licensing.ledger import commitments, proofs, sequencer, signer, tiles
 from licensing.models import LedgerEntry, LedgerLeaf
-from licensing.offline import __main__ as offline
-from licensing.offline import remember
 from marketplace import access
+from tests.chaos.anchors import ANCHORS, Noticed, ask_the_witnesses, noticed, run
 from tests.chaos.attacks import (
     ATTACKS,
     EARLIER,
@@ -38,30 +32,44 @@ from tests.chaos.attacks import (
     N,
     World,
     blinded,
+    rewrite_the_tree,
 )
+from tests.chaos.watchers import OURS, Watcher, watching
 from tests.database import TestDatabase
-from tests.ledger import append, append_many, grow, superuser_connection
+from tests.ledger import append, append_many, grow, signed_sizes, superuser_connection
+from tests.oracles import witness as others
 
 pytestmark = [pytest.mark.chaos, pytest.mark.django_db(transaction=True)]
 
 THREATS = Path(__file__).parents[2] / "api_docs" / "ledger_threats.md"
-ANCHORS = ("D", "S", "X", "G", "C", "R")
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[list[Watcher]]:
+    directory = tmp_path / "witness"
+    directory.mkdir()
+    with watching(directory, signer.load("test").verifier) as watchers:
+        yield watchers
 
 
 @pytest.fixture
 def world(
     test_database: TestDatabase,
     ledger_guard: Path,
+    watched: list[Watcher],
     settings: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     export, earlier = tmp_path / "second place", tmp_path / "earlier"
     settings.LEDGER_EXPORT = str(export)
+    settings.LEDGER_WITNESSES = " ".join(f"{each.vkey} {each.url}" for each in watched)
     grow(EARLIER, parties=[PARTY])
+    run("ledger_witness", once=True, log="test")
     earlier_guard = (ledger_guard / "test.guard").read_bytes()
     shutil.copytree(export, earlier)
     grow(SIZE - EARLIER, parties=[PARTY])
+    run("ledger_witness", once=True, log="test")
     append_many(WAITING, parties=[PARTY])
     with access.system("look in a test"):
         leaf = LedgerLeaf.objects.select_related("entry__opening").get(log="test", index=N)
@@ -85,142 +93,8 @@ def world(
             verifier=verifier,
             remembered=note.note,
             receipt=receipt,
+            witnesses=watched,
         )
-
-
-# --- anchors ----------------------------------------------------------------------------------
-
-
-class Noticed(Exception):
-    """What an anchor says, and the exit code of the command that said it."""
-
-    def __init__(self, text: str, code: int | None = None) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-def noticed(world: World, tmp_path: Path) -> dict[str, Noticed]:
-    """What each anchor says, looking alone; those that notice nothing are missing."""
-    served = serve(tmp_path / "served")
-    looks: dict[str, Callable[[], None]] = {
-        "D": lambda: run("ledger_fsck", log="test"),
-        "X": lambda: look_at_the_second_place(world),
-        "C": lambda: compare_with_what_is_remembered(world, world.shown or served, tmp_path),
-        "R": lambda: look_for_the_receipts_entry(world, served),
-        # These write: last.
-        "S": lambda: go_on(("X", "G"), (LedgerCorrupted, signer.KeyUnusable)),
-        "G": lambda: go_on(("X", "S"), (guard.GuardRefused,)),
-    }
-    found = {}
-    for anchor, look in looks.items():
-        try:
-            look()
-        except Noticed as said:
-            found[anchor] = said
-    return found
-
-
-def run(name: str, *arguments: str, **options: Any) -> None:
-    try:
-        call_command(name, *arguments, stdout=io.StringIO(), stderr=io.StringIO(), **options)
-    except CommandError as error:
-        raise Noticed(str(error), error.returncode) from error
-
-
-def look_at_the_second_place(world: World) -> None:
-    """Its files alone, by a key that was kept elsewhere; then against the database."""
-    run("ledger_fsck", log="test", tiles=str(world.export), key=world.verifier.vkey())
-    run("ledger_export", str(world.export), log="test", from_start=True)
-
-
-def compare_with_what_is_remembered(world: World, place: Path, tmp_path: Path) -> None:
-    """What somebody who kept a checkpoint and a receipt finds out without us."""
-    memory, receipt = tmp_path / "seen.json", tmp_path / "receipt"
-    kept = {"checkpoint": world.remembered.removesuffix("\n").split("\n")}
-    logs = {signer.origin("test"): kept}
-    memory.write_text(json.dumps({"format": remember.FORMAT, "logs": logs}))
-    receipt.write_bytes(world.receipt)
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
-        options = ["--remember", str(memory), "--log", str(place), "--allow-test"]
-        code = offline.main(["verify", str(receipt), "--key", world.verifier.vkey(), *options])
-    if code:
-        raise Noticed(said.getvalue(), code)
-
-
-def look_for_the_receipts_entry(world: World, served: Path) -> None:
-    """Whether a party's entry still stands where its receipt says, opened by the same values."""
-    receipt = receipts.parse(world.receipt)
-    receipts.verify(receipt, [world.verifier])
-    try:
-        checkpoint, _note = notes.open_checkpoint(
-            (served / "checkpoint").read_text(), [world.verifier]
-        )
-    except notes.NoteError as error:
-        raise Noticed(f"checkpoint: {error}") from error
-    if checkpoint.size <= receipt.index:
-        raise Noticed("the log ends before the entry")
-    bundle = served / exports.bundle_path(receipt.index // 256)
-    if entries_in(bundle.read_bytes())[receipt.index % 256] != receipt.entry:
-        raise Noticed(f"entry {receipt.index} is another than the receipt's")
-    with access.system("a party asks for its receipt again"):
-        entry = LedgerEntry.objects.select_related("opening").get(body=receipt.entry)
-        try:
-            again = proofs.receipt(entry, entry.opening)
-            if again is None:
-                raise Noticed("no receipt: as if the entry waited")
-            receipts.verify(receipts.parse(again), [world.verifier])
-        except receipts.ReceiptError as error:
-            raise Noticed(f"{error.part}: {error}") from error
-        except (LedgerCorrupted, commitments.CommitmentError) as error:
-            raise Noticed(str(error)) from error
-
-
-def go_on(blind: tuple[str, ...], says: tuple[type[Exception], ...]) -> None:
-    """Have the sequencer integrate one more entry, and sign."""
-    append_many(1)
-    with blinded(*blind):
-        try:
-            sequencer.run_once()
-        except sequencer.STOPS as error:
-            if isinstance(error, says):
-                raise Noticed(str(error)) from error
-
-
-def serve(directory: Path) -> Path:
-    """What the server shows now: its newest checkpoint, and the tiles below it, as HTTP does."""
-    newest = tiles.newest_checkpoint("test")
-    assert newest is not None
-    files: dict[str, bytes | None] = {"checkpoint": newest.note.encode()}
-    for index in range(-(-newest.size // 256)):
-        width = min(256, newest.size - index * 256)
-        part = None if width == 256 else width
-        files[exports.bundle_path(index, part)] = tiles.entry_bundle("test", index, width)
-        files[exports.tile_path(0, index, part)] = served_tile(0, index, width)
-    full = newest.size // 256
-    if full:
-        files[exports.tile_path(1, 0, full)] = served_tile(1, 0, full)
-    for path, data in files.items():
-        if data is not None:
-            (directory / path).parent.mkdir(parents=True, exist_ok=True)
-            (directory / path).write_bytes(data)
-    return directory
-
-
-def served_tile(level: int, index: int, width: int) -> bytes | None:
-    try:
-        return tiles.tile("test", level, index, width)
-    except LookupError:
-        return None
-
-
-def entries_in(bundle: bytes) -> list[bytes]:
-    entries = []
-    while bundle:
-        length = int.from_bytes(bundle[:2])
-        entries.append(bundle[2 : 2 + length])
-        bundle = bundle[2 + length :]
-    return entries
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -262,8 +136,31 @@ def test_the_anchors_notice_what_the_document_says(
         # The first word of a cell is one of the anchor's own; a place that it names is named.
         for word in (cell.split()[0], *re.findall(r"leaf \d+", cell)):
             assert word.strip("“”,;`") in text, (anchor, cell, text)
-        if anchor in "DXC":
+        if anchor == "W":
+            assert cell.removesuffix(" (2)") in text, (cell, text)
+        if anchor in "DXCW" and cell != "refused":
             assert notice.code == (2 if "(2)" in cell else 1), (anchor, cell, text)
+
+
+def test_a_rewritten_tree_that_blinded_anchors_let_be_signed_is_refused_by_the_witnesses(
+    world: World,
+) -> None:
+    rewrite_the_tree(world)
+    append_many(1)
+    with blinded("S", "X", "G"):
+        assert sequencer.run_once() == 1 + WAITING
+        assert signed_sizes()[-1] == SIZE + WAITING + 1
+
+        with pytest.raises(Noticed, match=f"first {SIZE} entries have another root") as said:
+            ask_the_witnesses(world)
+
+    assert said.value.code == 1
+
+
+def test_a_witness_that_is_not_ours_watches_too(watched: list[Watcher]) -> None:
+    if not others.is_installed():
+        pytest.skip("not installed: the Python package aics-witness (make oracles installs it)")
+    assert [each.name for each in watched] == [OURS, others.NAME]
 
 
 # --- what broke elsewhere ---------------------------------------------------------------------

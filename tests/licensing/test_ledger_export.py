@@ -268,6 +268,34 @@ def test_a_database_that_was_restored_to_an_earlier_state_overwrites_nothing(
         )
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_emptied_database_is_no_log_that_is_not_published_yet(
+    tmp_path: Path, test_database: TestDatabase
+) -> None:
+    ledger_export(tmp_path)
+    assert files_below(tmp_path) == {}
+    grow(3)
+    ledger_export(tmp_path)
+    name = "licensing_ledgercheckpoint"
+    tamper(test_database, name, f"DELETE FROM {name}")
+
+    refused(tmp_path, 1, "up to 3 entries, and this database up to 0")
+
+
+@pytest.mark.django_db
+def test_a_key_that_the_log_does_not_name_is_found_beside_its_own(tmp_path: Path) -> None:
+    grow(3)
+    ledger_export(tmp_path)
+    own = signer.load("test").verifier.vkey()
+    stranger = notes.Signer(signer.origin("test"), b"s" * 32).verifier.vkey()
+    for listed in (f"{own}\n{stranger}\n", f"{stranger}\n{own}\n"):
+        (tmp_path / "test/vkey").write_text(listed)
+        with pytest.raises(CommandError, match="test/vkey: the log names no such key") as found:
+            call_command("ledger_fsck", log="test", tiles=str(tmp_path), key=own)
+        assert stranger in str(found.value)
+        assert found.value.returncode == 1
+
+
 @pytest.mark.django_db
 def test_another_root_at_the_same_size_is_never_published(tmp_path: Path) -> None:
     grow(3)

@@ -38,11 +38,21 @@ from licensing.management.commands import ledger_witness
 from licensing.models import LedgerCheckpoint, LedgerCosignature, LedgerLeaf
 from licensing.offline import verify
 from tests.database import TestDatabase
-from tests.ledger import append_many, grow, lose_tail, restore_backup, tamper
+from tests.ledger import (
+    append_many,
+    enable_triggers,
+    grow,
+    lose_tail,
+    restore_backup,
+    superuser_connection,
+    tamper,
+)
 from tests.logs import Cosigner, MemoryLog, bodies
 from tests.witnesses import WitnessServer, serving
 
 pytestmark = pytest.mark.django_db
+
+COSIGNATURES = "licensing_ledgercosignature"
 
 
 @pytest.fixture
@@ -60,13 +70,18 @@ def ask(**options: Any) -> str:
     return out.getvalue()
 
 
-def refused(code: int, match: str) -> None:
-    """The command ends so, and keeps nothing."""
+def refused(code: int, match: str) -> str:
+    """The command ends so, and keeps nothing. Gives what it said."""
     before = kept()
     with pytest.raises(CommandError, match=match) as refusal:
         ask()
     assert refusal.value.returncode == code
     assert kept() == before
+    return str(refusal.value)
+
+
+def read(note: str) -> notes.Checkpoint:
+    return notes.parse_checkpoint(notes.split_note(note)[0])
 
 
 def kept(log: str = "test") -> list[tuple[int, str]]:
@@ -88,10 +103,11 @@ def served() -> str:
 
 
 def test_each_newest_checkpoint_is_cosigned_once(server: WitnessServer) -> None:
+    [asked] = witnessing.servers()
     for step in (1, 2, 254, 300):
         grow(step)
-        assert "witnessed" in ask()
-        ask()
+        for _pass in range(2):
+            assert witnessing.witness("test", asked).result is witnessing.Result.WITNESSED
 
     assert kept() == [(size, "witness.example/w1") for size in (1, 3, 257, 557)]
     assert {path for path, _body in server.requests} == {"/sub/add-checkpoint"}
@@ -248,7 +264,122 @@ def test_a_restored_backup_is_a_conflict(
     tamper(test_database, "licensing_ledgercosignature", "DELETE FROM licensing_ledgercosignature")
     restore_backup(test_database, 3)
 
-    refused(1, "refuses the tree of 3 entries: it has cosigned a tree of 5 entries")
+    [stands] = LedgerCheckpoint.objects.filter(log="test")
+    ours, theirs = read(stands.note), server.seen[signer.origin("test")]
+    said = refused(1, "test: witness.example/w1 refuses the tree of 3 entries of")
+    assert f"{ours.origin}, with the root {notes.encode_base64(ours.root)}: it has" in said
+    assert "it has cosigned a tree of 5 entries" in said
+    assert f"of 5 entries and the root {notes.encode_base64(theirs.root)}. Keep it:" in said
+    # What it prints is the proof, whole: signed by the log, and by the witness.
+    proof = said.partition("Keep it:\n")[2]
+    checkpoint, note = notes.open_checkpoint(proof, [signer.load("test").verifier])
+    assert checkpoint == theirs
+    known = [each.key for each in witnessing.servers()]
+    assert cosignatures.verified(note.text, note.unverified, known)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "",
+        "no note",
+        lambda note, _line: note,
+        lambda _note, line: line,
+        lambda note, line: note.replace("\n5\n", "\n6\n") + line,
+        lambda note, line: note + line.replace("A", "B", 3),
+        lambda note, line: note + line + "x" * 70_000,
+    ],
+)
+def test_only_what_log_and_witness_have_signed_is_shown_as_proof(
+    shown: Any, server: WitnessServer
+) -> None:
+    grow(5)
+    ask()
+    [address] = server.shown
+    note, mark, line = server.shown[address].partition(f"{notes.SIGNATURE_MARK}{server.key.name}")
+    server.shown[address] = shown if isinstance(shown, str) else shown(note, mark + line)
+    server.seen[signer.origin("test")] = MemoryLog(bodies(9)).checkpoint(9)
+    grow(1)
+
+    said = refused(1, "it has cosigned a tree of 9 entries")
+
+    assert said.endswith("Ask the witness for the checkpoint that it has, and keep it.")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_an_emptied_database_is_a_conflict(
+    is_kept: bool, server: WitnessServer, test_database: TestDatabase
+) -> None:
+    grow(3)
+    ask()
+    with superuser_connection(test_database) as superuser:
+        superuser.execute("ALTER TABLE licensing_ledgercheckpoint DISABLE TRIGGER ALL")
+        superuser.execute("DELETE FROM licensing_ledgercheckpoint")
+        superuser.execute("ALTER TABLE licensing_ledgercheckpoint ENABLE TRIGGER ALL")
+        enable_triggers(superuser, "licensing_ledgercheckpoint")
+    if not is_kept:
+        tamper(test_database, COSIGNATURES, f"DELETE FROM {COSIGNATURES}")
+
+    refused(1, "refuses the tree of 0 entries of .*: it has cosigned a tree of 3 entries")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cosignature_of_another_tree_is_not_taken_for_one_of_this(
+    server: WitnessServer, test_database: TestDatabase
+) -> None:
+    grow(3)
+    ask()
+    forged = notes.sign(
+        notes.Checkpoint(signer.origin("test"), 3, b"r" * 32).text(), signer.load("test")
+    )
+    table = "licensing_ledgercheckpoint"
+    tamper(test_database, table, f"UPDATE {table} SET note = $${forged}$$")
+
+    refused(1, "it has cosigned another root of this size")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_spoiled_cosignature_is_named_though_the_witness_agrees(
+    server: WitnessServer, test_database: TestDatabase
+) -> None:
+    grow(3)
+    ask()
+    tamper(test_database, COSIGNATURES, f"UPDATE {COSIGNATURES} SET cosigned_at = 5")
+
+    refused(2, "kept of its cosignature of 3 entries is spoiled. Run manage.py ledger_fsck")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("note", "match"),
+    [
+        ("replace(note, E'\\n3\\n', E'\\n2\\n')", "is a note over 2 entries of"),
+        ("'spoiled'", "cannot be read"),
+    ],
+)
+def test_a_spoiled_checkpoint_is_never_submitted(
+    note: str, match: str, server: WitnessServer, test_database: TestDatabase
+) -> None:
+    grow(3)
+    table = "licensing_ledgercheckpoint"
+    tamper(test_database, table, f"UPDATE {table} SET note = {note}")
+
+    refused(1, match)
+    assert server.requests == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restored_backup_is_a_conflict_though_its_own_cosignature_came_with_it(
+    server: WitnessServer, test_database: TestDatabase
+) -> None:
+    for step in (3, 2):
+        grow(step)
+        ask()
+    lose_tail(test_database, 3)
+    assert kept() == [(3, "witness.example/w1")]
+
+    refused(1, "refuses the tree of 3 entries of .*: it has cosigned a tree of 5 entries")
 
 
 @pytest.mark.parametrize("size", [5, 3])
@@ -416,6 +547,26 @@ def test_a_cosignature_that_was_changed_in_the_database_is_found(
         call_command("ledger_fsck", log="test", stdout=errors, stderr=errors)
     assert match in f"{errors.getvalue()}{found.value}"
     assert getattr(found.value, "returncode", 1) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_checkpoint_that_is_gone_is_missed_by_its_cosignature(
+    size: int, server: WitnessServer, test_database: TestDatabase
+) -> None:
+    for step in (3, 2):
+        grow(step)
+        ask()
+    table = "licensing_ledgercheckpoint"
+    with superuser_connection(test_database) as superuser:
+        superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+        superuser.execute(f"DELETE FROM {table} WHERE size = {size}")
+        superuser.execute(f"ALTER TABLE {table} ENABLE TRIGGER ALL")
+        enable_triggers(superuser, table)
+
+    with pytest.raises(CommandError, match=f"checkpoint {size}: it is gone") as found:
+        call_command("ledger_fsck", log="test", stdout=io.StringIO(), stderr=io.StringIO())
+    assert found.value.returncode == 1
 
 
 # --- the loop ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from licensing import status
@@ -52,6 +52,25 @@ def let_go(database: TestDatabase) -> None:
     with database.connect("licet_owner") as owner:
         owner.execute("SELECT set_config('licet.system', 'a test', false)")
         owner.execute("UPDATE licensing_ledgerpending SET not_before = now()")
+
+
+@pytest.mark.usefixtures("delayed")
+def test_who_holds_a_deal_back_longer_is_found(
+    archive: Organization, lab: Organization, client_for: ClientFor, test_database: TestDatabase
+) -> None:
+    held = buy(client_for(lab), archive, audience=str(lab.pk))
+    call_command("ledger_fsck", log="test", stdout=StringIO())
+    with test_database.connect("licet_owner") as owner:
+        owner.execute("SELECT set_config('licet.system', 'a test', false)")
+        owner.execute(
+            "UPDATE licensing_ledgerpending SET not_before = not_before + interval '1 second'"
+        )
+
+    with pytest.raises(
+        CommandError, match=f"entry {held.issued_entry_id}: it is kept back"
+    ) as said:
+        call_command("ledger_fsck", log="test", stdout=StringIO())
+    assert said.value.returncode == 1
 
 
 @pytest.mark.usefixtures("delayed")

@@ -634,3 +634,17 @@ def test_a_lost_tail_comes_back_with_the_change_of_key_in_it(
     assert signed_by() == [rotated.ids[1]]
     assert fsck()
     assert fsck(tiles=str(copy.parent))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_spoiled_change_of_key_is_a_finding(test_database: TestDatabase) -> None:
+    rotated = Rotated()
+    table = "licensing_ledgerkeychange"
+    stranger = notes.Signer(signer.origin(LOG), os.urandom(32)).verifier.vkey()
+    tamper(test_database, table, f"UPDATE {table} SET new_vkey = '{stranger}'")
+
+    with pytest.raises(CommandError, match="other keys than its entry") as said:
+        fsck()
+    assert str(said.value).startswith("test: BROKEN: log test: ")
+    assert said.value.returncode == 1
+    assert signed_by() == [rotated.ids[1]]

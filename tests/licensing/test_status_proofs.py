@@ -10,17 +10,19 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.utils import timezone
 
-from licensing import jcs, status, status_proofs, status_tree
-from licensing.ledger import commitments, notes, sequencer, signer, tree
-from licensing.models import Grant, LedgerAwaited, StatusRoot
+from licensing import jcs, lifecycle, status, status_proofs, status_tree
+from licensing.ledger import commitments, notes, proofs, sequencer, signer, tree
+from licensing.models import Grant, LedgerAwaited, LedgerEntry, StatusRoot
 from licensing.offline import __main__ as command
+from marketplace import access
 from marketplace.models import Organization
 from marketplace.typeid import TypeID
 from tests.licensing import status_samples
 from tests.licensing.status_samples import AS_OF, ISSUED_AT, REF, Log, made, proof, rows
 from tests.licensing.test_status import become, give, recorded
-from tests.people import ApiClient
+from tests.people import ApiClient, caller_for
 
 Client = Callable[..., ApiClient]
 VECTOR: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "status.json").read_text())
@@ -94,6 +96,60 @@ def test_a_suspension_shows_in_the_next_proof_and_the_older_one_stays(
         assert (code, new["state"], new["in_force"]) == (4, "suspended", False)
         assert new["as_of"] == commitments.timestamp(second.as_of)
         assert not new["receipt_is_newest"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("step", ["suspended", "revoked"])
+def test_a_root_that_contradicts_the_newest_entry_is_refused_beside_its_receipt(
+    step: str,
+    client_for: Client,
+    lab: Organization,
+    archive: Organization,
+    tmp_path: Path,
+    capsys: Any,
+) -> None:
+    grant = give(archive, lab)
+    become(grant, step)
+    with access.system("somebody undoes it by hand"):
+        Grant.objects.filter(pk=grant.pk).update(status="active", ended_at=None)
+    recorded()
+    sequencer.run_once()
+    proof = client_for(archive).get(url(grant)).content
+    key = signer.load("test").verifier.vkey()
+
+    code = verify(tmp_path, newest_receipt(grant), proof, "--key", key, "--allow-test")
+
+    assert code == 1
+    said = capsys.readouterr().out
+    assert "its root says “active”, and the newest entry that it knows of the grant" in said
+    assert f"the receipt's, “{step}”. Keep both" in said
+
+
+@pytest.mark.django_db
+def test_a_revocation_that_is_announced_for_later_contradicts_no_root_before_it(
+    client_for: Client, lab: Organization, archive: Organization, tmp_path: Path, capsys: Any
+) -> None:
+    grant = give(archive, lab)
+    later = timezone.now() + timedelta(days=1)
+    act = lifecycle.Act(by="licensor", cause="breach", reason="A test.", effective_at=later)
+    lifecycle.revoke(caller_for(archive), str(grant.pk), act)
+    recorded()
+    sequencer.run_once()
+    proof = client_for(archive).get(url(grant)).content
+    key = signer.load("test").verifier.vkey()
+
+    assert verify(tmp_path, newest_receipt(grant), proof, "--key", key, "--allow-test") == 0
+    assert "in force as of" in capsys.readouterr().out
+
+
+def newest_receipt(grant: Grant) -> bytes:
+    """Of the newest entry of its chain, for a party."""
+    with access.system("a party takes a receipt"):
+        rows = LedgerEntry.objects.filter(subject_ref=bytes(grant.grant_ref)).order_by("-seq")
+        entry = rows.select_related("opening")[0]
+        receipt = proofs.receipt(entry, entry.opening)
+    assert receipt is not None
+    return receipt
 
 
 @pytest.mark.django_db

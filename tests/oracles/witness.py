@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import importlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.oracles.ledger_verifiers import INSTALLED, missing
 
@@ -39,11 +44,36 @@ class Witness:
             connection.close()
 
 
+def is_installed() -> bool:
+    return (INSTALLED / "python" / "aics_witness").is_dir()
+
+
+@contextlib.contextmanager
+def serving(directory: Path, origin: str, vkey: str) -> Iterator[Witness]:
+    """The same within this process: a test that starts with nothing cosigned waits for nobody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(INSTALLED / "python"))
+        library: Any = importlib.import_module("aics_witness")
+        store: Any = importlib.import_module("aics_witness.store")
+    key = store.create_key_file(directory / "witness.key")
+    config = library.LogConfig.from_strings(origin, [vkey])
+    with store.WitnessStore(directory / "witness.db", create=True) as kept:
+        server = library.make_server(library.Witness(NAME, key, kept, [config]))
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield Witness(server.server_address[1], server.witness.vkey_text)
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
 @contextlib.contextmanager
 def running(directory: Path, origin: str, vkey: str) -> Iterator[Witness]:
     """Start the witness on a port of its own choice."""
     packages = INSTALLED / "python"
-    if not (packages / "aics_witness").is_dir():
+    if not is_installed():
         missing("the Python package aics-witness (make oracles installs it)")
     command = [sys.executable, "-m", "aics_witness"]
     environment = {

@@ -50,6 +50,7 @@ class Command(BaseCommand):
     def _copy(self, log: str, store: Store, from_start: bool) -> None:
         newest = tiles.newest_checkpoint(log)
         if newest is None:
+            export.check_empty(log, store)
             self.stderr.write(f"{log}: nothing is published yet")
             return
         frozen = succession.next_of(log)

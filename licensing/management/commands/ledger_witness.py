@@ -48,6 +48,8 @@ class Command(BaseCommand):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_arguments: stopped.set())
         self._said: dict[tuple[str, str], str] = {}
+        # At the start they are asked of what they cosigned, too: this may be a restored database.
+        self._confirm = True
         while not stopped.is_set():
             current = [succession.current(log) for log in logs]
             conflicts, unclear = self._pass(current, servers, stopped)
@@ -57,6 +59,7 @@ class Command(BaseCommand):
                 if unclear:
                     raise CommandError("\n".join(unclear), returncode=CANNOT_TELL)
                 return
+            self._confirm = False
             stopped.wait(PAUSE_SECONDS)
 
     def _pass(
@@ -70,7 +73,7 @@ class Command(BaseCommand):
                 if stopped.is_set():
                     return conflicts, unclear
                 try:
-                    outcome = witnessing.witness(log, server)
+                    outcome = witnessing.witness(log, server, confirm=self._confirm)
                 except LedgerCorrupted as error:
                     outcome = witnessing.Outcome(Result.CONFLICT, str(error))
                 if outcome.result is Result.CONFLICT:
