@@ -20,7 +20,8 @@ from marketplace.buckets import Bucket
 # In a directory's root, and of no concern to whoever reads paths: all begin with a dot.
 _LOCK = ".lock"
 _DRAFTS = ".drafts"
-_DRAFT_SECONDS = 3_600
+# A week: more than a clock steps, for a draft that somebody works on must stay.
+_DRAFT_SECONDS = 7 * 86_400
 # In a bucket: proves that the server heeds conditions.
 _PROBE = ".conditional-writes"
 

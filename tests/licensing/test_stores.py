@@ -180,7 +180,8 @@ def test_a_killed_process_s_drafts_go_with_a_later_write(tmp_path: Path) -> None
     store = open_store(str(tmp_path))
     store.write_once("tile/0/000", b"hashes")
     drafts = tmp_path / ".drafts"
-    for name, age in (("1.left", 3_700), ("2.worked-on", 60)):
+    # Even by a clock that has stepped forward some days since.
+    for name, age in (("1.left", 8 * 86_400), ("2.worked-on", 6 * 86_400)):
         (drafts / name).write_bytes(b"half")
         os.utime(drafts / name, (time.time() - age,) * 2)
 
