@@ -114,9 +114,11 @@ def unpack_body(stored: bytes) -> bytes:
     unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=_dictionary(_BODY[0]))
     try:
         text = unpacker.decompress(stored[1:], _BODY_MAX)
-        return _unmark_body(text, unpacker.unused_data) if unpacker.eof else stored
+        body = _unmark_body(text, unpacker.unused_data) if unpacker.eof else stored
     except (zlib.error, PackingError):
         return stored
+    # A mark is one byte of the text, and up to 64 of the body: what fits the column may not a tile.
+    return body if len(body) <= _BODY_MAX else stored
 
 
 def _deflate(text: bytes, version: int) -> bytes:

@@ -25,14 +25,23 @@ from licensing.ledger import (
     receipts,
     sequencer,
     signer,
+    tiles,
     tree,
 )
+from licensing.ledger.log import LedgerCorrupted
 from licensing.ledger.stores import open_store
-from licensing.models import LedgerEntry, LedgerOpening
+from licensing.models import LedgerEntry, LedgerLeaf, LedgerOpening
 from marketplace import access
 from marketplace.models import Organization
 from tests.database import TestDatabase
-from tests.ledger import append, append_many, grow, store_plainly, superuser_connection
+from tests.ledger import (
+    append,
+    append_many,
+    enable_triggers,
+    grow,
+    store_plainly,
+    superuser_connection,
+)
 from tests.make import issue_grant, make_offer
 from tests.people import caller_for
 
@@ -192,6 +201,26 @@ def test_a_body_that_would_unpack_to_more_than_an_entry_is_not_unpacked() -> Non
     assert packing.unpack_body(stored) == stored
 
 
+def of_digests(length: int) -> bytes:
+    """A body of so many bytes, most of them digests: it is stored in half of them."""
+    head, tail = b'{"a":["', b'"]}'
+    digests, rest = divmod(length - len(head + tail), len(DIGEST) + 3)
+    body = head + b'","'.join([*[DIGEST.encode()] * digests, b"." * rest]) + tail
+    assert len(body) == length
+    return body
+
+
+def test_a_body_as_long_as_a_tile_takes_is_unpacked_and_no_longer_one() -> None:
+    for length in (packing._BODY_MAX - 1, packing._BODY_MAX):
+        for body in (of_digests(length), b'{"a":"' + b"x" * (length - 8) + b'"}'):
+            assert len(body) == length
+            assert packing.unpack_body(packing.pack_body(body)) == body
+    for length in (packing._BODY_MAX + 1, 2 * packing._BODY_MAX - 5_000):
+        too_long = packing.pack_body(of_digests(length))
+        assert len(too_long) <= packing._BODY_MAX, "the database's check lets it in"
+        assert packing.unpack_body(too_long) == too_long
+
+
 @pytest.mark.django_db
 def test_a_body_is_stored_packed_and_read_as_it_was_hashed(archive: Organization) -> None:
     with access.system("a test records"):
@@ -220,6 +249,55 @@ def test_a_body_from_before_the_packing_is_read_proven_and_copied(
     assert proofs.receipt(packed, None) is not None
     export.push("test", open_store(str(tmp_path)), 4)
     assert bytes(packed.body) in (tmp_path / "test/tile/entries/000.p/4").read_bytes()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_body_that_unpacks_to_more_than_a_tile_takes_gets_no_place(
+    test_database: TestDatabase,
+) -> None:
+    """Its length stands in two bytes: in the log, neither a copy nor a bundle could be made."""
+    grow(3)
+    entry = append_many(1)[0]
+    body = of_digests(100_000)
+    store(test_database, entry, packing.pack_body(body), tree.leaf_hash(body))
+
+    with pytest.raises(LedgerCorrupted, match=f"Entry {entry.pk} of the log “test”"):
+        sequencer.run_once()
+    assert LedgerLeaf.objects.filter(log="test").count() == 3
+    bundle = tiles.entry_bundle("test", 0, 3)
+    assert bundle is not None
+    assert body not in bundle
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("spoiled", [b"", b"\x03", b"\x03\x00", b"\x04{}", b"{}", None])
+def test_a_body_that_does_not_unpack_has_no_receipt_and_no_copy(
+    test_database: TestDatabase, tmp_path: Path, spoiled: bytes | None
+) -> None:
+    grow(3)
+    entry = LedgerEntry.objects.order_by("pk")[1]
+    assert proofs.receipt(entry, None) is not None
+    packed = stored(entry)
+    changed = packed[:-1] if spoiled is None else spoiled
+    store(test_database, entry, changed, bytes(entry.leaf_hash))
+
+    read = LedgerEntry.objects.get(pk=entry.pk)
+    assert bytes(read.body) == changed
+    with pytest.raises(LedgerCorrupted, match=f"Entry {entry.pk} cannot be proven"):
+        proofs.receipt(read, None)
+    with pytest.raises(LedgerCorrupted, match="Leaf 1 of the log"):
+        export.push("test", open_store(str(tmp_path)), 3)
+    assert not list(tmp_path.rglob("entries/*"))
+
+
+def store(database: TestDatabase, entry: LedgerEntry, body: bytes, leaf_hash: bytes) -> None:
+    with superuser_connection(database) as owner:
+        owner.execute("ALTER TABLE licensing_ledgerentry DISABLE TRIGGER USER")
+        owner.execute(
+            "UPDATE licensing_ledgerentry SET body = %s, leaf_hash = %s WHERE id = %s",
+            [body, leaf_hash, entry.pk],
+        )
+        enable_triggers(owner, "licensing_ledgerentry")
 
 
 def stored(entry: LedgerEntry) -> bytes:
