@@ -1,0 +1,126 @@
+"""The tables of what is said between us and Stripe: calls that must happen, and events."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from marketplace.access import Caller, TenantQuerySet
+from marketplace.models import Organization
+from marketplace.typeid import TypeIDField
+from payments.models.orders import Order
+
+
+class CommandQuerySet(TenantQuerySet["Command"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization, livemode=caller.livemode)
+
+
+class Command(models.Model):
+    """One call to Stripe that must happen: committed first, made after, its result stored.
+
+    Its idempotency key is its own id, so a repeat finds the first call's object. Written by
+    `commands`.
+    """
+
+    class Kind(models.TextChoices):
+        CREATE_CHECKOUT = "create_checkout", _("Create a Checkout session")
+        REFUND = "refund", _("Refund")
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("Pending")
+        DONE = "done", _("Done")
+        REFUSED = "refused", _("Refused")
+
+    id = TypeIDField(prefix="cmd", primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    livemode = models.BooleanField()
+    order = models.ForeignKey(Order, models.PROTECT, related_name="commands", db_constraint=False)
+    kind = models.CharField(max_length=15, choices=Kind)
+    # The exact parameters of the call.
+    params = models.JSONField()
+    state = models.CharField(max_length=7, choices=State, default=State.PENDING)
+    stripe_id = models.CharField(max_length=255, blank=True)
+    refusal = models.CharField(max_length=1000, blank=True)
+    attempts = models.IntegerField(default=0)
+    first_sent_at = models.DateTimeField(null=True, blank=True)
+    next_attempt_at = models.DateTimeField(null=True, blank=True, default=timezone.now)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = CommandQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # Serves the completer: pending calls that are due.
+            models.Index(
+                name="command_due",
+                fields=["next_attempt_at"],
+                condition=Q(next_attempt_at__isnull=False),
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(name="command_is_given_once", fields=["order", "kind"]),
+            models.CheckConstraint(
+                name="command_kind_is_known", condition=Q(kind__in=["create_checkout", "refund"])
+            ),
+            models.CheckConstraint(
+                name="command_state_is_known", condition=Q(state__in=["pending", "done", "refused"])
+            ),
+            models.CheckConstraint(
+                name="command_is_due_iff_pending",
+                condition=Q(state="pending", next_attempt_at__isnull=False)
+                | ~Q(state="pending") & Q(next_attempt_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="command_result_iff_done",
+                condition=Q(state="done") & ~Q(stripe_id="") | ~Q(state="done") & Q(stripe_id=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} for {self.order_id}"
+
+
+class StripeEvent(models.Model):
+    """A delivery of Stripe's, stored under its id before anything acts on it. No tenant's row.
+
+    Written by `stripe_events`.
+    """
+
+    id = models.CharField(max_length=255, primary_key=True)
+    type = models.CharField(max_length=100)
+    livemode = models.BooleanField()
+    api_version = models.CharField(max_length=60, blank=True)
+    # The object that the event is about, and the order that it names, if any.
+    object_id = models.CharField(max_length=255, blank=True)
+    order_ref = models.CharField(max_length=60, blank=True)
+    body = models.JSONField()
+    received_at = models.DateTimeField(default=timezone.now, editable=False)
+    handled_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.IntegerField(default=0)
+    last_error = models.CharField(max_length=1000, blank=True)
+    next_attempt_at = models.DateTimeField(null=True, blank=True, default=timezone.now)
+
+    class Meta:
+        indexes = [
+            # Serves the worker: events not handled yet that are due.
+            models.Index(
+                name="stripe_event_due",
+                fields=["next_attempt_at"],
+                condition=Q(next_attempt_at__isnull=False),
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="stripe_event_is_due_iff_unhandled",
+                condition=Q(handled_at__isnull=True, next_attempt_at__isnull=False)
+                | Q(handled_at__isnull=False, next_attempt_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}"
