@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,36 @@ def record_due() -> int:
     while made := _record_some():
         recorded += made
     return recorded
+
+
+def has_left(grant: UUID) -> bool:
+    """Whether anything was delivered under a grant that is known of by now. Under `system`."""
+    return (
+        DeliveryCount.objects.filter(coverage__grant=grant).exists()
+        or DeliverySummary.objects.filter(coverage__grant=grant).exists()
+    )
+
+
+def log_of(grant: UUID) -> list[tuple[date, str, int, int]]:
+    """What left under a grant, at least: day, sort, answers and bytes, by day. Under `system`.
+
+    What was recorded is read from what opens its entries; of erased openings only the day is left.
+    """
+    rows = [
+        (row.day, str(row.what), row.answers, row.bytes)
+        for row in DeliveryCount.objects.filter(coverage__grant=grant)
+    ]
+    for summary in DeliverySummary.objects.filter(coverage__grant=grant).select_related(
+        "entry__opening"
+    ):
+        opening = getattr(summary.entry, "opening", None)
+        delivered = {} if opening is None else json.loads(opening.values)["delivered"]
+        rows += [
+            (summary.day, what, counted["answers"], counted["bytes"])
+            for what, counted in delivered.items()
+            if counted["answers"]
+        ]
+    return sorted(rows)
 
 
 def _record_some() -> int:

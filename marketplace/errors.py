@@ -376,6 +376,42 @@ class PaymentModeUnavailable(DomainError):
     code, status, title = "payment_mode_unavailable", 409, "No payments in this mode"
 
 
+class SellerCannotBePaid(DomainError):
+    """The seller has no account that Stripe pays, or that this market may pay, in this mode."""
+
+    code, status, title = "seller_cannot_be_paid", 409, "The seller cannot be paid"
+
+
+class RegionNotSupported(DomainError):
+    """Stripe makes no transfers from the market's country to the seller's."""
+
+    code, status, title = "region_not_supported", 409, "No payments between these countries"
+
+
+class OrderWrongState(DomainError):
+    """The order's state does not allow this step."""
+
+    code, status, title = "order_wrong_state", 409, "The order's state does not allow this"
+
+
+class RefundTooLarge(DomainError):
+    """More than is left of the payment: something was given back before, or is under way."""
+
+    code, status, title = "refund_too_large", 409, "Less than that is left to give back"
+
+
+class RefundWrongState(DomainError):
+    """The refund was decided before."""
+
+    code, status, title = "refund_wrong_state", 409, "The refund was decided"
+
+
+class PaymentDisputed(DomainError):
+    """The buyer's bank wants the payment back: nothing else is done with it until that is over."""
+
+    code, status, title = "payment_disputed", 409, "The payment is disputed"
+
+
 class OrderNotPayable(DomainError):
     """The order can no longer be paid: ask for a new quote."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -309,6 +310,13 @@ STRIPE_API_BASE = _environ.get(
 # Two secrets may stand here while one replaces the other.
 STRIPE_WEBHOOK_SECRETS = _required("STRIPE_WEBHOOK_SECRET", "whsec_simulator").split(",")
 STRIPE_LIVEMODE = STRIPE_API_KEY.startswith(("sk_live_", "rk_live_"))
+# Where the market's own Stripe account is (ISO 3166-1): it says whom it can pay.
+PLATFORM_COUNTRY = _environ.get("LICET_PLATFORM_COUNTRY", "US").upper()
+# "package.module.function": called with an organization whose account became active in live mode.
+# True clears it to be paid, False refuses it, None leaves it to an operator.
+SCREENING = _environ.get("LICET_SCREENING", "")
+# {"USD": 100000}: a refund above this, in minor units, needs two people. Left out: none does.
+REFUND_LIMITS: dict[str, int] = json.loads(_environ.get("LICET_REFUND_LIMITS", "{}"))
 
 LOGGING = {
     "version": 1,

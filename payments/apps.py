@@ -8,3 +8,19 @@ from django.apps import AppConfig
 class PaymentsConfig(AppConfig):
     name = "payments"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Tell `commands` how each kind of call is carried out: its nouns stand above it."""
+        from payments import checkouts, commands, connect, disputes, refunds, transfers
+        from payments.models import Command
+
+        Kind = Command.Kind
+        commands.CALLS |= {
+            Kind.CREATE_CHECKOUT: checkouts.CREATE,
+            Kind.EXPIRE_CHECKOUT: checkouts.EXPIRE,
+            Kind.REFUND: refunds.REFUND,
+            Kind.CREATE_ACCOUNT: connect.CREATE,
+            Kind.TRANSFER: transfers.SEND,
+            Kind.REVERSE_TRANSFER: transfers.REVERSE,
+            Kind.SEND_EVIDENCE: disputes.EVIDENCE,
+        }

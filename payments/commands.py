@@ -6,20 +6,18 @@ import contextlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
-from licensing import scope_claims
 from marketplace.access import Caller, acting, system
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from payments import stripe_gateway
-from payments.models import Command, Order
-from payments.stripe_gateway import CheckoutFacts, RefundFacts
+from payments.models import Command, ConnectedAccount, Order
 
 logger = logging.getLogger(__name__)
 
@@ -34,23 +32,57 @@ RETRY_SECONDS_MAX = 600
 CALL_TAKES = timedelta(
     seconds=stripe_gateway.TIMEOUT_SECONDS * (stripe_gateway.RETRIES_MAX + 1) + 5
 )
+# Stripe remembers a key for 24 hours at least: https://docs.stripe.com/api/idempotent_requests.
+# What was sent longer ago is looked for before it is sent again.
+KEY_LASTS = timedelta(hours=23)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How one kind of command is carried out. Each is told in `payments.apps`."""
+
+    # Makes the call, with the command's id as its key. Outside any transaction.
+    send: Callable[[Command], Any]
+    # Keeps the result in the transaction that ends the command, the order locked before it.
+    # Returns the id of Stripe's object.
+    keep: Callable[[Command, Any], str]
+    # Gives up what depends on a call that Stripe refuses for good. (command, why, code)
+    refuse: Callable[[Command, str, str], None]
+    # Looks for what an earlier call made; None where there is nothing. Without it, the call is
+    # harmless to repeat at any time.
+    find: Callable[[Command], Any | None] | None = None
+    # A refusal means that somebody's money stays where it should not: people must look.
+    is_money: bool = False
+
+
+CALLS: dict[str, Call] = {}
 
 
 def give(
-    order: Order, kind: Command.Kind, params: dict[str, Any], *, caller_waits: bool = False
+    kind: Command.Kind,
+    params: dict[str, Any],
+    *,
+    order: Order | None = None,
+    account: ConnectedAccount | None = None,
+    reference: str = "",
+    caller_waits: bool = False,
 ) -> Command:
     """Commit to a call, in the transaction that makes it necessary. A repeat finds the first.
 
-    Where a caller waits for it, and will carry it out, the worker keeps off for a while.
+    About an order, or about a seller's account. Where a caller waits for it, and will carry it out,
+    the worker keeps off for a while.
     """
     assert connection.in_atomic_block, "A command commits with its reason."
-    command = Command.objects.filter(order=order, kind=kind).first()
+    about = order or account
+    assert about is not None, "A command is about something."
+    command = Command.objects.filter(order=order, kind=kind, reference=reference).first()
     if command is None:
         command = Command(
-            organization_id=order.organization_id,
-            livemode=order.livemode,
+            organization_id=about.organization_id,
+            livemode=about.livemode,
             order=order,
             kind=kind,
+            reference=reference,
             params=params,
             next_attempt_at=timezone.now() + (CALL_TAKES if caller_waits else timedelta()),
         )
@@ -61,33 +93,41 @@ def give(
 def carry_out(command_id: UUID, *, caller: Caller | None = None) -> Command:
     """Make the call, outside any transaction, and keep its result. Can be called any time, twice.
 
-    The command's id is the idempotency key at Stripe, so a repeat finds the first call's object.
-    Works as `caller`, or across tenants for the worker. Raises PaymentProviderUnavailable, after
-    which the command stays pending; a refusal is final and stands in the returned command.
+    The command's id is the idempotency key at Stripe, so a repeat finds the first call's object;
+    after a day Stripe is asked for that object first. Works as `caller`, or across tenants for the
+    worker. Raises PaymentProviderUnavailable, after which the command stays pending; a refusal is
+    final and stands in the returned command.
     """
     with _as(caller):
         command = Command.objects.select_for_update().get(pk=command_id)
         if command.state != Command.State.PENDING:
             return command
         now = timezone.now()
+        first_sent_at = command.first_sent_at
         command.attempts += 1
-        command.first_sent_at = command.first_sent_at or now
+        command.first_sent_at = first_sent_at or now
         command.next_attempt_at = now + CALL_TAKES
         command.save(update_fields=["attempts", "first_sent_at", "next_attempt_at"])
+    call = CALLS[command.kind]
+    is_old = first_sent_at is not None and now - first_sent_at > KEY_LASTS
     try:
-        result = _CALLS[command.kind](command)
+        result = call.find(command) if is_old and call.find is not None else None
+        if result is None:
+            result = call.send(command)
     except PaymentProviderRefused as refusal:
-        return _refused(command, refusal.detail, caller)
+        return _refused(command, refusal, caller)
     except PaymentProviderUnavailable as error:
         _try_later(command, caller)
-        error.data["order"] = str(command.order_id)
+        if command.order_id is not None:
+            error.data["order"] = str(command.order_id)
         raise
     with _as(caller):
-        # The order before its commands, everywhere: two rows locked in two orders deadlock.
-        order = Order.objects.select_for_update().get(pk=command.order_id)
-        command = Command.objects.select_for_update().get(pk=command_id)
+        command = _locked(command)
         if command.state == Command.State.PENDING:
-            _keep(order, command, result)
+            command.stripe_id = call.keep(command, result)
+            command.state = Command.State.DONE
+            command.next_attempt_at = None
+            command.save(update_fields=["state", "stripe_id", "next_attempt_at"])
     return command
 
 
@@ -112,6 +152,13 @@ def _as(caller: Caller | None) -> AbstractContextManager[None]:
     return system("carry out a command")
 
 
+def _locked(command: Command) -> Command:
+    """Lock the order before its commands, as everywhere: in two orders, two rows deadlock."""
+    if command.order_id is not None:
+        Order.objects.select_for_update().get(pk=command.order_id)
+    return Command.objects.select_for_update().get(pk=command.pk)
+
+
 def _try_later(command: Command, caller: Caller | None) -> None:
     wait = timedelta(seconds=min(2 ** min(command.attempts, 16), RETRY_SECONDS_MAX))
     with _as(caller):
@@ -120,58 +167,19 @@ def _try_later(command: Command, caller: Caller | None) -> None:
         )
 
 
-def _create_checkout(command: Command) -> CheckoutFacts:
-    expires_at = datetime.fromtimestamp(command.params["expires_at"], UTC)
-    if expires_at <= timezone.now():
-        # Nobody ever saw this session's address, so nobody can have paid it.
-        raise PaymentProviderRefused(
-            _("The time for paying passed before Stripe could be reached.")
-        )
-    return stripe_gateway.create_checkout(command.params, key=str(command.pk))
-
-
-def _refund(command: Command) -> RefundFacts:
-    return stripe_gateway.refund(command.params, key=str(command.pk))
-
-
-_CALLS: dict[str, Callable[[Command], CheckoutFacts | RefundFacts]] = {
-    Command.Kind.CREATE_CHECKOUT: _create_checkout,
-    Command.Kind.REFUND: _refund,
-}
-
-
-def _keep(order: Order, command: Command, result: CheckoutFacts | RefundFacts) -> None:
-    if isinstance(result, CheckoutFacts):
-        command.stripe_id = result.session
-        order.checkout_session, order.checkout_url = result.session, result.url
-        order.save(update_fields=["checkout_session", "checkout_url"])
-    else:
-        command.stripe_id = result.refund
-        # What was refunded is Stripe's fact: `sync` fetches it.
-        order.next_sync_at = timezone.now()
-        order.save(update_fields=["next_sync_at"])
-    command.state = Command.State.DONE
-    command.next_attempt_at = None
-    command.save(update_fields=["state", "stripe_id", "next_attempt_at"])
-
-
-def _refused(command: Command, why: str, caller: Caller | None) -> Command:
+def _refused(command: Command, refusal: PaymentProviderRefused, caller: Caller | None) -> Command:
     """Give up a call that can never succeed, and what depends on it."""
+    why = refusal.detail
+    call = CALLS[command.kind]
     with _as(caller):
-        order = Order.objects.select_for_update().get(pk=command.order_id)
-        command = Command.objects.select_for_update().get(pk=command.pk)
+        command = _locked(command)
         if command.state != Command.State.PENDING:
             return command
         command.state = Command.State.REFUSED
         command.refusal = why[:1000]
         command.next_attempt_at = None
         command.save(update_fields=["state", "refusal", "next_attempt_at"])
-        if command.kind == Command.Kind.CREATE_CHECKOUT:
-            order.status = Order.Status.EXPIRED
-            order.next_sync_at = None
-            order.save(update_fields=["status", "next_sync_at"])
-            scope_claims.release(str(order.pk))
-    # A refund that Stripe refuses is somebody's money: people must look.
-    level = logging.ERROR if command.kind == Command.Kind.REFUND else logging.WARNING
-    logger.log(level, "Stripe refused %s for %s: %s", command.kind, command.order_id, why)
+        call.refuse(command, why, str(refusal.data.get("provider_code", "")))
+    level = logging.ERROR if call.is_money else logging.WARNING
+    logger.log(level, "Stripe refused %s: %s", command, why)
     return command

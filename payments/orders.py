@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from django.conf import settings
-from django.core import signing
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -19,13 +17,12 @@ from marketplace.access import Caller, acting
 from marketplace.errors import (
     AcceptedDocumentMismatch,
     InvalidInput,
-    NotFound,
     OptedOut,
     OrderNotPayable,
     QuoteAlreadyAccepted,
     QuoteExpired,
 )
-from payments import commands, quotes, stripe_gateway
+from payments import checkouts, commands, connect, quotes, settlements, stripe_gateway
 from payments.models import Command, Order, Quote
 
 # How long the pay page stays open. Stripe asks for 30 minutes at least, counted from when it
@@ -35,7 +32,6 @@ CHECKOUT_LIFETIME = timedelta(hours=1)
 HOLD_SLACK = timedelta(minutes=10)
 # The reconciler's first look at an order that no event settled.
 FIRST_LOOK = timedelta(seconds=60)
-RETURN_SALT = "payments.orders.return"
 
 
 class Accept(TypedDict):
@@ -78,9 +74,7 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
         idempotency.names(caller, order)
         if order.total_minor == 0:
             return _granted_for_free(order)
-        command = commands.give(
-            order, Command.Kind.CREATE_CHECKOUT, _checkout_params(order), caller_waits=True
-        )
+        command = checkouts.open(order)
     return _opened(caller, order, command)
 
 
@@ -121,20 +115,6 @@ def issue_grant(order: Order) -> Grant:
         made_by=str(order.pk),
         is_private=quote.offer.audience_id is not None,
     )
-
-
-def return_url(order: Order) -> str:
-    """Where Checkout sends the buyer back to. The signature stands for a login."""
-    token = signing.Signer(salt=RETURN_SALT).sign(str(order.pk))
-    return f"{settings.BASE_URL}/checkout/return/{token}"
-
-
-def returned(token: str) -> str:
-    """The id of the order that a return address names. Raises NotFound for a forged one."""
-    try:
-        return signing.Signer(salt=RETURN_SALT).unsign(token)
-    except signing.BadSignature:
-        raise NotFound(_("There is nothing at this address.")) from None
 
 
 def _lock(quote: str) -> None:
@@ -192,13 +172,16 @@ def _order(caller: Caller, quote: Quote, accept: Accept) -> Order:
     is_free = quote.total_minor == 0
     if not is_free:
         stripe_gateway.check_mode(quote.livemode)
+        connect.check_payable(quote.seller, livemode=quote.livemode)
     return Order(
         organization=quote.organization,
         seller=quote.seller,
         livemode=quote.livemode,
         quote=quote,
+        method=Order.Method.FREE if is_free else Order.Method.CHECKOUT,
         total_minor=quote.total_minor,
         currency=quote.currency,
+        settlement=settlements.fix(quote, royalties=None),
         accepted_document_sha256=bytes.fromhex(accept["document_sha256"]),
         accepted_by_name=accept["name"].strip(),
         accepted_by_title=accept["title"].strip(),
@@ -216,42 +199,6 @@ def _granted_for_free(order: Order) -> Order:
     order.paid_at = order.granted_at = timezone.now()
     order.save(update_fields=["grant", "status", "paid_at", "granted_at"])
     return order
-
-
-def _checkout_params(order: Order) -> dict[str, Any]:
-    """The exact request for a pay page. Stored, so that a repeat sends the same bytes."""
-    assert order.checkout_expires_at is not None
-    back = return_url(order)
-    metadata = {"order": str(order.pk)}
-    items = [(_("License to “%(name)s”"), order.quote.subtotal_minor)]
-    if order.quote.tax_minor:
-        items.append((_("Tax"), order.quote.tax_minor))
-    return {
-        "mode": "payment",
-        "client_reference_id": str(order.pk),
-        "success_url": back,
-        "cancel_url": back,
-        "expires_at": int(order.checkout_expires_at.timestamp()),
-        # The price stands in the contract: it is not converted on the pay page.
-        "adaptive_pricing": {"enabled": False},
-        "metadata": metadata,
-        "payment_intent_data": {
-            "metadata": metadata,
-            "transfer_group": str(order.pk),
-            "description": str(order.pk),
-        },
-        "line_items": [
-            {
-                "quantity": 1,
-                "price_data": {
-                    "currency": order.currency.lower(),
-                    "unit_amount": amount_minor,
-                    "product_data": {"name": title % {"name": order.quote.offer.collection.name}},
-                },
-            }
-            for title, amount_minor in items
-        ],
-    }
 
 
 def _opened(caller: Caller, order: Order, command: Command) -> Order:

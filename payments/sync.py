@@ -19,26 +19,42 @@ from marketplace.errors import (
     PaymentProviderRefused,
     PaymentProviderUnavailable,
 )
-from payments import journal, orders, refunds, stripe_gateway
-from payments.models import Order
-from payments.stripe_gateway import CheckoutFacts
+from payments import (
+    checkouts,
+    disputes,
+    journal,
+    order_states,
+    orders,
+    refunds,
+    settlements,
+    stripe_gateway,
+    transfers,
+)
+from payments.models import Order, Refund
+from payments.order_states import Event
+from payments.stripe_gateway import CheckoutFacts, PaymentFacts
 
 logger = logging.getLogger(__name__)
 Status = Order.Status
-
-TRANSITIONS: dict[str, frozenset[str]] = {
-    Status.AWAITING_PAYMENT: frozenset({Status.PAID, Status.EXPIRED}),
-    # A payment that comes late is granted if the rights are still free, else refunded.
-    Status.EXPIRED: frozenset({Status.PAID}),
-    Status.PAID: frozenset({Status.GRANTED, Status.PAID_UNGRANTABLE}),
-    Status.PAID_UNGRANTABLE: frozenset({Status.REFUNDED}),
-    # Granted and refunded are final.
-}
 
 # What is unsettled is looked at again after 5, 10, 20 … seconds, and every quarter of an hour at
 # least: events are lost, and whoever paid must not wait for one.
 LOOK_SECONDS = 5
 LOOK_SECONDS_MAX = 900
+# Paid, and neither granted nor refused yet.
+_GRANTABLE = frozenset({Status.PAID, Status.PAID_LATE, Status.DISPUTE_WON})
+# Nothing more comes of these by itself; what does, is told by an event, and found by reconciling.
+_SETTLED = frozenset(
+    {
+        Status.GRANTED,
+        Status.PARTIALLY_REFUNDED,
+        Status.REFUNDED,
+        Status.EXPIRED,
+        Status.CANCELLED,
+        Status.DISPUTE_WON,
+        Status.DISPUTE_LOST,
+    }
+)
 # Longer than Stripe can take to answer, its retries included.
 CLAIMED_FOR = timedelta(seconds=60)
 
@@ -66,7 +82,7 @@ def sync_order(order_id: UUID) -> Order:
 
 def returned(token: str) -> Outcome:
     """Settle the order of a buyer who comes back from the pay page, and say what happened."""
-    order_id = Order._meta.pk.to_python(orders.returned(token))
+    order_id = Order._meta.pk.to_python(checkouts.returned(token))
     try:
         order, facts = _sync(order_id)
     except (PaymentProviderUnavailable, PaymentProviderRefused):
@@ -104,19 +120,27 @@ def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | None]:
     with system("settle an order"):
         order = _locked(order_id)
         _merge(order, facts)
-        if order.status == Status.PAID:
+        if order.grant_id is None and order.status in _GRANTABLE and not order.refusal:
             _grant_or_refund(order, facts.currency)
-        if order.status == Status.PAID_UNGRANTABLE and order.refunded_minor == order.paid_minor:
-            refunds.finish(order)
-            _move(order, Status.REFUNDED)
+        elif order.refusal and order.status == Status.DISPUTE_WON:
+            # The bank gave back what was to be given back anyway.
+            order_states.move(order, Event.REFUSED)
+            refunds.start(order)
+        if order.grant_id is not None and order.status != Status.DISPUTED:
+            transfers.plan(order)
         order.next_sync_at = _next_look(order)
         order.save(
             update_fields=[
                 "status",
                 "payment_intent",
+                "charge",
                 "paid_at",
                 "paid_minor",
+                "settled_minor",
+                "settled_currency",
+                "settled_fee_minor",
                 "refunded_minor",
+                "lost_minor",
                 "grant",
                 "granted_at",
                 "refusal",
@@ -167,15 +191,27 @@ def _merge(order: Order, facts: CheckoutFacts) -> None:
     """Take facts over. They only grow: a stale fetch cannot undo a newer one."""
     payment = facts.payment
     if payment is not None and facts.is_paid:
-        if order.status in {Status.AWAITING_PAYMENT, Status.EXPIRED}:
-            _move(order, Status.PAID)
+        if order_states.move(order, Event.PAID):
             order.payment_intent = payment.payment_intent
             order.paid_at = payment.paid_at or timezone.now()
             order.paid_minor = payment.received_minor
-        order.refunded_minor = max(order.refunded_minor, payment.refunded_minor)
-    elif facts.has_expired and order.status == Status.AWAITING_PAYMENT:
-        _move(order, Status.EXPIRED)
+            journal.post(order, journal.PAYMENT, journal.payment(order))
+        _settle(order, payment)
+        refunds.merge(order, payment.refunds)
+        disputes.merge(order, payment.disputes)
+    elif facts.has_expired and order_states.move(order, Event.ENDED):
         scope_claims.release(str(order.pk))
+
+
+def _settle(order: Order, payment: PaymentFacts) -> None:
+    """Keep what the payment came to at Stripe, once Stripe has said so."""
+    order.charge = order.charge or payment.charge or None
+    settled = payment.settled
+    if settled is None or order.settled_minor is not None:
+        return
+    order.settled_minor, order.settled_currency = settled.amount_minor, settled.currency
+    order.settled_fee_minor = settled.fee_minor
+    journal.settle(order, settled, order.paid_minor)
 
 
 def _grant_or_refund(order: Order, currency: str) -> None:
@@ -186,7 +222,7 @@ def _grant_or_refund(order: Order, currency: str) -> None:
             if came != (order.total_minor, order.currency, 0):
                 raise PaidAmountDiffers
             order.grant = orders.issue_grant(order)
-            journal.post(order, journal.SALE, journal.sale(order))
+            journal.post(order, journal.SALE, journal.sale(order, settlements.of(order)))
             # Deferred checks run here, where they can still be undone without "paid".
             connection.check_constraints()
     except Exception as error:
@@ -198,22 +234,25 @@ def _grant_or_refund(order: Order, currency: str) -> None:
         order.refusal = error.code
         # Nobody gets these rights by this order any more.
         scope_claims.release(str(order.pk))
-        _move(order, Status.PAID_UNGRANTABLE)
+        order_states.move(order, Event.REFUSED)
         refunds.start(order)
+        if order.refunded_minor == order.paid_minor:
+            # It went back before we heard of it.
+            order_states.move(order, Event.REFUNDED)
     else:
-        _move(order, Status.GRANTED)
+        order_states.move(order, Event.GRANTED)
         order.granted_at = timezone.now()
-
-
-def _move(order: Order, status: Status) -> None:
-    allowed = TRANSITIONS.get(order.status, frozenset())
-    assert status in allowed, f"An order does not go from {order.status} to {status}."
-    order.status = status
 
 
 def _next_look(order: Order) -> datetime | None:
     """When the reconciler looks again; None where nothing more is expected."""
-    if order.status in {Status.GRANTED, Status.REFUNDED, Status.EXPIRED}:
+    is_settled = not order.paid_minor or order.settled_minor is not None
+    if order.status in _SETTLED and is_settled and not _is_refunding(order):
         return None
     wait = min(LOOK_SECONDS * 2 ** min(order.sync_attempts, 16), LOOK_SECONDS_MAX)
     return timezone.now() + timedelta(seconds=wait)
+
+
+def _is_refunding(order: Order) -> bool:
+    """Whether Stripe has a refund of which it has not said yet that it arrived."""
+    return order.refunds.filter(state=Refund.State.SENDING, stripe_id__isnull=False).exists()

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 from payments.models.commands import Command, StripeEvent
+from payments.models.connect import ConnectedAccount, Transfer, TransferReversal
+from payments.models.fees import FeeSchedule
 from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote
+from payments.models.refunds import Dispute, Refund, RefundApproval
 
-__all__ = ["Account", "Command", "Journal", "Order", "Posting", "Quote", "StripeEvent"]
+__all__ = [
+    "Account",
+    "Command",
+    "ConnectedAccount",
+    "Dispute",
+    "FeeSchedule",
+    "Journal",
+    "Order",
+    "Posting",
+    "Quote",
+    "Refund",
+    "RefundApproval",
+    "StripeEvent",
+    "Transfer",
+    "TransferReversal",
+]

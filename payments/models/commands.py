@@ -29,7 +29,16 @@ class Command(models.Model):
 
     class Kind(models.TextChoices):
         CREATE_CHECKOUT = "create_checkout", _("Create a Checkout session")
+        EXPIRE_CHECKOUT = "expire_checkout", _("Close a Checkout session")
         REFUND = "refund", _("Refund")
+        CREATE_ACCOUNT = "create_account", _("Create a connected account")
+        TRANSFER = "transfer", _("Transfer")
+        REVERSE_TRANSFER = "reverse_transfer", _("Reverse a transfer")
+        SEND_EVIDENCE = "send_evidence", _("Send evidence about a dispute")
+        CREATE_CUSTOMER = "create_customer", _("Create a customer")
+        SEND_INVOICE = "send_invoice", _("Send an invoice")
+        VOID_INVOICE = "void_invoice", _("Void an invoice")
+        CREDIT_NOTE = "credit_note", _("Issue a credit note")
 
     class State(models.TextChoices):
         PENDING = "pending", _("Pending")
@@ -39,8 +48,13 @@ class Command(models.Model):
     id = TypeIDField(prefix="cmd", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
     livemode = models.BooleanField()
-    order = models.ForeignKey(Order, models.PROTECT, related_name="commands", db_constraint=False)
-    kind = models.CharField(max_length=15, choices=Kind)
+    # Null where the call is about no single order, such as a seller's account.
+    order = models.ForeignKey(
+        Order, models.PROTECT, null=True, blank=True, related_name="commands", db_constraint=False
+    )
+    kind = models.CharField(max_length=16, choices=Kind)
+    # The row that the call is about, where an order can have several, such as a refund's id.
+    reference = models.CharField(max_length=60, blank=True, default="", db_default="")
     # The exact parameters of the call.
     params = models.JSONField()
     state = models.CharField(max_length=7, choices=State, default=State.PENDING)
@@ -63,9 +77,32 @@ class Command(models.Model):
             ),
         ]
         constraints = [
-            models.UniqueConstraint(name="command_is_given_once", fields=["order", "kind"]),
+            models.UniqueConstraint(
+                name="command_is_given_once",
+                fields=["order", "kind", "reference"],
+                nulls_distinct=False,
+            ),
             models.CheckConstraint(
-                name="command_kind_is_known", condition=Q(kind__in=["create_checkout", "refund"])
+                name="command_is_about_something",
+                condition=Q(order__isnull=False) | ~Q(reference=""),
+            ),
+            models.CheckConstraint(
+                name="command_kind_is_known",
+                condition=Q(
+                    kind__in=[
+                        "create_checkout",
+                        "expire_checkout",
+                        "refund",
+                        "create_account",
+                        "transfer",
+                        "reverse_transfer",
+                        "send_evidence",
+                        "create_customer",
+                        "send_invoice",
+                        "void_invoice",
+                        "credit_note",
+                    ]
+                ),
             ),
             models.CheckConstraint(
                 name="command_state_is_known", condition=Q(state__in=["pending", "done", "refused"])
@@ -82,7 +119,7 @@ class Command(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} for {self.order_id}"
+        return f"{self.kind} for {self.reference or self.order_id}"
 
 
 class StripeEvent(models.Model):
@@ -95,6 +132,10 @@ class StripeEvent(models.Model):
     type = models.CharField(max_length=100)
     livemode = models.BooleanField()
     api_version = models.CharField(max_length=60, blank=True)
+    # A thin event says what it is about, and nothing of how that stands.
+    is_thin = models.BooleanField(default=False, db_default=False)
+    # The connected account that it is about; "" for our own.
+    account = models.CharField(max_length=255, blank=True, default="", db_default="")
     # The object that the event is about, and the order that it names, if any.
     object_id = models.CharField(max_length=255, blank=True)
     order_ref = models.CharField(max_length=60, blank=True)

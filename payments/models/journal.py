@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from marketplace.access import Caller, TenantQuerySet
-from marketplace.models import Organization
+from marketplace.models import Contributor, Organization
 from marketplace.typeid import TypeIDField
 from payments.models.orders import Order
 
@@ -24,18 +24,35 @@ class Account(models.Model):
     """A place where money stands, in one currency and mode. Written by `journal`."""
 
     class Code(models.TextChoices):
-        STRIPE_CLEARING = "stripe_clearing", _("Paid to Stripe, not settled")
+        # Clearing: what goes in comes out again, and what stays has an age.
+        BUYER_RECEIVABLE = "buyer_receivable", _("Owed by a buyer")
+        STRIPE_CLEARING = "stripe_clearing", _("Under way at Stripe")
+        DISPUTE_HOLD = "dispute_hold", _("Held by Stripe for a dispute")
+        ROYALTY_POOL = "royalty_pool", _("Royalties to be shared out")
+        # What is whose.
+        STRIPE_BALANCE = "stripe_balance", _("Our balance at Stripe")
         SELLER_PAYABLE = "seller_payable", _("Owed to a seller")
-        MARKET_FEE = "market_fee", _("The market's fee")
+        SELLER_RECEIVABLE = "seller_receivable", _("Owed by a seller")
+        ROYALTY_PAYABLE = "royalty_payable", _("Owed to contributors")
+        CONTRIBUTOR_PAYABLE = "contributor_payable", _("Owed to a contributor, being paid out")
         TAX_PAYABLE = "tax_payable", _("Tax owed")
+        MARKET_FEE = "market_fee", _("The market's fee")
+        STRIPE_FEES = "stripe_fees", _("Stripe's fees")
+        DISPUTE_LOSSES = "dispute_losses", _("Lost twice: refunded, and disputed")
+        CURRENCY_EXCHANGE = "currency_exchange", _("Changed between currencies")
+        # Of orders from before buyer_receivable.
         BUYER_REFUNDABLE = "buyer_refundable", _("Owed back to a buyer")
 
     id = models.BigAutoField(primary_key=True)
     livemode = models.BooleanField()
-    code = models.CharField(max_length=16, choices=Code)
+    code = models.CharField(max_length=19, choices=Code)
     # Whose it is; null for the market's own.
     organization = models.ForeignKey(
         Organization, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    # Of the organization's contributors, the one to whom it belongs.
+    contributor = models.ForeignKey(
+        Contributor, models.PROTECT, null=True, blank=True, related_name="+", db_constraint=False
     )
     currency = models.CharField(max_length=3)
 
@@ -45,7 +62,7 @@ class Account(models.Model):
         constraints = [
             models.UniqueConstraint(
                 name="account_is_one",
-                fields=["livemode", "code", "organization", "currency"],
+                fields=["livemode", "code", "organization", "contributor", "currency"],
                 nulls_distinct=False,
             ),
             # The target of the postings' composite key: a posting is in its account's currency.
@@ -54,13 +71,29 @@ class Account(models.Model):
                 name="account_code_is_known",
                 condition=Q(
                     code__in=[
+                        "buyer_receivable",
                         "stripe_clearing",
+                        "dispute_hold",
+                        "royalty_pool",
+                        "stripe_balance",
                         "seller_payable",
-                        "market_fee",
+                        "seller_receivable",
+                        "royalty_payable",
+                        "contributor_payable",
                         "tax_payable",
+                        "market_fee",
+                        "stripe_fees",
+                        "dispute_losses",
+                        "currency_exchange",
                         "buyer_refundable",
                     ]
                 ),
+            ),
+            models.CheckConstraint(
+                name="account_of_a_contributor_names_the_organization",
+                condition=Q(code="contributor_payable", contributor__isnull=False)
+                & Q(organization__isnull=False)
+                | ~Q(code="contributor_payable") & Q(contributor__isnull=True),
             ),
         ]
 
@@ -83,24 +116,36 @@ class Journal(models.Model):
     """
 
     id = TypeIDField(prefix="jnl", primary_key=True)
-    # The buyer of the order.
+    # The buyer of the order, or whose money it is about.
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
     livemode = models.BooleanField()
-    # "sale", "sale_ungrantable", "refund".
+    # `journal.KINDS`.
     kind = models.CharField(max_length=20)
-    order = models.ForeignKey(Order, models.PROTECT, related_name="journals", db_constraint=False)
+    order = models.ForeignKey(
+        Order, models.PROTECT, null=True, blank=True, related_name="journals", db_constraint=False
+    )
+    # What it records, where an order has several of its kind, such as a refund's id.
+    reference = models.CharField(max_length=60, blank=True, default="", db_default="")
     occurred_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = JournalQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            # A sale, and its refund, are posted once.
-            models.UniqueConstraint(name="journal_is_posted_once", fields=["order", "kind"]),
+            # A sale is posted once, and so is each of its refunds.
+            models.UniqueConstraint(
+                name="journal_is_posted_once",
+                fields=["order", "kind", "reference"],
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                name="journal_is_about_something",
+                condition=Q(order__isnull=False) | ~Q(reference=""),
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.order_id}"
+        return f"{self.kind} {self.reference or self.order_id}"
 
 
 class Posting(models.Model):

@@ -81,10 +81,19 @@ class Quote(models.Model):
         return str(self.pk)
 
 
+# Of an order for which no payment has come.
+UNPAID = ["awaiting_payment", "past_due", "expired", "cancelled"]
+
+
 class OrderQuerySet(TenantQuerySet["Order"]):
     def visible_to(self, caller: Caller) -> Self:
-        """The buyer's own. The seller sees the grant, not the order."""
+        """The buyer's own. The seller sees the sale (`party_to`)."""
         return self.filter(organization=caller.organization, livemode=caller.livemode)
+
+    def party_to(self, caller: Caller) -> Self:
+        """What the caller bought or sold."""
+        party = Q(organization=caller.organization) | Q(seller=caller.organization)
+        return self.filter(party, livemode=caller.livemode)
 
 
 class Order(models.Model):
@@ -92,16 +101,28 @@ class Order(models.Model):
 
     Written by `orders`, `sync`, and `commands` (the pay page, or that there will be none).
 
-    Lifecycle: `sync.TRANSITIONS`. Paid is a fact and always commits; what follows may be refused.
+    Lifecycle: `order_states.TABLE`. Paid is a fact and always commits; what follows may be refused.
     """
 
     class Status(models.TextChoices):
         AWAITING_PAYMENT = "awaiting_payment", _("Awaiting payment")
+        PAST_DUE = "past_due", _("Past due")
         PAID = "paid", _("Paid")
+        PAID_LATE = "paid_late", _("Paid after it had ended")
         GRANTED = "granted", _("Granted")
         PAID_UNGRANTABLE = "paid_ungrantable", _("Paid, refund under way")
+        PARTIALLY_REFUNDED = "partially_refunded", _("Partly refunded")
         REFUNDED = "refunded", _("Refunded")
+        DISPUTED = "disputed", _("Disputed")
+        DISPUTE_WON = "dispute_won", _("Dispute won")
+        DISPUTE_LOST = "dispute_lost", _("Dispute lost")
         EXPIRED = "expired", _("Expired")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    class Method(models.TextChoices):
+        FREE = "free", _("Nothing to pay")
+        CHECKOUT = "checkout", _("Pay page")
+        INVOICE = "invoice", _("Invoice")
 
     id = TypeIDField(prefix="ord", primary_key=True)
     # The buyer.
@@ -109,9 +130,15 @@ class Order(models.Model):
     seller = models.ForeignKey(Organization, models.PROTECT, related_name="+")
     livemode = models.BooleanField()
     quote = models.OneToOneField(Quote, models.PROTECT, related_name="order", db_constraint=False)
-    status = models.CharField(max_length=16, choices=Status, default=Status.AWAITING_PAYMENT)
+    status = models.CharField(max_length=18, choices=Status, default=Status.AWAITING_PAYMENT)
+    method = models.CharField(
+        max_length=8, choices=Method, default=Method.CHECKOUT, db_default=Method.CHECKOUT
+    )
     total_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
+    # Who gets what of the total, and who bears which risk (`settlements`), fixed with the order.
+    # Empty: an order from before, without market fee and royalties.
+    settlement = models.JSONField(default=dict, blank=True, db_default={})
     # The acceptance.
     accepted_document_sha256 = models.BinaryField(max_length=DIGEST_LENGTH)
     accepted_by_name = models.CharField(max_length=200)
@@ -125,7 +152,15 @@ class Order(models.Model):
     payment_intent = models.CharField(max_length=255, null=True, blank=True, unique=True)
     paid_at = models.DateTimeField(null=True, blank=True)
     paid_minor = models.BigIntegerField(default=0)
+    # What the payment came to at Stripe, in the currency that our account there is settled in,
+    # before Stripe's fee, and the fee. Null until Stripe has said so.
+    charge = models.CharField(max_length=255, null=True, blank=True)
+    settled_minor = models.BigIntegerField(null=True, blank=True)
+    settled_currency = models.CharField(max_length=3, blank=True, default="", db_default="")
+    settled_fee_minor = models.BigIntegerField(null=True, blank=True)
     refunded_minor = models.BigIntegerField(default=0)
+    # Of disputes that were lost: it does not come back.
+    lost_minor = models.BigIntegerField(default=0, db_default=0)
     grant = models.OneToOneField(
         Grant, models.PROTECT, null=True, blank=True, related_name="+", db_constraint=False
     )
@@ -146,6 +181,10 @@ class Order(models.Model):
                 fields=["next_sync_at"],
                 condition=Q(next_sync_at__isnull=False),
             ),
+            # Serves `stripe_events`: the order that an event about a charge is about.
+            models.Index(
+                name="order_by_charge", fields=["charge"], condition=Q(charge__isnull=False)
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -156,35 +195,63 @@ class Order(models.Model):
                 condition=Q(
                     status__in=[
                         "awaiting_payment",
+                        "past_due",
                         "paid",
+                        "paid_late",
                         "granted",
                         "paid_ungrantable",
+                        "partially_refunded",
                         "refunded",
+                        "disputed",
+                        "dispute_won",
+                        "dispute_lost",
                         "expired",
+                        "cancelled",
                     ]
                 ),
+            ),
+            models.CheckConstraint(
+                name="order_method_is_known",
+                condition=Q(method__in=["free", "checkout", "invoice"]),
             ),
             models.CheckConstraint(
                 name="order_parties_differ", condition=~Q(organization=F("seller"))
             ),
             models.CheckConstraint(
                 name="order_paid_at_iff_paid",
-                condition=Q(status__in=["awaiting_payment", "expired"], paid_at__isnull=True)
-                | ~Q(status__in=["awaiting_payment", "expired"]) & Q(paid_at__isnull=False),
+                condition=Q(status__in=UNPAID, paid_at__isnull=True)
+                | ~Q(status__in=UNPAID) & Q(paid_at__isnull=False),
+            ),
+            # By invoice, a license may be given before it is paid for, and stays that of an order
+            # that was cancelled then.
+            models.CheckConstraint(
+                name="order_is_granted_with_a_grant",
+                condition=Q(grant__isnull=True, granted_at__isnull=True)
+                & ~Q(status__in=["granted", "partially_refunded"])
+                | Q(grant__isnull=False, granted_at__isnull=False)
+                & ~Q(status__in=["paid", "paid_late", "paid_ungrantable", "expired"])
+                & (~Q(status__in=UNPAID) | Q(method="invoice")),
             ),
             models.CheckConstraint(
-                name="order_grant_iff_granted",
-                condition=Q(status="granted", grant__isnull=False, granted_at__isnull=False)
-                | ~Q(status="granted") & Q(grant__isnull=True, granted_at__isnull=True),
-            ),
-            models.CheckConstraint(
-                name="order_refusal_iff_ungrantable",
-                condition=Q(status__in=["paid_ungrantable", "refunded"]) & ~Q(refusal="")
-                | ~Q(status__in=["paid_ungrantable", "refunded"]) & Q(refusal=""),
+                name="order_refusal_instead_of_a_grant",
+                condition=~Q(status="paid_ungrantable") & Q(refusal="")
+                | Q(grant__isnull=True) & ~Q(refusal=""),
             ),
             models.CheckConstraint(
                 name="order_refunds_no_more_than_was_paid",
                 condition=Q(refunded_minor__gte=0, refunded_minor__lte=F("paid_minor")),
+            ),
+            models.CheckConstraint(
+                name="order_loses_no_more_than_was_paid",
+                condition=Q(lost_minor__gte=0, lost_minor__lte=F("paid_minor")),
+            ),
+            models.CheckConstraint(
+                name="order_is_settled_whole_or_not_at_all",
+                condition=Q(
+                    settled_minor__isnull=True, settled_fee_minor__isnull=True, settled_currency=""
+                )
+                | Q(settled_minor__isnull=False, settled_fee_minor__isnull=False)
+                & ~Q(settled_currency=""),
             ),
             models.CheckConstraint(
                 name="order_names_who_accepted",

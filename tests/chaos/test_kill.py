@@ -17,7 +17,7 @@ import pytest
 
 from marketplace import access
 from marketplace.models import Organization
-from payments import orders
+from payments import checkouts
 from payments.models import Order, StripeEvent
 from tests.chaos.dying_web import NOWHERE, POINTS
 from tests.database import TestDatabase
@@ -112,7 +112,7 @@ def test_one_grant_comes_of_a_payment_wherever_the_web_process_is_killed(
     client = client_for(lab)
     order = order_for(client, make_offer(archive, price_minor=50_000))
     with access.system("find the return address"):
-        back = urlsplit(orders.return_url(Order.objects.get(pk=order["id"]))).path
+        back = urlsplit(checkouts.return_url(Order.objects.get(pk=order["id"]))).path
     stripe.pay(order)
     delivery = next(d for d in stripe.mailbox.deliveries if d.type == "checkout.session.completed")
 

@@ -12,8 +12,8 @@ from licensing import scope_claims
 from marketplace import access
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from marketplace.models import Organization
-from payments import commands, stripe_gateway
-from payments.models import Command, Order
+from payments import commands, refunds, stripe_gateway
+from payments.models import Command, Order, Refund
 from payments.stripe_gateway import CheckoutFacts, RefundFacts
 from tests.payments.rows import make_offer_row, make_order_row, make_quote_row, paid_order_row
 from tests.people import caller_for
@@ -27,6 +27,8 @@ class FakeGateway:
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any], str]] = []
         self.failures: list[Exception] = []
+        # Whether Stripe has what an earlier call made.
+        self.is_found = False
 
     def create_checkout(self, params: dict[str, Any], *, key: str) -> CheckoutFacts:
         self._called("create_checkout", params, key)
@@ -35,6 +37,10 @@ class FakeGateway:
     def refund(self, params: dict[str, Any], *, key: str) -> RefundFacts:
         self._called("refund", params, key)
         return RefundFacts("re_1", "succeeded", params["amount"])
+
+    def find_refund(self, payment_intent: str, ours: str) -> RefundFacts | None:
+        self.calls.append(("find_refund", {"payment_intent": payment_intent}, ours))
+        return RefundFacts("re_0", "succeeded", 50_000) if self.is_found else None
 
     def _called(self, name: str, params: dict[str, Any], key: str) -> None:
         self.calls.append((name, params, key))
@@ -47,6 +53,7 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     fake = FakeGateway()
     monkeypatch.setattr(stripe_gateway, "create_checkout", fake.create_checkout)
     monkeypatch.setattr(stripe_gateway, "refund", fake.refund)
+    monkeypatch.setattr(stripe_gateway, "find_refund", fake.find_refund)
     return fake
 
 
@@ -63,7 +70,7 @@ def make_command(seller: Organization, buyer: Organization, **fields: Any) -> Co
     with access.system("test commands"):
         order = make_order_row(make_quote_row(buyer, make_offer_row(seller)))
         params = {"expires_at": expires_at, **fields}
-        return commands.give(order, Command.Kind.CREATE_CHECKOUT, params)
+        return commands.give(Command.Kind.CREATE_CHECKOUT, params, order=order)
 
 
 def order_of(command: Command) -> Order:
@@ -106,9 +113,15 @@ def test_a_command_is_given_once_for_an_order(
     first = make_command(archive, lab)
 
     with access.system("test commands"):
-        second = commands.give(first.order, Command.Kind.CREATE_CHECKOUT, {"other": True})
+        second = commands.give(
+            Command.Kind.CREATE_CHECKOUT, {"other": True}, order=first.order
+        )
+        third = commands.give(
+            Command.Kind.CREATE_CHECKOUT, {"other": True}, order=first.order, reference="another"
+        )
 
     assert (second.pk, second.params) == (first.pk, first.params)
+    assert third.pk != first.pk
 
 
 def test_a_call_without_an_answer_is_made_again_with_the_same_key(
@@ -206,16 +219,59 @@ def test_a_refund_has_the_order_looked_at_again(
             status="paid_ungrantable",
             refusal="rights_taken",
         )
-        command = commands.give(order, Command.Kind.REFUND, {"amount": 50_000})
+        refunds.start(order)
+        command = Command.objects.get(order=order)
 
     done = commands.carry_out(command.pk)
 
     assert (done.state, done.stripe_id) == ("done", "re_1")
+    with access.system("test commands"):
+        refund = Refund.objects.get(order=order)
+    assert (refund.stripe_id, refund.state) == ("re_1", "sending")
     looked_at = order_of(command)
     assert looked_at.next_sync_at is not None
     assert looked_at.next_sync_at <= timezone.now()
     # That it was refunded is Stripe's fact to tell, not the command's.
     assert looked_at.refunded_minor == 0
+
+
+@pytest.mark.parametrize(
+    ("hours", "is_found", "calls", "result"),
+    [
+        (22, True, ["refund"], "re_1"),
+        (24, True, ["find_refund"], "re_0"),
+        (24, False, ["find_refund", "refund"], "re_1"),
+    ],
+)
+def test_what_was_sent_a_day_ago_is_looked_for_before_it_is_sent_again(
+    hours: int,
+    is_found: bool,
+    calls: list[str],
+    result: str,
+    archive: Organization,
+    lab: Organization,
+    gateway: FakeGateway,
+) -> None:
+    """Stripe forgets a key after a day: a blind repeat would pay a second time."""
+    with access.system("test commands"):
+        order = paid_order_row(
+            make_quote_row(lab, make_offer_row(archive)),
+            status="paid_ungrantable",
+            refusal="rights_taken",
+        )
+        refunds.start(order)
+        command = Command.objects.get(order=order)
+        Command.objects.update(first_sent_at=timezone.now() - timedelta(hours=hours))
+    gateway.is_found = is_found
+
+    done = commands.carry_out(command.pk)
+
+    assert [name for name, _params, _key in gateway.calls] == calls
+    assert (done.state, done.stripe_id) == ("done", result)
+
+
+def test_every_kind_of_command_can_be_carried_out() -> None:
+    assert set(commands.CALLS) == set(Command.Kind.values)
 
 
 def test_another_tenants_command_cannot_be_carried_out(

@@ -15,7 +15,7 @@ from django.utils import timezone
 from marketplace import access
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from marketplace.models import Organization
-from payments import orders, stripe_gateway
+from payments import checkouts, stripe_gateway
 from payments.models import Command
 from tests.make import make_offer
 from tests.payments.buying import order_for
@@ -75,17 +75,21 @@ def test_the_same_key_gives_the_same_session(stripe: Stripe) -> None:
     assert len(sessions) == 1
 
 
-def test_a_refund_repeated_after_stripe_forgot_its_key_finds_the_first(stripe: Stripe) -> None:
+def test_a_refund_is_found_by_the_row_that_it_was_made_for(stripe: Stripe) -> None:
     opened = stripe_gateway.create_checkout(checkout_params(), key="k1")
     stripe.pay({"checkout_url": opened.url})
     payment = stripe_gateway.retrieve_checkout(opened.session).payment
     assert payment is not None
-    whole = {"payment_intent": payment.payment_intent, "amount": 50_000}
+    intent = payment.payment_intent
+    part = {"payment_intent": intent, "amount": 20_000, "metadata": {"licet": "rfd_1"}}
 
-    first = stripe_gateway.refund(whole, key="k2")
-    second = stripe_gateway.refund(whole, key="another, as if k2 had been forgotten")
+    assert stripe_gateway.find_refund(intent, "rfd_1") is None
+    first = stripe_gateway.refund(part, key="k2")
+    found = stripe_gateway.find_refund(intent, "rfd_1")
 
-    assert second == first
+    assert found is not None
+    assert (found.refund, found.ours, found.amount_minor) == (first.refund, "rfd_1", 20_000)
+    assert stripe_gateway.find_refund(intent, "rfd_2") is None
 
 
 def test_an_expired_checkout_says_so(stripe: Stripe) -> None:
@@ -219,6 +223,6 @@ def test_the_stored_request_is_what_was_sent(
     [item] = command.params["line_items"]
     assert item["price_data"]["unit_amount"] == 50_000
     assert item["price_data"]["currency"] == "usd"
-    assert orders.returned(command.params["success_url"].rsplit("/", 1)[1]) == order["id"]
+    assert checkouts.returned(command.params["success_url"].rsplit("/", 1)[1]) == order["id"]
     [request] = stripe.posts("/v1/checkout/sessions")
     assert request["idempotency_key"] == str(command.pk)

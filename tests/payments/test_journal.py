@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from marketplace import access
 from marketplace.models import Organization
 from marketplace.money import STRIPE_MAXIMUM_MINOR
-from payments import fees, journal, tax
+from payments import fees, journal, settlements, tax
 from payments.models import Account, Journal, Order, Posting
+from payments.stripe_gateway import SettledFacts
 from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
 
 PAYMENTS = Path(journal.__file__).parent
@@ -42,17 +43,26 @@ def balances(of: Order) -> dict[str, int]:
     return found
 
 
-def test_a_sale_owes_the_seller_the_market_and_the_tax_office(
-    order: Order, monkeypatch: pytest.MonkeyPatch
+def sale(order: Order) -> list[journal.Line]:
+    return journal.sale(order, settlements.of(order))
+
+
+def test_a_sale_owes_the_seller_its_contributors_the_market_and_the_tax_office(
+    order: Order,
 ) -> None:
-    monkeypatch.setattr(fees, "MARKET_FEE_BASIS_POINTS", 250)
+    shares = settlements.Shares(
+        seller_minor=29_250, royalties_minor=19_500, fee_minor=1_250, tax_minor=9_500
+    )
 
     with access.system("test the journal"):
-        journal.post(order, journal.SALE, journal.sale(order))
+        journal.post(order, journal.PAYMENT, journal.payment(order))
+        journal.post(order, journal.SALE, journal.sale(order, shares))
 
         assert balances(order) == {
             "stripe_clearing": 59_500,
-            "seller_payable": -48_750,
+            "buyer_receivable": 0,
+            "seller_payable": -29_250,
+            "royalty_pool": -19_500,
             "market_fee": -1_250,
             "tax_payable": -9_500,
         }
@@ -66,30 +76,52 @@ def test_a_sale_owes_the_seller_the_market_and_the_tax_office(
 
 def test_a_line_of_nothing_is_left_out(order: Order) -> None:
     with access.system("test the journal"):
-        posted = journal.post(order, journal.SALE, journal.sale(order))
+        posted = journal.post(order, journal.SALE, sale(order))
 
         codes = posted.postings.values_list("account__code", flat=True)
-        assert sorted(codes) == ["seller_payable", "stripe_clearing", "tax_payable"]
+        assert sorted(codes) == ["buyer_receivable", "seller_payable", "tax_payable"]
+
+
+def test_lines_on_one_account_are_one_posting(order: Order) -> None:
+    lines = [journal.Line(Account.Code.STRIPE_CLEARING, amount) for amount in (5, -3, 2)]
+
+    with access.system("test the journal"):
+        posted = journal.post(order, "test", [*lines, journal.Line(Account.Code.MARKET_FEE, -4)])
+
+        assert sorted(posted.postings.values_list("amount_minor", flat=True)) == [-4, 4]
 
 
 def test_a_repeat_finds_the_first_journal(order: Order) -> None:
     with access.system("test the journal"):
-        first = journal.post(order, journal.SALE, journal.sale(order))
-        second = journal.post(order, journal.SALE, journal.sale(order))
+        first = journal.post(order, journal.SALE, sale(order))
+        second = journal.post(order, journal.SALE, sale(order))
+        third = journal.post(order, journal.SALE, sale(order), reference="another")
 
-        assert second.pk == first.pk
-        assert Journal.objects.count() == 1
-        assert Posting.objects.count() == 3
+        assert second.pk == first.pk != third.pk
+        assert Journal.objects.count() == 2
+        assert Posting.objects.count() == 6
 
 
-def test_a_refund_brings_every_account_back_to_nothing(order: Order) -> None:
-    lines = journal.sale_ungrantable(order)
+def test_what_came_in_euros_and_is_settled_in_dollars_balances_in_both(order: Order) -> None:
+    settled = SettledFacts("txn_1", "EUR", amount_minor=54_000, fee_minor=1_596)
 
     with access.system("test the journal"):
-        journal.post(order, journal.SALE_UNGRANTABLE, lines)
-        journal.post(order, journal.REFUND, journal.reversed_lines(lines))
+        journal.post(order, journal.PAYMENT, journal.payment(order))
+        journal.settle(order, settled, order.paid_minor)
+        connection.check_constraints()
 
-        assert balances(order) == {"stripe_clearing": 0, "buyer_refundable": 0}
+        found = {
+            (posting.account.code, posting.currency): posting.amount_minor
+            for posting in Posting.objects.filter(journal__kind="settled")
+        }
+        assert found == {
+            ("stripe_clearing", "USD"): -59_500,
+            ("currency_exchange", "USD"): 59_500,
+            ("currency_exchange", "EUR"): -54_000,
+            ("stripe_fees", "EUR"): 1_596,
+            ("stripe_balance", "EUR"): 52_404,
+        }
+        assert balances(order)["stripe_clearing"] == 0
 
 
 def test_lines_that_do_not_balance_are_refused_at_the_commit(order: Order) -> None:

@@ -13,7 +13,7 @@ from django.test import Client
 from marketplace import access
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from marketplace.models import Organization
-from payments import orders, pages, stripe_gateway
+from payments import checkouts, orders, pages, stripe_gateway
 from payments.models import Order
 from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import GRANTED_ONCE, made_of, order_for, order_now
@@ -32,7 +32,7 @@ def buyer(lab: Organization, client_for: ClientFor) -> ApiClient:
 
 def page_of(order: dict[str, Any], query: str = "") -> Any:
     with access.system("read an order in a test"):
-        address = orders.return_url(Order.objects.get(pk=order["id"]))
+        address = checkouts.return_url(Order.objects.get(pk=order["id"]))
     return Client().get(urlsplit(address).path + query)
 
 

@@ -18,9 +18,9 @@ from licensing.models import ScopeClaim
 from marketplace import access
 from marketplace.errors import RightsTaken
 from marketplace.models import Organization
-from payments import orders, refunds, stripe_gateway, sync
-from payments.models import Command, Order
-from payments.stripe_gateway import CheckoutFacts, PaymentFacts
+from payments import orders, stripe_gateway, sync
+from payments.models import Command, Dispute, Order
+from payments.stripe_gateway import CheckoutFacts, DisputeFacts, PaymentFacts, RefundFacts
 from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import (
     GRANTED_ONCE,
@@ -36,6 +36,22 @@ from tests.payments.test_orders import at_once
 from tests.people import ApiClient
 
 pytestmark = pytest.mark.django_db
+
+# 500.00 USD, of which the simulator takes 2.9 % and 30 cents. The seller has no account yet.
+SOLD = {
+    "buyer_receivable": 0,
+    "seller_payable": -50_000,
+    "stripe_balance": 48_520,
+    "stripe_clearing": 0,
+    "stripe_fees": 1_480,
+}
+# The whole of it went back; Stripe keeps its fee.
+GIVEN_BACK = {
+    "buyer_receivable": 0,
+    "stripe_balance": -1_480,
+    "stripe_clearing": 0,
+    "stripe_fees": 1_480,
+}
 ClientFor = Callable[..., ApiClient]
 
 
@@ -76,7 +92,7 @@ def test_a_payment_leads_to_one_grant_entry_and_journal(
     assert (settled["paid_minor"], settled["refunded_minor"]) == (50_000, 0)
     assert settled["checkout_url"] is None
     assert made_of(order) == GRANTED_ONCE
-    assert balances() == {"stripe_clearing": 50_000, "seller_payable": -50_000}
+    assert balances() == SOLD
     assert row_of(order).next_sync_at is None
 
 
@@ -220,7 +236,7 @@ def test_paid_but_not_grantable_is_refunded_and_balanced(
     assert (refunded["paid_minor"], refunded["refunded_minor"]) == (50_000, 50_000)
     assert refunded["grant"] is None
     assert made_of(late) == REFUNDED_ONCE
-    assert balances() == {"stripe_clearing": 0, "buyer_refundable": 0}
+    assert balances() == GIVEN_BACK
     assert made_of(winner)["claims"] == 1
     assert len(stripe.posts("/v1/refunds")) == 1
 
@@ -266,7 +282,7 @@ def test_a_refund_whose_answer_is_lost_is_made_once(
     assert order_now(buyer, order)["status"] == "refunded"
     assert len(stripe.list("/v1/refunds")) == 1
     assert made_of(order) == {**REFUNDED_ONCE, "claims": made_of(order)["claims"]}
-    assert balances() == {"stripe_clearing": 0, "buyer_refundable": 0}
+    assert balances() == GIVEN_BACK
 
 
 def refused(_order: Order) -> Any:
@@ -312,7 +328,7 @@ def test_another_amount_than_asked_for_goes_back(
     assert (settled.status, settled.refusal) == ("paid_ungrantable", "paid_amount_differs")
     with access.system("read the refund"):
         assert Command.objects.get(kind="refund").params["amount"] == 49_999
-    assert balances() == {"stripe_clearing": 49_999, "buyer_refundable": -49_999}
+    assert balances() == {"stripe_clearing": 49_999, "buyer_receivable": -49_999}
 
 
 def facts(
@@ -322,8 +338,30 @@ def facts(
     has_expired: bool = False,
     received_minor: int = 50_000,
     refunded_minor: int = 0,
+    dispute: str = "",
 ) -> CheckoutFacts:
-    payment = PaymentFacts(f"pi_{session}", received_minor, refunded_minor, None, "")
+    """What a fetch brings. Stripe is away from its own balance: nothing is settled."""
+    payment = PaymentFacts(
+        f"pi_{session}",
+        received_minor,
+        None,
+        "",
+        charge=f"ch_{session}",
+        # In one or two parts, which are the same in each fetch.
+        refunds=tuple(
+            RefundFacts(f"re_{part}", "succeeded", part)
+            for part in {20_000: [20_000], 50_000: [20_000, 30_000]}.get(refunded_minor, [])
+        ),
+        disputes=(
+            (
+                DisputeFacts(
+                    "du_1", dispute, "fraudulent", 50_000, "USD", timezone.now(), None, False
+                ),
+            )
+            if dispute
+            else ()
+        ),
+    )
     return CheckoutFacts(
         session=session,
         url="",
@@ -336,29 +374,73 @@ def facts(
 
 # --- stale and strange facts ------------------------------------------------------------------
 
-STATES = list(Order.Status.values)
 FACTS: dict[str, dict[str, Any]] = {
     "open": {},
     "expired": {"has_expired": True},
     "paid": {"is_paid": True},
+    "partly refunded": {"is_paid": True, "refunded_minor": 20_000},
     "refunded": {"is_paid": True, "refunded_minor": 50_000},
+    "disputed": {"is_paid": True, "dispute": "needs_response"},
+    "won": {"is_paid": True, "dispute": "won"},
+    "lost": {"is_paid": True, "dispute": "lost"},
+}
+# How a fresh order really gets to each state: by these fetches, one after the other.
+STEPS: dict[str, list[str]] = {
+    "awaiting_payment": [],
+    "expired": ["expired"],
+    "granted": ["paid"],
+    "paid": ["paid"],
+    "paid_late": ["expired", "paid"],
+    "paid_ungrantable": ["paid"],
+    "partially_refunded": ["paid", "partly refunded"],
+    "refunded": ["paid", "refunded"],
+    "disputed": ["paid", "disputed"],
+    "dispute_won": ["paid", "won"],
+    "dispute_lost": ["paid", "lost"],
 }
 # What a state and a fetched fact lead to; what is not listed stays as it was.
 LEADS_TO = {
     ("awaiting_payment", "expired"): "expired",
-    ("awaiting_payment", "paid"): "granted",
-    ("awaiting_payment", "refunded"): "refunded",
-    ("expired", "paid"): "granted",
-    ("expired", "refunded"): "refunded",
-    ("paid", "open"): "granted",
-    ("paid", "expired"): "granted",
-    ("paid", "paid"): "granted",
-    ("paid", "refunded"): "refunded",
+    **{
+        (unpaid, fact): after
+        for unpaid in ("awaiting_payment", "expired", "paid", "paid_late")
+        for fact, after in {
+            "paid": "granted",
+            "partly refunded": "paid_ungrantable",
+            "refunded": "refunded",
+            "disputed": "disputed",
+            # It was disputed and won before we heard of it: the license is given.
+            "won": "granted",
+            "lost": "dispute_lost",
+        }.items()
+    },
+    **{(paid, "open"): "granted" for paid in ("paid", "paid_late")},
+    **{(paid, "expired"): "granted" for paid in ("paid", "paid_late")},
+    ("granted", "partly refunded"): "partially_refunded",
+    ("granted", "refunded"): "refunded",
+    ("granted", "disputed"): "disputed",
+    ("granted", "won"): "dispute_won",
+    ("granted", "lost"): "dispute_lost",
     ("paid_ungrantable", "refunded"): "refunded",
+    ("paid_ungrantable", "disputed"): "disputed",
+    # It goes back after all.
+    ("paid_ungrantable", "won"): "paid_ungrantable",
+    ("paid_ungrantable", "lost"): "dispute_lost",
+    ("partially_refunded", "refunded"): "refunded",
+    ("partially_refunded", "disputed"): "disputed",
+    ("partially_refunded", "won"): "dispute_won",
+    ("partially_refunded", "lost"): "dispute_lost",
+    ("disputed", "refunded"): "refunded",
+    ("disputed", "won"): "dispute_won",
+    ("disputed", "lost"): "dispute_lost",
+    # By an appeal. The license stays revoked.
+    ("dispute_lost", "won"): "dispute_won",
+    ("dispute_won", "partly refunded"): "partially_refunded",
+    ("dispute_won", "refunded"): "refunded",
 }
 
 
-@pytest.mark.parametrize(("state", "fact"), list(product(STATES, FACTS)))
+@pytest.mark.parametrize(("state", "fact"), list(product(STEPS, FACTS)))
 def test_facts_only_grow(
     state: str,
     fact: str,
@@ -367,7 +449,7 @@ def test_facts_only_grow(
     stripe: Stripe,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every state meets every fact that a late, early or stale fetch can bring."""
+    """Every state of a pay page meets every fact that a late, early or stale fetch can bring."""
     order = order_for(buyer, make_offer(archive, price_minor=50_000))
     bring_to(order, state, monkeypatch)
 
@@ -377,25 +459,19 @@ def test_facts_only_grow(
     settled = settle(order)
 
     assert settled.status == LEADS_TO.get((state, fact), state)
+    assert settle(order).status == settled.status
+    assert_clearing_is_even(order)
 
 
 def bring_to(order: dict[str, Any], state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lead a fresh order to a state by what really leads there."""
-    steps: dict[str, list[str]] = {
-        "awaiting_payment": [],
-        "expired": ["expired"],
-        "granted": ["paid"],
-        "paid": ["paid"],
-        "paid_ungrantable": ["paid"],
-        "refunded": ["paid", "refunded"],
-    }
     with monkeypatch.context() as patch:
-        if state == "paid":
+        if state in {"paid", "paid_late"}:
             patch.setattr(orders, "issue_grant", died)
             patch.setattr(sync.logger, "disabled", True)
-        elif state in {"paid_ungrantable", "refunded"}:
+        elif state == "paid_ungrantable":
             patch.setattr(orders, "issue_grant", refused)
-        for fact in steps[state]:
+        for fact in STEPS[state]:
             patch.setattr(
                 stripe_gateway,
                 "retrieve_checkout",
@@ -405,20 +481,19 @@ def bring_to(order: dict[str, Any], state: str, monkeypatch: pytest.MonkeyPatch)
     assert row_of(order).status == state
 
 
+def assert_clearing_is_even(order: dict[str, Any]) -> None:
+    """Once an order has come to rest, what only passes through is at 0 again."""
+    found = balances()
+    with access.system("look for open disputes in a test"):
+        is_open = Dispute.objects.filter(order=order["id"], closed_at=None).exists()
+    if is_open or row_of(order).status in {"paid", "paid_late", "paid_ungrantable"}:
+        return
+    assert found.get("buyer_receivable", 0) == 0
+    assert found.get("dispute_hold", 0) == 0
+
+
 def died(_order: Order) -> Any:
     raise RuntimeError("no disk")
-
-
-def test_a_transition_that_is_not_in_the_table_is_refused() -> None:
-    for before, after in product(Order.Status.values, Order.Status.values):
-        order = Order(status=before)
-        if after in sync.TRANSITIONS.get(before, frozenset()):
-            sync._move(order, Order.Status(after))
-            assert order.status == after
-        else:
-            with pytest.raises(AssertionError):
-                sync._move(order, Order.Status(after))
-            assert order.status == before
 
 
 # --- at once ----------------------------------------------------------------------------------
@@ -437,7 +512,7 @@ def test_eight_settlements_at_once_issue_one_grant(
     assert [one.status for one in settled] == ["granted"] * 8
     assert len({one.grant_id for one in settled}) == 1
     assert made_of(order) == GRANTED_ONCE
-    assert balances() == {"stripe_clearing": 50_000, "seller_payable": -50_000}
+    assert balances() == SOLD
 
 
 @pytest.mark.django_db(transaction=True)
@@ -487,17 +562,7 @@ def test_eight_settlements_at_once_refund_once(
     settled = at_once(*[lambda: sync.sync_order(order_id)] * 8)
 
     assert [one.status for one in settled] == ["paid_ungrantable"] * 8
-    assert counts()["Journal"] == 1
+    # The payment, and what Stripe made of it.
+    assert counts()["Journal"] == 2
     with access.system("count the refunds"):
         assert Command.objects.filter(kind="refund").count() == 1
-
-
-def test_a_refund_needs_the_whole_payment_to_end_an_order(
-    archive: Organization, buyer: ApiClient, stripe: Stripe
-) -> None:
-    order = order_for(buyer, make_offer(archive, price_minor=50_000))
-    row = row_of(order)
-    row.paid_minor, row.refunded_minor = 50_000, 49_999
-
-    with pytest.raises(AssertionError, match="whole refund"):
-        refunds.finish(row)

@@ -1,0 +1,200 @@
+"""Disputes: the license stops while the bank holds the money, and comes back or ends with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from licensing import scope_claims
+from payments import (
+    commands,
+    evidence,
+    journal,
+    licenses,
+    order_states,
+    settlements,
+    stripe_gateway,
+    transfers,
+)
+from payments.commands import Call
+from payments.journal import Code, Line
+from payments.models import Command, Dispute, Order
+from payments.order_states import Event
+from payments.stripe_gateway import DisputeFacts
+
+logger = logging.getLogger(__name__)
+
+# Inquiries: https://docs.stripe.com/disputes/how-disputes-work#inquiries. No money is held.
+INQUIRIES = frozenset({"warning_needs_response", "warning_under_review", "warning_closed"})
+HARMLESS = INQUIRIES | {"prevented"}
+CLOSED = frozenset({"won", "lost", "warning_closed", "prevented"})
+# An appeal is a lost dispute until it is won: the money is gone.
+_AS = {"appeal_needs_response": "lost", "appeal_under_review": "lost"}
+_RANK = {status: rank for rank, status in enumerate(Dispute.STATUSES)}
+
+
+def merge(order: Order, facts: Sequence[DisputeFacts]) -> None:
+    """Take over what Stripe says of an order's disputes. Under the order's lock; repeatable.
+
+    A stale fetch takes nothing back. The caller saves the order.
+    """
+    for fact in facts:
+        dispute, before = _heard(order, fact)
+        if dispute.status not in HARMLESS:
+            _hold(order, dispute)
+        if before is None and dispute.status not in CLOSED:
+            _give_evidence(order, dispute)
+        if dispute.status == "won" and before != "won":
+            _won(order, dispute)
+        elif dispute.status == "lost" and before != "lost":
+            _lost(order, dispute)
+        for settled in fact.settled:
+            journal.settle(order, settled, _moved_minor(dispute, settled.amount_minor))
+
+
+def _heard(order: Order, fact: DisputeFacts) -> tuple[Dispute, str | None]:
+    """The row of a dispute, and its status before: None where it was not heard of yet."""
+    status = _AS.get(fact.status, fact.status)
+    dispute = order.disputes.filter(stripe_id=fact.dispute).first()
+    before = None if dispute is None else dispute.status
+    if dispute is None:
+        dispute = Dispute(
+            organization_id=order.organization_id,
+            seller_id=order.seller_id,
+            livemode=order.livemode,
+            order=order,
+            stripe_id=fact.dispute,
+            currency=fact.currency,
+            opened_at=fact.opened_at,
+            refunded_before_minor=order.refunded_minor,
+        )
+    elif _RANK[status] < _RANK[dispute.status]:
+        return dispute, before
+    dispute.status, dispute.reason = status, fact.reason[:60]
+    dispute.amount_minor = fact.amount_minor
+    dispute.evidence_due_at = fact.evidence_due_at
+    if fact.evidence_sent and dispute.evidence_sent_at is None:
+        dispute.evidence_sent_at = timezone.now()
+    if status in CLOSED and dispute.closed_at is None:
+        dispute.closed_at = timezone.now()
+    if before is None:
+        dispute.save(force_insert=True)
+    else:
+        dispute.save(
+            update_fields=[
+                "status", "reason", "amount_minor", "evidence_due_at", "evidence_sent_at",
+                "closed_at",
+            ]
+        )  # fmt: skip
+    return dispute, before
+
+
+def _hold(order: Order, dispute: Dispute) -> None:
+    """The bank took the money for now: nothing is delivered for it."""
+    lines = [
+        Line(Code.DISPUTE_HOLD, dispute.amount_minor),
+        Line(Code.STRIPE_CLEARING, -dispute.amount_minor),
+    ]
+    if journal.is_posted(order, journal.DISPUTE, reference=str(dispute.pk)):
+        return
+    journal.post(order, journal.DISPUTE, lines, reference=str(dispute.pk))
+    if order_states.move(order, Event.DISPUTED):
+        licenses.suspend(
+            order,
+            cause=licenses.Cause.PAYMENT_DISPUTED,
+            reason=_("The buyer's bank wants the payment back."),
+        )
+
+
+def _won(order: Order, dispute: Dispute) -> None:
+    """The money came back."""
+    reference = str(dispute.pk)
+    if journal.is_posted(order, journal.DISPUTE_LOST, reference=reference):
+        _won_on_appeal(order, dispute)
+    else:
+        lines = [
+            Line(Code.STRIPE_CLEARING, dispute.amount_minor),
+            Line(Code.DISPUTE_HOLD, -dispute.amount_minor),
+        ]
+        journal.post(order, journal.DISPUTE_WON, lines, reference=reference)
+    if order_states.move(order, Event.DISPUTE_WON):
+        licenses.reinstate(order, reason=_("The dispute was won."))
+
+
+def _won_on_appeal(order: Order, dispute: Dispute) -> None:
+    """What everybody lost stays lost to them: it is the market's until people decide about it."""
+    lines = [
+        Line(Code.STRIPE_CLEARING, dispute.amount_minor),
+        Line(Code.DISPUTE_LOSSES, -dispute.amount_minor),
+    ]
+    journal.post(order, journal.APPEAL_WON, lines, reference=str(dispute.pk))
+    logger.error("the appeal of %s was won: decide who gets it back", dispute.pk)
+
+
+def _lost(order: Order, dispute: Dispute) -> None:
+    """The money is gone: it is taken from everybody who had a share, and the license ends.
+
+    What was given back before is lost twice, and that is the market's loss.
+    """
+    left = order.paid_minor - order.refunded_minor - order.lost_minor
+    taken = min(left, dispute.amount_minor)
+    hold = Line(Code.DISPUTE_HOLD, -dispute.amount_minor)
+    twice = Line(Code.DISPUTE_LOSSES, dispute.amount_minor - taken)
+    gone = order.refunded_minor + order.lost_minor
+    order.lost_minor += taken
+    reference = str(dispute.pk)
+    if not journal.is_posted(order, journal.SALE):
+        owed = Line(Code.BUYER_RECEIVABLE, taken, order.organization_id)
+        journal.post(order, journal.DISPUTE_LOST, [owed, twice, hold], reference=reference)
+    else:
+        shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
+        lines = [*journal.shared(order, shares), twice, hold]
+        journal.post(order, journal.DISPUTE_LOST, lines, reference=reference)
+        transfers.take_back(order, cause=reference)
+    order_states.move(order, Event.DISPUTE_LOST)
+    if order.grant_id is None:
+        # Nobody gets these rights by this order any more.
+        scope_claims.release(str(order.pk))
+    licenses.revoke(
+        order,
+        cause=licenses.Cause.PAYMENT_DISPUTED,
+        reason=_("The buyer's bank took the payment back."),
+    )
+
+
+def _moved_minor(dispute: Dispute, settled_minor: int) -> int:
+    """What a balance transaction of a dispute moved, in the currency of the payment."""
+    return dispute.amount_minor if settled_minor > 0 else -dispute.amount_minor
+
+
+def _give_evidence(order: Order, dispute: Dispute) -> None:
+    commands.give(
+        Command.Kind.SEND_EVIDENCE,
+        {"dispute": dispute.stripe_id, "evidence": evidence.for_dispute(order, dispute)},
+        order=order,
+        reference=str(dispute.pk),
+    )
+
+
+def _send(command: Command) -> str:
+    params = command.params
+    return stripe_gateway.submit_evidence(
+        params["dispute"], params["evidence"], key=str(command.pk)
+    )
+
+
+def _keep(command: Command, result: str) -> str:
+    Dispute.objects.filter(pk=command.reference, evidence_sent_at=None).update(
+        evidence_sent_at=timezone.now()
+    )
+    return str(command.params["dispute"])
+
+
+def _refuse(command: Command, why: str, code: str) -> None:
+    """It was too late, or the dispute is closed: people see why in the command."""
+
+
+EVIDENCE = Call(send=_send, keep=_keep, refuse=_refuse)

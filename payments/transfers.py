@@ -1,0 +1,409 @@
+"""Transfers: a seller's share of a sale on its way to the seller, and back again.
+
+Separate charges and transfers: https://docs.stripe.com/connect/separate-charges-and-transfers.
+A refund or a dispute pulls nothing back by itself: each reversal is a call of ours, and where the
+seller's balance does not cover it, the seller owes it, and later sales pay it.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, Sum
+from django.utils import timezone
+
+from marketplace.access import system
+from marketplace.money import round_half_even
+from payments import commands, journal, settlements, stripe_gateway
+from payments.commands import Call
+from payments.journal import Code, Line
+from payments.models import Command, ConnectedAccount, Order, Transfer, TransferReversal
+from payments.stripe_gateway import TransferFacts
+
+State = Transfer.State
+Account = ConnectedAccount
+
+# A transfer that an account refuses for its lack of capability is tried so often.
+ATTEMPTS_MAX = 5
+
+
+def plan(order: Order) -> None:
+    """Owe the seller its share of an order that was granted, and send it if it can be sent.
+
+    Under the order's lock. A repeat changes nothing.
+    """
+    share = settlements.of(order).seller_minor
+    if not share or Transfer.objects.filter(order=order).exists():
+        return
+    transfer = Transfer(
+        organization_id=order.seller_id,
+        livemode=order.livemode,
+        order=order,
+        share_minor=share,
+        currency=order.currency,
+    )
+    transfer.save(force_insert=True)
+    _start(order, transfer)
+
+
+def start_waiting(limit: int = 100) -> int:
+    """Send what waits for accounts that can be paid now. The worker's; repeatable."""
+    with system("find transfers that can be sent"):
+        active = Account.objects.filter(
+            organization=OuterRef("organization"),
+            livemode=OuterRef("livemode"),
+            contributor=None,
+            state=Account.State.ACTIVE,
+        ).filter(
+            Q(livemode=True, clearance=Account.Clearance.CLEARED)
+            | Q(livemode=False) & ~Q(clearance=Account.Clearance.REFUSED)
+        )
+        ready = list(
+            Transfer.objects.filter(
+                Exists(active), state=State.WAITING, order__settled_minor__isnull=False
+            )
+            .exclude(order__status=Order.Status.DISPUTED)
+            .order_by("pk")
+            .values_list("pk", "order_id")[:limit]
+        )
+    for transfer_id, order_id in ready:
+        with system("send a transfer that was waiting"):
+            order = Order.objects.select_for_update().get(pk=order_id)
+            _start(order, Transfer.objects.get(pk=transfer_id))
+    return len(ready)
+
+
+def take_back(order: Order, *, cause: str) -> None:
+    """Take back from the seller what went back of an order: to its share of it, once a cause.
+
+    Under the order's lock, after `refunded_minor` and `lost_minor` were counted up. What was not
+    sent yet is sent no more; what was sent is reversed, or owed.
+    """
+    transfer = Transfer.objects.filter(order=order).first()
+    if transfer is None or TransferReversal.objects.filter(transfer=transfer, cause=cause).exists():
+        return
+    if transfer.state in {State.WAITING, State.SENDING}:
+        # `_start` and `_keep_sent` count what went back meanwhile.
+        return
+    _reverse(order, transfer, cause)
+
+
+def owed_minor(organization_id: UUID, *, livemode: bool, currency: str) -> int:
+    """What a seller owes the market, in one currency."""
+    return journal.balance_minor(
+        Code.SELLER_RECEIVABLE,
+        organization_id=organization_id,
+        livemode=livemode,
+        currency=currency,
+    )
+
+
+def send_again(transfer: Transfer) -> None:
+    """Try a transfer again that Stripe refused, once what it complained of is settled."""
+    with system("send a transfer again"):
+        order = Order.objects.select_for_update().get(pk=transfer.order_id)
+        transfer = Transfer.objects.get(pk=transfer.pk)
+        if transfer.state == State.REFUSED:
+            transfer.state, transfer.refusal = State.WAITING, ""
+            transfer.save(update_fields=["state", "refusal"])
+            _start(order, transfer)
+
+
+# --- sending ----------------------------------------------------------------------------------
+
+
+def _start(order: Order, transfer: Transfer) -> None:
+    """Commit to sending what is left of a share, if it can be sent now. Under the order's lock."""
+    if transfer.state != State.WAITING or order.settled_minor is None:
+        return
+    if order.status == Order.Status.DISPUTED:
+        # The bank holds the money: it is sent once the dispute is won.
+        return
+    account = _payable(order)
+    if account is None:
+        return
+    left = transfer.share_minor - _gone_minor(order)
+    _withhold(order, transfer, left)
+    transfer.sent_minor = max(0, left - transfer.withheld_minor)
+    amount = _as_settled(order, transfer.sent_minor) - _fee_minor(order)
+    transfer.settled_minor, transfer.settled_currency = max(0, amount), order.settled_currency
+    transfer.state = State.SENDING if amount > 0 else State.DROPPED
+    transfer.save(
+        update_fields=["state", "withheld_minor", "sent_minor", "settled_minor", "settled_currency"]
+    )
+    if transfer.state == State.DROPPED:
+        _reverse(order, transfer, cause=f"dropped:{transfer.pk}")
+        return
+    commands.give(
+        Command.Kind.TRANSFER,
+        {
+            "amount": transfer.settled_minor,
+            "currency": order.settled_currency.lower(),
+            "destination": account.stripe_id,
+            "source_transaction": order.charge,
+            "transfer_group": str(order.pk),
+            "metadata": {"order": str(order.pk), "licet": str(transfer.pk)},
+        },
+        order=order,
+        reference=f"{transfer.pk}:{_attempts(order, transfer)}",
+    )
+
+
+def _withhold(order: Order, transfer: Transfer, left_minor: int) -> None:
+    """Let a share pay what its seller owes, once."""
+    if transfer.withheld_minor:
+        return
+    _lock_debts(transfer.organization_id)
+    owed = owed_minor(transfer.organization_id, livemode=order.livemode, currency=transfer.currency)
+    transfer.withheld_minor = max(0, min(left_minor, owed))
+    if transfer.withheld_minor:
+        journal.post(
+            order,
+            journal.WITHHELD,
+            [
+                Line(Code.SELLER_PAYABLE, transfer.withheld_minor, transfer.organization_id),
+                Line(Code.SELLER_RECEIVABLE, -transfer.withheld_minor, transfer.organization_id),
+            ],
+        )
+
+
+def _payable(order: Order) -> ConnectedAccount | None:
+    """The account of an order's seller, if it can be paid now."""
+    account = Account.objects.filter(
+        organization=order.seller_id,
+        livemode=order.livemode,
+        contributor=None,
+        state=Account.State.ACTIVE,
+    ).first()
+    return account if account is not None and is_cleared(account) else None
+
+
+def is_cleared(account: ConnectedAccount) -> bool:
+    """Whether nobody refused to pay it; in live mode somebody has to have cleared it."""
+    if account.livemode:
+        return account.clearance == Account.Clearance.CLEARED
+    return account.clearance != Account.Clearance.REFUSED
+
+
+def _attempts(order: Order, transfer: Transfer) -> int:
+    return Command.objects.filter(
+        order=order, kind=Command.Kind.TRANSFER, reference__startswith=f"{transfer.pk}:"
+    ).count()
+
+
+def _gone_minor(order: Order) -> int:
+    """What of the seller's share went back to the buyer, or was lost to its bank."""
+    return settlements.part(order, order.refunded_minor + order.lost_minor).seller_minor
+
+
+def _as_settled(order: Order, amount_minor: int) -> int:
+    """An amount of an order in the currency that its payment came to, at the rate it came at."""
+    assert order.settled_minor is not None
+    if order.settled_currency == order.currency:
+        return amount_minor
+    return round_half_even(amount_minor * order.settled_minor, order.paid_minor)
+
+
+def _fee_minor(order: Order) -> int:
+    """What comes off for Stripe's fee, where the seller bears it."""
+    assert order.settled_fee_minor is not None
+    return order.settled_fee_minor if settlements.stripe_fees_borne_by_seller(order) else 0
+
+
+def _lock_debts(organization_id: UUID) -> None:
+    """Make transfers to one seller wait for each other: a debt is withheld once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('payments.debts' || %s, 0))",
+            [str(organization_id)],
+        )
+
+
+def _send(command: Command) -> TransferFacts:
+    return stripe_gateway.transfer(command.params, key=str(command.pk))
+
+
+def _find(command: Command) -> TransferFacts | None:
+    params = command.params
+    return stripe_gateway.find_transfer(params["transfer_group"], params["metadata"]["licet"])
+
+
+def _keep_sent(command: Command, result: TransferFacts) -> str:
+    order, transfer = _subject(command)
+    transfer.state, transfer.stripe_id = State.SENT, result.id
+    transfer.sent_at = timezone.now()
+    transfer.save(update_fields=["state", "stripe_id", "sent_at"])
+    whole = _as_settled(order, transfer.sent_minor)
+    fee = whole - transfer.settled_minor
+    journal.post(
+        order,
+        journal.TRANSFER,
+        [
+            Line(Code.SELLER_PAYABLE, transfer.sent_minor, transfer.organization_id),
+            Line(Code.CURRENCY_EXCHANGE, -transfer.sent_minor),
+            Line(Code.CURRENCY_EXCHANGE, whole, currency=order.settled_currency),
+            Line(Code.STRIPE_FEES, -fee, currency=order.settled_currency),
+            Line(Code.STRIPE_CLEARING, -transfer.settled_minor, currency=order.settled_currency),
+        ],
+    )
+    if result.settled is not None:
+        journal.settle_plain(order, result.settled)
+    # What went back to the buyer meanwhile is taken back from here.
+    _reverse(order, transfer, cause=f"sent:{transfer.pk}")
+    return result.id
+
+
+def _refuse_sent(command: Command, why: str, code: str) -> None:
+    """An account that lost its capability waits for it; any other refusal waits for people."""
+    order, transfer = _subject(command)
+    is_account = code in {"insufficient_capabilities_for_transfer", "account_closed"}
+    if is_account and _attempts(order, transfer) < ATTEMPTS_MAX:
+        transfer.state = State.WAITING
+        Account.objects.filter(
+            organization=order.seller_id, livemode=order.livemode, contributor=None
+        ).update(state=Account.State.RESTRICTED, next_sync_at=timezone.now())
+    else:
+        transfer.state = State.REFUSED
+    transfer.refusal = why[:1000]
+    transfer.save(update_fields=["state", "refusal"])
+
+
+def _subject(command: Command) -> tuple[Order, Transfer]:
+    order = command.order
+    assert order is not None
+    return order, Transfer.objects.get(pk=command.reference.partition(":")[0])
+
+
+# --- taking back ------------------------------------------------------------------------------
+
+
+def _reverse(order: Order, transfer: Transfer, cause: str) -> None:
+    """Take back so much that the seller keeps its share of what the market keeps.
+
+    Of what arrived, in proportion; what paid a debt, or never arrived, is owed again.
+    """
+    before = transfer.reversals.aggregate(sum=Sum("amount_minor"), settled=Sum("settled_minor"))
+    gone_before = transfer.share_minor - transfer.withheld_minor - transfer.sent_minor
+    back = _gone_minor(order) - gone_before - (before["sum"] or 0)
+    if back <= 0:
+        return
+    arrived = transfer.sent_minor if transfer.state == State.SENT else 0
+    total = (before["sum"] or 0) + back
+    # The last part takes what is left: reversals in parts never drift.
+    target = round_half_even(transfer.settled_minor * min(total, arrived), max(arrived, 1))
+    settled = target - (before["settled"] or 0)
+    left = max(0, arrived - (before["sum"] or 0))
+    taken = min(back, left)
+    reversal = TransferReversal(
+        organization_id=transfer.organization_id,
+        livemode=transfer.livemode,
+        transfer=transfer,
+        cause=cause,
+        amount_minor=taken or back,
+        settled_minor=max(0, settled),
+    )
+    if taken and settled > 0:
+        _give_reversal(order, transfer, reversal)
+    else:
+        _owe(order, reversal)
+    if taken and back > taken:
+        _owe(
+            order,
+            TransferReversal(
+                organization_id=transfer.organization_id,
+                livemode=transfer.livemode,
+                transfer=transfer,
+                cause=f"{cause}:withheld",
+                amount_minor=back - taken,
+                settled_minor=0,
+            ),
+        )
+
+
+def _give_reversal(order: Order, transfer: Transfer, reversal: TransferReversal) -> None:
+    reversal.save(force_insert=True)
+    commands.give(
+        Command.Kind.REVERSE_TRANSFER,
+        {
+            "transfer": transfer.stripe_id,
+            "amount": reversal.settled_minor,
+            "metadata": {"order": str(order.pk), "licet": str(reversal.pk)},
+        },
+        order=order,
+        reference=str(reversal.pk),
+    )
+
+
+def _owe(order: Order, reversal: TransferReversal) -> None:
+    """The seller owes what could not be taken back: from here on it has an age."""
+    reversal.state = TransferReversal.State.OWED
+    reversal.save()
+    journal.post(
+        order,
+        journal.OWED,
+        [
+            Line(Code.SELLER_RECEIVABLE, reversal.amount_minor, reversal.organization_id),
+            Line(Code.SELLER_PAYABLE, -reversal.amount_minor, reversal.organization_id),
+        ],
+        reference=str(reversal.pk),
+    )
+
+
+def _send_reversal(command: Command) -> TransferFacts:
+    params = dict(command.params)
+    return stripe_gateway.reverse_transfer(params.pop("transfer"), params, key=str(command.pk))
+
+
+def _find_reversal(command: Command) -> TransferFacts | None:
+    params = command.params
+    return stripe_gateway.find_reversal(params["transfer"], params["metadata"]["licet"])
+
+
+def _keep_reversal(command: Command, result: TransferFacts) -> str:
+    order = command.order
+    assert order is not None
+    reversal = TransferReversal.objects.select_related("transfer").get(pk=command.reference)
+    transfer, settled = reversal.transfer, reversal.settled_minor
+    reversal.state, reversal.stripe_id = TransferReversal.State.DONE, result.id
+    reversal.save(update_fields=["state", "stripe_id"])
+    transfer.reversed_minor += settled
+    transfer.save(update_fields=["reversed_minor"])
+    whole = _as_settled(order, reversal.amount_minor)
+    # Stripe keeps its fee: where the seller bears it, the seller owes that part.
+    is_sellers = settlements.stripe_fees_borne_by_seller(order)
+    code = Code.SELLER_RECEIVABLE if is_sellers else Code.STRIPE_FEES
+    owner = reversal.organization_id if is_sellers else None
+    journal.post(
+        order,
+        journal.REVERSAL,
+        [
+            Line(Code.SELLER_PAYABLE, -reversal.amount_minor, reversal.organization_id),
+            Line(Code.CURRENCY_EXCHANGE, reversal.amount_minor),
+            Line(Code.CURRENCY_EXCHANGE, -whole, currency=order.settled_currency),
+            Line(code, whole - settled, owner, currency=order.settled_currency),
+            Line(Code.STRIPE_CLEARING, settled, currency=order.settled_currency),
+        ],
+        reference=str(reversal.pk),
+    )
+    if result.settled is not None:
+        journal.settle_plain(order, result.settled)
+    return result.id
+
+
+def _refuse_reversal(command: Command, why: str, code: str) -> None:
+    """The seller's balance does not cover it: from here on the seller owes it."""
+    order = command.order
+    assert order is not None
+    reversal = TransferReversal.objects.get(pk=command.reference)
+    _owe(order, reversal)
+
+
+SEND = Call(send=_send, keep=_keep_sent, refuse=_refuse_sent, find=_find, is_money=True)
+REVERSE = Call(
+    send=_send_reversal,
+    keep=_keep_reversal,
+    refuse=_refuse_reversal,
+    find=_find_reversal,
+    is_money=True,
+)
