@@ -19,6 +19,8 @@ from payments.simulator import (
     idempotency,
     payment_intents,
     refunds,
+    thin_events,
+    v2_lists,
 )
 from payments.simulator.errors import ApiError, Uncovered, of_contract
 from payments.simulator.faults import Faults
@@ -48,6 +50,8 @@ BEHAVIORS: dict[tuple[str, str], Behavior] = {
     ("GET", "/v1/balance_transactions/{id}"): balance.retrieve,
     ("GET", "/v1/events"): events.list_,
     ("GET", "/v1/events/{id}"): events.retrieve,
+    ("GET", "/v2/core/events"): thin_events.list_,
+    ("GET", "/v2/core/events/{id}"): thin_events.retrieve,
 }
 
 
@@ -145,9 +149,11 @@ class Api:
 
     def _answer(self, request: Request, note: Note) -> Response:
         _check_key(request)
-        # JSON bodies are v2's; none of its operations has a behavior yet.
-        is_form = not request.path.startswith("/v2/")
+        # JSON bodies are v2's; what stands in an address is text there, too.
+        is_v2 = request.path.startswith("/v2/")
+        is_form = request.method != "POST" or not is_v2
         note.params = given = _params(request, is_form)
+        cursor = given.pop(v2_lists.CURSOR, None) if is_v2 and request.method == "GET" else None
         try:
             checked = contract.check(request.method, request.path, given, form=is_form)
         except contract.ContractError as error:
@@ -160,6 +166,8 @@ class Api:
             raise Uncovered(note.operation)
         params = checked.params
         paths = params.pop("expand", [])
+        if cursor is not None:
+            params[v2_lists.CURSOR] = cursor
 
         def carry_out() -> bytes:
             answer = behavior(self.world, checked.arguments, params)
