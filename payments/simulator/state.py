@@ -30,6 +30,14 @@ CREATE TABLE IF NOT EXISTS object (
     due_at INTEGER
 );
 CREATE INDEX IF NOT EXISTS object_by_kind ON object (kind, seq);
+-- What was transferred from a charge; the balance of an account; what is to become available.
+CREATE INDEX IF NOT EXISTS transfer_by_source
+    ON object (json_extract(body, '$.source_transaction')) WHERE kind = 'transfer';
+CREATE INDEX IF NOT EXISTS account_line_by_account
+    ON object (json_extract(body, '$.account')) WHERE kind = 'simulator.account_line';
+CREATE INDEX IF NOT EXISTS balance_transaction_pending
+    ON object (json_extract(body, '$.available_on'))
+    WHERE kind = 'balance_transaction' AND json_extract(body, '$.status') = 'pending';
 CREATE INDEX IF NOT EXISTS object_due ON object (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS answer (
     key TEXT PRIMARY KEY,
@@ -70,6 +78,8 @@ class World:
         # Where events are delivered, and what signs them.
         self.webhook_url = ""
         self.webhook_secret = ""
+        # Where the platform is: its region decides where transfers may go.
+        self.country = "US"
         self.cause = Cause()
         # Set after each change: somebody may have to deliver events.
         self.changed = threading.Event()

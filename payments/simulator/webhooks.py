@@ -11,7 +11,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from payments.simulator import checkout, thin_events
+from payments.simulator import account_balances, checkout, thin_events
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World
 
@@ -116,10 +116,11 @@ class Postman:
 
     def _expire_sessions(self) -> None:
         with self.world.lock:
-            is_due = bool(self.world.due(checkout.KIND))
+            is_due = bool(self.world.due(checkout.KIND)) or account_balances.is_due(self.world)
         if is_due:
             with self.world.change():
                 checkout.expire_due(self.world)
+                account_balances.settle_due(self.world)
 
     def _deliver_due(self) -> float | None:
         """Deliver what is due. Returns when the next delivery is."""
