@@ -220,6 +220,7 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
     ours = {
         "amount_too_large",
         "amount_too_small",
+        "balance_insufficient",
         "card_declined",
         "charge_already_refunded",
         "charge_not_refundable",
@@ -229,6 +230,7 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
         "parameter_unknown",
         "parameters_exclusive",
         "resource_missing",
+        "transfers_not_allowed",
         "url_invalid",
     }
     assert ours <= codes
