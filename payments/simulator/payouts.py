@@ -86,18 +86,14 @@ def drain(world: World, account: str) -> dict[str, int]:
     capabilities = account_requirements.capabilities(accounts.open_account(world, account))
     if capabilities.get(account_requirements.PAYOUTS, {}).get("status") != "active":
         raise ApiError(f"Payouts of the account {account} are not enabled.", status=409)
+    account_balances.hasten(world, account)
     sent: dict[str, int] = {}
-    for (currency, is_available), total in account_balances.of_account(world, account).items():
-        if total <= 0:
-            continue
-        available_on = world.now()
-        if not is_available:
-            # Days pass for the pending part: what becomes available then is gone already.
-            available_on += balance.AVAILABLE_AFTER_SECONDS
-        account_balances.move(
-            world, account, -total, currency, source=new_id("po"), available_on=available_on
-        )
-        sent[currency] = sent.get(currency, 0) + total
+    for (currency, _is_available), total in account_balances.of_account(world, account).items():
+        if total > 0:
+            account_balances.move(
+                world, account, -total, currency, source=new_id("po"), available_on=world.now()
+            )
+            sent[currency] = total
     return sent
 
 

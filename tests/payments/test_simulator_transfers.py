@@ -318,8 +318,12 @@ def test_more_than_is_left_of_a_transfer_is_not_reversed(account: Account, selle
 def test_a_drained_account_gives_nothing_back(account: Account, seller: str) -> None:
     charge = paid_charge(account)
     made = transfer(account, seller, 50_000, source_transaction=charge.id)
+    account.control("clock", {"advance_seconds": 60})
     sent = account.control(f"accounts/{seller}/pay_out", {})
     assert sent == {"account": seller, "paid_out": {"usd": 50_000}}
+    settle(account)
+    assert account.control(f"accounts/{seller}/pay_out", {})["paid_out"] == {}
+    assert balance(account, seller) == {"usd": (0, 0)}
 
     error = refusal(account, reverse, account, made.id, amount=1)
 
