@@ -6,11 +6,7 @@ import json
 from typing import Any
 
 from payments.simulator import accounts, balance, events, regions
-from payments.simulator.state import Resource, World, new_id
-
-# A movement on the balance of a connected account. Stripe shows those to the account itself, as
-# balance transactions of its own; no answer shows these.
-LINE = "simulator.account_line"
+from payments.simulator.state import Resource, World
 
 _PLATFORM = """
 SELECT json_extract(body, '$.currency'), json_extract(body, '$.available_on') <= ?,
@@ -18,10 +14,7 @@ SELECT json_extract(body, '$.currency'), json_extract(body, '$.available_on') <=
 FROM object WHERE kind = 'balance_transaction' GROUP BY 1, 2
 """
 _ACCOUNT = """
-SELECT json_extract(body, '$.currency'), json_extract(body, '$.available_on') <= ?,
-    sum(json_extract(body, '$.amount'))
-FROM object WHERE kind = 'simulator.account_line' AND json_extract(body, '$.account') = ?
-GROUP BY 1, 2
+SELECT currency, available_on <= ?, sum(amount) FROM account_line WHERE account = ? GROUP BY 1, 2
 """
 _DUE = """
 SELECT body FROM object WHERE kind = 'balance_transaction'
@@ -57,25 +50,17 @@ def move(
     world: World, account: str, amount: int, currency: str, *, source: str, available_on: int
 ) -> None:
     """Add to the balance of a connected account, or take from it."""
-    line: Resource = {
-        "id": new_id("line"),
-        "object": LINE,
-        "account": account,
-        "amount": amount,
-        "available_on": available_on,
-        "created": world.now(),
-        "currency": currency,
-        "source": source,
-    }
-    world.add(line)
+    world.database.execute(
+        "INSERT INTO account_line (account, currency, available_on, amount, source)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (account, currency, available_on, amount, source),
+    )
 
 
 def hasten(world: World, account: str) -> None:
     """Make available at once what is pending in a connected account, as if days had passed."""
     world.database.execute(
-        "UPDATE object SET body = json_set(body, '$.available_on', ?)"
-        " WHERE kind = 'simulator.account_line' AND json_extract(body, '$.account') = ?"
-        " AND json_extract(body, '$.available_on') > ?",
+        "UPDATE account_line SET available_on = ? WHERE account = ? AND available_on > ?",
         (world.now(), account, world.now()),
     )
 
