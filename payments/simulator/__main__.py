@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         default=os.environ.get("STRIPE_WEBHOOK_SECRET", "whsec_simulator").split(",")[0],
         help="signs deliveries",
     )
+    parser.add_argument(
+        "--country", default="US", type=str.upper, help="the platform's, in two letters"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -37,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             directory=options.state,
             webhook_url=options.webhook_url,
             webhook_secret=options.webhook_secret,
+            country=options.country,
         )
     except (NotLoopback, OSError) as error:
         print(f"The simulator cannot start: {error}", file=sys.stderr)

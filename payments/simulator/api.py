@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from payments.simulator import (
+    account_balances,
+    account_links,
+    accounts,
     balance,
     checkout,
     contract,
@@ -18,7 +21,12 @@ from payments.simulator import (
     forms,
     idempotency,
     payment_intents,
+    payouts,
     refunds,
+    reversals,
+    thin_events,
+    transfers,
+    v2_lists,
 )
 from payments.simulator.errors import ApiError, Uncovered, of_contract
 from payments.simulator.faults import Faults
@@ -44,11 +52,33 @@ BEHAVIORS: dict[tuple[str, str], Behavior] = {
     ("GET", "/v1/refunds"): refunds.list_,
     ("GET", "/v1/refunds/{refund}"): refunds.retrieve,
     ("POST", "/v1/refunds/{refund}"): refunds.update,
-    ("GET", "/v1/balance_transactions"): balance.list_,
+    ("GET", "/v1/balance"): account_balances.retrieve,
+    ("GET", "/v1/balance_transactions"): payouts.balance_transactions,
     ("GET", "/v1/balance_transactions/{id}"): balance.retrieve,
     ("GET", "/v1/events"): events.list_,
     ("GET", "/v1/events/{id}"): events.retrieve,
+    ("GET", "/v1/payouts"): payouts.list_,
+    ("GET", "/v1/payouts/{payout}"): payouts.retrieve,
+    ("POST", "/v1/transfers"): transfers.create,
+    ("GET", "/v1/transfers"): transfers.list_,
+    ("GET", "/v1/transfers/{transfer}"): transfers.retrieve,
+    ("POST", "/v1/transfers/{transfer}"): transfers.update,
+    ("POST", "/v1/transfers/{id}/reversals"): reversals.create,
+    ("GET", "/v1/transfers/{id}/reversals"): reversals.list_,
+    ("GET", "/v1/transfers/{transfer}/reversals/{id}"): reversals.retrieve,
+    ("POST", "/v1/transfers/{transfer}/reversals/{id}"): reversals.update,
+    ("POST", "/v2/core/account_links"): account_links.create,
+    ("POST", "/v2/core/accounts"): accounts.create,
+    ("GET", "/v2/core/accounts"): accounts.list_,
+    ("GET", "/v2/core/accounts/{id}"): accounts.retrieve,
+    ("POST", "/v2/core/accounts/{id}"): accounts.update,
+    ("POST", "/v2/core/accounts/{id}/close"): accounts.close,
+    ("GET", "/v2/core/events"): thin_events.list_,
+    ("GET", "/v2/core/events/{id}"): thin_events.retrieve,
 }
+
+# What may be asked in a connected account's name, and by which header.
+AS_AN_ACCOUNT = {("Stripe-Account", "GET /v1/balance")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +167,9 @@ class Api:
             self.uncovered[name] += 1
         note.verdict = note.verdict or "refused"
         note.error = error.message
+        if note.path.startswith("/v2/") and error.code == "resource_missing":
+            # https://docs.stripe.com/api/v2/core/accounts/retrieve
+            error.code = "not_found"
         headers = {}
         if error.status == 501:
             # No repeat brings the behavior.
@@ -145,21 +178,27 @@ class Api:
 
     def _answer(self, request: Request, note: Note) -> Response:
         _check_key(request)
-        # JSON bodies are v2's; none of its operations has a behavior yet.
-        is_form = not request.path.startswith("/v2/")
+        # JSON bodies are v2's; what stands in an address is text there, too.
+        is_v2 = request.path.startswith("/v2/")
+        is_form = request.method != "POST" or not is_v2
         note.params = given = _params(request, is_form)
+        cursor = given.pop(v2_lists.CURSOR, None) if is_v2 and request.method == "GET" else None
         try:
             checked = contract.check(request.method, request.path, given, form=is_form)
         except contract.ContractError as error:
             raise of_contract(error) from None
         operation = checked.operation
         note.operation = str(operation)
-        _check_headers(request)
+        _check_headers(request, operation)
         behavior = BEHAVIORS.get((operation.method, operation.template))
         if behavior is None:
             raise Uncovered(note.operation)
         params = checked.params
         paths = params.pop("expand", [])
+        if cursor is not None:
+            params[v2_lists.CURSOR] = cursor
+        if request.header("Stripe-Account"):
+            checked.arguments["account"] = request.header("Stripe-Account")
 
         def carry_out() -> bytes:
             answer = behavior(self.world, checked.arguments, params)
@@ -177,9 +216,11 @@ class Api:
             with self.world.change(Cause(note.id)):
                 return Response(200, carry_out())
         print = idempotency.fingerprint(request.method, request.path, note.params)
+        is_v2 = request.path.startswith("/v2/")
+        kept_seconds = idempotency.KEPT_SECONDS_V2 if is_v2 else idempotency.KEPT_SECONDS
         # Requests wait for each other, so no second one ever meets a key that is in use.
         with self.world.lock:
-            kept = idempotency.replay(self.world, key, print)
+            kept = idempotency.replay(self.world, key, print, kept_seconds=kept_seconds)
             if kept is not None:
                 note.is_replayed = True
                 headers = {"Idempotent-Replayed": "true", "Original-Request": kept.request}
@@ -189,7 +230,7 @@ class Api:
                     body = carry_out()
                     idempotency.keep(self.world, key, print, Answer(200, body, note.id))
             except ApiError as error:
-                if error.is_outcome:
+                if error.is_outcome and not is_v2:
                     with self.world.change():
                         answer = Answer(error.status, _text(error.body()), note.id)
                         idempotency.keep(self.world, key, print, answer)
@@ -229,7 +270,7 @@ def _params(request: Request, is_form: bool) -> dict[str, Any]:
     return value
 
 
-def _check_headers(request: Request) -> None:
+def _check_headers(request: Request, operation: contract.Operation) -> None:
     version = request.header("Stripe-Version")
     if version and version != contract.api_version():
         raise ApiError(
@@ -238,7 +279,8 @@ def _check_headers(request: Request) -> None:
             param="Stripe-Version",
         )
     for name in ("Stripe-Account", "Stripe-Context"):
-        if request.header(name):
+        is_covered = (name, str(operation)) in AS_AN_ACCOUNT
+        if request.header(name) and not is_covered:
             raise Uncovered(f"the header {name}", param=name)
 
 

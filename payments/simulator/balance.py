@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from payments.simulator import lists
-from payments.simulator.errors import Uncovered
 from payments.simulator.state import Resource, World, new_id
 
 KIND = "balance_transaction"
@@ -19,11 +19,18 @@ def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) ->
     return world.get(KIND, arguments["id"])
 
 
-def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
-    if "payout" in params:
-        raise Uncovered("payouts", param="payout")
+def list_(
+    world: World,
+    arguments: dict[str, str],
+    params: dict[str, Any],
+    *,
+    only: Collection[str] | None = None,
+) -> Resource:
+    """Balance transactions; `only` those with these ids, where a payout asks for its own."""
 
     def is_wanted(line: Resource) -> bool:
+        if only is not None and line["id"] not in only:
+            return False
         return all(
             line[name] == params[name] for name in ("currency", "source", "type") if name in params
         )

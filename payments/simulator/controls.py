@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from payments.simulator import checkout, payment_intents
+from payments.simulator import account_balances, checkout, connect_controls, payment_intents
 from payments.simulator.api import Api
 from payments.simulator.errors import ApiError, missing
 from payments.simulator.state import Resource
@@ -31,6 +31,7 @@ class Controls:
             "faults": self._faults,
             "reset": self._reset,
             "redeliver": self._redeliver,
+            "payouts": lambda wanted: connect_controls.pay_out(self.world, wanted),
         }
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
@@ -46,6 +47,8 @@ class Controls:
             id, _slash, verb = rest.partition("/")
             if kind == "sessions" and verb in {"pay", "decline", "expire"}:
                 return self._session(id, verb, wanted)
+            if kind == "accounts" and verb in connect_controls.VERBS:
+                return connect_controls.act(self.world, id, verb, wanted)
         raise missing("control", f"{method} {path}", param="path")
 
     def _session(self, id: str, verb: str, wanted: dict[str, Any]) -> Resource:
@@ -84,6 +87,7 @@ class Controls:
         with self.world.change():
             self.world.advance(seconds)
             checkout.expire_due(self.world)
+            account_balances.settle_due(self.world)
         return {"now": self.world.now()}
 
     def _faults(self, wanted: dict[str, Any]) -> Resource:

@@ -33,12 +33,17 @@ def emit(
         "type": type,
     }
     world.add(event)
+    deliver(world, event)
+    return event
+
+
+def deliver(world: World, event: Resource) -> None:
+    """Have an event sent, where somebody takes events."""
     if world.webhook_url:
         world.database.execute(
             "INSERT INTO delivery (event, attempts, next_at, status) VALUES (?, 0, 0, 0)",
             (event["id"],),
         )
-    return event
 
 
 def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:

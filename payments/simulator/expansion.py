@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from payments.simulator import balance, checkout, lists, payment_intents, refunds
+from payments.simulator import (
+    balance,
+    checkout,
+    lists,
+    payment_intents,
+    payouts,
+    refunds,
+    reversals,
+    transfers,
+)
 from payments.simulator.errors import ApiError, Uncovered
 from payments.simulator.state import Resource, World
 
@@ -50,11 +59,39 @@ FIELDS: dict[str, dict[str, str | None]] = {
         "transfer_reversal": None,
     },
     balance.KIND: {"source": ""},
+    transfers.KIND: {
+        "balance_transaction": balance.KIND,
+        "source_transaction": payment_intents.CHARGE,
+    },
+    reversals.KIND: {
+        "balance_transaction": balance.KIND,
+        "source_refund": None,
+        "transfer": transfers.KIND,
+    },
+    payouts.KIND: {
+        "application_fee": None,
+        "balance_transaction": balance.KIND,
+        "failure_balance_transaction": None,
+        "original_payout": None,
+        "reversed_by": None,
+    },
 }
+# What the source of a balance transaction may be.
+SOURCES = (
+    payment_intents.CHARGE,
+    refunds.KIND,
+    transfers.KIND,
+    reversals.KIND,
+    payouts.KIND,
+)
 # Valid for Stripe; what they name is nothing that the simulator has.
 UNCOVERED = {
     (payment_intents.KIND, "payment_method"),
     (refunds.KIND, "payment_method"),
+    (transfers.KIND, "destination"),
+    (transfers.KIND, "destination_payment"),
+    (reversals.KIND, "destination_payment_refund"),
+    (payouts.KIND, "destination"),
 }
 
 
@@ -109,7 +146,7 @@ def _value(world: World, into: Resource, name: str, path: str) -> Any:
     value, named = into[name], FIELDS[kind][name]
     if not isinstance(value, str) or named is None:
         return value
-    kinds = [named] if named else [payment_intents.CHARGE, refunds.KIND]
+    kinds = [named] if named else SOURCES
     return next((found for each in kinds if (found := world.find(each, value))), value)
 
 

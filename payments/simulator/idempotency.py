@@ -13,6 +13,9 @@ from payments.simulator.state import World
 # https://docs.stripe.com/api/idempotent_requests
 KEY_LENGTH_MAX = 255
 KEPT_SECONDS = 24 * 3600
+# https://docs.stripe.com/api-v2-overview#idempotency: for longer, and successes only. What failed
+# is tried again under the same key.
+KEPT_SECONDS_V2 = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,9 @@ def fingerprint(method: str, path: str, params: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def replay(world: World, key: str, print: str) -> Answer | None:
+def replay(
+    world: World, key: str, print: str, *, kept_seconds: int = KEPT_SECONDS
+) -> Answer | None:
     """The first answer under this key; None where there was none. Raises for another request."""
     if not key or len(key) > KEY_LENGTH_MAX:
         raise ApiError(
@@ -39,7 +44,7 @@ def replay(world: World, key: str, print: str) -> Answer | None:
         )
     row = world.database.execute(
         "SELECT fingerprint, status, body, request FROM answer WHERE key = ? AND at > ?",
-        (key, world.now() - KEPT_SECONDS),
+        (key, world.now() - kept_seconds),
     ).fetchone()
     if row is None:
         return None

@@ -40,7 +40,7 @@ def page(
     wanted = (
         each
         for each in world.newest(kind, before=older_than, after=newer_than)
-        if _was_created(each, params.get("created")) and is_wanted(each)
+        if was_at(each["created"], params.get("created")) and is_wanted(each)
     )
     found = list(islice(wanted, limit + 1))
     has_more = len(found) > limit
@@ -54,16 +54,15 @@ def as_list(found: Iterable[Resource], url: str, *, has_more: bool = False) -> R
     return {"object": "list", "data": list(found), "has_more": has_more, "url": url}
 
 
-def _was_created(each: Resource, when: Any) -> bool:
-    """Whether it was made at a time, or within a range of times."""
+def was_at(time: int, when: Any) -> bool:
+    """Whether it was at a time, or within a range of times."""
     if when is None:
         return True
-    created: int = each["created"]
     if isinstance(when, int):
-        return created == when
+        return time == when
     return bool(
-        created > when.get("gt", -1)
-        and created >= when.get("gte", 0)
-        and created < when.get("lt", 1 << 62)
-        and created <= when.get("lte", 1 << 62)
+        time > when.get("gt", -1)
+        and time >= when.get("gte", 0)
+        and time < when.get("lt", 1 << 62)
+        and time <= when.get("lte", 1 << 62)
     )

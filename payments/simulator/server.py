@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from payments.simulator import controls, pages, state
+from payments.simulator import account_links, controls, onboarding, pages, state
 from payments.simulator.api import Api, Request, Response
 from payments.simulator.controls import Controls
 from payments.simulator.errors import ApiError
@@ -41,12 +41,14 @@ class Simulator:
         directory: Path | None = None,
         webhook_url: str = "",
         webhook_secret: str = "whsec_simulator",
+        country: str = "US",
     ) -> None:
         _check_loopback(host)
         if webhook_url:
             _check_webhook_url(webhook_url)
         self.world = state.World(directory)
         self.world.webhook_url, self.world.webhook_secret = webhook_url, webhook_secret
+        self.world.country = country
         self.api = Api(self.world, Faults())
         self.postman = Postman(self.world)
         self.controls = Controls(self.api, self.postman)
@@ -141,6 +143,13 @@ class _Handler(BaseHTTPRequestHandler):
             world = simulator.world
             page = pages.show(world, id) if self.command == "GET" else pages.submit(world, id, body)
             self._send_page(page)
+        elif path.startswith(account_links.PREFIX) and self.command != "DELETE":
+            id = path.removeprefix(account_links.PREFIX).rstrip("/")
+            world = simulator.world
+            if self.command == "GET":
+                self._send_page(onboarding.show(world, id))
+            else:
+                self._send_page(onboarding.submit(world, id, body))
         elif path == "/" and self.command == "GET":
             self._send_page(pages.front(simulator.world))
         else:

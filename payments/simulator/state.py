@@ -30,6 +30,12 @@ CREATE TABLE IF NOT EXISTS object (
     due_at INTEGER
 );
 CREATE INDEX IF NOT EXISTS object_by_kind ON object (kind, seq);
+-- What was transferred from a charge; what is to become available.
+CREATE INDEX IF NOT EXISTS transfer_by_source
+    ON object (json_extract(body, '$.source_transaction')) WHERE kind = 'transfer';
+CREATE INDEX IF NOT EXISTS balance_transaction_pending
+    ON object (json_extract(body, '$.available_on'))
+    WHERE kind = 'balance_transaction' AND json_extract(body, '$.status') = 'pending';
 CREATE INDEX IF NOT EXISTS object_due ON object (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS answer (
     key TEXT PRIMARY KEY,
@@ -49,6 +55,18 @@ CREATE TABLE IF NOT EXISTS delivery (
     status INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS delivery_due ON delivery (next_at, seq) WHERE next_at IS NOT NULL;
+-- Movements on the balances of connected accounts. Stripe shows those to the account itself.
+CREATE TABLE IF NOT EXISTS account_line (
+    seq INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    available_on INTEGER NOT NULL,
+    amount INTEGER NOT NULL,
+    -- The transfer, reversal or payout.
+    source TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS account_line_sum
+    ON account_line (account, currency, available_on, amount);
 CREATE TABLE IF NOT EXISTS clock (ahead_seconds INTEGER NOT NULL);
 """
 
@@ -70,6 +88,8 @@ class World:
         # Where events are delivered, and what signs them.
         self.webhook_url = ""
         self.webhook_secret = ""
+        # Where the platform is: its region decides where transfers may go.
+        self.country = "US"
         self.cause = Cause()
         # Set after each change: somebody may have to deliver events.
         self.changed = threading.Event()
@@ -115,7 +135,7 @@ class World:
     def forget(self) -> None:
         """Empty the account, and put its clock right."""
         with self.change():
-            for table in ("object", "answer", "delivery", "clock"):
+            for table in ("object", "answer", "delivery", "account_line", "clock"):
                 self.database.execute(f"DELETE FROM {table}")
             self._ahead_seconds = 0
 

@@ -11,7 +11,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from payments.simulator import checkout
+from payments.simulator import account_balances, checkout, thin_events
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World
 
@@ -23,6 +23,8 @@ RETRY_SECONDS, RETRY_SECONDS_MAX = 0.2, 15.0
 ATTEMPTS_MAX = 30
 # How often to look for sessions whose time is up.
 LOOK_SECONDS = 0.5
+# Events of API version 1, with the object as it stood, and thin ones.
+KINDS = ("event", thin_events.KIND)
 
 
 def signature(payload: bytes, secret: str, *, at: int) -> str:
@@ -53,7 +55,8 @@ class Postman:
 
     def send(self, event: Resource) -> int:
         """Send one event once, now. Returns the status it was answered with, 0 for no answer."""
-        payload = json.dumps(event, indent=2, ensure_ascii=False).encode()
+        sent = thin_events.delivered(event)
+        payload = json.dumps(sent, indent=2, ensure_ascii=False).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://docs.stripe.com/webhooks; simulator)",
@@ -80,8 +83,14 @@ class Postman:
         if not self.world.webhook_url:
             raise ApiError("The simulator was started without --webhook-url.", status=409)
         with self.world.lock:
-            event = self.world.find("event", wanted) or next(
-                (each for each in self.world.newest("event") if each["type"] == wanted), None
+            event = self._find(wanted) or next(
+                (
+                    each
+                    for kind in KINDS
+                    for each in self.world.newest(kind)
+                    if each["type"] == wanted
+                ),
+                None,
             )
         if event is None:
             raise ApiError(f"No such event, and none of this type: '{wanted}'", status=404)
@@ -107,10 +116,11 @@ class Postman:
 
     def _expire_sessions(self) -> None:
         with self.world.lock:
-            is_due = bool(self.world.due(checkout.KIND))
+            is_due = bool(self.world.due(checkout.KIND)) or account_balances.is_due(self.world)
         if is_due:
             with self.world.change():
                 checkout.expire_due(self.world)
+                account_balances.settle_due(self.world)
 
     def _deliver_due(self) -> float | None:
         """Deliver what is due. Returns when the next delivery is."""
@@ -130,13 +140,17 @@ class Postman:
                 break
             with self.sending:
                 with self.world.lock:
-                    event = self.world.find("event", id)
+                    event = self._find(id)
                 if event is not None:
                     self._note(id, self.send(event))
         with self.world.lock:
             row = self.world.database.execute("SELECT min(next_at) FROM delivery").fetchone()
         next_at: float | None = row[0]
         return next_at
+
+    def _find(self, id: str) -> Resource | None:
+        """An event of either kind."""
+        return next((found for kind in KINDS if (found := self.world.find(kind, id))), None)
 
     def _may_send(self) -> bool:
         return bool(self.world.webhook_url) and not self.is_held and not self._is_ending
@@ -159,7 +173,8 @@ class Postman:
                     " next_at = excluded.next_at, status = excluded.status",
                     (id, attempts, next_at, status),
                 )
-                if 200 <= status < 300:
-                    event = self.world.get("event", id)
+                event = self.world.find("event", id)
+                # A thin event does not say whether it was taken.
+                if event is not None and 200 <= status < 300:
                     event["pending_webhooks"] = 0
                     self.world.put(event)

@@ -78,6 +78,17 @@ def test_the_keys_survive_too(tmp_path: Path) -> None:
     assert ids[0] == ids[1]
 
 
+def test_sellers_and_the_platforms_country_are_there_after_a_start(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path), "--country", "ch")
+    with running(*state) as (_process, url):
+        seller = client_of(url).v2.core.accounts.create({"display_name": "An archive"}).id
+
+    with running(*state) as (_process, url):
+        client = client_of(url)
+        assert client.v2.core.accounts.retrieve(seller).display_name == "An archive"
+        assert [each.currency for each in client.v1.balance.retrieve().available] == ["chf"]
+
+
 def test_it_starts_without_the_sdk_and_without_django() -> None:
     """Importing either takes longer than everything else that happens at the start."""
     said = subprocess.run(

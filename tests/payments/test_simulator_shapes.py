@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import stripe
+from stripe.events._event_classes import get_v2_event_class
 
 from tests.payments.simulator_account import Account, account
 
@@ -17,6 +19,7 @@ __all__ = ["account"]
 
 # Every class that an answer may name by its "object".
 CLASSES: dict[str, type] = {
+    "balance": stripe.Balance,
     "balance_transaction": stripe.BalanceTransaction,
     "charge": stripe.Charge,
     "checkout.session": stripe.checkout.Session,
@@ -24,8 +27,14 @@ CLASSES: dict[str, type] = {
     "item": stripe.LineItem,
     "list": stripe.ListObject,
     "payment_intent": stripe.PaymentIntent,
+    "payout": stripe.Payout,
     "price": stripe.Price,
     "refund": stripe.Refund,
+    "transfer": stripe.Transfer,
+    "transfer_reversal": stripe.TransferReversal,
+    "v2.core.account": stripe.v2.core.Account,
+    "v2.core.account_link": stripe.v2.core.AccountLink,
+    "v2.core.event": stripe.v2.core.Event,
 }
 
 
@@ -77,8 +86,10 @@ def _faults_of_union(options: tuple[Any, ...], value: Any, path: str) -> Iterato
 def faults_of_object(cls: type, value: Any, path: str) -> Iterator[str]:
     annotations = {
         name: annotation
-        for name, annotation in cls.__annotations__.items()
-        if typing.get_origin(annotation) is not typing.ClassVar
+        for each in reversed(cls.__mro__)
+        if issubclass(each, stripe.StripeObject) and each is not stripe.StripeObject
+        for name, annotation in inspect.get_annotations(each).items()
+        if typing.get_origin(annotation) is not typing.ClassVar and not name.startswith("_")
     }
     if cls is stripe.ListObject:
         annotations["object"] = typing.Literal["list"]
@@ -99,7 +110,18 @@ def faults_of_object(cls: type, value: Any, path: str) -> Iterator[str]:
 
 
 def faults_of_answer(value: Any, path: str) -> Iterator[str]:
-    yield from faults_of_object(CLASSES[value["object"]], value, path)
+    if "object" not in value:
+        # A list of API version 2.
+        yield from faults(str | None, value["next_page_url"], f"{path}.next_page_url")
+        yield from (f"{path}.{name}: invented" for name in value.keys() - {"data", "next_page_url"})
+        for number, each in enumerate(value["data"]):
+            yield from faults_of_answer(each, f"{path}.data[{number}]")
+        return
+    cls = CLASSES[value["object"]]
+    if value["object"] == "v2.core.event":
+        # Each type of event has a class of its own.
+        cls = get_v2_event_class(value["type"]) or cls
+    yield from faults_of_object(cls, value, path)
     if value["object"] == "event":
         yield from faults_of_answer(value["data"]["object"], f"{path}.data.object")
 
@@ -139,7 +161,15 @@ def test_every_answer_has_the_shape_of_the_sdks_classes(account: Account) -> Non
         seen |= {each["object"] for each in answer.get("data", [answer])}
 
     assert found == []
-    assert seen == set(CLASSES) - {"list", "price"}
+    assert seen == {
+        "balance_transaction",
+        "charge",
+        "checkout.session",
+        "event",
+        "item",
+        "payment_intent",
+        "refund",
+    }
 
 
 def test_every_delivered_event_has_the_shape_of_the_sdks_classes(account: Account) -> None:
@@ -190,6 +220,7 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
     ours = {
         "amount_too_large",
         "amount_too_small",
+        "balance_insufficient",
         "card_declined",
         "charge_already_refunded",
         "charge_not_refundable",
@@ -199,6 +230,7 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
         "parameter_unknown",
         "parameters_exclusive",
         "resource_missing",
+        "transfers_not_allowed",
         "url_invalid",
     }
     assert ours <= codes
