@@ -113,9 +113,7 @@ def test_a_command_is_given_once_for_an_order(
     first = make_command(archive, lab)
 
     with access.system("test commands"):
-        second = commands.give(
-            Command.Kind.CREATE_CHECKOUT, {"other": True}, order=first.order
-        )
+        second = commands.give(Command.Kind.CREATE_CHECKOUT, {"other": True}, order=first.order)
         third = commands.give(
             Command.Kind.CREATE_CHECKOUT, {"other": True}, order=first.order, reference="another"
         )
