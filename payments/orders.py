@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import grants, offers, optouts, terms
+from licensing import grants, offers, optouts, scope_claims, terms
 from licensing.grants import Acceptance
 from licensing.models import Grant
 from marketplace import audit, idempotency
-from marketplace.access import Caller, acting
+from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     AcceptedDocumentMismatch,
     InvalidInput,
     OptedOut,
     OrderNotPayable,
+    OrderWrongState,
     QuoteAlreadyAccepted,
     QuoteExpired,
 )
-from payments import checkouts, commands, connect, quotes, settlements, stripe_gateway
+from payments import (
+    checkouts,
+    commands,
+    connect,
+    order_states,
+    quotes,
+    settlements,
+    stripe_gateway,
+)
 from payments.models import Command, Order, Quote
+from payments.order_states import Event
 
 # How long the pay page stays open. Stripe asks for 30 minutes at least, counted from when it
 # receives the request: what is left above that is for calls that must be made again.
@@ -52,6 +62,7 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
     OfferNotBuyable, AccessNotApproved, OptedOut, RightsTaken, PaymentProviderUnavailable,
     OrderNotPayable.
     """
+    split = _split(caller, quote)
     with acting(caller):
         _lock(quote)
         accepted = Quote.objects.select_related(
@@ -62,7 +73,7 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
         quotes.check_approved(caller, accepted, bought)
         optouts.hold_still(accepted.seller_id)
         _check_opt_outs(accepted)
-        order = _order(caller, accepted, accept)
+        order = _order(caller, accepted, accept, split)
         quotes.claim(
             accepted,
             terms.load(accepted.terms),
@@ -84,6 +95,30 @@ def resume(caller: Caller, id: str) -> Order:
         order = Order.objects.get_visible(caller, id)
         command = Command.objects.filter(order=order, kind=Command.Kind.CREATE_CHECKOUT).first()
     return order if command is None else _opened(caller, order, command)
+
+
+def cancel(caller: Caller, id: str) -> Order:
+    """Give an order up before it is paid: its rights are free at once, and its page closes.
+
+    A payment that comes all the same is granted if the rights are still free, else given back.
+    Repeating it changes nothing. Raises NotFound, OrderWrongState.
+    """
+    with acting(caller):
+        order = Order.objects.get_visible(caller, id, lock=True)
+        if order.status == Order.Status.CANCELLED:
+            return order
+        if order.status not in {Order.Status.AWAITING_PAYMENT, Order.Status.PAST_DUE}:
+            raise OrderWrongState(
+                _("Only an order that awaits its payment can be cancelled."),
+                order=str(order.pk),
+                order_status=order.status,
+            )
+        order_states.move(order, Event.CANCELLED)
+        order.save(update_fields=["status"])
+        scope_claims.release(str(order.pk))
+        checkouts.close(order)
+        audit.record(caller, "order.cancelled", subject=order)
+    return order
 
 
 def issue_grant(order: Order) -> Grant:
@@ -167,7 +202,17 @@ def _check_opt_outs(quote: Quote) -> None:
         )
 
 
-def _order(caller: Caller, quote: Quote, accept: Accept) -> Order:
+def _split(caller: Caller, id: str) -> dict[str, Any]:
+    """Who will get what of a sale: fees and royalties, which are no business of the buyer's."""
+    with acting(caller, writing=False):
+        quote = Quote.objects.select_related("offer").get_visible(caller, id)
+    if quote.total_minor == 0:
+        return {}
+    with system("who gets what of a sale is its seller's business, and the market's"):
+        return settlements.fix(quote, royalties=None)
+
+
+def _order(caller: Caller, quote: Quote, accept: Accept, split: dict[str, Any]) -> Order:
     now = timezone.now()
     is_free = quote.total_minor == 0
     if not is_free:
@@ -181,7 +226,7 @@ def _order(caller: Caller, quote: Quote, accept: Accept) -> Order:
         method=Order.Method.FREE if is_free else Order.Method.CHECKOUT,
         total_minor=quote.total_minor,
         currency=quote.currency,
-        settlement=settlements.fix(quote, royalties=None),
+        settlement=split,
         accepted_document_sha256=bytes.fromhex(accept["document_sha256"]),
         accepted_by_name=accept["name"].strip(),
         accepted_by_title=accept["title"].strip(),

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from marketplace import money
-from marketplace.errors import NotFound
-from payments import sync
+from marketplace.errors import (
+    NotFound,
+    PaymentProviderRefused,
+    PaymentProviderUnavailable,
+)
+from payments import connect, sync
 from payments.models import Order
 
 # While something is still to come, the page looks again by itself: often enough for a payment
 # that is under way, and not for ever.
 LOOK_AGAIN_SECONDS = 3
 LOOKS_MAX = 40
-UNSETTLED = {Order.Status.AWAITING_PAYMENT, Order.Status.PAID, Order.Status.PAID_UNGRANTABLE}
+UNSETTLED = {
+    Order.Status.AWAITING_PAYMENT,
+    Order.Status.PAID,
+    Order.Status.PAID_LATE,
+    Order.Status.PAID_UNGRANTABLE,
+}
 
 
 @never_cache
@@ -48,4 +57,44 @@ def returned(request: HttpRequest, token: str) -> HttpResponse:
     return response
 
 
-urlpatterns = [path("checkout/return/<str:token>", returned, name="checkout-return")]
+@never_cache
+@require_safe
+def onboarded(request: HttpRequest, token: str) -> HttpResponse:
+    """Whoever comes back from Stripe's pages about an account: what is still missing there."""
+    try:
+        account = connect.returned(token)
+    except NotFound:
+        raise Http404 from None
+    except (PaymentProviderUnavailable, PaymentProviderRefused):
+        account = None
+    missing = [] if account is None else connect.missing(account)
+    response = render(
+        request, "payments/onboarded.html", {"account": account, "missing": missing, "token": token}
+    )
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@never_cache
+@require_safe
+def onboard_again(request: HttpRequest, token: str) -> HttpResponse:
+    """A link to Stripe's pages was used or is too old: lead on to a new one."""
+    try:
+        account = connect.returned(token)
+        return redirect(connect.onboarding_url(account))
+    except NotFound:
+        raise Http404 from None
+    except (PaymentProviderUnavailable, PaymentProviderRefused):
+        return render(
+            request,
+            "payments/onboarded.html",
+            {"account": None, "missing": [], "token": token},
+            status=503,
+        )
+
+
+urlpatterns = [
+    path("checkout/return/<str:token>", returned, name="checkout-return"),
+    path("payout-account/return/<str:token>", onboarded, name="payout-account-return"),
+    path("payout-account/again/<str:token>", onboard_again, name="payout-account-again"),
+]

@@ -30,7 +30,7 @@ from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, money, organizations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
-from payments import stripe_gateway, tax
+from payments import connect, stripe_gateway, tax
 from payments.models import Quote
 from payments.tax import TaxLine
 
@@ -54,7 +54,8 @@ def make(
     What is sold on request is for the model that the seller approved; `model` chooses among
     several. Nothing is held: who accepts first gets it. Raises NotFound, OfferNotBuyable,
     OwnCollection, InvalidInput, TermsNeedHuman, NotSupportedYet, AccessNotApproved, OptedOut,
-    RightsTaken, LegalIdentityIncomplete, PaymentModeUnavailable.
+    RightsTaken, LegalIdentityIncomplete, PaymentModeUnavailable, SellerCannotBePaid,
+    RegionNotSupported.
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
@@ -193,6 +194,7 @@ def _priced(
             organizations.check_identity(party)
     if total:
         stripe_gateway.check_mode(caller.livemode)
+        connect.check_payable(offer.organization, livemode=caller.livemode)
     document = agreements.render(
         licensor=offer.organization,
         licensee=caller.organization,

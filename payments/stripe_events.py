@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,8 +18,8 @@ from django.utils.translation import gettext as _
 
 from marketplace.access import system
 from marketplace.errors import MalformedRequest, WebhookModeMismatch
-from payments import stripe_gateway, sync
-from payments.models import Order, StripeEvent
+from payments import connect, stripe_gateway, sync
+from payments.models import ConnectedAccount, Order, StripeEvent
 
 logger = logging.getLogger(__name__)
 
@@ -29,22 +30,38 @@ HANDLING_TAKES = timedelta(seconds=120)
 ID_LENGTH_MAX = 255
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an event is about, of ours: an order or a connected account; neither for what is not.
+
+    Where neither is known and `named` is, Stripe has to be asked to which payment that belongs.
+    """
+
+    order: UUID | None = None
+    account: UUID | None = None
+    named: tuple[str, str] | None = None
+
+
 def receive(raw: bytes, signature: str) -> StripeEvent:
     """Verify a delivery and store it under its id; a repeat finds the stored one.
 
-    Nothing is answered before it is stored, and nothing acts on what an event says: it only
-    names what to fetch. Raises WebhookSignatureInvalid, WebhookModeMismatch, MalformedRequest.
+    Snapshot events, which hold an object, and thin ones, which only name it. Nothing is answered
+    before it is stored, and nothing acts on what an event says: it only names what to fetch. Raises
+    WebhookSignatureInvalid, WebhookModeMismatch, MalformedRequest.
     """
     stripe_gateway.verify_webhook(raw, signature)
     body = _parsed(raw)
     if body["livemode"] is not settings.STRIPE_LIVEMODE:
         raise WebhookModeMismatch(_("The event is not of this server's mode."), event=body["id"])
-    subject = _subject(body)
+    subject = _about(body)
+    is_thin = body.get("object") == "v2.core.event"
     event = StripeEvent(
         id=body["id"],
         type=body["type"],
         livemode=body["livemode"],
         api_version=str(body.get("api_version") or "")[:60],
+        is_thin=is_thin,
+        account=str(body.get("context" if is_thin else "account") or "")[:ID_LENGTH_MAX],
         object_id=str(subject.get("id") or "")[:ID_LENGTH_MAX],
         order_ref=_order_ref(subject),
         body=body,
@@ -55,19 +72,18 @@ def receive(raw: bytes, signature: str) -> StripeEvent:
 
 
 def handle_due(limit: int = 100) -> int:
-    """Bring up to date every order that unhandled events are about. Returns how many events.
+    """Bring up to date all orders and accounts that unhandled events are about. Returns how many.
 
     Several events of one order cost one fetch. Safe beside other workers: each event is taken by
     one of them, for a while.
     """
     taken = _take(limit)
-    events_of: dict[UUID | None, list[str]] = defaultdict(list)
-    for event_id, order_id in taken:
-        events_of[order_id].append(event_id)
-    for order_id, ids in events_of.items():
+    events_of: dict[Subject, list[str]] = defaultdict(list)
+    for event_id, subject in taken:
+        events_of[subject].append(event_id)
+    for subject, ids in events_of.items():
         try:
-            if order_id is not None:
-                sync.sync_order(order_id)
+            _follow(subject)
         except Exception as error:
             logger.exception("could not handle %s", ", ".join(ids))
             _fail(ids, error)
@@ -77,6 +93,24 @@ def handle_due(limit: int = 100) -> int:
                     handled_at=timezone.now(), next_attempt_at=None, last_error=""
                 )
     return len(taken)
+
+
+def _follow(subject: Subject) -> None:
+    """Fetch what an event is about. What is not ours is left alone."""
+    order = subject.order
+    if order is None and subject.named is not None:
+        payment = stripe_gateway.payment_of(*subject.named)
+        if payment:
+            with system("find the order of a payment"):
+                order = (
+                    Order.objects.filter(payment_intent=payment)
+                    .values_list("pk", flat=True)
+                    .first()
+                )
+    if order is not None:
+        sync.sync_order(order)
+    elif subject.account is not None:
+        connect.sync_account(subject.account)
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
@@ -99,7 +133,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _subject(body: dict[str, Any]) -> dict[str, Any]:
+def _about(body: dict[str, Any]) -> dict[str, Any]:
     """What the event is about: a whole object (snapshot event), or its name (thin event)."""
     data = body.get("data")
     subject = data.get("object") if isinstance(data, dict) else None
@@ -116,8 +150,8 @@ def _order_ref(subject: dict[str, Any]) -> str:
     return named if isinstance(named, str) and len(named) <= 60 else ""
 
 
-def _take(limit: int) -> list[tuple[str, UUID | None]]:
-    """Take due events for a while, so that no second worker handles them, and find their orders.
+def _take(limit: int) -> list[tuple[str, Subject]]:
+    """Take due events for a while, so that no second worker handles them; find what they name.
 
     Only event rows are locked here, and none of them while an order is: locking both, in either
     order, deadlocks against another worker.
@@ -133,11 +167,36 @@ def _take(limit: int) -> list[tuple[str, UUID | None]]:
             event.attempts += 1
             event.next_attempt_at = now + HANDLING_TAKES
         StripeEvent.objects.bulk_update(events, ["attempts", "next_attempt_at"])
-        return [(event.pk, _order_of(event)) for event in events]
+        return [(event.pk, _subject_of(event)) for event in events]
+
+
+# What Stripe calls things that belong to a payment, by what the type of an event begins with. Only
+# a fetch tells to which: the event names the thing alone.
+_OF_A_PAYMENT = {
+    "charge.dispute": "dispute",
+    "charge.refund": "refund",
+    "charge.updated": "charge",
+    "refund": "refund",
+}
+
+
+def _subject_of(event: StripeEvent) -> Subject:
+    account = ConnectedAccount.objects.filter(livemode=event.livemode)
+    if event.type.startswith("v2.core.account"):
+        found = account.filter(stripe_id__in=[event.object_id, event.account]).exclude(stripe_id="")
+        return Subject(account=found.values_list("pk", flat=True).first())
+    order = _order_of(event)
+    if order is not None or not event.object_id:
+        return Subject(order=order)
+    type = event.type.removeprefix("v1.")
+    for prefix, kind in _OF_A_PAYMENT.items():
+        if type.startswith(prefix):
+            return Subject(named=(kind, event.object_id))
+    return Subject()
 
 
 def _order_of(event: StripeEvent) -> UUID | None:
-    """The order that an event is about; None for what is not ours, such as another product's."""
+    """The order that an event names; None for what is not ours, such as another product's."""
     orders = Order.objects.filter(livemode=event.livemode)
     try:
         named = Order._meta.pk.to_python(event.order_ref) if event.order_ref else None
@@ -145,7 +204,13 @@ def _order_of(event: StripeEvent) -> UUID | None:
         named = None
     about = Q(pk=named) if named is not None else Q()
     if event.object_id:
-        about |= Q(checkout_session=event.object_id) | Q(payment_intent=event.object_id)
+        about |= (
+            Q(checkout_session=event.object_id)
+            | Q(payment_intent=event.object_id)
+            | Q(charge=event.object_id)
+            | Q(disputes__stripe_id=event.object_id)
+            | Q(refunds__stripe_id=event.object_id)
+        )
     return orders.filter(about).values_list("pk", flat=True).first() if about else None
 
 

@@ -220,6 +220,27 @@ def find_refund(payment_intent: str, ours: str) -> RefundFacts | None:
     return _call(find)
 
 
+def payment_of(kind: str, id: str) -> str:
+    """The payment intent that a dispute, a refund or a charge belongs to; "" where none."""
+
+    def fetch(client: stripe.StripeClient) -> str:
+        found: stripe.Dispute | stripe.Refund | stripe.Charge
+        try:
+            if kind == "dispute":
+                found = client.v1.disputes.retrieve(id)
+            elif kind == "refund":
+                found = client.v1.refunds.retrieve(id)
+            else:
+                found = client.v1.charges.retrieve(id)
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                return ""
+            raise
+        return found.payment_intent if isinstance(found.payment_intent, str) else ""
+
+    return _call(fetch)
+
+
 def submit_evidence(dispute: str, evidence: dict[str, str], *, key: str) -> str:
     """Send our side of a dispute to the bank, once and for all. Returns the dispute's status."""
     return _call(

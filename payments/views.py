@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from marketplace.access import Scope
 from marketplace.errors import DomainError, MethodNotAllowed
 from marketplace.http import Listing, Retrieving, TenantViewSet, as_domain_error, problem
+from marketplace.serializers import Nothing
 from payments import orders, quotes, stripe_events
 from payments.models import Order, Quote
 from payments.serializers import MakeQuote, OrderSerializer, PlaceOrder, QuoteSerializer
@@ -66,6 +67,7 @@ class OrderViewSet(Listing, Retrieving, TenantViewSet):
         "create": Scope.ORDERS_WRITE,
         "list": Scope.ORDERS_READ,
         "retrieve": Scope.ORDERS_READ,
+        "cancel": Scope.ORDERS_WRITE,
     }
 
     @extend_schema(
@@ -84,6 +86,19 @@ class OrderViewSet(Listing, Retrieving, TenantViewSet):
 
     def resume(self, effect: str) -> Response:
         return self.created(orders.resume(self.caller, effect))
+
+    @extend_schema(
+        summary="Cancel an order",
+        description=(
+            "Gives an order up that awaits its payment: its rights are free, and its pay page"
+            " closes. Repeating it changes nothing."
+        ),
+        request=Nothing,
+        responses={200: OrderSerializer},
+    )
+    def cancel(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
+        return self.answered(orders.cancel(self.caller, pk))
 
 
 @csrf_exempt

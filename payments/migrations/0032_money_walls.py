@@ -57,6 +57,23 @@ COMPOSITE = [
     ),
 ]
 
+# A buyer, to whom the account is nobody's business, must still be told that nothing can be bought.
+STANDING = """
+CREATE FUNCTION payments_standing(seller uuid, live boolean)
+    RETURNS TABLE (country varchar, state varchar, clearance varchar)
+    LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    before text := coalesce(current_setting('licet.system', true), '');
+BEGIN
+    PERFORM set_config('licet.system', 'tell whether a seller can be paid', true);
+    RETURN QUERY SELECT account.country, account.state, account.clearance
+        FROM payments_connectedaccount account
+        WHERE account.organization_id = seller AND account.livemode = live
+            AND account.contributor_id IS NULL;
+    PERFORM set_config('licet.system', before, true);
+END $$;
+"""
+
 INSERT_ONLY = ["feeschedule", "refundapproval"]
 
 # What was agreed stays; only what happens next is written.
@@ -131,6 +148,7 @@ class Migration(migrations.Migration):
         *_walls(),
         *_insert_only(),
         migrations.RunSQL(FIXED, FIXED_UNDONE),
+        migrations.RunSQL(STANDING, "DROP FUNCTION payments_standing(uuid, boolean)"),
         # A seller sees its sales.
         migrations.RunSQL(
             f"ALTER POLICY tenant ON payments_order USING ({PARTIES} OR (SELECT licet_system()))",

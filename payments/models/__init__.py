@@ -6,7 +6,7 @@ from payments.models.commands import Command, StripeEvent
 from payments.models.connect import ConnectedAccount, Transfer, TransferReversal
 from payments.models.fees import FeeSchedule
 from payments.models.journal import Account, Journal, Posting
-from payments.models.orders import Order, Quote
+from payments.models.orders import Order, Quote, Sale
 from payments.models.refunds import Dispute, Refund, RefundApproval
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Quote",
     "Refund",
     "RefundApproval",
+    "Sale",
     "StripeEvent",
     "Transfer",
     "TransferReversal",

@@ -96,6 +96,11 @@ class OrderQuerySet(TenantQuerySet["Order"]):
         return self.filter(party, livemode=caller.livemode)
 
 
+class SaleQuerySet(TenantQuerySet["Sale"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(seller=caller.organization, livemode=caller.livemode)
+
+
 class Order(models.Model):
     """A quote's acceptance by a named person, and how it is paid.
 
@@ -261,3 +266,12 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class Sale(Order):
+    """An order as its seller sees it."""
+
+    objects = SaleQuerySet.as_manager()  # type: ignore[assignment,misc]
+
+    class Meta:
+        proxy = True

@@ -105,6 +105,21 @@ class Stripe:
     def posts(self, path: str) -> list[dict[str, Any]]:
         return [one for one in self.requests() if (one["method"], one["path"]) == ("POST", path)]
 
+    def fail(self, path: str, status: int, times: int = 1) -> None:
+        """Answer the next requests below a path with a failure, without carrying them out."""
+        self._control("faults", {"status": status, "times": times, "path": path})
+
+    def wait_for(self, event: str) -> None:
+        """Wait until an event of a type has been sent."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not any(delivery.type == event for delivery in tuple(self.mailbox.deliveries)):
+            assert time.monotonic() < deadline, f"{event} was never delivered"
+            time.sleep(0.01)
+
+    def account(self, id: str, verb: str, **wanted: Any) -> Any:
+        """Have something happen to a connected account: complete, leave_out, restrict …"""
+        return self._control(f"accounts/{id}/{verb}", wanted)
+
     def drop_responses(self, count: int) -> None:
         """Carry the next requests out, and lose their answers."""
         self._control("faults", {"drop_response": count})
@@ -129,10 +144,7 @@ class Stripe:
 
     def _do(self, order: dict[str, Any], verb: str, event: str) -> None:
         self._control(f"sessions/{self.session_of(order)}/{verb}", {})
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not any(delivery.type == event for delivery in tuple(self.mailbox.deliveries)):
-            assert time.monotonic() < deadline, f"{event} was never delivered"
-            time.sleep(0.01)
+        self.wait_for(event)
 
     def _control(self, path: str, body: dict[str, Any] | None) -> Any:
         """Call one of the simulator's own endpoints: POST, or GET without a body."""

@@ -1,0 +1,165 @@
+"""The API's views of sales, refunds, disputes, and of how sellers are paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from marketplace.access import Scope
+from marketplace.http import Listing, Retrieving, TenantViewSet
+from marketplace.serializers import Nothing
+from payments import connect, refunds
+from payments.models import ConnectedAccount, Dispute, Refund, Sale, Transfer
+from payments.seller_serializers import (
+    DisputeSerializer,
+    OpenPayoutAccount,
+    PayoutAccountLinkSerializer,
+    PayoutAccountSerializer,
+    RefundSerializer,
+    RequestRefund,
+    SaleSerializer,
+    TransferSerializer,
+)
+
+
+class PayoutAccountViewSet(TenantViewSet):
+    """The account at Stripe that your organization is paid with."""
+
+    model = ConnectedAccount
+    serializer_class = PayoutAccountSerializer
+    scopes = {"retrieve": Scope.PAYOUTS_READ, "create": Scope.PAYOUTS_WRITE}
+
+    @extend_schema(summary="Get the account that you are paid with")
+    def retrieve(self, request: Request) -> Response:
+        return self.answered(connect.own(self.caller))
+
+    @extend_schema(
+        summary="Open an account to be paid with",
+        description=(
+            "Opens one at Stripe, or finds the one that was opened. Who you are, and your bank, is"
+            " told to Stripe alone: ask for a link next. `state` becomes `active` once you can be"
+            " paid; until then `requirements` says what is missing. Your shares of sales wait for"
+            " it in test mode; in live mode nothing of yours is sold before."
+        ),
+        request=OpenPayoutAccount,
+        responses={200: PayoutAccountSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        return self.answered(connect.open(self.caller, **self.read(OpenPayoutAccount)))
+
+
+class PayoutAccountLinkViewSet(TenantViewSet):
+    """The way to Stripe's pages about your account."""
+
+    model = ConnectedAccount
+    serializer_class = PayoutAccountLinkSerializer
+    scopes = {"create": Scope.PAYOUTS_WRITE}
+    only_asks = True
+
+    @extend_schema(
+        summary="Get a link to Stripe's pages about your account",
+        description="Each answer has another one. It works once, for some minutes.",
+        request=Nothing,
+        responses={200: PayoutAccountLinkSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        self.read(Nothing)
+        url = connect.onboarding_url(connect.own(self.caller))
+        return Response(PayoutAccountLinkSerializer({"url": url}).data)
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List your sales"),
+    retrieve=extend_schema(summary="Get a sale, and who gets what of it"),
+)
+class SaleViewSet(Listing, Retrieving, TenantViewSet):
+    """What was bought of you."""
+
+    model = Sale
+    serializer_class = SaleSerializer
+    scopes = {"list": Scope.SALES_READ, "retrieve": Scope.SALES_READ}
+
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return rows.select_related("transfer", "quote")
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List the transfers to you"),
+    retrieve=extend_schema(summary="Get a transfer"),
+)
+class TransferViewSet(Listing, Retrieving, TenantViewSet):
+    """Your shares of sales, on their way to your account."""
+
+    model = Transfer
+    serializer_class = TransferSerializer
+    scopes = {"list": Scope.SALES_READ, "retrieve": Scope.SALES_READ}
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List refunds of your purchases and sales"),
+    retrieve=extend_schema(summary="Get a refund"),
+)
+class RefundViewSet(Listing, Retrieving, TenantViewSet):
+    """Payments that are given back."""
+
+    model = Refund
+    serializer_class = RefundSerializer
+    scopes = {
+        "create": Scope.REFUNDS_WRITE,
+        "list": Scope.REFUNDS_READ,
+        "retrieve": Scope.REFUNDS_READ,
+        "approve": Scope.REFUNDS_WRITE,
+        "decline": Scope.REFUNDS_WRITE,
+    }
+
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return rows.prefetch_related("approvals")
+
+    @extend_schema(
+        summary="Ask for a refund, or give one",
+        description=(
+            "Buyer and seller may. Sent at once, unless somebody must agree before: the seller, if"
+            " the buyer asks after something was delivered; two people, above the market's limit."
+            " The tax goes back in proportion. Once all is back, the license ends."
+        ),
+        request=RequestRefund,
+        responses={201: RefundSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        return self.created(refunds.request(self.caller, **self.read(RequestRefund)))
+
+    @extend_schema(
+        summary="Approve a refund",
+        description="The seller's. Repeating it changes nothing.",
+        request=Nothing,
+        responses={200: RefundSerializer},
+    )
+    def approve(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
+        return self.answered(refunds.approve(self.caller, pk))
+
+    @extend_schema(
+        summary="Decline a refund",
+        description="The seller's, or the buyer's own request. Repeating it changes nothing.",
+        request=Nothing,
+        responses={200: RefundSerializer},
+    )
+    def decline(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
+        return self.answered(refunds.decline(self.caller, pk))
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List disputes of your purchases and sales"),
+    retrieve=extend_schema(summary="Get a dispute"),
+)
+class DisputeViewSet(Listing, Retrieving, TenantViewSet):
+    """Payments that a buyer's bank wants back. While one is open, its license is suspended."""
+
+    model = Dispute
+    serializer_class = DisputeSerializer
+    scopes = {"list": Scope.REFUNDS_READ, "retrieve": Scope.REFUNDS_READ}
