@@ -152,6 +152,31 @@ class SetTree:
         return root
 
 
+class UnitTotals:
+    """Sums what is counted in a set's items; a unit has a total where every item says it.
+
+    A sum over some of the items would be taken for one over all, by whoever pays for each unit.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, int] = {}
+        self._items: dict[str, int] = {}
+
+    def add(self, units: Mapping[str, int]) -> None:
+        """Count one item. Those that say nothing need not come here."""
+        for name, count in units.items():
+            self._sums[name] = self._sums.get(name, 0) + count
+            self._items[name] = self._items.get(name, 0) + 1
+
+    def of(self, size: int) -> dict[str, int]:
+        """The totals of a set of `size` items. A sum too large for JSON is no total."""
+        return {
+            name: self._sums[name]
+            for name, items in sorted(self._items.items())
+            if items == size and self._sums[name] <= jcs.INTEGER_MAX
+        }
+
+
 def item_metadata(
     *,
     media_type: str,

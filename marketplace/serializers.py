@@ -17,6 +17,7 @@ from marketplace.http import (
     StrictIntegerField,
 )
 from marketplace.models import (
+    COUNT_MAX,
     ApiKey,
     Attestation,
     Collection,
@@ -266,6 +267,16 @@ class Attest(Body):
 
 
 # --- works ------------------------------------------------------------------------------------
+
+
+class Units(Body):
+    """What is counted in a work's bytes, each for who counted it. Prices may be per unit."""
+
+    pages = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    pixels = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    seconds = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    tokens = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    words = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
 
 
 class RepresentationSerializer(serializers.ModelSerializer[Representation]):

@@ -30,7 +30,7 @@ from marketplace.http import (
     TypeIDSerializerField,
 )
 from marketplace.models import Upload, Work
-from marketplace.serializers import HexField, Nothing, WorkSerializer
+from marketplace.serializers import HexField, Nothing, Units, WorkSerializer
 
 OFFSET_HEADER, LENGTH_HEADER = "Upload-Offset", "Upload-Length"
 PIECE = "application/offset+octet-stream"
@@ -126,6 +126,7 @@ class HostWork(Body):
     contributor = StrictCharField(
         max_length=200, required=False, allow_blank=True, help_text=gettext_lazy("Their reference.")
     )
+    units = Units(required=False, help_text=gettext_lazy("What is counted in the bytes."))
 
 
 @extend_schema_view(
