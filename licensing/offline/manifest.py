@@ -141,8 +141,7 @@ def _items(
                 )
             manifest.offsets.append(position)
             manifest.bytes += work.length
-            if metadata["units"]:
-                manifest.units.add(metadata["units"])
+            manifest.units.add(metadata.get("units", {}))
             if work.excluded is not None:
                 manifest.excluded += 1
                 made.exclude(bytes.fromhex(work.digest))
@@ -276,8 +275,7 @@ def _describes(metadata: Any, work: Work) -> bool:
     """Whether the hashed metadata says of the work what its line says, and counts in integers."""
     if not isinstance(metadata, dict) or not isinstance(metadata.get("representation"), dict):
         return False
-    # Of old manifests, too: theirs are empty.
-    units = metadata.get("units")
+    units = metadata.get("units", {})
     if not isinstance(units, dict) or not all(map(_is_count, units.values())):
         return False
     representation = metadata["representation"]
