@@ -6,6 +6,7 @@ import re
 from typing import IO, Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -227,6 +228,9 @@ class CollectionWorkViewSet(TenantViewSet):
     model = Work
     serializer_class = WorkSerializer
     scopes = {"create": Scope.WORKS_WRITE}
+
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return works.with_forms(rows, seen_by=self.caller)
 
     @extend_schema(
         summary="Add an uploaded work to a collection",

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from marketplace import contributors
 from marketplace.access import Caller
@@ -319,11 +319,25 @@ def in_collection(caller: Caller, collection_id: str) -> QuerySet[Work]:
     return Work.objects.visible_to(caller).filter(pk__in=live.values("work"))
 
 
-def with_forms(rows: QuerySet[Work]) -> QuerySet[Work]:
-    """The same works; their forms and identifiers are read with them, in one query each."""
-    forms = Prefetch("representations", Representation.objects.order_by("id"))
+def with_forms(rows: QuerySet[Work], *, seen_by: Caller | None = None) -> QuerySet[Work]:
+    """The same works; their forms and identifiers are read with them, in one query each.
+
+    For somebody, also the items that those forms are now, of collections that they may see.
+    """
+    found = Representation.objects.order_by("id")
+    if seen_by is not None:
+        found = found.prefetch_related(Prefetch("items", _items_seen_by(seen_by)))
+    forms = Prefetch("representations", found)
     names = Prefetch("identifiers", WorkIdentifier.objects.order_by("scheme", "value"))
     return rows.prefetch_related(forms).prefetch_related(names)
+
+
+def _items_seen_by(caller: Caller) -> QuerySet[CollectionItem]:
+    own = Q(organization=caller.organization)
+    if caller.has_shares:
+        own |= Q(collection__in=Collection.objects.visible_to(caller))
+    live = CollectionItem.objects.filter(own, removed_in__isnull=True)
+    return live.select_related("collection").order_by("id")
 
 
 @dataclass(frozen=True, slots=True)
