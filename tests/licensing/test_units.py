@@ -405,3 +405,25 @@ def test_who_bought_by_the_token_keeps_what_was_counted_then(
     freeze(collection)
     quote = quote_for(client_for(lab), offer)
     assert (quote["lines"][0]["quantity"], quote["subtotal_minor"]) == (250_000, 7_500)
+
+
+def test_what_is_opted_out_is_not_paid_for_by_the_token(
+    archive: Organization, lab: Organization, client_for: ClientFor
+) -> None:
+    collection = attested(
+        archive, {"tokens": 250_000, "words": 1}, {"tokens": 100_050}, {"tokens": 10_000}
+    )
+    offer = make_offer(archive, price=PER_TOKEN, collection=collection)
+    taken = client_for(archive).post(
+        "/v1/opt-outs", {"external_ids": ["work-0", "work-2"], "reason": "Asked."}
+    )
+    assert taken.status_code == 201, taken.content
+
+    quote = quote_for(client_for(lab), offer)
+
+    assert (quote["lines"][0]["quantity"], quote["subtotal_minor"]) == (100_050, 3_002)
+    assert quote["lines"][-1] == {"kind": "opted_out", "amount_minor": 0, "works": 2}
+    assert "Basis: per token, for 100,050 tokens." in quote["document"].splitlines()
+    with acting(caller_for(archive), writing=False):
+        totals = optouts.left(Snapshot.objects.get(pk=offer.snapshot_id), 2)
+    assert totals == {"works": 1, "bytes": 3003, "tokens": 100_050}
