@@ -147,7 +147,7 @@ def _items(
                 made.exclude(bytes.fromhex(work.digest))
             position += file.write(line)
             on_work(len(manifest))
-            yield bytes.fromhex(work.digest), hashlib.sha256(jcs.dumps(metadata)).digest()
+            yield bytes.fromhex(work.digest), _hashed(metadata, work)
         elif record.get("type") == "end":
             if record.get("count") != len(manifest):
                 raise ManifestError(
@@ -248,6 +248,15 @@ def _work(record: Mapping[str, Any]) -> Work:
         shard=shard,
         offset=offset,
     )
+
+
+def _hashed(metadata: Any, work: Work) -> bytes:
+    try:
+        return hashlib.sha256(jcs.dumps(metadata)).digest()
+    except (TypeError, ValueError) as error:
+        raise ManifestError(
+            "manifest_invalid", f"the metadata of {work.digest} cannot be hashed: {error}"
+        ) from None
 
 
 def _check_totals(manifest: Manifest) -> None:

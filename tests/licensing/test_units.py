@@ -289,7 +289,19 @@ def test_works_that_do_not_add_up_to_the_cited_totals_are_refused(
     assert received(forged(data, tokens=None), tmp_path).root.totals == {"works": 2, "bytes": 2001}
 
 
-@pytest.mark.parametrize("units", [[], None, 1, {"tokens": "1"}, {"tokens": -1}, {"tokens": 1.0}])
+@pytest.mark.parametrize(
+    "units",
+    [
+        [],
+        None,
+        1,
+        {"tokens": "1"},
+        {"tokens": -1},
+        {"tokens": 1.0},
+        {"tokens": True},
+        {"tokens": COUNT_MAX + 1},
+    ],
+)
 def test_units_that_are_no_counts_are_refused(
     archive: Organization, lab: Organization, tmp_path: Path, units: Any
 ) -> None:
