@@ -22,7 +22,8 @@ from marketplace.errors import InvalidInput
 from marketplace.models import COUNT_MAX, Collection, Organization
 from tests.make import make_collection, make_grant, make_offer, records
 from tests.marketplace.test_feeds import Feed
-from tests.people import ApiClient, caller_for
+from tests.marketplace.test_imports import in_threads
+from tests.people import ApiClient, caller_for, found
 
 pytestmark = pytest.mark.django_db
 ClientFor = Callable[..., ApiClient]
@@ -49,7 +50,9 @@ def freeze(collection: Collection) -> Snapshot:
 
 def count_anew(collection: Collection, number: int, **units: int) -> None:
     (record,) = records(1, start=number)
-    changed = Feed(replace(record, units=tuple(sorted(units.items()))))
+    counted = replace(record, units=tuple(sorted(units.items())))
+    # A name of its own: what is under way under another's is not gone on with.
+    changed = Feed(counted, name=f"{number} {units}")
     caller = caller_for(collection.organization)
     job = imports.run(caller, str(collection.pk), changed, taken=optouts.of_feed)
     assert (job.updated, job.rejected) == (1, 0)
@@ -177,6 +180,32 @@ def test_what_another_collection_counts_changes_no_snapshot(archive: Organizatio
     assert freeze(other).totals["tokens"] == 300
     assert root_of(first) == bytes(first.root).hex()
     assert freeze(one).pk == first.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_snapshot_beside_feeds_that_count_anew_has_the_root_of_its_rows() -> None:
+    """Each item is hashed as it was counted, however freezing and counting fall together."""
+    archive = found("Archive", "platform")
+    collection = attested(archive, *[{"tokens": 1} for _ in range(5)])
+    frozen: list[Snapshot] = []
+
+    def count(begin: int) -> None:
+        for tokens in range(begin, begin + 8):
+            for number in range(5):
+                count_anew(collection, number, tokens=tokens)
+
+    def freeze_often() -> None:
+        frozen.extend(freeze(collection) for _ in range(12))
+
+    in_threads(lambda: count(100), lambda: count(200), freeze_often)
+    frozen.append(freeze(collection))
+
+    assert len({snapshot.pk for snapshot in frozen}) > 2, "nothing was frozen meanwhile"
+    for snapshot in {snapshot.pk: snapshot for snapshot in frozen}.values():
+        assert (snapshot.size, root_of(snapshot)) == (5, bytes(snapshot.root).hex())
+        with acting(caller_for(archive), writing=False):
+            tokens = [dict(item.units or {})["tokens"] for item in snapshots.items(snapshot)]
+        assert snapshot.totals["tokens"] == sum(tokens)
 
 
 def test_a_sample_is_counted_as_its_whole(archive: Organization, client_for: ClientFor) -> None:
