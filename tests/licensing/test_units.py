@@ -184,7 +184,7 @@ def test_what_another_collection_counts_changes_no_snapshot(archive: Organizatio
 
 @pytest.mark.django_db(transaction=True)
 def test_a_snapshot_beside_feeds_that_count_anew_has_the_root_of_its_rows() -> None:
-    """Each item is hashed as it was counted, however freezing and counting fall together."""
+    """However freezing and counting fall together. Seen to fail when `works.hold` does not lock."""
     archive = found("Archive", "platform")
     collection = attested(archive, *[{"tokens": 1} for _ in range(5)])
     frozen: list[Snapshot] = []
