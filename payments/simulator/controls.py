@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from payments.simulator import checkout, payment_intents
+from payments.simulator import checkout, invoice_payments, invoice_states, payment_intents
 from payments.simulator.api import Api
 from payments.simulator.errors import ApiError, missing
 from payments.simulator.state import Resource
@@ -46,6 +46,8 @@ class Controls:
             id, _slash, verb = rest.partition("/")
             if kind == "sessions" and verb in {"pay", "decline", "expire"}:
                 return self._session(id, verb, wanted)
+            if kind == "invoices" and verb in {"pay", "decline"}:
+                return self._invoice(id, verb, wanted)
         raise missing("control", f"{method} {path}", param="path")
 
     def _session(self, id: str, verb: str, wanted: dict[str, Any]) -> Resource:
@@ -54,13 +56,13 @@ class Controls:
                 return checkout.pay(self.world, id)
             if verb == "expire":
                 return checkout.expire(self.world, {"session": id}, {})
-            decline_code = wanted.get("decline_code", "generic_decline")
-            if decline_code not in payment_intents.DECLINES:
-                raise ApiError(
-                    f"decline_code is one of {', '.join(payment_intents.DECLINES)}.",
-                    param="decline_code",
-                )
-            return checkout.decline(self.world, id, decline_code=decline_code)
+            return checkout.decline(self.world, id, decline_code=_decline_code(wanted))
+
+    def _invoice(self, id: str, verb: str, wanted: dict[str, Any]) -> Resource:
+        with self.world.change():
+            if verb == "pay":
+                return invoice_payments.pay(self.world, id)
+            return invoice_payments.decline(self.world, id, decline_code=_decline_code(wanted))
 
     def _requests(self) -> Resource:
         return {"data": [asdict(note) for note in list(self.api.notes)]}
@@ -84,6 +86,7 @@ class Controls:
         with self.world.change():
             self.world.advance(seconds)
             checkout.expire_due(self.world)
+            invoice_states.advance_due(self.world)
         return {"now": self.world.now()}
 
     def _faults(self, wanted: dict[str, Any]) -> Resource:
@@ -120,6 +123,16 @@ class Controls:
     def _redeliver(self, wanted: dict[str, Any]) -> Resource:
         event, status = self.postman.redeliver(str(wanted.get("event") or wanted.get("type") or ""))
         return {"event": event["id"], "type": event["type"], "status": status}
+
+
+def _decline_code(wanted: dict[str, Any]) -> str:
+    decline_code = wanted.get("decline_code", "generic_decline")
+    if decline_code not in payment_intents.DECLINES:
+        raise ApiError(
+            f"decline_code is one of {', '.join(payment_intents.DECLINES)}.",
+            param="decline_code",
+        )
+    return str(decline_code)
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from payments.simulator import controls, pages, state
+from payments.simulator import controls, invoice_pages, pages, state
 from payments.simulator.api import Api, Request, Response
 from payments.simulator.controls import Controls
 from payments.simulator.errors import ApiError
@@ -141,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
             world = simulator.world
             page = pages.show(world, id) if self.command == "GET" else pages.submit(world, id, body)
             self._send_page(page)
+        elif path.startswith(invoice_pages.PREFIXES) and self.command != "DELETE":
+            self._send_page(invoice_pages.answer(simulator.world, self.command, path, body))
         elif path == "/" and self.command == "GET":
             self._send_page(pages.front(simulator.world))
         else:
