@@ -202,7 +202,7 @@ def _price(item: Resource, params: dict[str, Any]) -> None:
     """The amount, and the price that Stripe makes for just this item."""
     if not {"amount", "quantity", "unit_amount_decimal"} & params.keys():
         return
-    quantity = 1 if "amount" in params else int(params.get("quantity", item["quantity"]))
+    quantity: int = 1 if "amount" in params else (item | params)["quantity"]
     if quantity < 0:
         raise ApiError(
             "Invalid non-negative integer", code="parameter_invalid_integer", param="quantity"
