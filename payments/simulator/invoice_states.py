@@ -98,15 +98,13 @@ def pay(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Reso
 
 def advance_due(world: World) -> None:
     """Do what time does: finalize and send drafts, say what is due soon, and what is late."""
-    for invoice in world.due(invoices.KIND):
-        if invoice["status"] == "draft":
-            _advance(world, invoice)
-            continue
-        is_late = invoice["due_date"] <= world.now()
-        type = "invoice.overdue" if is_late else "invoice.will_be_due"
-        invoices.save(world, invoice, invoice, type)
-        if is_late:
-            customers.set_delinquent(world, invoice["customer"], is_delinquent=True)
+    # A draft may be late as soon as it is final: so until nothing is due any more.
+    while due := world.due(invoices.KIND):
+        for invoice in due:
+            if invoice["status"] == "draft":
+                _advance(world, invoice)
+            else:
+                _remind(world, invoice)
 
 
 def _invoice(world: World, arguments: dict[str, str], verb: str) -> Resource:
@@ -172,6 +170,15 @@ def _send(world: World, invoice: Resource) -> None:
     if invoice["status"] == "draft":
         _finalize(world, invoice)
     events.emit(world, "invoice.sent", invoice)
+
+
+def _remind(world: World, invoice: Resource) -> None:
+    """Say that an open invoice will be due, or that it is late."""
+    is_late = invoice["due_date"] <= world.now()
+    type = "invoice.overdue" if is_late else "invoice.will_be_due"
+    invoices.save(world, invoice, invoice, type)
+    if is_late:
+        customers.set_delinquent(world, invoice["customer"], is_delinquent=True)
 
 
 def _advance(world: World, invoice: Resource) -> None:

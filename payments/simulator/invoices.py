@@ -54,25 +54,66 @@ COVERED = CHANGEABLE | {"currency", "customer", "pending_invoice_items_behavior"
 # What may change on a finalized one.
 ALWAYS_CHANGEABLE = frozenset({"auto_advance", "metadata"})
 
-# Fields that nothing here gives a value.
-NOT_USED = (
+# Fields that begin without a value; most of them never get one here.
+_EMPTY = (
+    "account_tax_ids",
     "application",
+    "automatically_finalizes_at",
+    "custom_fields",
     "customer_account",
+    "customer_address",
+    "customer_email",
+    "customer_name",
+    "customer_phone",
     "customer_shipping",
     "default_payment_method",
     "default_source",
+    "description",
+    "due_date",
+    "effective_at",
+    "ending_balance",
+    "footer",
     "from_invoice",
+    "hosted_invoice_url",
+    "invoice_pdf",
     "last_finalization_error",
     "latest_revision",
     "next_payment_attempt",
+    "number",
     "on_behalf_of",
     "parent",
     "receipt_number",
+    "rendering",
     "shipping_cost",
     "shipping_details",
+    "statement_descriptor",
     "status_details",
     "test_clock",
     "threshold_reason",
+)
+_ZERO = (
+    "amount_due",
+    "amount_overpaid",
+    "amount_paid",
+    "amount_paid_off_stripe",
+    "amount_remaining",
+    "amount_shipping",
+    "attempt_count",
+    "post_payment_credit_notes_amount",
+    "pre_payment_credit_notes_amount",
+    "starting_balance",
+    "subtotal",
+    "subtotal_excluding_tax",
+    "total",
+    "total_excluding_tax",
+)
+_LISTS = (
+    "customer_tax_ids",
+    "default_tax_rates",
+    "discounts",
+    "total_discount_amounts",
+    "total_pretax_credit_amounts",
+    "total_taxes",
 )
 
 
@@ -174,7 +215,11 @@ def update_customer(world: World, arguments: dict[str, str], params: dict[str, A
 def save(world: World, invoice: Resource, before: Resource, *types: str) -> None:
     """Keep a changed invoice; say what changed, and then what that means."""
     previous = events.differences(before, invoice)
-    world.put(invoice, due_at=_due_at(world, invoice))
+    due_at = _due_at(world, invoice)
+    if due_at is None and before["status"] == "draft" and invoice["status"] == "open":
+        # It was finalized so late that it is overdue from the start.
+        due_at = invoice["due_date"]
+    world.put(invoice, due_at=due_at)
     if previous:
         events.emit(world, "invoice.updated", invoice, previous=previous)
     for type in types:
@@ -339,29 +384,11 @@ def _draft(world: World, customer: Resource, currency: str) -> Resource:
     return {
         "id": id,
         "object": KIND,
-        **dict.fromkeys(NOT_USED),
+        **dict.fromkeys(_EMPTY),
+        **dict.fromkeys(_ZERO, 0),
+        **{name: [] for name in _LISTS},
         "account_country": "US",
         "account_name": "Simulated account",
-        "account_tax_ids": None,
-        **dict.fromkeys(
-            (
-                "amount_due",
-                "amount_overpaid",
-                "amount_paid",
-                "amount_paid_off_stripe",
-                "amount_remaining",
-                "amount_shipping",
-                "attempt_count",
-                "post_payment_credit_notes_amount",
-                "pre_payment_credit_notes_amount",
-                "starting_balance",
-                "subtotal",
-                "subtotal_excluding_tax",
-                "total",
-                "total_excluding_tax",
-            ),
-            0,
-        ),
         "attempted": False,
         "auto_advance": False,
         "automatic_tax": {
@@ -371,33 +398,16 @@ def _draft(world: World, customer: Resource, currency: str) -> Resource:
             "provider": None,
             "status": None,
         },
-        "automatically_finalizes_at": None,
         "billing_reason": "manual",
         "collection_method": "send_invoice",
         "created": now,
         "currency": currency,
-        "custom_fields": None,
         "customer": customer["id"],
-        "customer_address": None,
-        "customer_email": None,
-        "customer_name": None,
-        "customer_phone": None,
         "customer_tax_exempt": "none",
-        "customer_tax_ids": [],
-        "default_tax_rates": [],
-        "description": None,
-        "discounts": [],
-        "due_date": None,
-        "effective_at": None,
-        "ending_balance": None,
-        "footer": None,
-        "hosted_invoice_url": None,
-        "invoice_pdf": None,
         "issuer": {"type": "self"},
         "lines": lists.as_list([], f"{URL}/{id}/lines"),
         "livemode": False,
         "metadata": {},
-        "number": None,
         "payment_settings": {
             "default_mandate": None,
             "payment_method_options": None,
@@ -405,14 +415,9 @@ def _draft(world: World, customer: Resource, currency: str) -> Resource:
         },
         "period_end": now,
         "period_start": now,
-        "rendering": None,
-        "statement_descriptor": None,
         "status": "draft",
         "status_transitions": dict.fromkeys(
             ("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")
         ),
-        "total_discount_amounts": [],
-        "total_pretax_credit_amounts": [],
-        "total_taxes": [],
         "webhooks_delivered_at": now,
     }

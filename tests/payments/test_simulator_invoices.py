@@ -392,6 +392,17 @@ def test_a_draft_advances_by_itself_after_an_hour(billing: Billing) -> None:
     assert billing.events().count("invoice.sent") == 1
 
 
+def test_a_draft_that_is_finalized_too_late_is_late_at_once(billing: Billing) -> None:
+    draft = billing.draft(auto_advance=True)
+
+    billing.account.control("clock", {"advance_seconds": 40 * DAY})
+
+    assert billing.invoice(draft.id).status == "open"
+    assert billing.events().count("invoice.overdue") == 1
+    billing.account.control("clock", {"advance_seconds": DAY})
+    assert billing.events().count("invoice.overdue") == 1
+
+
 def test_a_draft_that_advances_by_itself_can_be_stopped(billing: Billing) -> None:
     draft = billing.draft(auto_advance=True)
     billing.v1.invoices.update(draft.id, {"auto_advance": False})
