@@ -301,12 +301,25 @@ def _invoice_line(
         if "amount" in given:
             raise covered.exclusive(f"{path}[amount]", f"{path}[quantity]")
         raise covered.missing(f"{path}[amount]")
+    is_exempt = invoice["customer_tax_exempt"] in tax_rates.EXEMPT_REASONS
+    if line["amount"] < 0 or (
+        is_exempt and any(tax["tax_behavior"] == "inclusive" for tax in line["taxes"])
+    ):
+        raise Uncovered("crediting a line that is below zero, or has a tax backed out", param=path)
     unit = int(line["pricing"]["unit_amount_decimal"])
     amount: int = given["amount"] if "amount" in given else unit * given["quantity"]
     earlier = [
         each for note in notes if note["status"] == "issued" for each in note["lines"]["data"]
     ]
-    done = sum(each["amount"] for each in [*earlier, *others] if each["invoice_line_item"] == id)
+    same = [each for each in [*earlier, *others] if each["invoice_line_item"] == id]
+    if any((each["quantity"] is None) != ("quantity" not in given) for each in same):
+        raise ApiError(
+            "A line that was credited by quantity is credited by quantity again, and one by amount"
+            " by amount.",
+            param=path,
+            is_outcome=True,
+        )
+    done = sum(each["amount"] for each in same)
     if not 0 < amount <= line["amount"] - done:
         raise ApiError(
             f"Of the line {id}, {amounts.show(line['amount'] - done, line['currency'])} are left"

@@ -57,20 +57,28 @@ def item_of(line: Resource) -> str:
 
 
 def add_up(world: World, invoice: Resource) -> None:
-    """Work out the taxes of each line of a draft, and the invoice's totals."""
+    """Work out the taxes of each line of a draft, and the invoice's totals.
+
+    Who is exempt pays no tax, and less than the price where the tax is in it:
+    https://docs.stripe.com/tax/tax-rates
+    """
     lines = invoice["lines"]["data"]
-    exempt = invoice["customer_tax_exempt"] or "none"
+    exempt = invoice["customer_tax_exempt"]
+    backed_out = 0
     for line in lines:
         # An item's own rates go before those of the invoice.
         rates = world.get(ITEM, item_of(line))["tax_rates"] or invoice["default_tax_rates"]
-        line["taxes"] = tax_rates.taxes_of(line["amount"], rates, exempt=exempt)
+        line["taxes"] = tax_rates.taxes_of(line["amount"], rates)
+        if exempt in tax_rates.EXEMPT_REASONS:
+            backed_out += tax_rates.sum_of(line["taxes"], "inclusive")
+            line["taxes"] = tax_rates.exempted(line["taxes"], exempt)
     taxes = [tax for line in lines for tax in line["taxes"]]
     subtotal = sum(line["amount"] for line in lines)
-    net = subtotal - tax_rates.sum_of(taxes, "inclusive")
+    net = subtotal - tax_rates.sum_of(taxes, "inclusive") - backed_out
     invoice |= {
         "subtotal": subtotal,
         "subtotal_excluding_tax": net,
-        "total": subtotal + tax_rates.sum_of(taxes, "exclusive"),
+        "total": subtotal + tax_rates.sum_of(taxes, "exclusive") - backed_out,
         "total_excluding_tax": net,
         "total_taxes": tax_rates.added(taxes),
     }

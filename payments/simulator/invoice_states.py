@@ -37,11 +37,17 @@ REFUSALS = {
 
 
 def finalize(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
-    """Make a draft final: with a number, a page to pay on, and a payment that waits."""
+    """Make a draft final: with a number, a page to pay on, and a payment that waits.
+
+    With automatic collection it is sent, too.
+    """
     invoice = _invoice(world, arguments, "finalize")
     if "auto_advance" in params:
         invoice["auto_advance"] = params["auto_advance"]
+    is_sent = invoice["auto_advance"]
     _finalize(world, invoice)
+    if is_sent:
+        events.emit(world, "invoice.sent", invoice)
     return invoice
 
 
@@ -163,7 +169,7 @@ def _finalize(world: World, invoice: Resource) -> None:
         invoice_payments.start(world, invoice)
     invoices.save(world, invoice, before, "invoice.finalized")
     if not due:
-        invoice_payments.settle(world, invoice, "invoice.payment_succeeded", attempted=True)
+        invoice_payments.settle(world, invoice, attempted=True)
 
 
 def _send(world: World, invoice: Resource) -> None:

@@ -315,7 +315,10 @@ def _change(world: World, invoice: Resource, params: dict[str, Any]) -> None:
         invoice["rendering"] = _rendering(params["rendering"])
     if "default_tax_rates" in params:
         invoice["default_tax_rates"] = tax_rates.chosen(
-            world, params["default_tax_rates"], param="default_tax_rates"
+            world,
+            params["default_tax_rates"],
+            param="default_tax_rates",
+            rates_max=tax_rates.DEFAULT_RATES_MAX,
         )
     if "auto_advance" in params:
         invoice["auto_advance"] = params["auto_advance"]

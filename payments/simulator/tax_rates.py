@@ -13,8 +13,8 @@ from payments.simulator.state import Resource, World, new_id
 KIND = "tax_rate"
 URL = "/v1/tax_rates"
 
-# https://docs.stripe.com/invoicing/taxes/tax-rates
-RATES_MAX = 10
+# https://docs.stripe.com/invoicing/taxes/tax-rates: for an item, and for a whole invoice.
+RATES_MAX, DEFAULT_RATES_MAX = 10, 5
 DISPLAY_NAME_LENGTH_MAX, JURISDICTION_LENGTH_MAX = 50, 50
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 _PERCENTAGE = re.compile(r"\d{1,3}(\.\d{1,4}0*)?", re.ASCII)
@@ -78,10 +78,12 @@ def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
     return lists.page(world, KIND, URL, params, is_wanted)
 
 
-def chosen(world: World, ids: list[str] | str, *, param: str) -> list[Resource]:
+def chosen(
+    world: World, ids: list[str] | str, *, param: str, rates_max: int = RATES_MAX
+) -> list[Resource]:
     """The rates that a caller named; empty text names none. Raises for one that is archived."""
-    if len(ids) > RATES_MAX:
-        raise ApiError(f"Array {param} exceeded maximum {RATES_MAX} allowed elements.", param=param)
+    if len(ids) > rates_max:
+        raise ApiError(f"Array {param} exceeded maximum {rates_max} allowed elements.", param=param)
     rates = []
     for number, id in enumerate(ids):
         rate = world.get(KIND, id, param=f"{param}[{number}]", status=400)
@@ -91,12 +93,12 @@ def chosen(world: World, ids: list[str] | str, *, param: str) -> list[Resource]:
     return rates
 
 
-def taxes_of(amount: int, rates: list[Resource], *, exempt: str = "none") -> list[Resource]:
+def taxes_of(amount: int, rates: list[Resource]) -> list[Resource]:
     """What each rate takes of an amount, rounded by itself, halves away from zero.
 
     Inclusive rates are in the amount; exclusive ones come on top of what is left of it.
     """
-    shares = [Fraction(0) if exempt in EXEMPT_REASONS else _share(rate) for rate in rates]
+    shares = [_share(rate) for rate in rates]
     inside = sum(
         (share for share, rate in zip(shares, rates, strict=True) if rate["inclusive"]),
         Fraction(0),
@@ -112,12 +114,17 @@ def taxes_of(amount: int, rates: list[Resource], *, exempt: str = "none") -> lis
             "amount": part if rate["inclusive"] else _rounded(taxable * share),
             "tax_behavior": "inclusive" if rate["inclusive"] else "exclusive",
             "tax_rate_details": {"tax_rate": rate["id"]},
-            "taxability_reason": EXEMPT_REASONS.get(exempt, "not_available"),
+            "taxability_reason": "not_available",
             "taxable_amount": taxable,
             "type": "tax_rate_details",
         }
         for share, rate, part in zip(shares, rates, within, strict=True)
     ]
+
+
+def exempted(taxes: list[Resource], exempt: str) -> list[Resource]:
+    """The taxes of a customer who pays none: each is 0, and says why."""
+    return [each | {"amount": 0, "taxability_reason": EXEMPT_REASONS[exempt]} for each in taxes]
 
 
 def part_of(taxes: list[Resource], *, start: int, part: int, whole: int) -> list[Resource]:

@@ -266,15 +266,52 @@ def test_tax_is_rounded_to_the_smallest_unit(
 @pytest.mark.parametrize(
     ("exempt", "reason"), [("exempt", "customer_exempt"), ("reverse", "reverse_charge")]
 )
-def test_an_exempt_customer_pays_no_tax(billing: Billing, exempt: str, reason: str) -> None:
+@pytest.mark.parametrize(("inclusive", "total"), [(True, 9_091), (False, 10_000)])
+def test_an_exempt_customer_pays_no_tax(
+    billing: Billing, exempt: str, reason: str, inclusive: bool, total: int
+) -> None:
+    """A tax that is in the price is backed out of it, as the table of Stripe's page says."""
     draft = billing.draft(customer=billing.customer(tax_exempt=exempt).id, lines=())
-    billing.item(draft, amount=1_000, tax_rates=[rate(billing)])
+    billing.item(
+        draft, amount=10_000, tax_rates=[rate(billing, percentage=10.0, inclusive=inclusive)]
+    )
 
     invoice = billing.invoice(draft.id)
 
-    assert (invoice.total, invoice.customer_tax_exempt) == (1_000, exempt)
+    assert (invoice.total, invoice.customer_tax_exempt) == (total, exempt)
+    assert invoice.total_excluding_tax == total
     assert invoice.total_taxes is not None
     assert [(tax.amount, tax.taxability_reason) for tax in invoice.total_taxes] == [(0, reason)]
+
+
+def test_each_line_is_rounded_by_itself_before_the_taxes_are_added(billing: Billing) -> None:
+    """The table of rounding at the level of lines: 90.91 and 4.55 of inclusive tax."""
+    ten = rate(billing, percentage=10.0, inclusive=True)
+    draft = billing.draft(lines=(("1", 100_000), ("2", 5_000)), default_tax_rates=[ten])
+
+    assert draft.total_taxes is not None
+    assert [(tax.amount, tax.taxable_amount) for tax in draft.total_taxes] == [(9_546, 95_454)]
+    assert (draft.total, draft.total_excluding_tax) == (105_000, 95_454)
+
+
+def test_inclusive_and_exclusive_taxes_work_together(billing: Billing) -> None:
+    """The amounts after discount of Stripe's table: 4.50 and 9.00 at 5 % within, 7 % on top."""
+    rates = [rate(billing, percentage=5.0, inclusive=True), rate(billing, percentage=7.0)]
+    draft = billing.draft(lines=(("1", 450), ("2", 900)), default_tax_rates=rates)
+
+    taxes = [[tax.amount for tax in line.taxes or []] for line in draft.lines.data]
+    assert taxes == [[21, 30], [43, 60]]
+    assert draft.total == 1_440
+
+
+def test_a_line_has_ten_rates_and_an_invoice_five(billing: Billing) -> None:
+    one = rate(billing)
+    draft = billing.draft(lines=())
+
+    error = refused(lambda: billing.item(draft, amount=1, tax_rates=[one] * 11))
+    assert error.param == "tax_rates"
+    error = refused(lambda: billing.draft(default_tax_rates=[one] * 6))
+    assert error.param == "default_tax_rates"
 
 
 def test_a_rate_is_archived_and_never_changes_its_percentage(billing: Billing) -> None:

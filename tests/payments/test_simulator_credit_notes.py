@@ -238,6 +238,18 @@ def test_a_line_is_credited_by_quantity(billing: Billing) -> None:
     assert error.param == "lines[0][quantity]"
 
 
+def test_a_line_is_not_credited_by_amount_and_by_quantity(billing: Billing) -> None:
+    invoice = taxed(billing, amount=1_000, quantity=3)
+    credit(billing, invoice, lines=[of_line(invoice, quantity=1)], refund_amount=1_190)
+
+    error = refused(
+        lambda: credit(billing, invoice, lines=[of_line(invoice, amount=100)], refund_amount=119)
+    )
+
+    assert error.param == "lines[0]"
+    credit(billing, invoice, lines=[of_line(invoice, quantity=2)], refund_amount=2_380)
+
+
 def test_a_line_of_its_own_has_the_rates_that_it_names(billing: Billing) -> None:
     invoice = taxed(billing)
     rate = invoice.lines.data[0].taxes
@@ -408,4 +420,6 @@ def test_what_credit_notes_can_do_beyond_this_is_not_covered(billing: Billing) -
         {"amount": 1, "refunds": [{"type": "payment_record_refund"}]},
     ):
         uncovered(lambda params=params: credit(billing, invoice, **params))
+    less = billing.open(lines=(("A", 500), ("Discount", -100)))
+    uncovered(lambda: credit(billing, less, lines=[of_line(less, 1, amount=-50)]))
     assert billing.v1.credit_notes.list().data == []

@@ -392,6 +392,15 @@ def test_a_draft_advances_by_itself_after_an_hour(billing: Billing) -> None:
     assert billing.events().count("invoice.sent") == 1
 
 
+@pytest.mark.parametrize(("auto_advance", "sent"), [(True, 1), (False, 0)])
+def test_what_collects_itself_is_sent_when_it_is_final(
+    billing: Billing, auto_advance: bool, sent: int
+) -> None:
+    billing.v1.invoices.finalize_invoice(billing.draft().id, {"auto_advance": auto_advance})
+
+    assert billing.events().count("invoice.sent") == sent
+
+
 def test_a_draft_that_is_finalized_too_late_is_late_at_once(billing: Billing) -> None:
     draft = billing.draft(auto_advance=True)
 
@@ -433,6 +442,8 @@ def test_an_invoice_of_nothing_is_paid_at_once(billing: Billing) -> None:
     assert (invoice.status, invoice.amount_due, invoice.attempted) == ("paid", 0, True)
     assert billing.v1.payment_intents.list().data == []
     assert billing.v1.invoice_payments.list({"invoice": invoice.id}).data == []
+    assert billing.events()[-1] == "invoice.paid"
+    assert "invoice.payment_succeeded" not in billing.events()
 
 
 def test_too_little_to_charge_is_left_to_the_next_invoice(billing: Billing) -> None:
