@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -256,6 +257,18 @@ def test_paying_twice_charges_once(billing: Billing) -> None:
 
     assert len(billing.v1.charges.list().data) == 1
     assert billing.events().count("invoice.paid") == 1
+
+
+def test_many_who_pay_at_once_charge_once(billing: Billing) -> None:
+    invoice = billing.open()
+    path = f"/_simulator/invoices/{invoice.id}/pay"
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _n: billing.account.http(path, b"{}"), range(8)))
+
+    assert [answer["status"] for answer in answers] == ["paid"] * 8
+    assert len(billing.v1.charges.list().data) == 1
+    assert billing.events().count("invoice_payment.paid") == 1
 
 
 def test_what_was_paid_outside_of_stripe_has_no_charge(billing: Billing) -> None:
