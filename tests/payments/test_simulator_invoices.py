@@ -461,11 +461,15 @@ def test_an_invoice_of_nothing_is_paid_at_once(billing: Billing) -> None:
 
 def test_too_little_to_charge_is_left_to_the_next_invoice(billing: Billing) -> None:
     customer = billing.customer().id
+    assert billing.open(customer=customer, lines=(("Least", 50),)).amount_due == 50
     small = billing.open(customer=customer, lines=(("Sample", 49),))
     assert (small.status, small.amount_due, small.ending_balance) == ("paid", 0, 49)
     assert billing.v1.customers.retrieve(customer).balance == 49
 
-    large = billing.open(customer=customer)
+    draft = billing.draft(customer=customer)
+    assert (draft.amount_due, draft.amount_remaining) == (59_549, 59_549)
+    assert (draft.ending_balance, billing.v1.customers.retrieve(customer).balance) == (None, 49)
+    large = billing.v1.invoices.finalize_invoice(draft.id)
 
     assert (large.starting_balance, large.amount_due, large.ending_balance) == (49, 59_549, 0)
     moved = billing.v1.customers.balance_transactions.list(customer).data
@@ -554,7 +558,10 @@ def test_a_draft_changes_and_is_deleted_with_its_items(billing: Billing) -> None
 
     assert gone.to_dict() == {"id": draft.id, "object": "invoice", "deleted": True}
     assert billing.v1.invoice_items.list().data == []
-    assert billing.events()[-1] == "invoice.deleted"
+    (event,) = billing.account.client.v1.events.list({"type": "invoice.deleted"}).data
+    assert event.request is not None
+    assert gone.last_response is not None
+    assert event.request.id == gone.last_response.request_id
 
 
 def test_only_metadata_changes_on_a_finalized_invoice(billing: Billing) -> None:
