@@ -16,14 +16,22 @@ from payments.simulator import (
     balance,
     checkout,
     contract,
+    credit_notes,
+    customer_balances,
+    customers,
     events,
     expansion,
     forms,
     idempotency,
+    invoice_items,
+    invoice_payments,
+    invoice_states,
+    invoices,
     payment_intents,
     payouts,
     refunds,
     reversals,
+    tax_rates,
     thin_events,
     transfers,
     v2_lists,
@@ -75,6 +83,48 @@ BEHAVIORS: dict[tuple[str, str], Behavior] = {
     ("POST", "/v2/core/accounts/{id}/close"): accounts.close,
     ("GET", "/v2/core/events"): thin_events.list_,
     ("GET", "/v2/core/events/{id}"): thin_events.retrieve,
+    # Invoices, and whom and what they bill.
+    ("POST", "/v1/customers"): customers.create,
+    ("GET", "/v1/customers"): customers.list_,
+    ("GET", "/v1/customers/{customer}"): customers.retrieve,
+    ("POST", "/v1/customers/{customer}"): invoices.update_customer,
+    ("POST", "/v1/customers/{customer}/tax_ids"): customers.create_tax_id,
+    ("GET", "/v1/customers/{customer}/tax_ids"): customers.list_tax_ids,
+    ("GET", "/v1/customers/{customer}/tax_ids/{id}"): customers.retrieve_tax_id,
+    ("GET", "/v1/customers/{customer}/balance_transactions"): customer_balances.list_,
+    (
+        "GET",
+        "/v1/customers/{customer}/balance_transactions/{transaction}",
+    ): customer_balances.retrieve,
+    ("POST", "/v1/tax_rates"): tax_rates.create,
+    ("GET", "/v1/tax_rates"): tax_rates.list_,
+    ("GET", "/v1/tax_rates/{tax_rate}"): tax_rates.retrieve,
+    ("POST", "/v1/tax_rates/{tax_rate}"): tax_rates.update,
+    ("POST", "/v1/invoiceitems"): invoice_items.create,
+    ("GET", "/v1/invoiceitems"): invoice_items.list_,
+    ("GET", "/v1/invoiceitems/{invoiceitem}"): invoice_items.retrieve,
+    ("POST", "/v1/invoiceitems/{invoiceitem}"): invoice_items.update,
+    ("DELETE", "/v1/invoiceitems/{invoiceitem}"): invoice_items.delete,
+    ("POST", "/v1/invoices"): invoices.create,
+    ("GET", "/v1/invoices"): invoices.list_,
+    ("GET", "/v1/invoices/{invoice}"): invoices.retrieve,
+    ("POST", "/v1/invoices/{invoice}"): invoices.update,
+    ("DELETE", "/v1/invoices/{invoice}"): invoices.delete,
+    ("GET", "/v1/invoices/{invoice}/lines"): invoices.lines,
+    ("POST", "/v1/invoices/{invoice}/finalize"): invoice_states.finalize,
+    ("POST", "/v1/invoices/{invoice}/send"): invoice_states.send,
+    ("POST", "/v1/invoices/{invoice}/pay"): invoice_states.pay,
+    ("POST", "/v1/invoices/{invoice}/void"): invoice_states.void,
+    ("POST", "/v1/invoices/{invoice}/mark_uncollectible"): invoice_states.mark_uncollectible,
+    ("GET", "/v1/invoice_payments"): invoice_payments.list_,
+    ("GET", "/v1/invoice_payments/{invoice_payment}"): invoice_payments.retrieve,
+    ("POST", "/v1/credit_notes"): credit_notes.create,
+    ("GET", "/v1/credit_notes"): credit_notes.list_,
+    ("GET", "/v1/credit_notes/preview"): credit_notes.preview,
+    ("GET", "/v1/credit_notes/{id}"): credit_notes.retrieve,
+    ("POST", "/v1/credit_notes/{id}"): credit_notes.update,
+    ("POST", "/v1/credit_notes/{id}/void"): credit_notes.void,
+    ("GET", "/v1/credit_notes/{credit_note}/lines"): credit_notes.lines,
 }
 
 # What may be asked in a connected account's name, and by which header.
@@ -204,7 +254,7 @@ class Api:
             answer = behavior(self.world, checked.arguments, params)
             return _text(expansion.expand(self.world, answer, paths))
 
-        if request.method != "POST":
+        if request.method == "GET":
             with self.world.lock:
                 return Response(200, carry_out())
         return self._once(request, note, carry_out)

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from payments.simulator import account_balances, checkout, connect_controls, payment_intents
+from payments.simulator import (
+    account_balances,
+    checkout,
+    connect_controls,
+    invoice_payments,
+    invoice_states,
+    payment_intents,
+)
 from payments.simulator.api import Api
 from payments.simulator.errors import ApiError, missing
 from payments.simulator.state import Resource
@@ -49,6 +56,8 @@ class Controls:
                 return self._session(id, verb, wanted)
             if kind == "accounts" and verb in connect_controls.VERBS:
                 return connect_controls.act(self.world, id, verb, wanted)
+            if kind == "invoices" and verb in {"pay", "decline"}:
+                return self._invoice(id, verb, wanted)
         raise missing("control", f"{method} {path}", param="path")
 
     def _session(self, id: str, verb: str, wanted: dict[str, Any]) -> Resource:
@@ -57,13 +66,13 @@ class Controls:
                 return checkout.pay(self.world, id)
             if verb == "expire":
                 return checkout.expire(self.world, {"session": id}, {})
-            decline_code = wanted.get("decline_code", "generic_decline")
-            if decline_code not in payment_intents.DECLINES:
-                raise ApiError(
-                    f"decline_code is one of {', '.join(payment_intents.DECLINES)}.",
-                    param="decline_code",
-                )
-            return checkout.decline(self.world, id, decline_code=decline_code)
+            return checkout.decline(self.world, id, decline_code=_decline_code(wanted))
+
+    def _invoice(self, id: str, verb: str, wanted: dict[str, Any]) -> Resource:
+        with self.world.change():
+            if verb == "pay":
+                return invoice_payments.pay(self.world, id)
+            return invoice_payments.decline(self.world, id, decline_code=_decline_code(wanted))
 
     def _requests(self) -> Resource:
         return {"data": [asdict(note) for note in list(self.api.notes)]}
@@ -88,6 +97,7 @@ class Controls:
             self.world.advance(seconds)
             checkout.expire_due(self.world)
             account_balances.settle_due(self.world)
+            invoice_states.advance_due(self.world)
         return {"now": self.world.now()}
 
     def _faults(self, wanted: dict[str, Any]) -> Resource:
@@ -124,6 +134,16 @@ class Controls:
     def _redeliver(self, wanted: dict[str, Any]) -> Resource:
         event, status = self.postman.redeliver(str(wanted.get("event") or wanted.get("type") or ""))
         return {"event": event["id"], "type": event["type"], "status": status}
+
+
+def _decline_code(wanted: dict[str, Any]) -> str:
+    decline_code = wanted.get("decline_code", "generic_decline")
+    if decline_code not in payment_intents.DECLINES:
+        raise ApiError(
+            f"decline_code is one of {', '.join(payment_intents.DECLINES)}.",
+            param="decline_code",
+        )
+    return str(decline_code)
 
 
 def _json(body: bytes) -> dict[str, Any]:

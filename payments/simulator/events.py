@@ -46,6 +46,11 @@ def deliver(world: World, event: Resource) -> None:
         )
 
 
+def differences(before: Resource, after: Resource) -> dict[str, Any]:
+    """What a changed object had in its changed fields: an event's `previous_attributes`."""
+    return {name: value for name, value in before.items() if after[name] != value}
+
+
 def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
     return world.get("event", arguments["id"])
 

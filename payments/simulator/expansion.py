@@ -8,6 +8,12 @@ from typing import Any
 from payments.simulator import (
     balance,
     checkout,
+    credit_notes,
+    customer_balances,
+    customers,
+    invoice_lines,
+    invoice_payments,
+    invoices,
     lists,
     payment_intents,
     payouts,
@@ -34,7 +40,7 @@ FIELDS: dict[str, dict[str, str | None]] = {
     payment_intents.KIND: {
         "latest_charge": payment_intents.CHARGE,
         "application": None,
-        "customer": None,
+        "customer": customers.KIND,
         "on_behalf_of": None,
         "review": None,
         "source": None,
@@ -44,7 +50,7 @@ FIELDS: dict[str, dict[str, str | None]] = {
         "payment_intent": payment_intents.KIND,
         "application": None,
         "application_fee": None,
-        "customer": None,
+        "customer": customers.KIND,
         "failure_balance_transaction": balance.KIND,
         "on_behalf_of": None,
         "review": None,
@@ -53,7 +59,7 @@ FIELDS: dict[str, dict[str, str | None]] = {
     refunds.KIND: {
         "balance_transaction": balance.KIND,
         "charge": payment_intents.CHARGE,
-        "customer": None,
+        "customer": customers.KIND,
         "payment_intent": payment_intents.KIND,
         "source_transfer_reversal": None,
         "transfer_reversal": None,
@@ -75,6 +81,48 @@ FIELDS: dict[str, dict[str, str | None]] = {
         "original_payout": None,
         "reversed_by": None,
     },
+    customers.KIND: {"default_source": None, "test_clock": None},
+    customers.TAX_ID: {"customer": customers.KIND},
+    customer_balances.KIND: {
+        "checkout_session": None,
+        "credit_note": credit_notes.KIND,
+        "customer": customers.KIND,
+        "invoice": invoices.KIND,
+    },
+    invoice_lines.ITEM: {
+        "customer": customers.KIND,
+        "invoice": invoices.KIND,
+        "discounts": None,
+        "test_clock": None,
+    },
+    invoices.KIND: {
+        "customer": customers.KIND,
+        "account_tax_ids": None,
+        "application": None,
+        "default_payment_method": None,
+        "default_source": None,
+        "discounts": None,
+        "latest_revision": None,
+        "on_behalf_of": None,
+        "test_clock": None,
+    },
+    invoice_payments.KIND: {"invoice": invoices.KIND},
+    "invoice_payment.payment": {
+        "charge": None,
+        "payment_intent": payment_intents.KIND,
+        "payment_record": None,
+    },
+    credit_notes.KIND: {
+        "customer": customers.KIND,
+        "customer_balance_transaction": customer_balances.KIND,
+        "invoice": invoices.KIND,
+    },
+    "credit_note.refunds": {"refund": refunds.KIND},
+}
+# Parts of an object, or lists of them, in which there is something to expand.
+PARTS = {
+    (invoice_payments.KIND, "payment"): "invoice_payment.payment",
+    (credit_notes.KIND, "refunds"): "credit_note.refunds",
 }
 # What the source of a balance transaction may be.
 SOURCES = (
@@ -92,6 +140,12 @@ UNCOVERED = {
     (transfers.KIND, "destination_payment"),
     (reversals.KIND, "destination_payment_refund"),
     (payouts.KIND, "destination"),
+    (customers.KIND, "cash_balance"),
+    (customers.KIND, "invoice_credit_balance"),
+    (customers.KIND, "sources"),
+    (customers.KIND, "subscriptions"),
+    (invoices.KIND, "confirmation_secret"),
+    (invoices.KIND, "lines"),
 }
 
 
@@ -104,6 +158,8 @@ def _refunds_of(world: World, charge: Resource) -> Resource:
 INCLUDED: dict[tuple[str, str], Callable[[World, Resource], Resource]] = {
     (checkout.KIND, "line_items"): checkout.items_of,
     (payment_intents.CHARGE, "refunds"): _refunds_of,
+    (customers.KIND, "tax_ids"): customers.included_tax_ids,
+    (invoices.KIND, "payments"): invoice_payments.included,
 }
 
 
@@ -120,8 +176,11 @@ def expand(world: World, answer: Resource, paths: list[str]) -> Resource:
     return answer
 
 
-def _expand(world: World, into: Resource, names: list[str], path: str) -> None:
-    if into["object"] == "list":
+def _expand(
+    world: World, into: Resource, names: list[str], path: str, part: str | None = None
+) -> None:
+    kind = part or into["object"]
+    if kind == "list":
         if names[0] != "data":
             raise _refused(path)
         for each in into["data"]:
@@ -129,21 +188,25 @@ def _expand(world: World, into: Resource, names: list[str], path: str) -> None:
                 _expand(world, each, names[1:], path)
         return
     name, rest = names[0], names[1:]
-    value = _value(world, into, name, path)
+    if (kind, name) in PARTS and rest:
+        parts = into[name] if isinstance(into[name], list) else [into[name]]
+        for each in parts:
+            _expand(world, each, rest, path, PARTS[kind, name])
+        return
+    value = _value(world, into, name, path, kind)
     into[name] = value
     if rest and isinstance(value, dict):
         _expand(world, value, rest, path)
 
 
-def _value(world: World, into: Resource, name: str, path: str) -> Any:
-    kind = into["object"]
+def _value(world: World, into: Resource, name: str, path: str, kind: str) -> Any:
     if (kind, name) in INCLUDED:
         return into.get(name) or INCLUDED[kind, name](world, into)
     if (kind, name) in UNCOVERED:
         raise Uncovered(f"expanding {name}", param="expand")
     if name not in FIELDS.get(kind, {}):
         raise _refused(path)
-    value, named = into[name], FIELDS[kind][name]
+    value, named = into.get(name), FIELDS[kind][name]
     if not isinstance(value, str) or named is None:
         return value
     kinds = [named] if named else SOURCES

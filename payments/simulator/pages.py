@@ -156,6 +156,11 @@ def _success_url(session: Resource) -> str:
     return address.replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
+def document(status: int, title: str, body: str) -> Page:
+    """A page with the banner, for what other modules show."""
+    return _document(status, title, body)
+
+
 def _document(status: int, title: str, body: str) -> Page:
     return Page(
         status,

@@ -58,8 +58,9 @@ def start(
     description: str | None,
     metadata: dict[str, str],
     transfer_group: str | None,
+    customer: str | None = None,
 ) -> Resource:
-    """Make the intent of a Checkout session, when somebody first tries to pay it."""
+    """Make the intent of a Checkout session, when somebody first tries to pay it, or an invoice."""
     id = new_id("pi")
     intent: Resource = {
         "id": id,
@@ -77,7 +78,7 @@ def start(
         "confirmation_method": "automatic",
         "created": world.now(),
         "currency": currency,
-        "customer": None,
+        "customer": customer,
         "customer_account": None,
         "description": description,
         "last_payment_error": None,
@@ -182,7 +183,7 @@ def _charge(world: World, intent: Resource) -> Resource:
         "captured": False,
         "created": world.now(),
         "currency": intent["currency"],
-        "customer": None,
+        "customer": intent["customer"],
         "description": intent["description"],
         "disputed": False,
         "failure_balance_transaction": None,

@@ -120,7 +120,7 @@ def _refund(
         "charge": charge["id"],
         "created": world.now(),
         "currency": charge["currency"],
-        "customer": None,
+        "customer": charge["customer"],
         "customer_account": None,
         "destination_details": {
             "card": {"reference_status": "pending", "type": "refund"},

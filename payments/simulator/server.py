@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from payments.simulator import account_links, controls, onboarding, pages, state
+from payments.simulator import account_links, controls, invoice_pages, onboarding, pages, state
 from payments.simulator.api import Api, Request, Response
 from payments.simulator.controls import Controls
 from payments.simulator.errors import ApiError
@@ -150,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_page(onboarding.show(world, id))
             else:
                 self._send_page(onboarding.submit(world, id, body))
+        elif path.startswith(invoice_pages.PREFIXES) and self.command != "DELETE":
+            self._send_page(invoice_pages.answer(simulator.world, self.command, path, body))
         elif path == "/" and self.command == "GET":
             self._send_page(pages.front(simulator.world))
         else:

@@ -153,6 +153,10 @@ class World:
             (_text(body), due_at, body["id"]),
         )
 
+    def remove(self, id: str) -> None:
+        """Forget an object, where Stripe deletes it."""
+        self.database.execute("DELETE FROM object WHERE id = ?", (id,))
+
     def find(self, kind: str, id: str) -> Resource | None:
         row = self._row("SELECT body FROM object WHERE id = ? AND kind = ?", id, kind)
         return None if row is None else json.loads(row[0])

@@ -11,7 +11,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from payments.simulator import account_balances, checkout, thin_events
+from payments.simulator import account_balances, checkout, invoice_states, invoices, thin_events
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World
 
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 10
 # Stripe goes on for three days with growing pauses; here the pauses are short: 0.2 s, 0.4 s …
 RETRY_SECONDS, RETRY_SECONDS_MAX = 0.2, 15.0
 ATTEMPTS_MAX = 30
-# How often to look for sessions whose time is up.
+# How often to look for sessions and invoices whose time is up.
 LOOK_SECONDS = 0.5
 # Events of API version 1, with the object as it stood, and thin ones.
 KINDS = ("event", thin_events.KIND)
@@ -121,6 +121,11 @@ class Postman:
             with self.world.change():
                 checkout.expire_due(self.world)
                 account_balances.settle_due(self.world)
+        with self.world.lock:
+            is_due = bool(self.world.due(invoices.KIND))
+        if is_due:
+            with self.world.change():
+                invoice_states.advance_due(self.world)
 
     def _deliver_due(self) -> float | None:
         """Deliver what is due. Returns when the next delivery is."""

@@ -69,13 +69,13 @@ def test_an_unknown_url_is_404(account: Account) -> None:
 
 def test_a_valid_call_without_behavior_is_501_counted_and_not_repeated(account: Account) -> None:
     with pytest.raises(stripe.APIError) as refused:
-        account.client.v1.customers.create({"name": "x"})
+        account.client.v1.coupons.create({"percent_off": 10, "duration": "once"})
     with pytest.raises(stripe.APIError):
         account.open(allow_promotion_codes=True)
 
     assert refused.value.http_status == 501
     assert account.control("uncovered")["data"] == {
-        "POST /v1/customers": 1,
+        "POST /v1/coupons": 1,
         "POST /v1/checkout/sessions: allow_promotion_codes": 1,
     }
     assert [note["verdict"] for note in account.control("requests")["data"]] == ["uncovered"] * 2

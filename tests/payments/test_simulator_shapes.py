@@ -23,8 +23,16 @@ CLASSES: dict[str, type] = {
     "balance_transaction": stripe.BalanceTransaction,
     "charge": stripe.Charge,
     "checkout.session": stripe.checkout.Session,
+    "credit_note": stripe.CreditNote,
+    "credit_note_line_item": stripe.CreditNoteLineItem,
+    "customer": stripe.Customer,
+    "customer_balance_transaction": stripe.CustomerBalanceTransaction,
     "event": stripe.Event,
+    "invoice": stripe.Invoice,
+    "invoice_payment": stripe.InvoicePayment,
+    "invoiceitem": stripe.InvoiceItem,
     "item": stripe.LineItem,
+    "line_item": stripe.InvoiceLineItem,
     "list": stripe.ListObject,
     "payment_intent": stripe.PaymentIntent,
     "payout": stripe.Payout,
@@ -35,6 +43,8 @@ CLASSES: dict[str, type] = {
     "v2.core.account": stripe.v2.core.Account,
     "v2.core.account_link": stripe.v2.core.AccountLink,
     "v2.core.event": stripe.v2.core.Event,
+    "tax_id": stripe.TaxId,
+    "tax_rate": stripe.TaxRate,
 }
 
 
@@ -224,6 +234,8 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
         "card_declined",
         "charge_already_refunded",
         "charge_not_refundable",
+        "email_invalid",
+        "invoice_not_editable",
         "parameter_invalid_empty",
         "parameter_invalid_integer",
         "parameter_missing",
@@ -231,6 +243,7 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
         "parameters_exclusive",
         "resource_missing",
         "transfers_not_allowed",
+        "tax_id_invalid",
         "url_invalid",
     }
     assert ours <= codes
