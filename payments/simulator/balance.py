@@ -1,17 +1,19 @@
-"""Balance transactions: what a charge or a refund does to the account's balance."""
+"""Balance transactions: what charges, refunds and disputes do to the account's balance."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
 
-from payments.simulator import lists
+from payments.simulator import lists, settlement
 from payments.simulator.state import Resource, World, new_id
 
 KIND = "balance_transaction"
 
 # A fee as it often is: 2.9 % and 30 of the smallest unit. What Stripe takes differs by contract.
 FEE_PER_THOUSAND, FEE_FIXED = 29, 30
+# What a dispute costs, and once more to counter it; invented as well.
+DISPUTE_FEE = 1500
 AVAILABLE_AFTER_SECONDS = 2 * 24 * 3600
 
 
@@ -38,19 +40,129 @@ def list_(
     return lists.page(world, KIND, "/v1/balance_transactions", params, is_wanted)
 
 
-def of_charge(world: World, charge: Resource) -> Resource:
-    amount = charge["amount"]
-    fee = min(amount, (amount * FEE_PER_THOUSAND + 500) // 1000 + FEE_FIXED)
-    return _add(world, charge, amount=amount, fee=fee, type="charge")
+def of_charge(world: World, charge: Resource, *, type: str = "charge") -> Resource:
+    """What a payment brings in; `type` is "payment" where no card paid."""
+    settled = settlement.of(world, charge["amount"], charge["currency"])
+    fee = min(settled.amount, (settled.amount * FEE_PER_THOUSAND + 500) // 1000 + FEE_FIXED)
+    return _add(
+        world,
+        charge,
+        amount=settled.amount,
+        fee=fee,
+        type=type,
+        category="charge",
+        currency=settled.currency,
+        rate=settled.rate,
+        description=charge["description"],
+    )
 
 
-def of_refund(world: World, refund: Resource) -> Resource:
-    """The whole amount goes back; the fee of the charge does not."""
-    return _add(world, refund, amount=-refund["amount"], fee=0, type="refund")
+def of_refund(world: World, refund: Resource, *, type: str = "refund") -> Resource:
+    """The whole amount goes back, at the rate of today; the fee of the charge does not."""
+    settled = settlement.of(world, refund["amount"], refund["currency"])
+    return _add(
+        world,
+        refund,
+        amount=-settled.amount,
+        fee=0,
+        type=type,
+        category="refund",
+        currency=settled.currency,
+        rate=settled.rate,
+    )
 
 
-def _add(world: World, source: Resource, *, amount: int, fee: int, type: str) -> Resource:
-    currency = source["currency"]
+def of_failed_refund(world: World, refund: Resource) -> Resource:
+    """What a refund took is there again, to the unit, whatever the rate is by now."""
+    taken = world.get(KIND, refund["balance_transaction"])
+    return _reversal(world, taken, refund, type="refund_failure", category="refund_failure")
+
+
+def of_dispute(world: World, dispute: Resource) -> Resource:
+    """The disputed amount is withdrawn, with a fee that never comes back."""
+    settled = settlement.of(world, dispute["amount"], dispute["currency"])
+    return _add(
+        world,
+        dispute,
+        amount=-settled.amount,
+        fee=DISPUTE_FEE,
+        type="adjustment",
+        category="dispute",
+        currency=settled.currency,
+        rate=settled.rate,
+        description=f"Chargeback withdrawal for {dispute['charge']}",
+        fee_description="Dispute fee",
+    )
+
+
+def of_won_dispute(world: World, dispute: Resource) -> Resource:
+    """What the dispute withdrew is reinstated; its fee is not."""
+    taken = world.get(KIND, dispute["balance_transactions"][0]["id"])
+    return _reversal(
+        world,
+        taken,
+        dispute,
+        type="adjustment",
+        category="dispute_reversal",
+        description=f"Chargeback reversal for {dispute['charge']}",
+    )
+
+
+def of_countered_dispute(world: World, dispute: Resource, *, is_returned: bool = False) -> Resource:
+    """The fee for an answer to a dispute, or its return once the dispute is won."""
+    settled = settlement.of(world, 0, dispute["currency"])
+    line = _add(
+        world,
+        dispute,
+        amount=DISPUTE_FEE if is_returned else -DISPUTE_FEE,
+        fee=0,
+        type="stripe_fee",
+        category="fee",
+        currency=settled.currency,
+        description="Card Dispute Countered Fee" + (" returned" if is_returned else ""),
+    )
+    # Our reading: it is billed beside the dispute, and names no object.
+    line["source"] = None
+    world.put(line)
+    return line
+
+
+def _reversal(
+    world: World,
+    taken: Resource,
+    source: Resource,
+    *,
+    type: str,
+    category: str,
+    description: str | None = None,
+) -> Resource:
+    return _add(
+        world,
+        source,
+        amount=-taken["amount"],
+        fee=0,
+        type=type,
+        category=category,
+        currency=taken["currency"],
+        rate=taken["exchange_rate"],
+        description=description,
+    )
+
+
+def _add(
+    world: World,
+    source: Resource,
+    *,
+    amount: int,
+    fee: int,
+    type: str,
+    category: str = "",
+    currency: str = "",
+    rate: Any = None,
+    description: str | None = None,
+    fee_description: str = "Simulated processing fees",
+) -> Resource:
+    currency = currency or source["currency"]
     line: Resource = {
         "id": new_id("txn"),
         "object": KIND,
@@ -59,22 +171,22 @@ def _add(world: World, source: Resource, *, amount: int, fee: int, type: str) ->
         "balance_type": "payments",
         "created": world.now(),
         "currency": currency,
-        "description": source["description"] if type == "charge" else None,
-        "exchange_rate": None,
+        "description": description,
+        "exchange_rate": rate,
         "fee": fee,
         "fee_details": [
             {
                 "amount": fee,
                 "application": None,
                 "currency": currency,
-                "description": "Simulated processing fees",
+                "description": fee_description,
                 "type": "stripe_fee",
             }
         ]
         if fee
         else [],
         "net": amount - fee,
-        "reporting_category": type,
+        "reporting_category": category or type,
         "source": source["id"],
         "status": "pending",
         "type": type,

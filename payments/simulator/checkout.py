@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from payments.simulator import amounts, events, lists, metadata, payment_intents
+from payments.simulator import amounts, cards, events, lists, metadata, payment_intents
 from payments.simulator.errors import ApiError, Uncovered
 from payments.simulator.state import Resource, World, new_id
 
@@ -32,6 +32,7 @@ COVERED = {
         "metadata",
         "mode",
         "payment_intent_data",
+        "payment_method_types",
         "success_url",
         "ui_mode",
     },
@@ -149,7 +150,13 @@ def expire_due(world: World) -> int:
     return len(due)
 
 
-def pay(world: World, id: str) -> Resource:
+def pay(
+    world: World,
+    id: str,
+    *,
+    card: str = cards.ACCEPTED,
+    disputed_after_seconds: int = payment_intents.DISPUTED_AFTER_SECONDS,
+) -> Resource:
     """Pay a session as a buyer does, with a card that is accepted. Paying again changes nothing.
 
     Raises ApiError for an expired one.
@@ -157,28 +164,77 @@ def pay(world: World, id: str) -> Resource:
     session = _payable(world, id)
     if session["status"] == "complete":
         return session
-    intent = payment_intents.succeed(world, _intent(world, session))
-    session |= {
-        "payment_intent": intent["id"],
-        "payment_status": "paid",
-        "status": "complete",
-        # A page that is done with has no address.
-        "url": None,
-        "customer_details": _buyer(session),
-    }
-    world.put(session)
-    events.emit(world, "checkout.session.completed", session)
-    return session
+    intent = payment_intents.succeed(
+        world,
+        _intent(world, session),
+        card=card,
+        disputed_after_seconds=disputed_after_seconds,
+    )
+    return _completed(world, session, intent, payment_status="paid")
 
 
 def decline(world: World, id: str, *, decline_code: str = "generic_decline") -> Resource:
     """Try to pay a session with a card that is declined: it stays open, to be paid otherwise."""
-    session = _payable(world, id)
-    if session["status"] == "complete":
-        raise ApiError(f"The Checkout Session {id} is complete: nothing is left to decline.")
+    session = _open(world, id)
     intent = payment_intents.fail(world, _intent(world, session), decline_code=decline_code)
-    session["payment_intent"] = intent["id"]
-    world.put(session, due_at=session["expires_at"])
+    return _tried(world, session, intent)
+
+
+def require_action(world: World, id: str) -> Resource:
+    """Try to pay with a card whose bank wants its owner to authenticate (3-D Secure).
+
+    The session stays open until somebody does; a buyer who walks away leaves it to expire.
+    """
+    session = _open(world, id)
+    intent = payment_intents.require_action(
+        world,
+        _intent(world, session),
+        url=session["url"],
+        return_url=session["success_url"],
+    )
+    return _tried(world, session, intent)
+
+
+def authenticate(world: World, id: str) -> Resource:
+    """The buyer authenticates, and the card is charged. Raises where nobody was asked to."""
+    session, intent = _asked(world, id)
+    payment_intents.succeed(world, intent, card="authenticated", is_authenticated=True)
+    return _completed(world, session, intent, payment_status="paid")
+
+
+def fail_authentication(world: World, id: str) -> Resource:
+    """The buyer fails to authenticate. The session stays open, to be paid otherwise."""
+    session, intent = _asked(world, id)
+    return _tried(world, session, payment_intents.fail_authentication(world, intent))
+
+
+def debit(world: World, id: str) -> Resource:
+    """Pay by bank debit: the session is complete, and unpaid until the bank has paid."""
+    session = _open(world, id)
+    account = cards.debit(session["currency"])
+    if account.type not in session["payment_method_types"]:
+        raise ApiError(f"The Checkout Session {id} takes no {account.type}.", status=409)
+    intent = payment_intents.debit(world, _intent(world, session))
+    return _completed(world, session, intent, payment_status="unpaid")
+
+
+def settle(world: World, id: str) -> Resource:
+    """The bank paid the debit, days later."""
+    session, intent = _debited(world, id)
+    payment_intents.settle(world, intent)
+    session["payment_status"] = "paid"
+    world.put(session)
+    events.emit(world, "checkout.session.async_payment_succeeded", session)
+    return session
+
+
+def bounce(world: World, id: str, *, failure_code: str = "insufficient_funds") -> Resource:
+    """The bank did not pay the debit: the session stays complete, and unpaid for good."""
+    if failure_code not in cards.RETURNS:
+        raise ApiError(f"failure_code is one of {', '.join(cards.RETURNS)}.", param="failure_code")
+    session, intent = _debited(world, id)
+    payment_intents.bounce(world, intent, failure_code=failure_code)
+    events.emit(world, "checkout.session.async_payment_failed", session)
     return session
 
 
@@ -386,6 +442,19 @@ def _payment_data(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _method_types(params: dict[str, Any], currency: str) -> list[str]:
+    """The ways to pay. By default, a card and what debits bank accounts in the currency."""
+    account = cards.DEBITS.get(currency)
+    known = ["card", *([account.type] if account else [])]
+    given: list[str] = params.get("payment_method_types", known)
+    for number, type in enumerate(given):
+        if type not in known:
+            raise Uncovered(
+                f"paying by {type} in {currency}", param=f"payment_method_types[{number}]"
+            )
+    return given
+
+
 def _session(
     world: World, params: dict[str, Any], *, currency: str, total: int, expires_at: int
 ) -> Resource:
@@ -419,7 +488,7 @@ def _session(
         "payment_intent": None,
         "customer_details": None,
         "payment_method_collection": "if_required",
-        "payment_method_types": ["card"],
+        "payment_method_types": _method_types(params, currency),
         "payment_status": "unpaid",
         "phone_number_collection": {"enabled": False},
         "shipping_options": [],
@@ -444,6 +513,54 @@ def _payable(world: World, id: str) -> Resource:
     return session
 
 
+def _open(world: World, id: str) -> Resource:
+    session = _payable(world, id)
+    if session["status"] == "complete":
+        raise ApiError(f"The Checkout Session {id} is complete: nothing is left to pay.")
+    return session
+
+
+def _asked(world: World, id: str) -> tuple[Resource, Resource]:
+    """A session whose buyer is asked to authenticate, and its intent."""
+    session = _open(world, id)
+    intent = _intent(world, session)
+    if intent["status"] != "requires_action":
+        raise ApiError(f"Nobody is asked to authenticate for {id}.", status=409)
+    return session, intent
+
+
+def _debited(world: World, id: str) -> tuple[Resource, Resource]:
+    """A session whose debit is under way, and its intent."""
+    session = world.get(KIND, id, param="session")
+    intent = world.find(payment_intents.KIND, session["payment_intent"] or "")
+    if intent is None or intent["status"] != "processing":
+        raise ApiError(f"No debit is under way for {id}.", status=409)
+    return session, intent
+
+
+def _tried(world: World, session: Resource, intent: Resource) -> Resource:
+    """The session after an attempt that did not pay it."""
+    session["payment_intent"] = intent["id"]
+    world.put(session, due_at=session["expires_at"])
+    return session
+
+
+def _completed(
+    world: World, session: Resource, intent: Resource, *, payment_status: str
+) -> Resource:
+    session |= {
+        "payment_intent": intent["id"],
+        "payment_status": payment_status,
+        "status": "complete",
+        # A page that is done with has no address.
+        "url": None,
+        "customer_details": _buyer(session),
+    }
+    world.put(session)
+    events.emit(world, "checkout.session.completed", session)
+    return session
+
+
 def _intent(world: World, session: Resource) -> Resource:
     """The session's payment intent, which the first attempt to pay makes."""
     if session["payment_intent"] is not None:
@@ -452,6 +569,7 @@ def _intent(world: World, session: Resource) -> Resource:
         world,
         amount=session["amount_total"],
         currency=session["currency"],
+        method_types=tuple(session["payment_method_types"]),
         **world.private(session["id"])["payment"],
     )
 

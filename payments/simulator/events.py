@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from payments.simulator import contract, lists
+from payments.simulator import contract, deliveries, lists, thin_v1
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World, new_id
 
@@ -25,7 +25,7 @@ def emit(
         "created": world.now(),
         "data": data,
         "livemode": False,
-        "pending_webhooks": 1 if world.webhook_url else 0,
+        "pending_webhooks": 1 if world.webhook_url and world.event_style != "thin" else 0,
         "request": {
             "id": world.cause.request,
             "idempotency_key": world.cause.idempotency_key,
@@ -33,17 +33,11 @@ def emit(
         "type": type,
     }
     world.add(event)
-    deliver(world, event)
+    if world.event_style != "thin":
+        deliveries.add(world, event)
+    if world.event_style != "snapshot":
+        thin_v1.emit(world, event)
     return event
-
-
-def deliver(world: World, event: Resource) -> None:
-    """Have an event sent, where somebody takes events."""
-    if world.webhook_url:
-        world.database.execute(
-            "INSERT INTO delivery (event, attempts, next_at, status) VALUES (?, 0, 0, 0)",
-            (event["id"],),
-        )
 
 
 def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:

@@ -68,6 +68,7 @@ CREATE TABLE IF NOT EXISTS account_line (
 CREATE INDEX IF NOT EXISTS account_line_sum
     ON account_line (account, currency, available_on, amount);
 CREATE TABLE IF NOT EXISTS clock (ahead_seconds INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
@@ -90,6 +91,8 @@ class World:
         self.webhook_secret = ""
         # Where the platform is: its region decides where transfers may go.
         self.country = "US"
+        # What is delivered, unless a control says otherwise: snapshot, thin or both.
+        self.first_event_style = "snapshot"
         self.cause = Cause()
         # Set after each change: somebody may have to deliver events.
         self.changed = threading.Event()
@@ -135,9 +138,22 @@ class World:
     def forget(self) -> None:
         """Empty the account, and put its clock right."""
         with self.change():
-            for table in ("object", "answer", "delivery", "account_line", "clock"):
+            for table in ("object", "answer", "delivery", "account_line", "clock", "setting"):
                 self.database.execute(f"DELETE FROM {table}")
             self._ahead_seconds = 0
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """What a control set, until the account is emptied."""
+        row = self._row("SELECT value FROM setting WHERE name = ?", name)
+        return default if row is None else json.loads(row[0])
+
+    def set(self, name: str, value: Any) -> None:
+        self.database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, _text(value)))
+
+    @property
+    def event_style(self) -> str:
+        """Whether events are delivered with the object (snapshot), without it (thin), or both."""
+        return str(self.setting("event_style", self.first_event_style))
 
     def add(self, body: Resource, *, private: Any = None, due_at: int | None = None) -> None:
         """Keep a new object; `private` is what the API never shows of it."""

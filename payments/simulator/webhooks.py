@@ -11,7 +11,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from payments.simulator import account_balances, checkout, thin_events
+from payments.simulator import due, thin_events
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World
 
@@ -103,7 +103,7 @@ class Postman:
         while not self._is_ending:
             self.world.changed.clear()
             try:
-                self._expire_sessions()
+                self._let_time_pass()
                 next_at = self._deliver_due()
             except Exception:
                 # The edge of a retry loop: one bad event must not end all deliveries.
@@ -114,13 +114,10 @@ class Postman:
                 pause = min(pause, max(0.0, next_at - time.time()))
             self.world.changed.wait(pause)
 
-    def _expire_sessions(self) -> None:
-        with self.world.lock:
-            is_due = bool(self.world.due(checkout.KIND)) or account_balances.is_due(self.world)
-        if is_due:
+    def _let_time_pass(self) -> None:
+        if due.is_any(self.world):
             with self.world.change():
-                checkout.expire_due(self.world)
-                account_balances.settle_due(self.world)
+                due.run(self.world)
 
     def _deliver_due(self) -> float | None:
         """Deliver what is due. Returns when the next delivery is."""
