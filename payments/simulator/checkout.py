@@ -23,16 +23,17 @@ URL_LENGTH_MAX = 5000
 COVERED = {
     "": {
         "adaptive_pricing",
+        "allowed_payment_method_types",
         "cancel_url",
         "client_reference_id",
         "currency",
         "customer_email",
+        "excluded_payment_method_types",
         "expires_at",
         "line_items",
         "metadata",
         "mode",
         "payment_intent_data",
-        "payment_method_types",
         "success_url",
         "ui_mode",
     },
@@ -164,6 +165,7 @@ def pay(
     session = _payable(world, id)
     if session["status"] == "complete":
         return session
+    _check_method(session, "card")
     intent = payment_intents.succeed(
         world,
         _intent(world, session),
@@ -176,6 +178,7 @@ def pay(
 def decline(world: World, id: str, *, decline_code: str = "generic_decline") -> Resource:
     """Try to pay a session with a card that is declined: it stays open, to be paid otherwise."""
     session = _open(world, id)
+    _check_method(session, "card")
     intent = payment_intents.fail(world, _intent(world, session), decline_code=decline_code)
     return _tried(world, session, intent)
 
@@ -186,6 +189,7 @@ def require_action(world: World, id: str) -> Resource:
     The session stays open until somebody does; a buyer who walks away leaves it to expire.
     """
     session = _open(world, id)
+    _check_method(session, "card")
     intent = payment_intents.require_action(
         world,
         _intent(world, session),
@@ -211,9 +215,7 @@ def fail_authentication(world: World, id: str) -> Resource:
 def debit(world: World, id: str) -> Resource:
     """Pay by bank debit: the session is complete, and unpaid until the bank has paid."""
     session = _open(world, id)
-    account = cards.debit(session["currency"])
-    if account.type not in session["payment_method_types"]:
-        raise ApiError(f"The Checkout Session {id} takes no {account.type}.", status=409)
+    _check_method(session, cards.debit(session["currency"]).type)
     intent = payment_intents.debit(world, _intent(world, session))
     return _completed(world, session, intent, payment_status="unpaid")
 
@@ -443,16 +445,18 @@ def _payment_data(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method_types(params: dict[str, Any], currency: str) -> list[str]:
-    """The ways to pay. By default, a card and what debits bank accounts in the currency."""
+    """The ways to pay: a card, and what debits bank accounts in the currency; or fewer.
+
+    A type that the simulator lacks is one that is not eligible: nobody can pay by it.
+    """
     account = cards.DEBITS.get(currency)
     known = ["card", *([account.type] if account else [])]
-    given: list[str] = params.get("payment_method_types", known)
-    for number, type in enumerate(given):
-        if type not in known:
-            raise Uncovered(
-                f"paying by {type} in {currency}", param=f"payment_method_types[{number}]"
-            )
-    return given
+    allowed = params.get("allowed_payment_method_types", known)
+    excluded = params.get("excluded_payment_method_types", [])
+    offered = [type for type in known if type in allowed and type not in excluded]
+    if not offered:
+        raise Uncovered("ways to pay beside cards and bank debits", param="payment_method_types")
+    return offered
 
 
 def _session(
@@ -464,6 +468,7 @@ def _session(
         "object": KIND,
         **dict.fromkeys(NOT_USED),
         "adaptive_pricing": {"enabled": False},
+        "allowed_payment_method_types": params.get("allowed_payment_method_types"),
         "amount_subtotal": total,
         "amount_total": total,
         "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
@@ -481,6 +486,7 @@ def _session(
         "customer_creation": "if_required",
         "customer_email": params.get("customer_email"),
         "discounts": [],
+        "excluded_payment_method_types": params.get("excluded_payment_method_types"),
         "expires_at": expires_at,
         "livemode": False,
         "metadata": metadata.merged({}, params.get("metadata")),
@@ -518,6 +524,11 @@ def _open(world: World, id: str) -> Resource:
     if session["status"] == "complete":
         raise ApiError(f"The Checkout Session {id} is complete: nothing is left to pay.")
     return session
+
+
+def _check_method(session: Resource, type: str) -> None:
+    if type not in session["payment_method_types"]:
+        raise ApiError(f"The Checkout Session {session['id']} takes no {type}.", status=409)
 
 
 def _asked(world: World, id: str) -> tuple[Resource, Resource]:
