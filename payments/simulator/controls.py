@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from payments.simulator import connect_controls, due, payment_controls, settlement
+from payments.simulator import (
+    connect_controls,
+    due,
+    keys,
+    payment_controls,
+    settlement,
+    webhook_controls,
+)
 from payments.simulator.api import Api
 from payments.simulator.errors import ApiError, missing
 from payments.simulator.state import Resource
@@ -33,6 +41,9 @@ class Controls:
             "redeliver": self._redeliver,
             "payouts": lambda wanted: connect_controls.pay_out(self.world, wanted),
             "settlement": self._settlement,
+            "keys": self._keys,
+            "limits": self.api.limits.choose,
+            "webhooks": self._webhooks,
         }
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
@@ -54,7 +65,9 @@ class Controls:
         raise missing("control", f"{method} {path}", param="path")
 
     def _requests(self) -> Resource:
-        return {"data": [asdict(note) for note in list(self.api.notes)]}
+        notes = list(self.api.notes)
+        counts = Counter(note.verdict for note in notes)
+        return {"data": [asdict(note) for note in notes], "counts": dict(counts)}
 
     def _uncovered(self) -> Resource:
         return {"data": dict(self.api.uncovered)}
@@ -81,6 +94,13 @@ class Controls:
         with self.world.change():
             return settlement.choose(self.world, wanted)
 
+    def _keys(self, wanted: dict[str, Any]) -> Resource:
+        with self.world.change():
+            return keys.create(self.world, wanted)
+
+    def _webhooks(self, wanted: dict[str, Any]) -> Resource:
+        return webhook_controls.change(self.postman, wanted)
+
     def _faults(self, wanted: dict[str, Any]) -> Resource:
         unknown = set(wanted) - {
             "clear",
@@ -88,6 +108,7 @@ class Controls:
             "hold_webhooks",
             "method",
             "path",
+            "slow_ms",
             "status",
             "times",
         }
@@ -98,7 +119,7 @@ class Controls:
             self.postman.is_held = False
         if "hold_webhooks" in wanted:
             self.postman.is_held = bool(wanted["hold_webhooks"])
-        if "drop_response" in wanted or "status" in wanted:
+        if {"drop_response", "slow_ms", "status"} & set(wanted):
             self.api.faults.ask(wanted)
         self.world.changed.set()
         return {"is_held": self.postman.is_held}
@@ -109,6 +130,7 @@ class Controls:
         with self.postman.sending:
             self.world.forget()
             self.api.forget()
+            self.postman.mishaps.clear()
             self.postman.is_held = False
         return {"now": self.world.now()}
 

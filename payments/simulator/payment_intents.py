@@ -11,6 +11,7 @@ from payments.simulator.state import Resource, World, new_id
 KIND = "payment_intent"
 CHARGE = "charge"
 
+DECLINES = cards.DECLINES
 # How long after its charge a test card's dispute comes.
 DISPUTED_AFTER_SECONDS = 2
 

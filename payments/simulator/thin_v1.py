@@ -13,10 +13,12 @@ URLS = {
     "customer": "/v1/customers",
     "dispute": "/v1/disputes",
     "invoice": "/v1/invoices",
+    "invoice_payment": "/v1/invoice_payments",
     "invoiceitem": "/v1/invoiceitems",
     "payment_intent": "/v1/payment_intents",
     "payout": "/v1/payouts",
     "refund": "/v1/refunds",
+    "tax_rate": "/v1/tax_rates",
     "transfer": "/v1/transfers",
 }
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from payments.simulator import due, thin_events
 from payments.simulator.errors import ApiError
+from payments.simulator.mishaps import Mishaps
 from payments.simulator.state import Resource, World
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,14 @@ LOOK_SECONDS = 0.5
 KINDS = ("event", thin_events.KIND)
 
 
-def signature(payload: bytes, secret: str, *, at: int) -> str:
-    """The Stripe-Signature header: https://docs.stripe.com/webhooks#verify-manually"""
-    signed = hmac.new(secret.encode(), f"{at}.".encode() + payload, hashlib.sha256)
-    return f"t={at},v1={signed.hexdigest()}"
+def signature(payload: bytes, *secrets: str, at: int) -> str:
+    """The Stripe-Signature header: https://docs.stripe.com/webhooks#verify-manually
+
+    While a secret is rolled there are two, and a signature by each.
+    """
+    text = f"{at}.".encode() + payload
+    signed = [hmac.new(secret.encode(), text, hashlib.sha256).hexdigest() for secret in secrets]
+    return ",".join([f"t={at}", *(f"v1={each}" for each in signed)])
 
 
 class Postman:
@@ -40,6 +45,7 @@ class Postman:
         self.world = world
         # Set by the controls: events wait until it is taken back.
         self.is_held = False
+        self.mishaps = Mishaps()
         # Held while an event is under way, so that the account cannot be emptied meanwhile.
         self.sending = threading.RLock()
         self._is_ending = False
@@ -60,7 +66,7 @@ class Postman:
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://docs.stripe.com/webhooks; simulator)",
-            "Stripe-Signature": signature(payload, self.world.webhook_secret, at=int(time.time())),
+            "Stripe-Signature": signature(payload, *self._secrets(event), at=int(time.time())),
         }
         target = urlsplit(self.world.webhook_url)
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
@@ -132,18 +138,52 @@ class Postman:
                     (time.time(),),
                 )
             ]
-        for id in due:
-            if not self._may_send():
-                break
-            with self.sending:
-                with self.world.lock:
-                    event = self._find(id)
-                if event is not None:
-                    self._note(id, self.send(event))
+        taken = [id for id in self.mishaps.ordered(due) if self._deliver(id)]
+        for id in self.mishaps.repeated(taken):
+            self._deliver(id)
         with self.world.lock:
             row = self.world.database.execute("SELECT min(next_at) FROM delivery").fetchone()
         next_at: float | None = row[0]
         return next_at
+
+    def _deliver(self, id: str) -> bool:
+        """Try once to deliver an event. Whether it was taken."""
+        if not self._may_send():
+            return False
+        with self.sending:
+            with self.world.lock:
+                event = self._find(id)
+                row = self.world.database.execute(
+                    "SELECT attempts FROM delivery WHERE event = ?", (id,)
+                ).fetchone()
+            if event is None or row is None:
+                return False
+            if row[0] == 0 and self.mishaps.is_lost(self._whole(event)):
+                self._give_up(id)
+                return False
+            status = self.send(event)
+            self._note(id, status)
+        return 200 <= status < 300
+
+    def _whole(self, event: Resource) -> Resource:
+        """An event with its object, which a thin one only names."""
+        with self.world.lock:
+            return self.world.find("event", event.get("snapshot_event") or "") or event
+
+    def _give_up(self, id: str) -> None:
+        """An event that is lost on its way: Stripe still counts it as not delivered."""
+        with self.world.change():
+            self.world.database.execute("UPDATE delivery SET next_at = NULL WHERE event = ?", (id,))
+
+    def _secrets(self, event: Resource) -> list[str]:
+        """What signs a delivery: a destination of its own has a secret of its own."""
+        with self.world.lock:
+            secrets: list[str] = self.world.setting(
+                "webhook_secrets", self.world.webhook_secret.split(",")
+            )
+            if event["object"] == thin_events.KIND:
+                return list(self.world.setting("thin_secrets") or secrets)
+            return secrets
 
     def _find(self, id: str) -> Resource | None:
         """An event of either kind."""
