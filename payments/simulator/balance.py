@@ -72,10 +72,28 @@ def of_refund(world: World, refund: Resource, *, type: str = "refund") -> Resour
     )
 
 
+def of_failed_payment(world: World, charge: Resource) -> Resource:
+    """A debit that was expected does not come, and what it would have cost is not owed."""
+    expected = world.get(KIND, charge["balance_transaction"])
+    return _reversal(
+        world,
+        expected,
+        charge,
+        type="payment_failure_refund",
+        category="charge_failure",
+        fee=-expected["fee"],
+    )
+
+
 def of_failed_refund(world: World, refund: Resource) -> Resource:
-    """What a refund took is there again, to the unit, whatever the rate is by now."""
+    """What a refund took is there again, to the unit, whatever the rate is by now.
+
+    https://docs.stripe.com/reports/balance-transaction-types: a type of its own for cards alone.
+    """
     taken = world.get(KIND, refund["balance_transaction"])
-    return _reversal(world, taken, refund, type="refund_failure", category="refund_failure")
+    type = "refund_failure" if taken["type"] == "refund" else taken["type"]
+    category = type if type == "refund_failure" else "refund"
+    return _reversal(world, taken, refund, type=type, category=category)
 
 
 def of_dispute(world: World, dispute: Resource) -> Resource:
@@ -135,12 +153,13 @@ def _reversal(
     type: str,
     category: str,
     description: str | None = None,
+    fee: int = 0,
 ) -> Resource:
     return _add(
         world,
         source,
         amount=-taken["amount"],
-        fee=0,
+        fee=fee,
         type=type,
         category=category,
         currency=taken["currency"],

@@ -323,6 +323,8 @@ def _end(world: World, dispute: Resource, status: str) -> Resource:
 
 
 def _withdraw(world: World, dispute: Resource) -> None:
+    # https://docs.stripe.com/refunds#failed-refunds: charge_for_pending_refund_disputed
+    schedule.later(world, 0, "fail_pending_refunds", dispute["charge"])
     dispute["balance_transactions"] = [balance.of_dispute(world, dispute)]
     world.put(dispute)
     events.emit(world, "charge.dispute.funds_withdrawn", dispute)

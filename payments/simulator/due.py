@@ -13,6 +13,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "decide_dispute": disputes.decide,
     "dispute_past_due": disputes.past_due,
     "close_inquiry": disputes.close_old_inquiry,
+    "fail_pending_refunds": refunds.fail_pending,
     "end_refund": refunds.end_by_card,
 }
 

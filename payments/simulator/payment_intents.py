@@ -118,8 +118,9 @@ def succeed(
     charge = _charge(world, intent, last4=used.last4)
     if is_authenticated:
         charge["payment_method_details"]["card"]["three_d_secure"] = _authentication()
+    charge["balance_transaction"] = balance.of_charge(world, charge)["id"]
     world.add(charge, private={"card": card})
-    _charge_succeeded(world, intent, charge, outcome=_outcome("authorized"))
+    _charge_succeeded(world, intent, charge)
     if used.dispute is not None:
         reason, status, code = used.dispute
         schedule.later(
@@ -202,6 +203,8 @@ def debit(world: World, intent: Resource) -> Resource:
         "id": new_id("py"),
         "payment_method_details": {account.type: _account(account), "type": account.type},
     }
+    # Expected already: https://docs.stripe.com/reports/balance-transaction-types
+    charge["balance_transaction"] = balance.of_charge(world, charge, type="payment")["id"]
     world.add(charge)
     events.emit(world, "charge.pending", charge)
     intent |= {
@@ -219,7 +222,7 @@ def debit(world: World, intent: Resource) -> Resource:
 def settle(world: World, intent: Resource) -> Resource:
     """The bank paid a debit."""
     charge = world.get(CHARGE, intent["latest_charge"])
-    _charge_succeeded(world, intent, charge, outcome=_outcome("authorized"), type="payment")
+    _charge_succeeded(world, intent, charge)
     return intent
 
 
@@ -227,7 +230,12 @@ def bounce(world: World, intent: Resource, *, failure_code: str) -> Resource:
     """The bank did not pay a debit."""
     message = cards.RETURNS[failure_code]
     charge = world.get(CHARGE, intent["latest_charge"])
-    charge |= {"failure_code": failure_code, "failure_message": message, "status": "failed"}
+    charge |= {
+        "failure_balance_transaction": balance.of_failed_payment(world, charge)["id"],
+        "failure_code": failure_code,
+        "failure_message": message,
+        "status": "failed",
+    }
     world.put(charge)
     error = {
         "charge": charge["id"],
@@ -238,14 +246,11 @@ def bounce(world: World, intent: Resource, *, failure_code: str) -> Resource:
     return _charge_failed(world, intent, charge, error)
 
 
-def _charge_succeeded(
-    world: World, intent: Resource, charge: Resource, *, outcome: Resource, type: str = "charge"
-) -> None:
+def _charge_succeeded(world: World, intent: Resource, charge: Resource) -> None:
     charge |= {
         "amount_captured": charge["amount"],
-        "balance_transaction": balance.of_charge(world, charge, type=type)["id"],
         "captured": True,
-        "outcome": outcome,
+        "outcome": _outcome("authorized"),
         "paid": True,
         "status": "succeeded",
     }

@@ -152,6 +152,13 @@ def fail(world: World, id: str, *, reason: str = "unknown") -> Resource:
     return refund
 
 
+def fail_pending(world: World, charge_id: str) -> None:
+    """A charge was disputed: what was to be refunded of it and is not yet, is not any more."""
+    for refund in list(world.newest(KIND)):
+        if refund["charge"] == charge_id and refund["status"] == "pending":
+            fail(world, refund["id"], reason="charge_for_pending_refund_disputed")
+
+
 def end_by_card(world: World, id: str, *, status: str) -> None:
     """The end that a test card brings, unless a control brought another one before."""
     refund = world.get(KIND, id)

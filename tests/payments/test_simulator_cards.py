@@ -203,13 +203,16 @@ def test_a_debit_completes_the_session_and_is_paid_later(account: Account) -> No
     intent = intent_of(account, session)
     assert (intent.status, intent.amount_received) == ("processing", 0)
     pending = charge_of(account, session)
-    assert (pending.status, pending.paid, pending.balance_transaction) == ("pending", False, None)
+    assert (pending.status, pending.paid) == ("pending", False)
+    (entry,) = account.client.v1.balance_transactions.list().data
+    assert (entry.id, entry.status) == (pending.balance_transaction, "pending")
 
     do(account, session, "settle")
 
     assert account.retrieve(session.id).payment_status == "paid"
     charge = charge_of(account, session)
     assert (charge.id, charge.status, charge.paid) == (pending.id, "succeeded", True)
+    assert charge.balance_transaction == entry.id
     (entry,) = account.client.v1.balance_transactions.list().data
     assert (entry.type, entry.reporting_category, entry.source) == ("payment", "charge", charge.id)
     assert types(account) == [
@@ -237,7 +240,13 @@ def test_a_debit_that_the_bank_returns_leaves_the_session_unpaid(
     charge = charge_of(account, session)
     assert (charge.status, charge.failure_code, charge.paid) == ("failed", failure_code, False)
     assert intent_of(account, session).status == "requires_payment_method"
-    assert account.client.v1.balance_transactions.list().data == []
+    failure, expected = account.client.v1.balance_transactions.list().data
+    assert (failure.type, failure.reporting_category) == (
+        "payment_failure_refund",
+        "charge_failure",
+    )
+    assert charge.failure_balance_transaction == failure.id
+    assert (failure.net, expected.type) == (-expected.net, "payment")
     assert types(account)[-3:] == [
         "charge.failed",
         "payment_intent.payment_failed",
@@ -370,7 +379,7 @@ def test_a_refund_of_a_debit_is_pending_until_the_bank_says(account: Account) ->
     assert refund_entries(account) == [
         ("payment_refund", "refund", -100),
         ("payment_refund", "refund", -200),
-        ("refund_failure", "refund_failure", 200),
+        ("payment_refund", "refund", 200),
     ]
     assert account.refusal(f"/_simulator/refunds/{first.id}/succeed", b"{}")[0] == 409
 

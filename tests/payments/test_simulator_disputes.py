@@ -417,3 +417,38 @@ def test_the_cards_of_test_mode_are_disputed_soon_after(account: Account) -> Non
     (dispute,) = find().data
     assert (dispute.reason, dispute.status) == ("product_not_received", "needs_response")
     assert time.time() - before < 5
+
+
+def test_a_refund_that_is_pending_fails_when_its_charge_is_disputed(account: Account) -> None:
+    session = account.open()
+    account.control(f"sessions/{session.id}/pay", {"card": "refund_pending"})
+    intent = account.retrieve(session.id, "payment_intent").payment_intent
+    assert isinstance(intent, stripe.PaymentIntent)
+    assert isinstance(intent.latest_charge, str)
+    refund = account.client.v1.refunds.create({"payment_intent": intent.id, "amount": 100})
+    assert refund.status == "pending"
+
+    account.control(f"charges/{intent.latest_charge}/dispute", {})
+
+    def now() -> stripe.Refund:
+        return account.client.v1.refunds.retrieve(refund.id)
+
+    wait_until(lambda: now().status == "failed", now)
+    assert now().failure_reason == "charge_for_pending_refund_disputed"
+    charge = account.client.v1.charges.retrieve(intent.latest_charge)
+    assert (charge.amount_refunded, charge.disputed) == (0, True)
+
+
+def test_a_debit_that_was_paid_is_taken_back_by_a_dispute_that_is_lost(account: Account) -> None:
+    session = account.open()
+    for verb in ("debit", "settle"):
+        account.control(f"sessions/{session.id}/{verb}", {})
+    (charge,) = account.client.v1.charges.list().data
+
+    opened = account.control(
+        f"charges/{charge.id}/dispute", {"reason": "debit_not_authorized", "status": "lost"}
+    )
+
+    dispute = account.client.v1.disputes.retrieve(opened["id"])
+    assert (dispute.status, dispute.payment_method_details) == ("lost", None)
+    assert [line.amount for line in dispute.balance_transactions] == [-PAID]
