@@ -21,9 +21,7 @@ VERBS: dict[str, Callable[..., Any]] = {
 def is_any(world: World) -> bool:
     with world.lock:
         return bool(
-            world.due(checkout.KIND)
-            or world.due(schedule.KIND)
-            or account_balances.is_due(world)
+            world.due(checkout.KIND) or world.due(schedule.KIND) or account_balances.is_due(world)
         )
 
 

@@ -11,7 +11,7 @@ from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource
 
 ORDERS = ("lose_about", "lose_next", "lose_percent", "repeat", "seed", "shuffle")
-REPEAT_MAX = 20
+REPEAT_MAX, REPEATED_MS_MAX = 20, 200
 
 
 class Mishaps:
@@ -25,6 +25,8 @@ class Mishaps:
         with self._lock:
             self._next, self._percent, self._repeat = 0, 0, 1
             self._about: set[str] = set()
+            # How often each event that was taken once is still to come.
+            self._left: dict[str, int] = {}
             self._is_shuffled = False
             self._random = random.Random(0)
 
@@ -71,11 +73,12 @@ class Mishaps:
                 self._random.shuffle(ids)
         return ids
 
-    def repeated(self, ids: list[str]) -> list[str]:
-        """Those of the delivered events that are delivered again, some more than once."""
+    def again_after(self, id: str) -> float | None:
+        """In how many seconds an event that was taken comes again; None for never."""
         with self._lock:
-            if self._repeat == 1:
-                return []
-            again = [id for id in ids for _each in range(self._random.randrange(self._repeat))]
-            self._random.shuffle(again)
-            return again
+            if id not in self._left and self._repeat > 1:
+                self._left[id] = self._random.randrange(self._repeat)
+            if not self._left.get(id):
+                return None
+            self._left[id] -= 1
+            return self._random.randrange(REPEATED_MS_MAX) / 1000

@@ -138,18 +138,17 @@ class Postman:
                     (time.time(),),
                 )
             ]
-        taken = [id for id in self.mishaps.ordered(due) if self._deliver(id)]
-        for id in self.mishaps.repeated(taken):
+        for id in self.mishaps.ordered(due):
             self._deliver(id)
         with self.world.lock:
             row = self.world.database.execute("SELECT min(next_at) FROM delivery").fetchone()
         next_at: float | None = row[0]
         return next_at
 
-    def _deliver(self, id: str) -> bool:
-        """Try once to deliver an event. Whether it was taken."""
+    def _deliver(self, id: str) -> None:
+        """Try once to deliver an event."""
         if not self._may_send():
-            return False
+            return
         with self.sending:
             with self.world.lock:
                 event = self._find(id)
@@ -157,13 +156,11 @@ class Postman:
                     "SELECT attempts FROM delivery WHERE event = ?", (id,)
                 ).fetchone()
             if event is None or row is None:
-                return False
+                return
             if row[0] == 0 and self.mishaps.is_lost(self._whole(event)):
                 self._give_up(id)
-                return False
-            status = self.send(event)
-            self._note(id, status)
-        return 200 <= status < 300
+            else:
+                self._note(id, self.send(event))
 
     def _whole(self, event: Resource) -> Resource:
         """An event with its object, which a thin one only names."""
@@ -199,10 +196,12 @@ class Postman:
                 "SELECT attempts, next_at FROM delivery WHERE event = ?", (id,)
             ).fetchone()
             attempts, was_due = (row[0] + 1, row[1]) if row else (1, None)
-            next_at = None
-            if not 200 <= status < 300 and attempts < ATTEMPTS_MAX and was_due is not None:
+            pause = None
+            if was_due is not None and 200 <= status < 300:
+                pause = self.mishaps.again_after(id)
+            elif was_due is not None and attempts < ATTEMPTS_MAX:
                 pause = min(RETRY_SECONDS * 2 ** (attempts - 1), RETRY_SECONDS_MAX)
-                next_at = time.time() + pause
+            next_at = None if pause is None else time.time() + pause
             with self.world.change():
                 self.world.database.execute(
                     "INSERT INTO delivery (event, attempts, next_at, status) VALUES (?, ?, ?, ?)"
