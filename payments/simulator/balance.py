@@ -14,7 +14,9 @@ KIND = "balance_transaction"
 FEE_PER_THOUSAND, FEE_FIXED = 29, 30
 # What a dispute costs, and once more to counter it; invented as well.
 DISPUTE_FEE = 1500
+# Of a card's payment, and of a bank debit.
 AVAILABLE_AFTER_SECONDS = 2 * 24 * 3600
+DEBITED_AFTER_SECONDS = 7 * 24 * 3600
 
 
 def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
@@ -54,6 +56,8 @@ def of_charge(world: World, charge: Resource, *, type: str = "charge") -> Resour
         currency=settled.currency,
         rate=settled.rate,
         description=charge["description"],
+        available_on=world.now()
+        + (DEBITED_AFTER_SECONDS if type == "payment" else AVAILABLE_AFTER_SECONDS),
     )
 
 
@@ -69,6 +73,7 @@ def of_refund(world: World, refund: Resource, *, type: str = "refund") -> Resour
         category="refund",
         currency=settled.currency,
         rate=settled.rate,
+        available_on=_with(world, refund["charge"]),
     )
 
 
@@ -110,6 +115,7 @@ def of_dispute(world: World, dispute: Resource) -> Resource:
         rate=settled.rate,
         description=f"Chargeback withdrawal for {dispute['charge']}",
         fee_description="Dispute fee",
+        available_on=_with(world, dispute["charge"]),
     )
 
 
@@ -138,11 +144,18 @@ def of_countered_dispute(world: World, dispute: Resource, *, is_returned: bool =
         category="fee",
         currency=settled.currency,
         description="Card Dispute Countered Fee" + (" returned" if is_returned else ""),
+        available_on=world.now(),
     )
     # Our reading: it is billed beside the dispute, and names no object.
     line["source"] = None
     world.put(line)
     return line
+
+
+def _with(world: World, charge: str) -> int:
+    """When something is taken of a charge: from what is pending of it, or from what is there."""
+    line = world.get(KIND, world.get("charge", charge)["balance_transaction"])
+    return max(world.now(), line["available_on"])
 
 
 def _reversal(
@@ -165,6 +178,7 @@ def _reversal(
         currency=taken["currency"],
         rate=taken["exchange_rate"],
         description=description,
+        available_on=max(world.now(), taken["available_on"]),
     )
 
 
@@ -180,13 +194,16 @@ def _add(
     rate: Any = None,
     description: str | None = None,
     fee_description: str = "Simulated processing fees",
+    available_on: int | None = None,
 ) -> Resource:
     currency = currency or source["currency"]
+    if available_on is None:
+        available_on = world.now() + AVAILABLE_AFTER_SECONDS
     line: Resource = {
         "id": new_id("txn"),
         "object": KIND,
         "amount": amount,
-        "available_on": world.now() + AVAILABLE_AFTER_SECONDS,
+        "available_on": available_on,
         "balance_type": "payments",
         "created": world.now(),
         "currency": currency,
@@ -207,7 +224,7 @@ def _add(
         "net": amount - fee,
         "reporting_category": category or type,
         "source": source["id"],
-        "status": "pending",
+        "status": "available" if available_on <= world.now() else "pending",
         "type": type,
     }
     world.add(line)

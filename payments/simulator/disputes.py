@@ -92,7 +92,7 @@ DECIDED_AFTER_SECONDS = 1
 
 
 def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
-    return world.get(KIND, arguments["dispute"], param="dispute")
+    return _shown(world, world.get(KIND, arguments["dispute"], param="dispute"))
 
 
 def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
@@ -101,7 +101,9 @@ def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
             dispute[name] == params[name] for name in ("charge", "payment_intent") if name in params
         )
 
-    return lists.page(world, KIND, URL, params, is_wanted)
+    page = lists.page(world, KIND, URL, params, is_wanted)
+    page["data"] = [_shown(world, each) for each in page["data"]]
+    return page
 
 
 def open_(
@@ -170,7 +172,7 @@ def update(world: World, arguments: dict[str, str], params: dict[str, Any]) -> R
     if changed:
         world.put(dispute)
         events.emit(world, "charge.dispute.updated", dispute, previous=changed)
-    return dispute
+    return _shown(world, dispute)
 
 
 def close(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
@@ -181,7 +183,7 @@ def close(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
         raise ApiError(
             f"This dispute is {dispute['status']} and cannot be closed.", is_outcome=True
         )
-    return _end(world, dispute, "lost")
+    return _shown(world, _end(world, dispute, "lost"))
 
 
 # --- what the buyer's bank does ----------------------------------------------------------------
@@ -295,6 +297,12 @@ def _check_opening(reason: str, amount: int, status: str) -> None:
         raise ApiError(f"A dispute begins as {', '.join(FIRST)}.", param="status")
     if type(amount) is not int or amount < 1:
         raise ApiError("amount is a positive integer.", param="amount")
+
+
+def _shown(world: World, dispute: Resource) -> Resource:
+    """A dispute with its balance transactions as they are now: they become available."""
+    lines = [world.get(balance.KIND, line["id"]) for line in dispute["balance_transactions"]]
+    return dispute | {"balance_transactions": lines}
 
 
 def _is_open(dispute: Resource) -> bool:

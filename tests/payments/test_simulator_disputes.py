@@ -452,3 +452,31 @@ def test_a_debit_that_was_paid_is_taken_back_by_a_dispute_that_is_lost(account: 
     dispute = account.client.v1.disputes.retrieve(opened["id"])
     assert (dispute.status, dispute.payment_method_details) == ("lost", None)
     assert [line.amount for line in dispute.balance_transactions] == [-PAID]
+
+
+def test_what_a_dispute_takes_comes_from_what_is_pending_of_its_charge(account: Account) -> None:
+    dispute = disputed(account)
+    assert isinstance(dispute.charge, str)
+    charge = account.client.v1.charges.retrieve(dispute.charge, {"expand": ["balance_transaction"]})
+    assert isinstance(charge.balance_transaction, stripe.BalanceTransaction)
+    (line,) = dispute.balance_transactions
+    assert (line.status, line.available_on) == ("pending", charge.balance_transaction.available_on)
+
+    account.control("clock", {"advance_seconds": 3 * DAY})
+
+    (line,) = account.client.v1.disputes.retrieve(dispute.id).balance_transactions
+    assert line.status == "available"
+    (balance,) = account.client.v1.balance.retrieve().available
+    assert balance.amount == charge.balance_transaction.net - PAID - 1500
+    later = disputed(account)
+    assert later.balance_transactions[0].status == "pending"
+
+
+def test_what_a_dispute_takes_later_is_taken_at_once(account: Account) -> None:
+    charge = charge_of(account)
+    account.control("clock", {"advance_seconds": 3 * DAY})
+
+    opened = account.control(f"charges/{charge.id}/dispute", {})
+
+    (line,) = account.client.v1.disputes.retrieve(opened["id"]).balance_transactions
+    assert line.status == "available"
