@@ -39,7 +39,7 @@ def list_(
             line[name] == params[name] for name in ("currency", "source", "type") if name in params
         )
 
-    return lists.page(world, KIND, "/v1/balance_transactions", params, is_wanted)
+    return lists.page(world, KIND, "/v1/balance_transactions", params, is_wanted, by=("source",))
 
 
 def of_charge(world: World, charge: Resource, *, type: str = "charge") -> Resource:
@@ -155,7 +155,7 @@ def of_countered_dispute(world: World, dispute: Resource, *, is_returned: bool =
 def _with(world: World, charge: str) -> int:
     """When something is taken of a charge: from what is pending of it, or from what is there."""
     line = world.get(KIND, world.get("charge", charge)["balance_transaction"])
-    return max(world.now(), line["available_on"])
+    return max(world.now(), int(line["available_on"]))
 
 
 def _reversal(

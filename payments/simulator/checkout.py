@@ -114,7 +114,7 @@ def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
             session[name] == params[name] for name in ("payment_intent", "status") if name in params
         )
 
-    return lists.page(world, KIND, URL, params, is_wanted)
+    return lists.page(world, KIND, URL, params, is_wanted, by=("payment_intent",))
 
 
 def line_items(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:

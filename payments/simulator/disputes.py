@@ -96,12 +96,8 @@ def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) ->
 
 
 def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
-    def is_wanted(dispute: Resource) -> bool:
-        return all(
-            dispute[name] == params[name] for name in ("charge", "payment_intent") if name in params
-        )
-
-    page = lists.page(world, KIND, URL, params, is_wanted)
+    by = ("charge", "payment_intent")
+    page = lists.page(world, KIND, URL, params, lambda dispute: True, by=by)
     page["data"] = [_shown(world, each) for each in page["data"]]
     return page
 
@@ -266,7 +262,7 @@ def close_old_inquiry(world: World, id: str) -> None:
 def of_charge(world: World, charge: Resource) -> list[Resource]:
     if not charge["disputed"]:
         return []
-    return [each for each in world.newest(KIND) if each["charge"] == charge["id"]]
+    return list(world.newest(KIND, match={"charge": charge["id"]}))
 
 
 def check_refundable(world: World, charge: Resource) -> None:

@@ -58,13 +58,12 @@ def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
     def is_wanted(event: Resource) -> bool:
         if "type" in params and not _matches(event["type"], params["type"]):
             return False
-        if types is not None and event["type"] not in types:
-            return False
-        if "delivery_success" in params:
-            return params["delivery_success"] is (event["pending_webhooks"] == 0)
-        return True
+        return types is None or event["type"] in types
 
-    return lists.page(world, "event", "/v1/events", params, is_wanted)
+    match = {}
+    if "delivery_success" in params:
+        match["pending_webhooks"] = 0 if params["delivery_success"] else 1
+    return lists.page(world, "event", "/v1/events", params, is_wanted, match=match)
 
 
 def _matches(type: str, wanted: str) -> bool:

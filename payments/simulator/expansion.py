@@ -103,7 +103,7 @@ UNCOVERED = {
 
 
 def _refunds_of(world: World, charge: Resource) -> Resource:
-    found = [each for each in world.newest(refunds.KIND) if each["charge"] == charge["id"]]
+    found = list(world.newest(refunds.KIND, match={"charge": charge["id"]}))
     return lists.as_list(found, f"/v1/charges/{charge['id']}/refunds")
 
 

@@ -94,12 +94,8 @@ def update(world: World, arguments: dict[str, str], params: dict[str, Any]) -> R
 
 
 def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
-    def is_wanted(refund: Resource) -> bool:
-        return all(
-            refund[name] == params[name] for name in ("charge", "payment_intent") if name in params
-        )
-
-    return lists.page(world, KIND, "/v1/refunds", params, is_wanted)
+    by = ("charge", "payment_intent")
+    return lists.page(world, KIND, "/v1/refunds", params, lambda refund: True, by=by)
 
 
 def succeed(world: World, id: str) -> Resource:
@@ -154,8 +150,8 @@ def fail(world: World, id: str, *, reason: str = "unknown") -> Resource:
 
 def fail_pending(world: World, charge_id: str) -> None:
     """A charge was disputed: what was to be refunded of it and is not yet, is not any more."""
-    for refund in list(world.newest(KIND)):
-        if refund["charge"] == charge_id and refund["status"] == "pending":
+    for refund in list(world.newest(KIND, match={"charge": charge_id})):
+        if refund["status"] == "pending":
             fail(world, refund["id"], reason="charge_for_pending_refund_disputed")
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import string
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,22 @@ CREATE INDEX IF NOT EXISTS transfer_by_source
 CREATE INDEX IF NOT EXISTS balance_transaction_pending
     ON object (json_extract(body, '$.available_on'))
     WHERE kind = 'balance_transaction' AND json_extract(body, '$.status') = 'pending';
+-- Lists of what belongs to a payment, or was not delivered, among very many others.
+CREATE INDEX IF NOT EXISTS object_by_payment_intent
+    ON object (kind, json_extract(body, '$.payment_intent'), seq)
+    WHERE json_extract(body, '$.payment_intent') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_charge
+    ON object (kind, json_extract(body, '$.charge'), seq)
+    WHERE json_extract(body, '$.charge') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_source
+    ON object (kind, json_extract(body, '$.source'), seq)
+    WHERE json_extract(body, '$.source') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_transfer_group
+    ON object (kind, json_extract(body, '$.transfer_group'), seq)
+    WHERE json_extract(body, '$.transfer_group') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_pending_webhooks
+    ON object (kind, json_extract(body, '$.pending_webhooks'), seq)
+    WHERE json_extract(body, '$.pending_webhooks') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS object_due ON object (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS answer (
     key TEXT PRIMARY KEY,
@@ -185,9 +201,19 @@ class World:
         return None if row is None else json.loads(row[0])
 
     def newest(
-        self, kind: str, *, before: str | None = None, after: str | None = None
+        self,
+        kind: str,
+        *,
+        before: str | None = None,
+        after: str | None = None,
+        match: Mapping[str, Any] | None = None,
     ) -> Iterator[Resource]:
-        """Objects of a kind, newest first; those after one come nearest to it first."""
+        """Objects of a kind, newest first; those after one come nearest to it first.
+
+        `match` names fields, by words of our own, and what stands in them.
+        """
+        fields = match or {}
+        matches = "".join(f" AND json_extract(body, '$.{name}') = ?" for name in fields)
         if after is not None:
             bound, order, compare = self._seq(after), "ASC", ">"
         else:
@@ -195,9 +221,9 @@ class World:
             order, compare = "DESC", "<"
         while True:
             rows = self.database.execute(
-                f"SELECT seq, body FROM object WHERE kind = ? AND seq {compare} ?"
+                f"SELECT seq, body FROM object WHERE kind = ?{matches} AND seq {compare} ?"
                 f" ORDER BY seq {order} LIMIT {_PAGE}",
-                (kind, bound),
+                (kind, *fields.values(), bound),
             ).fetchall()
             for _seq, body in rows:
                 yield json.loads(body)
