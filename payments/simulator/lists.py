@@ -47,7 +47,9 @@ def page(
     wanted = (
         each
         for each in world.newest(kind, before=older_than, after=newer_than, match=fields)
-        if was_at(each["created"], params.get("created")) and is_wanted(each)
+        # Not every kind says when it was made; those have no such parameter.
+        if ("created" not in params or was_at(each["created"], params["created"]))
+        and is_wanted(each)
     )
     found = list(islice(wanted, limit + 1))
     has_more = len(found) > limit
