@@ -480,3 +480,24 @@ def test_what_a_dispute_takes_later_is_taken_at_once(account: Account) -> None:
 
     (line,) = account.client.v1.disputes.retrieve(opened["id"]).balance_transactions
     assert line.status == "available"
+
+
+def test_a_charge_may_be_disputed_more_than_once(account: Account) -> None:
+    charge = charge_of(account)
+    first, second = (
+        account.control(f"charges/{charge.id}/dispute", {"amount": amount, "reason": reason})["id"]
+        for amount, reason in ((100, "duplicate"), (200, "product_not_received"))
+    )
+    account.client.v1.disputes.update(first, {"evidence": {"duplicate_charge_id": "ch_2"}})
+    account.control(f"disputes/{first}/win", {})
+
+    # The other one is still open.
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        account.client.v1.refunds.create({"charge": charge.id, "amount": 1})
+
+    assert refused.value.code == "charge_disputed"
+    found = account.client.v1.disputes.list({"charge": charge.id}).data
+    assert [(each.id, each.status) for each in found] == [
+        (second, "needs_response"),
+        (first, "won"),
+    ]

@@ -9,6 +9,7 @@ import pytest
 import stripe
 
 from payments.simulator import contract, thin_v1
+from payments.simulator.__main__ import main
 from payments.simulator.server import Simulator, in_thread
 from tests.payments.simulator_account import SECRET, Account, Receiver, account, wait_until
 from tests.payments.test_simulator_webhooks import PAID
@@ -122,6 +123,16 @@ def test_the_style_is_chosen_at_the_start() -> None:
         simulator.stop()
         thread.join()
         receiver.close()
+
+
+def test_another_style_of_events_is_refused_at_the_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["--events", "fat"])
+
+    assert refused.value.code == 2
+    assert "snapshot" in capsys.readouterr().err
 
 
 def test_every_kind_with_thin_events_is_fetched_where_they_say() -> None:
