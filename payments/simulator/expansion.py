@@ -11,6 +11,7 @@ from payments.simulator import (
     credit_notes,
     customer_balances,
     customers,
+    disputes,
     invoice_lines,
     invoice_payments,
     invoices,
@@ -56,8 +57,13 @@ FIELDS: dict[str, dict[str, str | None]] = {
         "review": None,
         "source_transfer": None,
     },
+    disputes.KIND: {
+        "charge": payment_intents.CHARGE,
+        "payment_intent": payment_intents.KIND,
+    },
     refunds.KIND: {
         "balance_transaction": balance.KIND,
+        "failure_balance_transaction": balance.KIND,
         "charge": payment_intents.CHARGE,
         "customer": customers.KIND,
         "payment_intent": payment_intents.KIND,
@@ -128,6 +134,7 @@ PARTS = {
 SOURCES = (
     payment_intents.CHARGE,
     refunds.KIND,
+    disputes.KIND,
     transfers.KIND,
     reversals.KIND,
     payouts.KIND,
@@ -150,7 +157,7 @@ UNCOVERED = {
 
 
 def _refunds_of(world: World, charge: Resource) -> Resource:
-    found = [each for each in world.newest(refunds.KIND) if each["charge"] == charge["id"]]
+    found = list(world.newest(refunds.KIND, match={"charge": charge["id"]}))
     return lists.as_list(found, f"/v1/charges/{charge['id']}/refunds")
 
 
