@@ -343,7 +343,7 @@ def test_a_dispute_suspends_the_license_and_sends_what_was_delivered(
     [shown] = seller.get("/v1/disputes").json()["data"]
     assert shown["evidence_sent_at"] is not None
     [sent] = stripe.posts(f"/v1/disputes/{id}")
-    assert sent["params"]["submit"] is True
+    assert sent["params"]["submit"] == "true"
     assert "3 answers, 8 bytes" in sent["params"]["evidence"]["access_activity_log"]
     assert "stated to have authority" in sent["params"]["evidence"]["uncategorized_text"]
     found = balances()
