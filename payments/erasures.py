@@ -76,6 +76,8 @@ KEPT = {
     "payments_quote.document": "6(1)(c)",
     "payments_stripeevent.body": "6(1)(c)",
     "payments_command.params": "6(1)(c)",
+    "payments_refund.reason": "6(1)(c)",
+    "payments_connectedaccount.clearance_note": "6(1)(c)",
 }
 
 

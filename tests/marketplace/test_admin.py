@@ -47,11 +47,18 @@ TABLES = [
     "marketplace.Work",
     "payments.Account",
     "payments.Command",
+    "payments.ConnectedAccount",
+    "payments.Dispute",
+    "payments.FeeSchedule",
     "payments.Journal",
     "payments.Order",
     "payments.Posting",
     "payments.Quote",
+    "payments.Refund",
+    "payments.RefundApproval",
     "payments.StripeEvent",
+    "payments.Transfer",
+    "payments.TransferReversal",
 ]
 NEVER_SHOWN = {"password", "secret", "seed", "values", "body", "params"}
 every_table = pytest.mark.parametrize("label", TABLES)

@@ -75,11 +75,18 @@ PRIVATE = {
     "licensing_takensample",
     "payments_account",
     "payments_command",
+    "payments_connectedaccount",
+    "payments_dispute",
+    "payments_feeschedule",
     "payments_journal",
     "payments_order",
     "payments_posting",
     "payments_quote",
+    "payments_refund",
+    "payments_refundapproval",
     "payments_stripeevent",
+    "payments_transfer",
+    "payments_transferreversal",
 }
 PUBLIC = {
     # The catalogue: walled off by visible_to (decision 5).
