@@ -226,6 +226,8 @@ SPECTACULAR_SETTINGS = {
         "UseEnum": "licensing.vocabulary.USE_WORDS",
         "ByEnum": "licensing.models.OptOut.By",
         "GrantEventByEnum": "licensing.models.GrantEvent.By",
+        "GrantEventEffectEnum": "licensing.models.GrantEvent.Effect",
+        "OrderStatusEnum": "payments.models.Order.Status",
         "PendingReceiptStatusEnum": ["pending"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
