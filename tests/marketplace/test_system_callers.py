@@ -42,6 +42,7 @@ ALL_TENANT_CALLERS = {
     "payments.stripe_events": "Stripe's events belong to nobody until they are handled.",
     "payments.sync": "Settling an order writes rows of its buyer and of its seller.",
     "payments.connect": "Whose account Stripe speaks of is only known once it is found.",
+    "payments.management.commands.fee": "An operator names any seller's fee.",
     "payments.fees": "An operator sets the fees of any seller.",
     "payments.orders": "What a sale's seller gets is no business of its buyer.",
     "payments.refunds": "A refund is of a buyer and of a seller.",

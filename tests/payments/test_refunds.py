@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from licensing import delivery_counts
@@ -138,7 +140,7 @@ def test_above_the_limit_two_people_must_agree(
     refund = refunds.give(
         operator, order["id"], amount_minor=10_001, reason="We agreed.", effect="prospective"
     )
-    refunds.approve_as_operator(operator, refund.pk)
+    refunds.approve_as_operator(operator, str(refund.pk))
     settled(order)
     assert (state_of(seller, {"id": str(refund.pk)}), refund.needs_two) == ("requested", True)
     # A key of the seller's is no second person.
@@ -147,7 +149,7 @@ def test_above_the_limit_two_people_must_agree(
     assert state_of(seller, {"id": str(refund.pk)}) == "requested"
 
     second = User.objects.create(email="op2@example.org", name="Op Two", is_operator=True)
-    refunds.approve_as_operator(second, refund.pk)
+    refunds.approve_as_operator(second, str(refund.pk))
     settled(order)
 
     assert state_of(seller, {"id": str(refund.pk)}) == "succeeded"
@@ -432,3 +434,41 @@ def test_stale_facts_of_a_dispute_take_nothing_back(order: dict[str, Any], strip
     with access.system("read a dispute in a test"):
         assert Dispute.objects.get().status == "lost"
         assert Order.objects.get(pk=order["id"]).status == "dispute_lost"
+
+
+# --- the operator's command -------------------------------------------------------------------
+
+
+def test_an_operator_gives_back_by_command(
+    seller: ApiClient, order: dict[str, Any], stripe: Stripe, operator: User
+) -> None:
+    said = StringIO()
+    who = ("--operator", operator.email)
+
+    call_command(
+        "refund",
+        "give",
+        order["id"],
+        *who,
+        "--reason",
+        "We agreed.",
+        "--amount-minor",
+        "20000",
+        stdout=said,
+    )
+    settled(order)
+
+    refund = said.getvalue().split()[0]
+    assert state_of(seller, {"id": refund}) == "succeeded"
+    with pytest.raises(CommandError, match="was decided before"):
+        call_command(
+            "refund", "approve", refund, "--operator", _second_operator().email, stdout=said
+        )
+    with pytest.raises(CommandError, match="Say why"):
+        call_command("refund", "give", order["id"], *who, stdout=said)
+    with pytest.raises(CommandError, match="no refund"):
+        call_command("refund", "approve", "rfd_x", *who, stdout=said)
+
+
+def _second_operator() -> User:
+    return User.objects.create(email="op2@example.org", name="Op Two", is_operator=True)
