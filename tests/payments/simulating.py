@@ -83,6 +83,10 @@ class Stripe:
         """Pay an order as a buyer would, and wait until the events of it have been sent."""
         self._do(order, "pay", "checkout.session.completed")
 
+    def control_pay(self, session: str) -> None:
+        """Pay a session, and wait for nothing."""
+        self._control(f"sessions/{session}/pay", {})
+
     def decline(self, order: dict[str, Any]) -> None:
         self._do(order, "decline", "payment_intent.payment_failed")
 

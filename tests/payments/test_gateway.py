@@ -12,7 +12,7 @@ import stripe as sdk
 from django.db import transaction
 from django.utils import timezone
 
-from marketplace import access
+from marketplace import access, money
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from marketplace.models import Organization
 from payments import checkouts, connect, stripe_gateway
@@ -93,6 +93,30 @@ def test_a_refund_is_found_by_the_row_that_it_was_made_for(stripe: Stripe) -> No
     assert found is not None
     assert (found.refund, found.ours, found.amount_minor) == (first.refund, "rfd_1", 20_000)
     assert stripe_gateway.find_refund(intent, "rfd_2") is None
+
+
+def test_every_currency_of_stripes_goes_there_and_back(stripe: Stripe) -> None:
+    """What is asked for is what is paid and settled, in currencies of 0, 2 and 3 digits."""
+    wrong = {}
+    for code, unit in money.CURRENCIES.items():
+        amount = max(unit.stripe_minimum_minor, 1_234 * unit.step_minor)
+        params = checkout_params()
+        params["line_items"][0]["price_data"] |= {"currency": code.lower(), "unit_amount": amount}
+        opened = stripe_gateway.create_checkout(params, key=f"k-{code}")
+        stripe.control_pay(opened.session)
+        found = stripe_gateway.retrieve_checkout(opened.session)
+        payment = found.payment
+        if payment is None or payment.settled is None:
+            wrong[code] = "not paid"
+        elif (found.currency, payment.received_minor, payment.settled.amount_minor) != (
+            code,
+            amount,
+            amount,
+        ):
+            wrong[code] = f"{found.currency} {payment.received_minor}"
+
+    assert wrong == {}
+    assert len(money.CURRENCIES) > 130
 
 
 def test_an_expired_checkout_says_so(stripe: Stripe) -> None:
