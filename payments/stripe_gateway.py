@@ -40,10 +40,14 @@ class CheckoutFacts:
 
     session: str
     url: str
+    # Nobody can pay here any more, and nothing is under way: its time passed, or a bank debit
+    # failed.
     has_expired: bool
     is_paid: bool
     currency: str
     payment: PaymentFacts | None
+    # A bank debit was ordered, and takes days.
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,13 +430,21 @@ def _unavailable() -> PaymentProviderUnavailable:
 def _checkout(
     session: stripe.checkout.Session, payment: PaymentFacts | None = None
 ) -> CheckoutFacts:
+    is_paid = session.payment_status == "paid"
+    # https://docs.stripe.com/payments/checkout/fulfill-orders#delayed-notification
+    is_delayed = session.status == "complete" and not is_paid
+    intent = session.payment_intent
+    is_under_way = (
+        is_delayed and isinstance(intent, stripe.PaymentIntent) and intent.status == "processing"
+    )
     return CheckoutFacts(
         session=session.id,
         url=session.url or "",
-        has_expired=session.status == "expired",
-        is_paid=session.payment_status == "paid",
+        has_expired=session.status == "expired" or (is_delayed and not is_under_way),
+        is_paid=is_paid,
         currency=(session.currency or "").upper(),
         payment=payment,
+        is_under_way=is_under_way,
     )
 
 

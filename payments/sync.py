@@ -55,6 +55,8 @@ _SETTLED = frozenset(
         Status.DISPUTE_LOST,
     }
 )
+# A bank debit may be returned so many days after it was ordered: its rights are held meanwhile.
+DEBIT_TAKES = timedelta(days=14)
 # Longer than Stripe can take to answer, its retries included.
 CLAIMED_FOR = timedelta(seconds=60)
 
@@ -201,6 +203,8 @@ def _merge(order: Order, facts: CheckoutFacts) -> None:
         disputes.merge(order, payment.disputes)
     elif facts.has_expired and order_states.move(order, Event.ENDED):
         scope_claims.release(str(order.pk))
+    elif facts.is_under_way:
+        scope_claims.prolong(str(order.pk), timezone.now() + DEBIT_TAKES)
 
 
 def _settle(order: Order, payment: PaymentFacts) -> None:

@@ -87,6 +87,10 @@ class Stripe:
         """Pay a session, and wait for nothing."""
         self._control(f"sessions/{session}/pay", {})
 
+    def session(self, order: dict[str, Any], verb: str, **wanted: Any) -> None:
+        """Have something else happen on a pay page: require_action, debit, settle, bounce …"""
+        self._control(f"sessions/{self.session_of(order)}/{verb}", wanted)
+
     def decline(self, order: dict[str, Any]) -> None:
         self._do(order, "decline", "payment_intent.payment_failed")
 
