@@ -48,6 +48,15 @@ class RequestRefund(Body):
     )
 
 
+class AskStatement(Body):
+    """Of which currency and time a statement is asked for."""
+
+    currency = serializers.RegexField("^[A-Z]{3}$")
+    begins_at = serializers.DateTimeField()
+    ends_at = serializers.DateTimeField()
+    after = serializers.IntegerField(min_value=1, required=False)
+
+
 # --- out --------------------------------------------------------------------------------------
 
 
@@ -177,6 +186,52 @@ class SaleSerializer(Resource[Sale]):
     def get_transfer(self, sale: Sale) -> Any:
         transfer = getattr(sale, "transfer", None)
         return None if transfer is None else TransferSerializer(transfer).data
+
+
+class BalanceSerializer(serializers.Serializer[Any]):
+    """How a seller stands in one currency."""
+
+    currency = serializers.CharField()
+    owed_to_you_minor = serializers.IntegerField(
+        help_text=_("Your shares of sales that were not sent yet.")
+    )
+    you_owe_minor = serializers.IntegerField(
+        help_text=_("What could not be taken back from your account: later sales pay it.")
+    )
+
+
+class BalancesSerializer(serializers.Serializer[Any]):
+    """How a seller stands, by currency, as the journal says."""
+
+    object = ObjectField(name="balances")
+    data = BalanceSerializer(many=True)  # type: ignore[assignment]
+
+
+class StatementLineSerializer(serializers.Serializer[Any]):
+    """One movement of what a seller is owed."""
+
+    id = serializers.IntegerField()
+    occurred_at = serializers.DateTimeField()
+    kind = serializers.CharField(help_text=_("What happened, such as “sale” or “refund”."))
+    order = TypeIDSerializerField(prefix="ord", allow_null=True)
+    reference = serializers.CharField(help_text=_("The refund, dispute or reversal, if it is one."))
+    amount_minor = serializers.IntegerField(help_text=_("Positive: you are owed more."))
+    balance_minor = serializers.IntegerField(help_text=_("What you are owed after it."))
+
+
+class StatementSerializer(serializers.Serializer[Any]):
+    """A seller's movements in one currency. Opening and the lines' amounts add up to closing."""
+
+    object = ObjectField(name="statement")
+    currency = serializers.CharField()
+    begins_at = serializers.DateTimeField()
+    ends_at = serializers.DateTimeField()
+    opening_minor = serializers.IntegerField()
+    closing_minor = serializers.IntegerField()
+    lines = StatementLineSerializer(many=True)
+    has_more = serializers.BooleanField(
+        help_text=_("Ask again with `after` as the last line's id.")
+    )
 
 
 class RefundApprovalSerializer(serializers.ModelSerializer[RefundApproval]):

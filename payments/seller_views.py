@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from marketplace.access import Scope
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.serializers import Nothing
-from payments import connect, refunds
-from payments.models import ConnectedAccount, Dispute, Refund, Sale, Transfer
+from payments import connect, refunds, statements
+from payments.models import Account, ConnectedAccount, Dispute, Refund, Sale, Transfer
 from payments.seller_serializers import (
+    AskStatement,
+    BalancesSerializer,
     DisputeSerializer,
     OpenPayoutAccount,
     PayoutAccountLinkSerializer,
@@ -22,6 +25,7 @@ from payments.seller_serializers import (
     RefundSerializer,
     RequestRefund,
     SaleSerializer,
+    StatementSerializer,
     TransferSerializer,
 )
 
@@ -97,6 +101,51 @@ class TransferViewSet(Listing, Retrieving, TenantViewSet):
     model = Transfer
     serializer_class = TransferSerializer
     scopes = {"list": Scope.SALES_READ, "retrieve": Scope.SALES_READ}
+
+
+class BalanceViewSet(TenantViewSet):
+    """What you are owed as a seller, and what you owe."""
+
+    model = Account
+    serializer_class = BalancesSerializer
+    scopes = {"retrieve": Scope.SALES_READ}
+
+    @extend_schema(
+        summary="Get what you are owed, by currency", responses={200: BalancesSerializer}
+    )
+    def retrieve(self, request: Request) -> Response:
+        return Response(BalancesSerializer({"data": statements.balances(self.caller)}).data)
+
+
+class StatementViewSet(TenantViewSet):
+    """Every movement of what you are owed."""
+
+    model = Account
+    serializer_class = StatementSerializer
+    scopes = {"retrieve": Scope.SALES_READ}
+
+    @extend_schema(
+        summary="Get a statement",
+        description=(
+            "Every movement of what you are owed in one currency, as the market's journal says, at"
+            " most 1,000 lines. Opening and the lines' amounts add up to closing."
+        ),
+        parameters=[
+            OpenApiParameter("currency", str, required=True, description="Such as USD."),
+            OpenApiParameter("begins_at", OpenApiTypes.DATETIME, required=True),
+            OpenApiParameter(
+                "ends_at", OpenApiTypes.DATETIME, required=True, description="Not included."
+            ),
+            OpenApiParameter("after", int, description="A line's id: what follows on it."),
+        ],
+        responses={200: StatementSerializer},
+    )
+    def retrieve(self, request: Request) -> Response:
+        asked = AskStatement(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        return Response(
+            StatementSerializer(statements.of(self.caller, **asked.validated_data)).data
+        )
 
 
 @extend_schema_view(

@@ -23,6 +23,8 @@ urlpatterns = [
         seller_views.PayoutAccountViewSet.as_view({"get": "retrieve", "post": "create"}),
     ),
     path("payout-account/links", seller_views.PayoutAccountLinkViewSet.as_view({"post": "create"})),
+    path("balances", seller_views.BalanceViewSet.as_view({"get": "retrieve"})),
+    path("statement", seller_views.StatementViewSet.as_view({"get": "retrieve"})),
     path("orders/<str:pk>/cancel", views.OrderViewSet.as_view({"post": "cancel"})),
     *(
         path(f"refunds/<str:pk>/{act}", seller_views.RefundViewSet.as_view({"post": act}))
