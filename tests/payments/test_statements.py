@@ -59,8 +59,8 @@ def test_a_statement_has_every_movement_and_adds_up(
         ("transfer", -50_000),
         ("refund", -30_000),
         # What it owes is moved from one account to the other.
-        ("owed", 30_000),
         ("owed", -30_000),
+        ("owed", 30_000),
     ]
     assert {line["order"] for line in shown["lines"]} == {order["id"]}
     assert shown["opening_minor"] == 0
