@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from django.db import connection
 from django.utils.translation import gettext as _
@@ -13,6 +12,7 @@ from django.utils.translation import gettext as _
 from marketplace import money
 from marketplace.access import Caller, system
 from marketplace.errors import InvalidInput
+from marketplace.typeid import TypeID
 from payments.models import Account
 
 # The accounts of a seller. What is owed to it is a credit.
@@ -38,7 +38,7 @@ class Line:
     id: int
     occurred_at: datetime
     kind: str
-    order: UUID | None
+    order: TypeID | None
     reference: str
     amount_minor: int
     balance_minor: int
@@ -115,7 +115,8 @@ def of(
     lines, balance = [], opening
     for id, at, kind, order, reference, moved in rows[:LINES_MAX]:
         balance += int(moved)
-        lines.append(Line(id, at, kind, order, reference, int(moved), balance))
+        named = None if order is None else TypeID("ord", order)
+        lines.append(Line(id, at, kind, named, reference, int(moved), balance))
     return Statement(
         currency, begins_at, ends_at, opening, balance, lines, has_more=len(rows) > LINES_MAX
     )
