@@ -315,6 +315,8 @@ PLATFORM_COUNTRY = _environ.get("LICET_PLATFORM_COUNTRY", "US").upper()
 # "package.module.function": called with an organization whose account became active in live mode.
 # True clears it to be paid, False refuses it, None leaves it to an operator.
 SCREENING = _environ.get("LICET_SCREENING", "")
+# A license that began with its invoice is suspended so many days after that was due.
+INVOICE_GRACE_DAYS = int(_environ.get("LICET_INVOICE_GRACE_DAYS", "7"))
 # {"USD": 100000}: a refund above this, in minor units, needs two people. Left out: none does.
 REFUND_LIMITS: dict[str, int] = json.loads(_environ.get("LICET_REFUND_LIMITS", "{}"))
 

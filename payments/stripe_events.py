@@ -34,7 +34,8 @@ ID_LENGTH_MAX = 255
 class Subject:
     """What an event is about, of ours: an order or a connected account; neither for what is not.
 
-    Where neither is known and `named` is, Stripe has to be asked to which payment that belongs.
+    Where neither is known and `named` is, Stripe has to be asked to which payment or invoice that
+    belongs.
     """
 
     order: UUID | None = None
@@ -98,7 +99,16 @@ def handle_due(limit: int = 100) -> int:
 def _follow(subject: Subject) -> None:
     """Fetch what an event is about. What is not ours is left alone."""
     order = subject.order
-    if order is None and subject.named is not None:
+    if order is None and subject.named is not None and subject.named[0] in _OF_AN_INVOICE:
+        invoice = stripe_gateway.invoice_of(*subject.named)
+        if invoice:
+            with system("find the order of an invoice"):
+                order = (
+                    Order.objects.filter(invoice__stripe_id=invoice)
+                    .values_list("pk", flat=True)
+                    .first()
+                )
+    elif order is None and subject.named is not None:
         payment = stripe_gateway.payment_of(*subject.named)
         if payment:
             with system("find the order of a payment"):
@@ -177,7 +187,10 @@ _OF_A_PAYMENT = {
     "charge.refund": "refund",
     "charge.updated": "charge",
     "refund": "refund",
+    "invoice_payment": "invoice_payment",
+    "credit_note": "credit_note",
 }
+_OF_AN_INVOICE = frozenset({"invoice_payment", "credit_note"})
 
 
 def _subject_of(event: StripeEvent) -> Subject:
@@ -210,6 +223,7 @@ def _order_of(event: StripeEvent) -> UUID | None:
             | Q(charge=event.object_id)
             | Q(disputes__stripe_id=event.object_id)
             | Q(refunds__stripe_id=event.object_id)
+            | Q(invoice__stripe_id=event.object_id)
         )
     return orders.filter(about).values_list("pk", flat=True).first() if about else None
 

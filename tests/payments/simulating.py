@@ -120,6 +120,10 @@ class Stripe:
         """Have something happen to a connected account: complete, leave_out, restrict …"""
         return self._control(f"accounts/{id}/{verb}", wanted)
 
+    def invoice(self, id: str, verb: str) -> Any:
+        """Pay an invoice on its page, or decline to."""
+        return self._control(f"invoices/{id}/{verb}", {})
+
     def drop_responses(self, count: int) -> None:
         """Carry the next requests out, and lose their answers."""
         self._control("faults", {"drop_response": count})
