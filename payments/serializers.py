@@ -99,8 +99,11 @@ class LineSerializer(serializers.Serializer[Any]):
     """
 
     kind = serializers.ChoiceField(
-        choices=["license", "minimum", "cap", "tax", "opted_out"],
-        help_text=_("“minimum” adds what is missing to it, “cap” takes off what goes beyond it."),
+        choices=["license", "minimum", "cap", "tax_included", "tax", "opted_out"],
+        help_text=_(
+            "“minimum” adds what is missing to it, “cap” takes off what goes beyond it,"
+            " “tax_included” takes out the tax that the price holds."
+        ),
     )
     amount_minor = serializers.IntegerField()
     unit = serializers.CharField(required=False, help_text=_("What is counted, such as “work”."))
@@ -112,6 +115,17 @@ class LineSerializer(serializers.Serializer[Any]):
     )
     country = serializers.CharField(required=False, help_text=_("Whose tax."))
     rate_basis_points = serializers.IntegerField(required=False)
+    inclusive = serializers.BooleanField(
+        required=False, help_text=_("Whether the price holds the tax, or it is added.")
+    )
+    reason = serializers.ChoiceField(
+        choices=["standard", "reverse_charge", "exempt", "not_registered"],
+        required=False,
+        help_text=_("Why the tax is what it is. With “reverse_charge”, the buyer owes it."),
+    )
+    provider = serializers.ChoiceField(
+        choices=["local", "stripe"], required=False, help_text=_("Who calculated it.")
+    )
     works = serializers.IntegerField(
         required=False,
         help_text=_("Of “opted_out”: how many were taken out since the snapshot."),

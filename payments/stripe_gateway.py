@@ -159,6 +159,18 @@ class RequirementFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TaxFacts:
+    """What Stripe Tax said: https://docs.stripe.com/api/tax/calculations/object"""
+
+    country: str
+    # All of its rates together.
+    rate_basis_points: int
+    amount_minor: int
+    # Stripe's own word, such as "standard_rated".
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TransferFacts:
     """A transfer, or a reversal of one, as it stands at Stripe."""
 
@@ -501,6 +513,11 @@ def find_reversal(transfer: str, ours: str) -> TransferFacts | None:
     return _call(find)
 
 
+def calculate_tax(params: dict[str, Any]) -> TaxFacts:
+    """Ask Stripe Tax what is due. Nothing is collected, and nothing reported, by asking."""
+    return _call(lambda client: _tax(client.v1.tax.calculations.create(cast(Any, params))))
+
+
 def verify_webhook(raw: bytes, signature: str) -> None:
     """Check a delivery's signature over its raw body. Raises WebhookSignatureInvalid.
 
@@ -754,3 +771,19 @@ def _ours(found: Any) -> str:
     """The row of ours that an object of Stripe's was made for."""
     metadata = found.metadata
     return "" if metadata is None else str(metadata.to_dict().get("licet", ""))
+
+
+def _tax(found: stripe.tax.Calculation) -> TaxFacts:
+    rates = [each.tax_rate_details for each in found.tax_breakdown]
+    return TaxFacts(
+        country=next((each.country for each in rates if each.country), ""),
+        rate_basis_points=sum(_basis_points(each.percentage_decimal) for each in rates),
+        amount_minor=found.tax_amount_exclusive,
+        reason=next((each.taxability_reason for each in found.tax_breakdown), ""),
+    )
+
+
+def _basis_points(percentage: str) -> int:
+    """What a decimal number says, to two decimals: further ones, as in US-CA, are not shown."""
+    whole, _point, rest = (percentage or "0").partition(".")
+    return int(whole) * 100 + int(f"{rest}00"[:2])

@@ -47,10 +47,12 @@ TABLES = [
     "marketplace.Work",
     "payments.Account",
     "payments.Command",
+    "payments.Invoice",
     "payments.Journal",
     "payments.Order",
     "payments.Posting",
     "payments.Quote",
+    "payments.StripeCustomer",
     "payments.StripeEvent",
 ]
 NEVER_SHOWN = {"password", "secret", "seed", "values", "body", "params"}

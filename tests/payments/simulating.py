@@ -124,6 +124,29 @@ class Stripe:
         """Pay an invoice on its page, or decline to."""
         return self._control(f"invoices/{id}/{verb}", {})
 
+    def mark_paid_outside(self, invoice: str) -> None:
+        """Say at Stripe, as the market's bookkeeper would, that an invoice was paid by bank."""
+        request = urllib.request.Request(
+            f"{self.url}/v1/invoices/{invoice}/pay",
+            data=b"paid_out_of_band=true",
+            headers={"Authorization": "Bearer sk_test_devstripe_t"},
+        )
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS):
+            pass
+        self.wait_for("invoice.paid")
+
+    def collect_tax(self, **percentages: str) -> None:
+        """Have the account registered in countries, each with its rate: DE="19"."""
+        self._control("tax", percentages)
+
+    def lose(self, path: str, times: int) -> None:
+        """Carry the next requests below a path out, and lose their answers."""
+        self._control("faults", {"drop_response": times, "path": path, "method": "POST"})
+
+    def forget_keys(self) -> None:
+        """Let so much time pass at Stripe that it forgets idempotency keys."""
+        self._control("clock", {"advance_seconds": 25 * 3600})
+
     def drop_responses(self, count: int) -> None:
         """Carry the next requests out, and lose their answers."""
         self._control("faults", {"drop_response": count})

@@ -75,10 +75,12 @@ PRIVATE = {
     "licensing_takensample",
     "payments_account",
     "payments_command",
+    "payments_invoice",
     "payments_journal",
     "payments_order",
     "payments_posting",
     "payments_quote",
+    "payments_stripecustomer",
     "payments_stripeevent",
 }
 PUBLIC = {

@@ -54,7 +54,15 @@ from marketplace.models import (
 from marketplace.typeid import TypeID
 from payments import orders, quotes
 from payments import samples as taking
-from payments.models import Account, Command, Journal, Posting, StripeEvent
+from payments.models import (
+    Account,
+    Command,
+    Invoice,
+    Journal,
+    Posting,
+    StripeCustomer,
+    StripeEvent,
+)
 from tests.database import TestDatabase
 from tests.make import TYPED, records
 from tests.people import ApiClient, caller_for, found
@@ -259,6 +267,17 @@ def _money(order: Any, livemode: bool) -> None:
         order=order,
         kind=Command.Kind.REFUND,
         params={},
+    )
+    customer = StripeCustomer.objects.create(organization=order.organization, livemode=livemode)
+    Invoice.objects.create(
+        organization=order.organization,
+        seller=order.seller,
+        livemode=livemode,
+        order=order,
+        customer=customer,
+        net_days=30,
+        due_at=timezone.now() + timedelta(days=30),
+        grants_on="payment",
     )
     StripeEvent.objects.create(id=f"evt_{livemode}", type="x", livemode=livemode, body={})
     journal = Journal.objects.create(
