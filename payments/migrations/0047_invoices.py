@@ -2,8 +2,22 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import marketplace.typeid
 from django.db import migrations, models
+from django.db.models import F, Q
+
+import marketplace.typeid
+
+ORGANIZATION = {"on_delete": django.db.models.deletion.PROTECT, "to": "marketplace.organization"}
+STATUSES = [
+    ("draft", "Not sent yet"),
+    ("open", "Sent"),
+    ("uncollectible", "Written off"),
+    ("paid", "Paid"),
+    ("void", "Taken back"),
+    ("refused", "Refused by Stripe"),
+]
+GRANTS_ON = [("payment", "With the payment"), ("issue", "With the invoice")]
+UNSENT = ["draft", "refused"]
 
 
 class Migration(migrations.Migration):
@@ -13,6 +27,35 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.CreateModel(
+            name="StripeCustomer",
+            fields=[
+                (
+                    "id",
+                    marketplace.typeid.TypeIDField(prefix="scu", primary_key=True, serialize=False),
+                ),
+                ("livemode", models.BooleanField()),
+                ("stripe_id", models.CharField(blank=True, max_length=255, null=True, unique=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("organization", models.ForeignKey(**ORGANIZATION, related_name="+")),
+            ],
+            options={
+                "verbose_name": "customer at Stripe",
+                "verbose_name_plural": "customers at Stripe",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("organization", "livemode"), name="stripe_customer_is_one"
+                    ),
+                    models.UniqueConstraint(
+                        fields=("organization", "livemode", "id"),
+                        name="stripe_customer_of_organization",
+                    ),
+                ],
+            },
+        ),
         migrations.CreateModel(
             name="Invoice",
             fields=[
@@ -27,27 +70,11 @@ class Migration(migrations.Migration):
                     "purchase_order",
                     models.CharField(blank=True, db_default="", default="", max_length=140),
                 ),
-                (
-                    "grants_on",
-                    models.CharField(
-                        choices=[("payment", "With the payment"), ("issue", "With the invoice")],
-                        max_length=7,
-                    ),
-                ),
+                ("grants_on", models.CharField(choices=GRANTS_ON, max_length=7)),
                 (
                     "status",
                     models.CharField(
-                        choices=[
-                            ("draft", "Not sent yet"),
-                            ("open", "Sent"),
-                            ("uncollectible", "Written off"),
-                            ("paid", "Paid"),
-                            ("void", "Taken back"),
-                            ("refused", "Refused by Stripe"),
-                        ],
-                        db_default="draft",
-                        default="draft",
-                        max_length=13,
+                        choices=STATUSES, db_default="draft", default="draft", max_length=13
                     ),
                 ),
                 ("stripe_id", models.CharField(blank=True, max_length=255, null=True, unique=True)),
@@ -63,146 +90,55 @@ class Migration(migrations.Migration):
                 ("suspended_at", models.DateTimeField(blank=True, null=True)),
                 ("void_asked_at", models.DateTimeField(blank=True, null=True)),
                 ("voided_at", models.DateTimeField(blank=True, null=True)),
-            ],
-        ),
-        migrations.CreateModel(
-            name="StripeCustomer",
-            fields=[
                 (
-                    "id",
-                    marketplace.typeid.TypeIDField(prefix="scu", primary_key=True, serialize=False),
+                    "customer",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="invoices",
+                        to="payments.stripecustomer",
+                    ),
                 ),
-                ("livemode", models.BooleanField()),
-                ("stripe_id", models.CharField(blank=True, max_length=255, null=True, unique=True)),
                 (
-                    "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    "order",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="invoice",
+                        to="payments.order",
+                    ),
                 ),
+                ("organization", models.ForeignKey(**ORGANIZATION, related_name="+")),
+                ("seller", models.ForeignKey(**ORGANIZATION, related_name="+")),
             ],
             options={
-                "verbose_name": "customer at Stripe",
-                "verbose_name_plural": "customers at Stripe",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=Q(status__in=[status for status, _words in STATUSES]),
+                        name="invoice_status_is_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=Q(net_days__in=[14, 30, 60]), name="invoice_net_days_are_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=Q(grants_on__in=["payment", "issue"]),
+                        name="invoice_grants_on_is_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=Q(status__in=UNSENT, stripe_id__isnull=True, sent_at__isnull=True)
+                        | ~Q(status__in=UNSENT) & Q(stripe_id__isnull=False, sent_at__isnull=False),
+                        name="invoice_is_at_stripe_iff_sent",
+                    ),
+                    models.CheckConstraint(
+                        condition=Q(status="void", voided_at__isnull=False)
+                        | ~Q(status="void") & Q(voided_at__isnull=True),
+                        name="invoice_voided_at_iff_void",
+                    ),
+                    models.CheckConstraint(
+                        condition=Q(due_at__gt=F("created_at")),
+                        name="invoice_is_due_after_it_was_made",
+                    ),
+                ],
             },
-        ),
-        migrations.AddField(
-            model_name="invoice",
-            name="order",
-            field=models.OneToOneField(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="invoice",
-                to="payments.order",
-            ),
-        ),
-        migrations.AddField(
-            model_name="invoice",
-            name="organization",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="marketplace.organization",
-            ),
-        ),
-        migrations.AddField(
-            model_name="invoice",
-            name="seller",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="marketplace.organization",
-            ),
-        ),
-        migrations.AddField(
-            model_name="stripecustomer",
-            name="organization",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="marketplace.organization",
-            ),
-        ),
-        migrations.AddField(
-            model_name="invoice",
-            name="customer",
-            field=models.ForeignKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="invoices",
-                to="payments.stripecustomer",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="stripecustomer",
-            constraint=models.UniqueConstraint(
-                fields=("organization", "livemode"), name="stripe_customer_is_one"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="stripecustomer",
-            constraint=models.UniqueConstraint(
-                fields=("organization", "livemode", "id"), name="stripe_customer_of_organization"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="invoice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("status__in", ["draft", "open", "uncollectible", "paid", "void", "refused"])
-                ),
-                name="invoice_status_is_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="invoice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("net_days__in", [14, 30, 60])),
-                name="invoice_net_days_are_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="invoice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("grants_on__in", ["payment", "issue"])),
-                name="invoice_grants_on_is_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="invoice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(
-                        ("sent_at__isnull", True),
-                        ("status__in", ["draft", "refused"]),
-                        ("stripe_id__isnull", True),
-                    ),
-                    models.Q(
-                        models.Q(("status__in", ["draft", "refused"]), _negated=True),
-                        ("sent_at__isnull", False),
-                        ("stripe_id__isnull", False),
-                    ),
-                    _connector="OR",
-                ),
-                name="invoice_is_at_stripe_iff_sent",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="invoice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status", "void"), ("voided_at__isnull", False)),
-                    models.Q(
-                        models.Q(("status", "void"), _negated=True), ("voided_at__isnull", True)
-                    ),
-                    _connector="OR",
-                ),
-                name="invoice_voided_at_iff_void",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="invoice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("due_at__gt", models.F("created_at"))),
-                name="invoice_is_due_after_it_was_made",
-            ),
         ),
     ]
