@@ -156,6 +156,13 @@ def extend(grant: Grant, *, during: DateTimeTZRange, exclusive: bool, held_by: s
         )
 
 
+def prolong(held_by: str, until: datetime) -> None:
+    """Hold what an order holds for longer: its payment is under way. What was let go stays so."""
+    ScopeClaim.objects.filter(held_by=held_by, state=State.HELD, held_until__lt=until).update(
+        held_until=until
+    )
+
+
 def release(held_by: str) -> None:
     """Let go of what an order holds. A grant's claim stays; repeating it changes nothing."""
     ScopeClaim.objects.filter(held_by=held_by, state=State.HELD).update(state=State.RELEASED)

@@ -13,35 +13,73 @@ STRIPE_MAXIMUM_MINOR = 99_999_999
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """An ISO 4217 currency: digits after the point, and the least amount that Stripe charges."""
+    """A currency that Stripe takes. Amounts are in its minor unit, as Stripe counts them.
+
+    `exponent`: digits after the point. `step_minor`: what amounts are multiples of, for Stripe
+    charges no less. `stripe_minimum_minor`: the least that is charged.
+    """
 
     code: str
     exponent: int
     stripe_minimum_minor: int
+    step_minor: int
 
 
-# Exponents: ISO 4217. Minimums: https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+# https://docs.stripe.com/currencies#presentment-currencies
+_TWO_DIGITS = """
+AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF
+CNY COP CRC CVE CZK DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS
+INR ISK JMD KES KGS KHR KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN
+NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SEK SGD SHP SLE SOS SRD
+STD SZL THB TJS TOP TRY TTD TWD TZS UAH UGX USD UYU UZS WST XCD YER ZAR ZMW
+"""
+# https://docs.stripe.com/currencies#zero-decimal
+_NO_DIGITS = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF"
+# https://docs.stripe.com/currencies#three-decimal: the last digit is 0.
+_THREE_DIGITS = "BHD JOD KWD OMR TND"
+# https://docs.stripe.com/currencies#special-cases: counted with two digits, both of them 0.
+_WHOLE = {"ISK", "UGX"}
+# https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts. Of the others Stripe asks
+# for what comes to the least of the currency that the account is settled in.
+_MINIMUMS = {
+    "AED": 200,
+    "AUD": 50,
+    "BGN": 100,
+    "BRL": 50,
+    "CAD": 50,
+    "CHF": 50,
+    "CZK": 1500,
+    "DKK": 250,
+    "EUR": 50,
+    "GBP": 30,
+    "HKD": 400,
+    "HUF": 17500,
+    "INR": 50,
+    "JPY": 50,
+    "MXN": 1000,
+    "MYR": 200,
+    "NOK": 300,
+    "NZD": 50,
+    "PLN": 200,
+    "RON": 200,
+    "SEK": 300,
+    "SGD": 50,
+    "THB": 1000,
+    "USD": 50,
+}
+
+
+def _currency(code: str, exponent: int) -> Currency:
+    step = 100 if code in _WHOLE else 10 if exponent == 3 else 1
+    return Currency(code, exponent, _MINIMUMS.get(code, step), step)
+
+
 CURRENCIES: dict[str, Currency] = {
-    code: Currency(code, exponent, minimum)
-    for code, exponent, minimum in (
-        ("AUD", 2, 50),
-        ("BRL", 2, 50),
-        ("CAD", 2, 50),
-        ("CHF", 2, 50),
-        ("CZK", 2, 1500),
-        ("DKK", 2, 250),
-        ("EUR", 2, 50),
-        ("GBP", 2, 30),
-        ("HKD", 2, 400),
-        ("INR", 2, 50),
-        ("JPY", 0, 50),
-        ("MXN", 2, 1000),
-        ("NOK", 2, 300),
-        ("NZD", 2, 50),
-        ("PLN", 2, 200),
-        ("SEK", 2, 300),
-        ("SGD", 2, 50),
-        ("USD", 2, 50),
+    code: _currency(code, exponent)
+    for code, exponent in sorted(
+        (code, exponent)
+        for exponent, codes in ((0, _NO_DIGITS), (2, _TWO_DIGITS), (3, _THREE_DIGITS))
+        for code in codes.split()
     )
 }
 
@@ -52,7 +90,8 @@ def currency(code: str, *, param: str = "currency") -> Currency:
         return CURRENCIES[code]
     except KeyError:
         raise InvalidInput(
-            f"“{code}” is no currency of this market. It takes: {', '.join(CURRENCIES)}.",
+            f"“{code}” is no currency that Stripe takes. Write its ISO 4217 code in capitals, such"
+            " as USD.",
             param=param,
         ) from None
 
@@ -66,6 +105,11 @@ def check_price(amount_minor: int, code: str, *, param: str = "price_minor") -> 
         raise InvalidInput(
             f"Stripe charges no less than {show(unit.stripe_minimum_minor, code)}."
             " Ask for that much, or for 0.",
+            param=param,
+        )
+    if amount_minor % unit.step_minor:
+        raise InvalidInput(
+            f"In {code} Stripe charges whole multiples of {show(unit.step_minor, code)} only.",
             param=param,
         )
     if amount_minor > STRIPE_MAXIMUM_MINOR:

@@ -227,6 +227,8 @@ SPECTACULAR_SETTINGS = {
         "UseEnum": "licensing.vocabulary.USE_WORDS",
         "ByEnum": "licensing.models.OptOut.By",
         "GrantEventByEnum": "licensing.models.GrantEvent.By",
+        "GrantEventEffectEnum": "licensing.models.GrantEvent.Effect",
+        "OrderStatusEnum": "payments.models.Order.Status",
         "PendingReceiptStatusEnum": ["pending"],
         "InvoiceStatusEnum": "payments.models.Invoice.Status",
         "OrderMethodEnum": "payments.models.Order.Method",

@@ -20,6 +20,30 @@ admin.site.register(
 admin.site.register(models.StripeCustomer, show("id", "organization", "livemode", "stripe_id"))
 admin.site.register(models.Command, show("id", "order", "kind", "state", "attempts"))
 admin.site.register(
+    models.ConnectedAccount,
+    show("id", "organization", "livemode", "country", "state", "clearance", "synced_at"),
+)
+admin.site.register(
+    models.Transfer,
+    show("id", "organization", "order", "state", "share_minor", "sent_minor", "reversed_minor"),
+)
+admin.site.register(
+    models.TransferReversal, show("id", "organization", "transfer", "state", "amount_minor")
+)
+admin.site.register(
+    models.Refund,
+    show("id", "organization", "seller", "order", "state", "amount_minor", "currency", "cause"),
+)
+admin.site.register(models.RefundApproval, show("refund", "actor", "is_operator", "created_at"))
+admin.site.register(
+    models.Dispute,
+    show("id", "seller", "order", "status", "reason", "amount_minor", "evidence_due_at"),
+)
+admin.site.register(
+    models.FeeSchedule,
+    show("id", "organization", "collection", "offer", "version", "basis_points", "effective_from"),
+)
+admin.site.register(
     models.StripeEvent, show("id", "type", "livemode", "received_at", "handled_at", "last_error")
 )
 admin.site.register(models.Account, show("code", "organization", "currency", "livemode"))

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.db import connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -176,6 +177,15 @@ def complete_due(limit: int = 20) -> int:
     return len(due)
 
 
+def find(id: str) -> ConnectedAccount:
+    """An account by its id, for an operator's command. Raises NotFound."""
+    with system("an operator names any party's account"):
+        try:
+            return ConnectedAccount.objects.get(pk=id)
+        except (ConnectedAccount.DoesNotExist, ValidationError):
+            raise NotFound(_("There is no connected account “%(id)s”.") % {"id": id}) from None
+
+
 def clear(operator: User, account_id: str, *, note: str) -> ConnectedAccount:
     """Allow a party to be paid in live mode, after who it is was looked at."""
     return _decide(operator, account_id, Clearance.CLEARED, note)
@@ -259,9 +269,7 @@ def _decide(operator: User, account_id: str, clearance: str, note: str) -> Conne
     if not note.strip():
         raise InvalidInput(_("Say why."), param="note")
     with system("an operator decides whether a party is paid"):
-        account = ConnectedAccount.objects.select_for_update().filter(pk=account_id).first()
-        if account is None:
-            raise NotFound(_("There is no connected account “%(id)s”.") % {"id": account_id})
+        account = ConnectedAccount.objects.select_for_update().get(pk=find(account_id).pk)
         if account.clearance == clearance:
             return account
         _set(account, clearance, by=str(operator.pk), note=note.strip())

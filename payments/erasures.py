@@ -77,6 +77,8 @@ KEPT = {
     "payments_invoice.purchase_order": "6(1)(c)",
     "payments_stripeevent.body": "6(1)(c)",
     "payments_command.params": "6(1)(c)",
+    "payments_refund.reason": "6(1)(c)",
+    "payments_connectedaccount.clearance_note": "6(1)(c)",
 }
 
 

@@ -127,7 +127,7 @@ def set(
         if owner is not None:
             audit.record(
                 Caller(owner, livemode=False, scopes=frozenset(), user=operator),
-                "fee.set",
+                "fee_schedule.made",
                 subject=schedule,
                 basis_points=basis_points,
             )

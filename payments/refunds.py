@@ -151,12 +151,19 @@ def give(
     return refund
 
 
-def approve_as_operator(operator: User, refund_id: UUID) -> Refund:
-    """Be one of the two people that a large refund needs. Stands for no licensor."""
+def approve_as_operator(operator: User, id: str) -> Refund:
+    """Be one of the two people that a large refund needs. Stands for no licensor.
+
+    Repeating it changes nothing. Raises MissingScope, NotFound, RefundWrongState.
+    """
     _check_operator(operator)
     with system("an operator agrees to a refund"):
-        order = Order.objects.select_for_update().get(refunds=refund_id)
-        refund = Refund.objects.select_for_update().get(pk=refund_id)
+        try:
+            found = Refund.objects.get(pk=id)
+        except (Refund.DoesNotExist, ValidationError):
+            raise NotFound(_("There is no refund “%(id)s”.") % {"id": id}) from None
+        order = Order.objects.select_for_update().get(pk=found.order_id)
+        refund = Refund.objects.select_for_update().get(pk=found.pk)
         if _has_approved(refund, str(operator.pk)):
             return refund
         _check_undecided(refund)
@@ -204,6 +211,8 @@ def merge(order: Order, facts: Sequence[RefundFacts]) -> None:
             journal.settle(order, fact.settled, -refund.amount_minor)
         if not fact.is_given_back:
             _fail(order, refund, fact.failure or fact.status)
+            if fact.returned is not None:
+                journal.settle(order, fact.returned, refund.amount_minor)
         elif fact.status == "succeeded" and refund.state == State.SENDING:
             _move(refund, State.SUCCEEDED)
             refund.save(update_fields=["state"])

@@ -168,9 +168,10 @@ class SaleSerializer(Resource[Sale]):
         ]
         read_only_fields = fields
 
-    @extend_schema_field(SharesSerializer)
+    @extend_schema_field(SharesSerializer(allow_null=True))
     def get_shares(self, sale: Sale) -> Any:
-        return SharesSerializer(settlements.of(sale)).data
+        # Nothing is split of what is given for nothing.
+        return SharesSerializer(settlements.of(sale)).data if sale.settlement else None
 
     @extend_schema_field(TransferSerializer(allow_null=True))
     def get_transfer(self, sale: Sale) -> Any:

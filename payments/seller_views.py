@@ -84,7 +84,7 @@ class SaleViewSet(Listing, Retrieving, TenantViewSet):
     scopes = {"list": Scope.SALES_READ, "retrieve": Scope.SALES_READ}
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.select_related("transfer", "quote")
+        return rows.select_related("transfer")
 
 
 @extend_schema_view(

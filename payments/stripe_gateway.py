@@ -42,10 +42,14 @@ class CheckoutFacts:
 
     session: str
     url: str
+    # Nobody can pay here any more, and nothing is under way: its time passed, or a bank debit
+    # failed.
     has_expired: bool
     is_paid: bool
     currency: str
     payment: PaymentFacts | None
+    # A bank debit was ordered, and takes days.
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ class RefundFacts:
     ours: str = ""
     failure: str = ""
     settled: SettledFacts | None = None
+    # What came back to us where the buyer's bank did not take it.
+    returned: SettledFacts | None = None
 
     @property
     def is_given_back(self) -> bool:
@@ -590,13 +596,21 @@ def _unavailable() -> PaymentProviderUnavailable:
 def _checkout(
     session: stripe.checkout.Session, payment: PaymentFacts | None = None
 ) -> CheckoutFacts:
+    is_paid = session.payment_status == "paid"
+    # https://docs.stripe.com/payments/checkout/fulfill-orders#delayed-notification
+    is_delayed = session.status == "complete" and not is_paid
+    intent = session.payment_intent
+    is_under_way = (
+        is_delayed and isinstance(intent, stripe.PaymentIntent) and intent.status == "processing"
+    )
     return CheckoutFacts(
         session=session.id,
         url=session.url or "",
-        has_expired=session.status == "expired",
-        is_paid=session.payment_status == "paid",
+        has_expired=session.status == "expired" or (is_delayed and not is_under_way),
+        is_paid=is_paid,
         currency=(session.currency or "").upper(),
         payment=payment,
+        is_under_way=is_under_way,
     )
 
 
@@ -689,7 +703,11 @@ def _refunds_of(client: stripe.StripeClient, charge: stripe.Charge) -> tuple[Ref
     if charge.refunds is None or not charge.refunds.data:
         return ()
     listed = client.v1.refunds.list(
-        {"charge": charge.id, "limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
+        {
+            "charge": charge.id,
+            "limit": LISTED_MAX,
+            "expand": ["data.balance_transaction", "data.failure_balance_transaction"],
+        }
     )
     # The oldest first: they are taken from the shares one after the other.
     return tuple(reversed([_refund(each) for each in listed.auto_paging_iter()]))
@@ -714,6 +732,7 @@ def _refund(found: stripe.Refund) -> RefundFacts:
         ours=_ours(found),
         failure=getattr(found, "failure_reason", "") or "",
         settled=_settled(found.balance_transaction),
+        returned=_settled(getattr(found, "failure_balance_transaction", None)),
     )
 
 

@@ -60,6 +60,8 @@ _SETTLED = frozenset(
 )
 # Of an invoice that nobody paid yet.
 _OWED = frozenset({Status.AWAITING_PAYMENT, Status.PAST_DUE})
+# A bank debit may be returned so many days after it was ordered: its rights are held meanwhile.
+DEBIT_TAKES = timedelta(days=14)
 # Longer than Stripe can take to answer, its retries included.
 CLAIMED_FOR = timedelta(seconds=60)
 
@@ -227,12 +229,11 @@ def _merge(order: Order, facts: CheckoutFacts | InvoiceFacts) -> None:
         _settle(order, payment)
         refunds.merge(order, payment.refunds)
         disputes.merge(order, payment.disputes)
-    elif (
-        isinstance(facts, CheckoutFacts)
-        and facts.has_expired
-        and order_states.move(order, Event.ENDED)
-    ):
-        scope_claims.release(str(order.pk))
+    elif isinstance(facts, CheckoutFacts):
+        if facts.has_expired and order_states.move(order, Event.ENDED):
+            scope_claims.release(str(order.pk))
+        elif facts.is_under_way:
+            scope_claims.prolong(str(order.pk), timezone.now() + DEBIT_TAKES)
 
 
 def _go_on(order: Order) -> None:

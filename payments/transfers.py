@@ -339,7 +339,10 @@ def _give_reversal(order: Order, transfer: Transfer, reversal: TransferReversal)
 def _owe(order: Order, reversal: TransferReversal) -> None:
     """The seller owes what could not be taken back: from here on it has an age."""
     reversal.state = TransferReversal.State.OWED
-    reversal.save()
+    if reversal._state.adding:
+        reversal.save(force_insert=True)
+    else:
+        reversal.save(update_fields=["state"])
     journal.post(
         order,
         journal.OWED,

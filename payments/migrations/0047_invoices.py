@@ -1,5 +1,7 @@
 """Invoices, and whom they go to."""
 
+from typing import Any
+
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
@@ -7,7 +9,10 @@ from django.db.models import F, Q
 
 import marketplace.typeid
 
-ORGANIZATION = {"on_delete": django.db.models.deletion.PROTECT, "to": "marketplace.organization"}
+ORGANIZATION: dict[str, Any] = {
+    "on_delete": django.db.models.deletion.PROTECT,
+    "to": "marketplace.organization",
+}
 STATUSES = [
     ("draft", "Not sent yet"),
     ("open", "Sent"),
@@ -23,7 +28,7 @@ UNSENT = ["draft", "refused"]
 class Migration(migrations.Migration):
     dependencies = [
         ("licensing", "0121_offer_invoices_are_valid"),
-        ("payments", "0032_money_walls"),
+        ("payments", "0034_money_rules_hold"),
     ]
 
     operations = [

@@ -53,7 +53,13 @@ class Account(models.Model):
     )
     # Of the organization's contributors, the one to whom it belongs.
     contributor = models.ForeignKey(
-        Contributor, models.PROTECT, null=True, blank=True, related_name="+", db_constraint=False
+        Contributor,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
     )
     currency = models.CharField(max_length=3)
 

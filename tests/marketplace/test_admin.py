@@ -48,12 +48,19 @@ TABLES = [
     "payments.Account",
     "payments.Command",
     "payments.Invoice",
+    "payments.ConnectedAccount",
+    "payments.Dispute",
+    "payments.FeeSchedule",
     "payments.Journal",
     "payments.Order",
     "payments.Posting",
     "payments.Quote",
     "payments.StripeCustomer",
+    "payments.Refund",
+    "payments.RefundApproval",
     "payments.StripeEvent",
+    "payments.Transfer",
+    "payments.TransferReversal",
 ]
 NEVER_SHOWN = {"password", "secret", "seed", "values", "body", "params"}
 every_table = pytest.mark.parametrize("label", TABLES)

@@ -11,7 +11,17 @@ from django.utils import timezone
 
 from licensing.models import Offer, Snapshot, Terms
 from marketplace.models import Collection, Organization
-from payments.models import Command, Order, Quote
+from payments.models import (
+    Command,
+    ConnectedAccount,
+    Dispute,
+    FeeSchedule,
+    Order,
+    Quote,
+    Refund,
+    Transfer,
+    TransferReversal,
+)
 from tests import ledger
 
 DOCUMENT = "A contract."
@@ -120,3 +130,67 @@ def make_command_row(of: Order, **fields: Any) -> Command:
         "params": {},
     }
     return Command.objects.create(**{**values, **fields})
+
+
+def make_fee_row(seller: Organization, **fields: Any) -> FeeSchedule:
+    values: dict[str, Any] = {
+        "organization": seller,
+        "version": 1,
+        "basis_points": 250,
+        "actor": "system",
+    }
+    return FeeSchedule.objects.create(**{**values, **fields})
+
+
+def make_connected_row(seller: Organization, **fields: Any) -> ConnectedAccount:
+    values: dict[str, Any] = {"organization": seller, "livemode": False, "country": "US"}
+    return ConnectedAccount.objects.create(**{**values, **fields})
+
+
+def make_transfer_row(of: Order, **fields: Any) -> Transfer:
+    values: dict[str, Any] = {
+        "organization": of.seller,
+        "livemode": of.livemode,
+        "order": of,
+        "share_minor": 100,
+        "currency": of.currency,
+    }
+    return Transfer.objects.create(**{**values, **fields})
+
+
+def make_reversal_row(of: Transfer, **fields: Any) -> TransferReversal:
+    values: dict[str, Any] = {
+        "organization": of.organization,
+        "livemode": of.livemode,
+        "transfer": of,
+        "cause": "rfd_1",
+        "amount_minor": 10,
+        "settled_minor": 10,
+    }
+    return TransferReversal.objects.create(**{**values, **fields})
+
+
+def _back(of: Order) -> dict[str, Any]:
+    return {
+        "organization": of.organization,
+        "seller": of.seller,
+        "livemode": of.livemode,
+        "order": of,
+        "amount_minor": 10,
+        "currency": of.currency,
+    }
+
+
+def make_refund_row(of: Order, **fields: Any) -> Refund:
+    values = {**_back(of), "cause": "buyer", "requested_by": "system"}
+    return Refund.objects.create(**{**values, **fields})
+
+
+def make_dispute_row(of: Order, **fields: Any) -> Dispute:
+    values = {
+        **_back(of),
+        "stripe_id": "du_1",
+        "reason": "fraudulent",
+        "status": "needs_response",
+    }
+    return Dispute.objects.create(**{**values, **fields})

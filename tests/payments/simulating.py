@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
@@ -82,6 +83,14 @@ class Stripe:
         """Pay an order as a buyer would, and wait until the events of it have been sent."""
         self._do(order, "pay", "checkout.session.completed")
 
+    def control_pay(self, session: str) -> None:
+        """Pay a session, and wait for nothing."""
+        self._control(f"sessions/{session}/pay", {})
+
+    def session(self, order: dict[str, Any], verb: str, **wanted: Any) -> None:
+        """Have something else happen on a pay page: require_action, debit, settle, bounce …"""
+        self._control(f"sessions/{self.session_of(order)}/{verb}", wanted)
+
     def decline(self, order: dict[str, Any]) -> None:
         self._do(order, "decline", "payment_intent.payment_failed")
 
@@ -115,6 +124,44 @@ class Stripe:
         while not any(delivery.type == event for delivery in tuple(self.mailbox.deliveries)):
             assert time.monotonic() < deadline, f"{event} was never delivered"
             time.sleep(0.01)
+
+    def advance(self, seconds: int) -> None:
+        """Set Stripe's clock forward."""
+        self._control("clock", {"advance_seconds": seconds})
+
+    def settle_in(self, currency: str, **rates: str) -> None:
+        """Settle everything in one currency, at these rates of others to it."""
+        self._control("settlement", {"currency": currency, "rates": rates})
+
+    def charge_of(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The charge that paid an order."""
+        return next(
+            charge
+            for charge in self.list("/v1/charges")
+            if charge["transfer_group"] == order["id"] and charge["paid"]
+        )
+
+    def refund(self, order: dict[str, Any], amount: int) -> dict[str, Any]:
+        """Give a part of a payment back at Stripe, past our application."""
+        made: dict[str, Any] = self._post(
+            "/v1/refunds", {"charge": self.charge_of(order)["id"], "amount": amount}
+        )
+        return made
+
+    def fail_refund(self, id: str) -> None:
+        """The buyer's bank sends a refund back."""
+        self._control(f"refunds/{id}/fail", {})
+
+    def dispute(self, order: dict[str, Any], **wanted: Any) -> dict[str, Any]:
+        """The buyer's bank wants a payment back."""
+        opened: dict[str, Any] = self._control(
+            f"charges/{self.charge_of(order)['id']}/dispute", wanted
+        )
+        return opened
+
+    def decide(self, dispute: str, verb: str) -> None:
+        """The bank decides: win, lose, escalate or warn_close."""
+        self._control(f"disputes/{dispute}/{verb}", {})
 
     def account(self, id: str, verb: str, **wanted: Any) -> Any:
         """Have something happen to a connected account: complete, leave_out, restrict …"""
@@ -159,6 +206,15 @@ class Stripe:
         with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
             found: list[dict[str, Any]] = json.load(response)["data"]
             return found
+
+    def _post(self, path: str, params: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self.url + path,
+            data=urllib.parse.urlencode(params).encode(),
+            headers={"Authorization": "Bearer sk_test_devstripe_t"},
+        )
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
+            return json.load(response)
 
     def session_of(self, order: dict[str, Any]) -> str:
         """The Checkout session of an order, from the address of its pay page."""

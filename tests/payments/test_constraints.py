@@ -15,13 +15,19 @@ from django.db.utils import ProgrammingError
 from django.utils import timezone
 
 from marketplace import access
-from marketplace.models import Organization
-from payments.models import Account, Journal, Posting, Quote, StripeEvent
+from marketplace.models import Contributor, Organization
+from payments.models import Account, Journal, Posting, Quote, RefundApproval, StripeEvent
 from tests.payments.rows import (
     make_command_row,
+    make_connected_row,
+    make_dispute_row,
+    make_fee_row,
     make_offer_row,
     make_order_row,
     make_quote_row,
+    make_refund_row,
+    make_reversal_row,
+    make_transfer_row,
     paid_order_row,
 )
 from tests.people import found
@@ -113,6 +119,27 @@ def second_command(world: World) -> None:
     make_command_row(world.order)
 
 
+def foreign_contributor(world: World) -> None:
+    other = Contributor.objects.create(organization=world.buyer, external_id="c-1")
+    make_connected_row(world.seller, contributor=other)
+
+
+def foreign_contributors_account(world: World) -> None:
+    other = Contributor.objects.create(organization=world.buyer, external_id="c-1")
+    Account.objects.create(
+        livemode=False,
+        code="contributor_payable",
+        organization=world.seller,
+        contributor=other,
+        currency="USD",
+    )
+
+
+def same_transfer(world: World) -> None:
+    for order in (world.order, make_order_row(world.other_quote())):
+        make_transfer_row(order, state="sent", stripe_id="tr_1", sent_at=timezone.now())
+
+
 def event(**fields: Any) -> None:
     StripeEvent.objects.create(id="evt_1", type="x", livemode=False, body={}, **fields)
 
@@ -135,8 +162,11 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "payments_order_payment_intent_key": same_payment,
     "order_parties_differ": lambda w: order_again(w, seller=w.buyer),
     "order_paid_at_iff_paid": lambda w: order_again(w, paid_at=timezone.now()),
-    "order_grant_iff_granted": lambda w: paid_again(w, status="granted"),
-    "order_refusal_iff_ungrantable": lambda w: paid_again(w, status="paid_ungrantable"),
+    "order_is_granted_with_a_grant": lambda w: paid_again(w, status="granted"),
+    "order_refusal_instead_of_a_grant": lambda w: paid_again(w, status="paid_ungrantable"),
+    "order_method_is_known": lambda w: order_again(w, method="barter"),
+    "order_loses_no_more_than_was_paid": lambda w: paid_again(w, lost_minor=50_001),
+    "order_is_settled_whole_or_not_at_all": lambda w: paid_again(w, settled_minor=50_000),
     "order_refunds_no_more_than_was_paid": lambda w: paid_again(w, refunded_minor=50_001),
     "order_status_is_known": lambda w: paid_again(w, status="lost"),
     "order_names_who_accepted": lambda w: order_again(w, accepted_by_title=""),
@@ -145,6 +175,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "command_is_given_once": second_command,
     "command_is_due_iff_pending": lambda w: make_command_row(w.order, next_attempt_at=None),
     "command_kind_is_known": lambda w: make_command_row(w.order, kind="pray"),
+    "command_is_about_something": lambda w: make_command_row(w.order, order=None),
     "command_state_is_known": lambda w: make_command_row(
         w.order, state="lost", next_attempt_at=None
     ),
@@ -159,15 +190,116 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "account_code_is_known": lambda w: Account.objects.create(
         livemode=False, code="sofa", currency="USD"
     ),
+    "account_of_a_contributor_names_the_organization": lambda w: Account.objects.create(
+        livemode=False, code="contributor_payable", organization=w.seller, currency="USD"
+    ),
+    "account_contributor_belongs": foreign_contributors_account,
     "journal_is_posted_once": second_journal,
+    "journal_is_about_something": lambda w: w.journal(order=None),
     "journal_order_belongs": lambda w: w.journal(organization=w.seller),
     "journal_balances": unbalanced,
+    # fees
+    "fee_schedule_version_is_unique": lambda w: [make_fee_row(w.seller), make_fee_row(w.seller)],
+    "fee_schedule_is_of_one_thing": lambda w: make_fee_row(
+        w.seller, offer=w.offer, collection=w.offer.collection
+    ),
+    "fee_schedule_takes_no_more_than_all": lambda w: make_fee_row(w.seller, basis_points=10_001),
+    "fee_schedule_bearer_is_known": lambda w: make_fee_row(w.seller, stripe_fees="nobody"),
+    "fee_schedule_offer_belongs": lambda w: make_fee_row(w.seller, offer=w.other_offer()),
+    "fee_schedule_collection_belongs": lambda w: make_fee_row(
+        w.seller, collection=w.other_offer().collection
+    ),
+    # accounts at Stripe
+    "connected_account_is_one": lambda w: [make_connected_row(w.seller) for _again in range(2)],
+    "payments_connectedaccount_stripe_id_key": lambda w: [
+        make_connected_row(one, stripe_id="acct_1") for one in (w.seller, w.buyer)
+    ],
+    "connected_account_state_is_known": lambda w: make_connected_row(
+        w.seller, state="lost", stripe_id="acct_1"
+    ),
+    "connected_account_is_open_at_stripe": lambda w: make_connected_row(w.seller, state="active"),
+    "connected_account_clearance_is_known": lambda w: make_connected_row(
+        w.seller, clearance="perhaps", cleared_by="usr_1"
+    ),
+    "connected_account_clearance_names_who_gave_it": lambda w: make_connected_row(
+        w.seller, clearance="cleared"
+    ),
+    "connected_account_country_is_iso_3166": lambda w: make_connected_row(w.seller, country="us"),
+    "connected_account_contributor_belongs": foreign_contributor,
+    # transfers
+    "payments_transfer_order_id_key": lambda w: [make_transfer_row(w.order) for _ in range(2)],
+    "payments_transfer_stripe_id_key": same_transfer,
+    "transfer_state_is_known": lambda w: make_transfer_row(w.order, state="lost"),
+    "transfer_is_sent_iff_stripe_has_it": lambda w: make_transfer_row(w.order, state="sent"),
+    "transfer_sends_no_more_than_the_share": lambda w: make_transfer_row(
+        w.order, sent_minor=60, withheld_minor=41
+    ),
+    "transfer_reverses_no_more_than_was_sent": lambda w: make_transfer_row(
+        w.order, settled_minor=50, reversed_minor=51
+    ),
+    "transfer_reversal_has_one_cause": lambda w: [
+        make_reversal_row(transfer)
+        for transfer in [make_transfer_row(w.order)]
+        for _again in range(2)
+    ],
+    "payments_transferreversal_stripe_id_key": lambda w: [
+        make_reversal_row(transfer, cause=cause, state="done", stripe_id="trr_1")
+        for transfer in [make_transfer_row(w.order)]
+        for cause in ("a", "b")
+    ],
+    "transfer_reversal_state_is_known": lambda w: make_reversal_row(
+        make_transfer_row(w.order), state="lost"
+    ),
+    "transfer_reversal_is_done_iff_stripe_has_it": lambda w: make_reversal_row(
+        make_transfer_row(w.order), state="done"
+    ),
+    "transfer_reversal_takes_something_back": lambda w: make_reversal_row(
+        make_transfer_row(w.order), amount_minor=0
+    ),
+    "transfer_reversal_transfer_belongs": lambda w: make_reversal_row(
+        make_transfer_row(w.order), organization=w.buyer
+    ),
+    # refunds
+    "payments_refund_stripe_id_key": lambda w: [
+        make_refund_row(w.order, stripe_id="re_1") for _again in range(2)
+    ],
+    "refund_state_is_known": lambda w: make_refund_row(
+        w.order, state="lost", sent_at=timezone.now()
+    ),
+    "refund_cause_is_known": lambda w: make_refund_row(w.order, cause="whim"),
+    "refund_effect_is_known": lambda w: make_refund_row(w.order, effect="none"),
+    "refund_gives_something_back": lambda w: make_refund_row(w.order, amount_minor=0),
+    "refund_is_sent_iff_it_was_approved": lambda w: make_refund_row(w.order, state="sending"),
+    "refund_succeeded_at_stripe": lambda w: make_refund_row(
+        w.order, state="succeeded", sent_at=timezone.now()
+    ),
+    "refund_order_belongs": lambda w: make_refund_row(w.order, livemode=True),
+    "refund_is_approved_once_by_each": lambda w: [
+        RefundApproval.objects.create(
+            seller=w.seller, refund=refund, actor="usr_1", is_operator=False
+        )
+        for refund in [make_refund_row(w.order)]
+        for _again in range(2)
+    ],
+    # disputes
+    "payments_dispute_stripe_id_key": lambda w: [make_dispute_row(w.order) for _ in range(2)],
+    "dispute_status_is_known": lambda w: make_dispute_row(w.order, status="odd"),
+    "dispute_is_about_something": lambda w: make_dispute_row(w.order, amount_minor=0),
+    "dispute_is_closed_iff_decided": lambda w: make_dispute_row(w.order, status="won"),
+    "dispute_order_belongs": lambda w: make_dispute_row(w.order, livemode=True),
     "posting_moves_something": lambda w: w.posting(w.journal(), 0),
     "posting_currency_belongs": foreign_account,
 }
 # Keys that only serve as targets of composite foreign keys: each holds the primary key, which
 # no row can break alone.
-TARGETS = {"quote_of_organization", "order_of_organization", "account_of_currency"}
+TARGETS = {
+    "quote_of_organization",
+    "order_of_organization",
+    "account_of_currency",
+    "connected_account_of_organization",
+    "transfer_of_organization",
+    "refund_of_organization",
+}
 # Broken in tests of their own, below: they need more than one transaction, or a grant.
 ELSEWHERE = {"journal_is_sealed", "order_grant_belongs", "payments_order_grant_id_key"}
 

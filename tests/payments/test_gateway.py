@@ -12,15 +12,18 @@ import stripe as sdk
 from django.db import transaction
 from django.utils import timezone
 
-from marketplace import access
+from marketplace import access, money
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from marketplace.models import Organization
-from payments import checkouts, stripe_gateway
+from payments import checkouts, connect, stripe_gateway
 from payments.models import Command
 from tests.make import make_offer
 from tests.payments.buying import order_for
+from tests.payments.selling import onboarded, request_refund
 from tests.payments.simulating import Stripe, work
-from tests.people import ApiClient
+from tests.payments.test_contract import calls_of_the_gateway
+from tests.payments.test_transfers import bought, settled
+from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
 ClientFor = Callable[..., ApiClient]
@@ -90,6 +93,30 @@ def test_a_refund_is_found_by_the_row_that_it_was_made_for(stripe: Stripe) -> No
     assert found is not None
     assert (found.refund, found.ours, found.amount_minor) == (first.refund, "rfd_1", 20_000)
     assert stripe_gateway.find_refund(intent, "rfd_2") is None
+
+
+def test_every_currency_of_stripes_goes_there_and_back(stripe: Stripe) -> None:
+    """What is asked for is what is paid and settled, in currencies of 0, 2 and 3 digits."""
+    wrong = {}
+    for code, unit in money.CURRENCIES.items():
+        amount = max(unit.stripe_minimum_minor, 1_234 * unit.step_minor)
+        params = checkout_params()
+        params["line_items"][0]["price_data"] |= {"currency": code.lower(), "unit_amount": amount}
+        opened = stripe_gateway.create_checkout(params, key=f"k-{code}")
+        stripe.control_pay(opened.session)
+        found = stripe_gateway.retrieve_checkout(opened.session)
+        payment = found.payment
+        if payment is None or payment.settled is None:
+            wrong[code] = "not paid"
+        elif (found.currency, payment.received_minor, payment.settled.amount_minor) != (
+            code,
+            amount,
+            amount,
+        ):
+            wrong[code] = f"{found.currency} {payment.received_minor}"
+
+    assert wrong == {}
+    assert len(money.CURRENCIES) > 130
 
 
 def test_an_expired_checkout_says_so(stripe: Stripe) -> None:
@@ -186,26 +213,53 @@ def test_every_request_of_ours_fits_the_sdks_own_contract(
     """The simulator checks each request, and so does this test, against the SDK's types."""
     from payments.simulator import contract
 
-    order = order_for(client_for(lab), make_offer(archive, price_minor=50_000))
-    stripe.pay(order)
-    work()
-    payment = stripe_gateway.retrieve_checkout(session := stripe.session_of(order)).payment
-    assert payment is not None
-    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k3")
-    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k4")
+    use_every_verb(archive, client_for(archive), client_for(lab), stripe)
 
     seen = set()
-    for request in stripe.requests():
-        checked = contract.check(request["method"], request["path"], request["params"], form=True)
-        seen.add(checked.operation)
+    # The tests' own come without the SDK, and so without a version.
+    for request in [one for one in stripe.requests() if one["stripe_version"]]:
+        checked = contract.check(
+            request["method"],
+            request["path"],
+            request["params"],
+            form=request["method"] == "GET" or request["path"].startswith("/v1/"),
+        )
+        seen.add(checked.operation.service)
         assert request["stripe_version"] == sdk.api_version
-    assert session
-    assert {str(operation) for operation in seen} == {
-        "POST /v1/checkout/sessions",
-        "GET /v1/checkout/sessions/{session}",
-        "POST /v1/refunds",
-        "GET /v1/refunds",
-    }
+        assert request["verdict"] == "ok", request
+    assert seen == calls_of_the_gateway()
+
+
+def use_every_verb(
+    archive: Organization, seller: ApiClient, buyer: ApiClient, stripe: Stripe
+) -> None:
+    """Have the market make each of its calls to Stripe, by what leads to it."""
+    onboarded(archive, stripe)
+    connect.onboarding_url(connect.own(caller_for(archive)))
+    offer = make_offer(archive, price_minor=50_000)
+    order = bought(buyer, archive, stripe)
+    settled(order)
+    request_refund(seller, order, amount_minor=1_000)
+    settled(order)
+    stripe.dispute(bought(buyer, archive, stripe))
+    stripe.deliver()
+    work()
+    [refund] = stripe.list("/v1/refunds")
+    [charge, *_older] = stripe.list("/v1/charges")
+    [dispute] = stripe.list("/v1/disputes")
+    for kind, id in (
+        ("refund", refund["id"]),
+        ("charge", charge["id"]),
+        ("dispute", dispute["id"]),
+    ):
+        assert stripe_gateway.payment_of(kind, id).startswith("pi_")
+    stripe_gateway.find_refund(refund["payment_intent"], "rfd_1")
+    stripe_gateway.find_transfer(order["id"], "trf_1")
+    [*_newer, first] = stripe.list("/v1/transfers")
+    stripe_gateway.find_reversal(first["id"], "trr_1")
+    given_up = order_for(buyer, offer)
+    assert buyer.post(f"/v1/orders/{given_up['id']}/cancel", {}).status_code == 200
+    work()
 
 
 def test_the_stored_request_is_what_was_sent(

@@ -203,6 +203,72 @@ def test_an_expired_pay_page_frees_the_rights(
     assert order_for(buyer, offer)["status"] == "awaiting_payment"
 
 
+def test_a_card_that_needs_action_and_is_abandoned_ends_with_its_page(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    offer = make_offer(archive, price_minor=50_000, typed=EXCLUSIVE)
+    order = order_for(buyer, offer)
+    stripe.session(order, "require_action")
+    assert settle(order).status == "awaiting_payment"
+    assert made_of(order)["claims"] == 1
+
+    stripe.expire(order)
+    stripe.deliver()
+    work()
+
+    assert order_now(buyer, order)["status"] == "expired"
+    assert made_of(order)["claims"] == 0
+    assert balances() == {}
+
+
+def test_a_card_that_needs_action_and_gets_it_is_paid_once(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.session(order, "require_action")
+    stripe.session(order, "authenticate")
+    stripe.wait_for("checkout.session.completed")
+    stripe.deliver()
+    work()
+
+    assert order_now(buyer, order)["status"] == "granted"
+    assert made_of(order) == GRANTED_ONCE
+
+
+@pytest.mark.parametrize(
+    ("verb", "event", "status"),
+    [
+        ("settle", "checkout.session.async_payment_succeeded", "granted"),
+        ("bounce", "checkout.session.async_payment_failed", "expired"),
+    ],
+)
+def test_a_bank_debit_holds_its_rights_until_the_bank_has_decided(
+    verb: str,
+    event: str,
+    status: str,
+    archive: Organization,
+    buyer: ApiClient,
+    stripe: Stripe,
+) -> None:
+    offer = make_offer(archive, price_minor=50_000, typed=EXCLUSIVE)
+    order = order_for(buyer, offer)
+    stripe.session(order, "debit")
+    stripe.deliver()
+    assert settle(order).status == "awaiting_payment"
+    with access.system("read a claim in a test"):
+        held_until = ScopeClaim.objects.get(held_by=order["id"]).held_until
+    assert held_until is not None
+    assert held_until > timezone.now() + timedelta(days=13)
+
+    stripe.session(order, verb)
+    stripe.wait_for(event)
+    stripe.deliver()
+    work()
+
+    assert order_now(buyer, order)["status"] == status
+    assert made_of(order)["claims"] == (1 if status == "granted" else 0)
+
+
 # --- paid, and not grantable ------------------------------------------------------------------
 
 

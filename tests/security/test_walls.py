@@ -76,12 +76,19 @@ PRIVATE = {
     "payments_account",
     "payments_command",
     "payments_invoice",
+    "payments_connectedaccount",
+    "payments_dispute",
+    "payments_feeschedule",
     "payments_journal",
     "payments_order",
     "payments_posting",
     "payments_quote",
     "payments_stripecustomer",
+    "payments_refund",
+    "payments_refundapproval",
     "payments_stripeevent",
+    "payments_transfer",
+    "payments_transferreversal",
 }
 PUBLIC = {
     # The catalogue: walled off by visible_to (decision 5).

@@ -57,11 +57,18 @@ from payments import samples as taking
 from payments.models import (
     Account,
     Command,
+    ConnectedAccount,
+    Dispute,
+    FeeSchedule,
     Invoice,
     Journal,
     Posting,
+    Refund,
+    RefundApproval,
     StripeCustomer,
     StripeEvent,
+    Transfer,
+    TransferReversal,
 )
 from tests.database import TestDatabase
 from tests.make import TYPED, records
@@ -219,7 +226,7 @@ def _purchases(world: World, offer: str) -> None:
         world.subjects |= {"quote": quote.pk, "order": order.pk, "grant": order.grant.pk}
         _interruption(world, livemode)
         with system("fill the world of a test"):
-            _money(order, livemode)
+            _money(world, order, livemode)
         _deliveries(world)
 
 
@@ -259,7 +266,7 @@ def _samples(world: World) -> None:
         )
 
 
-def _money(order: Any, livemode: bool) -> None:
+def _money(world: World, order: Any, livemode: bool) -> None:
     """What a paid order would have left behind; this one was free."""
     Command.objects.create(
         organization=order.organization,
@@ -293,6 +300,32 @@ def _money(order: Any, livemode: bool) -> None:
         Posting.objects.create(
             journal=journal, account=account, currency="USD", amount_minor=amount
         )
+    _back_and_forth(world, order, livemode)
+
+
+def _back_and_forth(world: World, order: Any, livemode: bool) -> None:
+    """What a paid order's seller got, and what went back of it."""
+    seller = {"organization": order.seller, "livemode": livemode}
+    ConnectedAccount.objects.create(
+        **seller, country="US", stripe_id=f"acct_{livemode}", state="active"
+    )
+    transfer = Transfer.objects.create(**seller, order=order, share_minor=100, currency="USD")
+    TransferReversal.objects.create(
+        **seller, transfer=transfer, cause="rfd_1", amount_minor=50, settled_minor=50
+    )
+    parties = {"organization": order.organization, "seller": order.seller, "livemode": livemode}
+    money = {**parties, "order": order, "amount_minor": 50, "currency": "USD"}
+    refund = Refund.objects.create(**money, cause="buyer", requested_by="system")
+    RefundApproval.objects.create(
+        seller=order.seller, refund=refund, actor="system", is_operator=False
+    )
+    dispute = Dispute.objects.create(
+        **money, stripe_id=f"du_{livemode}", reason="fraudulent", status="needs_response"
+    )
+    FeeSchedule.objects.create(
+        organization=order.seller, version=1 + livemode, basis_points=100, actor="system"
+    )
+    world.subjects |= {"transfer": transfer.pk, "refund": refund.pk, "dispute": dispute.pk}
 
 
 @pytest.fixture(scope="module")
