@@ -251,12 +251,9 @@ def create_customer(params: dict[str, Any], *, key: str) -> str:
 
 def find_customer(email: str, ours: str) -> str | None:
     """The customer that was made for one of our rows, if there is one."""
-
-    def find(client: stripe.StripeClient) -> str | None:
-        listed = client.v1.customers.list({"email": email, "limit": LISTED_MAX})
-        return next((each.id for each in listed.auto_paging_iter() if _ours(each) == ours), None)
-
-    return _call(find)
+    return _call(
+        lambda client: _id_of(client.v1.customers.list({"email": email, "limit": LISTED_MAX}), ours)
+    )
 
 
 def send_invoice(
@@ -334,17 +331,9 @@ def invoice_of(kind: str, id: str) -> str:
     """The invoice that an invoice payment or a credit note belongs to; "" where none."""
 
     def fetch(client: stripe.StripeClient) -> str:
-        found: stripe.InvoicePayment | stripe.CreditNote
-        try:
-            if kind == "invoice_payment":
-                found = client.v1.invoice_payments.retrieve(id)
-            else:
-                found = client.v1.credit_notes.retrieve(id)
-        except stripe.InvalidRequestError as error:
-            if error.code == "resource_missing":
-                return ""
-            raise
-        return found.invoice if isinstance(found.invoice, str) else ""
+        is_payment = kind == "invoice_payment"
+        found = _named(client.v1.invoice_payments if is_payment else client.v1.credit_notes, id)
+        return found.invoice if found is not None and isinstance(found.invoice, str) else ""
 
     return _call(fetch)
 
@@ -358,12 +347,11 @@ def create_credit_note(params: dict[str, Any], *, key: str) -> str:
 
 def find_credit_note(invoice: str, ours: str) -> str | None:
     """The credit note of an invoice that was made for one of our rows, if there is one."""
-
-    def find(client: stripe.StripeClient) -> str | None:
-        listed = client.v1.credit_notes.list({"invoice": invoice, "limit": LISTED_MAX})
-        return next((each.id for each in listed.auto_paging_iter() if _ours(each) == ours), None)
-
-    return _call(find)
+    return _call(
+        lambda client: _id_of(
+            client.v1.credit_notes.list({"invoice": invoice, "limit": LISTED_MAX}), ours
+        )
+    )
 
 
 def refund(params: dict[str, Any], *, key: str) -> RefundFacts:
@@ -380,9 +368,7 @@ def find_refund(payment_intent: str, ours: str) -> RefundFacts | None:
 
     def find(client: stripe.StripeClient) -> RefundFacts | None:
         listed = client.v1.refunds.list({"payment_intent": payment_intent, "limit": LISTED_MAX})
-        return next(
-            (_refund(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None
-        )
+        return _first(listed, ours, _refund)
 
     return _call(find)
 
@@ -391,19 +377,10 @@ def payment_of(kind: str, id: str) -> str:
     """The payment intent that a dispute, a refund or a charge belongs to; "" where none."""
 
     def fetch(client: stripe.StripeClient) -> str:
-        found: stripe.Dispute | stripe.Refund | stripe.Charge
-        try:
-            if kind == "dispute":
-                found = client.v1.disputes.retrieve(id)
-            elif kind == "refund":
-                found = client.v1.refunds.retrieve(id)
-            else:
-                found = client.v1.charges.retrieve(id)
-        except stripe.InvalidRequestError as error:
-            if error.code == "resource_missing":
-                return ""
-            raise
-        return found.payment_intent if isinstance(found.payment_intent, str) else ""
+        services: dict[str, Any] = {"dispute": client.v1.disputes, "refund": client.v1.refunds}
+        found = _named(services.get(kind, client.v1.charges), id)
+        intent = None if found is None else found.payment_intent
+        return intent if isinstance(intent, str) else ""
 
     return _call(fetch)
 
@@ -485,9 +462,7 @@ def find_transfer(transfer_group: str, ours: str) -> TransferFacts | None:
                 "expand": ["data.balance_transaction"],
             }
         )
-        return next(
-            (_transfer(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None
-        )
+        return _first(listed, ours, _transfer)
 
     return _call(find)
 
@@ -512,9 +487,7 @@ def find_reversal(transfer: str, ours: str) -> TransferFacts | None:
         listed = client.v1.transfers.reversals.list(
             transfer, {"limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
         )
-        return next(
-            (_transfer(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None
-        )
+        return _first(listed, ours, _transfer)
 
     return _call(find)
 
@@ -784,6 +757,25 @@ def _transfer(found: Any) -> TransferFacts:
     return TransferFacts(
         found.id, found.amount, found.currency.upper(), _settled(found.balance_transaction)
     )
+
+
+def _named(service: Any, id: str) -> Any:
+    """The object of an id; None where Stripe has none, or it is of another account."""
+    try:
+        return service.retrieve(id)
+    except stripe.InvalidRequestError as error:
+        if error.code == "resource_missing":
+            return None
+        raise
+
+
+def _first(listed: Any, ours: str, as_facts: Callable[[Any], T]) -> T | None:
+    """What was made for one of our rows, in a list."""
+    return next((as_facts(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None)
+
+
+def _id_of(listed: Any, ours: str) -> str | None:
+    return _first(listed, ours, lambda each: str(each.id))
 
 
 def _ours(found: Any) -> str:

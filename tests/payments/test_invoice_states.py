@@ -299,6 +299,29 @@ def test_a_lost_answer_to_a_credit_note_makes_one(
         assert Command.objects.get(kind="credit_note").state == "done"
 
 
+def test_a_repeat_with_the_same_key_goes_on_with_the_same_invoice(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, settings: Any
+) -> None:
+    body = {
+        **acceptance(quote_for(buyer, invoiced_offer(archive))),
+        "method": "invoice",
+        "net_days": 30,
+    }
+    there = settings.STRIPE_API_BASE
+    settings.STRIPE_API_BASE = "http://127.0.0.1:9"
+    away = buyer.post("/v1/orders", body, Idempotency_Key="k1")
+    assert away.status_code == 503
+    settings.STRIPE_API_BASE = there
+
+    resumed = buyer.post("/v1/orders", body, Idempotency_Key="k1")
+    again = buyer.post("/v1/orders", body, Idempotency_Key="k1")
+
+    assert (resumed.status_code, again.status_code) == (201, 201)
+    assert again.json() == resumed.json()
+    assert resumed.json()["invoice"]["status"] == "open"
+    assert len(stripe.list("/v1/invoices")) == 1
+
+
 # --- what is refused --------------------------------------------------------------------------
 
 
@@ -324,20 +347,23 @@ def test_an_address_that_stripe_refuses_ends_the_order_and_can_be_mended(
 # --- events -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_thin", [False, True])
 @pytest.mark.parametrize(
     "type",
     ["invoice.paid", "invoice.updated", "invoice.payment_succeeded", "invoice_payment.paid"],
 )
 def test_each_event_of_an_invoice_leads_to_its_order(
-    type: str, archive: Organization, buyer: ApiClient, stripe: Stripe
+    type: str, is_thin: bool, archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:
     order = ordered_on_invoice(buyer, invoiced_offer(archive))
     stripe.deliver()
     work()
-    pay_invoice(stripe, order)
+    if is_thin:
+        stripe.tell_thinly()
+        type = f"v1.{type}"
+    stripe.invoice(invoice_of(order).stripe_id or "", "pay")
+    stripe.wait_for(type)
     heard = [each for each in stripe.mailbox.deliveries if each.type == type]
-    assert heard
-    stripe.mailbox.deliveries.clear()
 
     assert heard[-1].post().status_code == 200
     assert stripe_events.handle_due() == 1
