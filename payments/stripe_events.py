@@ -99,21 +99,12 @@ def handle_due(limit: int = 100) -> int:
 def _follow(subject: Subject) -> None:
     """Fetch what an event is about. What is not ours is left alone."""
     order = subject.order
-    if order is None and subject.named is not None and subject.named[0] in _OF_AN_INVOICE:
-        invoice = stripe_gateway.invoice_of(*subject.named)
-        if invoice:
-            with system("find the order of an invoice"):
-                order = (
-                    Order.objects.filter(invoice__stripe_id=invoice)
-                    .values_list("pk", flat=True)
-                    .first()
-                )
-    elif order is None and subject.named is not None:
+    if order is None and subject.named is not None:
         payment = stripe_gateway.payment_of(*subject.named)
         if payment:
             with system("find the order of a payment"):
                 order = (
-                    Order.objects.filter(payment_intent=payment)
+                    Order.objects.filter(Q(payment_intent=payment) | Q(invoice__stripe_id=payment))
                     .values_list("pk", flat=True)
                     .first()
                 )
@@ -190,7 +181,6 @@ _OF_A_PAYMENT = {
     "invoice_payment": "invoice_payment",
     "credit_note": "credit_note",
 }
-_OF_AN_INVOICE = frozenset({"invoice_payment", "credit_note"})
 
 
 def _subject_of(event: StripeEvent) -> Subject:

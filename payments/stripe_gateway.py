@@ -327,17 +327,6 @@ def void_invoice(invoice: str, *, key: str) -> InvoiceFacts:
     return _call(void)
 
 
-def invoice_of(kind: str, id: str) -> str:
-    """The invoice that an invoice payment or a credit note belongs to; "" where none."""
-
-    def fetch(client: stripe.StripeClient) -> str:
-        is_payment = kind == "invoice_payment"
-        found = _named(client.v1.invoice_payments if is_payment else client.v1.credit_notes, id)
-        return found.invoice if found is not None and isinstance(found.invoice, str) else ""
-
-    return _call(fetch)
-
-
 def create_credit_note(params: dict[str, Any], *, key: str) -> str:
     """Credit a part of an invoice. Repeating it with the same key gives the first call's note."""
     return _call(
@@ -374,13 +363,25 @@ def find_refund(payment_intent: str, ours: str) -> RefundFacts | None:
 
 
 def payment_of(kind: str, id: str) -> str:
-    """The payment intent that a dispute, a refund or a charge belongs to; "" where none."""
+    """The payment intent of a dispute, a refund or a charge; the invoice of an invoice payment or a
+    credit note; "" where there is none.
+    """
 
     def fetch(client: stripe.StripeClient) -> str:
-        services: dict[str, Any] = {"dispute": client.v1.disputes, "refund": client.v1.refunds}
-        found = _named(services.get(kind, client.v1.charges), id)
-        intent = None if found is None else found.payment_intent
-        return intent if isinstance(intent, str) else ""
+        retrieve: dict[str, Callable[[], Any]] = {
+            "dispute": lambda: client.v1.disputes.retrieve(id).payment_intent,
+            "refund": lambda: client.v1.refunds.retrieve(id).payment_intent,
+            "charge": lambda: client.v1.charges.retrieve(id).payment_intent,
+            "invoice_payment": lambda: client.v1.invoice_payments.retrieve(id).invoice,
+            "credit_note": lambda: client.v1.credit_notes.retrieve(id).invoice,
+        }
+        try:
+            found = retrieve[kind]()
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                return ""
+            raise
+        return found if isinstance(found, str) else ""
 
     return _call(fetch)
 
@@ -757,16 +758,6 @@ def _transfer(found: Any) -> TransferFacts:
     return TransferFacts(
         found.id, found.amount, found.currency.upper(), _settled(found.balance_transaction)
     )
-
-
-def _named(service: Any, id: str) -> Any:
-    """The object of an id; None where Stripe has none, or it is of another account."""
-    try:
-        return service.retrieve(id)
-    except stripe.InvalidRequestError as error:
-        if error.code == "resource_missing":
-            return None
-        raise
 
 
 def _first(listed: Any, ours: str, as_facts: Callable[[Any], T]) -> T | None:

@@ -269,7 +269,9 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "payments_stripecustomer_stripe_id_key": lambda w: [
         make_customer_row(buyer, stripe_id="cus_1") for buyer in (w.buyer, w.seller)
     ],
-    "invoice_status_is_known": lambda w: make_invoice_row(w.order, status="lost"),
+    "invoice_status_is_known": lambda w: make_invoice_row(
+        w.order, status="lost", stripe_id="in_1", sent_at=timezone.now()
+    ),
     "invoice_net_days_are_known": lambda w: make_invoice_row(w.order, net_days=45),
     "invoice_grants_on_is_known": lambda w: make_invoice_row(w.order, grants_on="whim"),
     "invoice_is_at_stripe_iff_sent": lambda w: make_invoice_row(w.order, status="open"),
