@@ -78,4 +78,4 @@ def test_calculations_have_the_shape_of_the_sdks_classes(account: Account) -> No
         f"/v1/tax/calculations/{found.id}",
         f"/v1/tax/calculations/{found.id}/line_items",
     ):
-        assert faults_of_answer(get(account, path), path) == []
+        assert list(faults_of_answer(get(account, path), path)) == []
