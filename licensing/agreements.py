@@ -40,13 +40,15 @@ def render(
     price_words: Sequence[str],
     subtotal_minor: int,
     tax_minor: int,
+    tax_words: str,
     total_minor: int,
     currency: str,
 ) -> str:
     """Write the whole contract: who, what, for what, when, at which price, and the terms.
 
     In English whatever the reader's language: these words are hashed and accepted, so they are
-    not translated. `price_words` are of `prices.in_words`. The same arguments give the same bytes.
+    not translated. `price_words` are of `prices.in_words`; `tax_words` say why the tax is what it
+    is, or nothing. The same arguments give the same bytes.
     """
     lines = [] if livemode else [TEST_NOTICE, ""]
     lines += [
@@ -70,7 +72,7 @@ def render(
         "D. Price",
         *price_words,
         f"License fee: {money.show(subtotal_minor, currency)}",
-        f"Tax: {money.show(tax_minor, currency)}",
+        f"Tax: {money.show(tax_minor, currency)}{', ' if tax_words else ''}{_line(tax_words)}",
         f"Total: {money.show(total_minor, currency)}",
         "",
         "E. What controls",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -47,6 +47,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     # Withdrawn is final: make another offer.
 }
 REASON_LENGTH_MAX = 2_000
+# Within how many days an invoice can be due.
+INVOICE_DAYS = frozenset({14, 30, 60})
 
 # --- the seller's -----------------------------------------------------------------------------
 
@@ -63,13 +65,17 @@ def make(
     audience: str | None = None,
     opens_at: datetime | None = None,
     closes_at: datetime | None = None,
+    invoice_days: Sequence[int] = (),
+    grants_on: str = Offer.GrantsOn.PAYMENT,
 ) -> Offer:
     """Draft an offer of one of the caller's snapshots. Its conditions never change afterwards.
 
     The price is a typed one (`prices.EXAMPLES`), or `price_minor` for a flat one. `audience` (an
-    organization's id) makes it private. Raises NotFound, InvalidInput, TermsNeedHuman.
+    organization's id) makes it private. With `invoice_days` it can be bought on an invoice that is
+    due so many days later. Raises NotFound, InvalidInput, TermsNeedHuman.
     """
     typed_price = _price(price, price_minor, currency)
+    _check_invoices(invoice_days, grants_on)
     now = timezone.now()
     opens_at = opens_at or now
     if closes_at is not None and closes_at <= opens_at:
@@ -97,6 +103,8 @@ def make(
             access=access,
             opens_at=opens_at,
             closes_at=closes_at,
+            invoice_days=sorted(set(invoice_days)),
+            grants_on=grants_on,
         )
         offer.save(force_insert=True)
         audit.record(caller, "offer.made", subject=offer)
@@ -147,6 +155,21 @@ def check_needs_no_human(terms: Terms) -> None:
             _("%(place)s holds words that only a person can read. Sell on request (`access`).")
             % {"place": others[0][0]},
             terms=str(terms.pk),
+        )
+
+
+def _check_invoices(days: Sequence[int], grants_on: str) -> None:
+    if not INVOICE_DAYS.issuperset(days):
+        raise InvalidInput(_("An invoice is due in 14, 30 or 60 days."), param="invoice_days")
+    if grants_on not in Offer.GrantsOn.values:
+        raise InvalidInput(
+            _("A license begins with the “payment” or with the “issue” of an invoice."),
+            param="grants_on",
+        )
+    if grants_on == Offer.GrantsOn.ISSUE and not days:
+        raise InvalidInput(
+            _("Only what can be bought on invoice begins with its issue: give `invoice_days`."),
+            param="grants_on",
         )
 
 

@@ -319,11 +319,22 @@ class OfferPriceField(serializers.Field[Any, Any, Any, Any]):
         return prices.load(value.price, value.price_minor).as_dict()
 
 
+class InvoiceDaysField(serializers.ListField):
+    """Within how many days an invoice may be paid."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault(
+            "help_text", "It can be bought on an invoice that is due in so many days. Empty: not."
+        )
+        super().__init__(child=StrictIntegerField(), **options)
+
+
 class OfferSerializer(Resource[Offer]):
     """A snapshot under terms at a price, to everybody or to one organization."""
 
     object_name = "offer"
     price = extend_schema_field(PriceSerializer)(OfferPriceField)()
+    invoice_days = InvoiceDaysField(read_only=True)
     rights = serializers.SerializerMethodField(
         help_text="What buyers read about your rights. Null until the offer is published."
     )
@@ -342,6 +353,8 @@ class OfferSerializer(Resource[Offer]):
             "price_minor",
             "currency",
             "access",
+            "invoice_days",
+            "grants_on",
             "rights",
             "opens_at",
             "closes_at",
@@ -376,6 +389,19 @@ class MakeOffer(Body):
     )
     audience = TypeIDSerializerField(
         prefix="org", required=False, allow_null=True, help_text="Only this organization may buy."
+    )
+    invoice_days = InvoiceDaysField(
+        required=False,
+        max_length=3,
+        help_text="It can be bought on an invoice that is due in so many days: 14, 30 or 60.",
+    )
+    grants_on = serializers.ChoiceField(
+        choices=Offer.GrantsOn.choices,
+        required=False,
+        help_text=(
+            "When a license that is bought on invoice begins: with the “payment” (without it), or"
+            " with the “issue” of the invoice, before it is paid."
+        ),
     )
     opens_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="On sale from then on. Without it: at once."
@@ -420,6 +446,7 @@ class ListingSerializer(Resource[Offer]):
     snapshot = SnapshotSerializer(read_only=True)
     terms = TermsSerializer(read_only=True)
     price = extend_schema_field(PriceSerializer)(OfferPriceField)()
+    invoice_days = InvoiceDaysField(read_only=True)
     is_private = serializers.SerializerMethodField(help_text="Shown to you and nobody else.")
     sample = serializers.SerializerMethodField()
 
@@ -437,6 +464,8 @@ class ListingSerializer(Resource[Offer]):
             "price_minor",
             "currency",
             "access",
+            "invoice_days",
+            "grants_on",
             "sample",
             "opens_at",
             "closes_at",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -229,6 +230,9 @@ SPECTACULAR_SETTINGS = {
         "GrantEventEffectEnum": "licensing.models.GrantEvent.Effect",
         "OrderStatusEnum": "payments.models.Order.Status",
         "PendingReceiptStatusEnum": ["pending"],
+        "InvoiceStatusEnum": "payments.models.Invoice.Status",
+        "OrderMethodEnum": "payments.models.Order.Method",
+        "PayByEnum": ["checkout", "invoice"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -317,6 +321,15 @@ PLATFORM_COUNTRY = _environ.get("LICET_PLATFORM_COUNTRY", "US").upper()
 # "package.module.function": called with an organization whose account became active in live mode.
 # True clears it to be paid, False refuses it, None leaves it to an operator.
 SCREENING = _environ.get("LICET_SCREENING", "")
+# {"DE": {"basis_points": 1900, "inclusive": false, "reverse_charge": true}}: the tax of buyers
+# there (ISO 3166-1, or a region's 3166-2). The operator owes it, and collects none elsewhere.
+TAX: dict[str, dict[str, Any]] = json.loads(_environ.get("LICET_TAX", "{}"))
+# Organizations whose exemption the operator has seen, divided by commas.
+TAX_EXEMPT = frozenset(filter(None, _environ.get("LICET_TAX_EXEMPT", "").split(",")))
+# "local" (the table above) or "stripe" (Stripe Tax).
+TAX_PROVIDER = _environ.get("LICET_TAX_PROVIDER", "local")
+# A license that began with its invoice is suspended so many days after that was due.
+INVOICE_GRACE_DAYS = int(_environ.get("LICET_INVOICE_GRACE_DAYS", "7"))
 # {"USD": 100000}: a refund above this, in minor units, needs two people. Left out: none does.
 REFUND_LIMITS: dict[str, int] = json.loads(_environ.get("LICET_REFUND_LIMITS", "{}"))
 

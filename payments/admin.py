@@ -14,6 +14,10 @@ admin.site.register(
     models.Order,
     show("id", "organization", "seller", "status", "total_minor", "currency", "refusal"),
 )
+admin.site.register(
+    models.Invoice, show("id", "number", "order", "organization", "status", "due_at", "sent_at")
+)
+admin.site.register(models.StripeCustomer, show("id", "organization", "livemode", "stripe_id"))
 admin.site.register(models.Command, show("id", "order", "kind", "state", "attempts"))
 admin.site.register(
     models.ConnectedAccount,

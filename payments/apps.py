@@ -11,7 +11,7 @@ class PaymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell `commands` how each kind of call is carried out: its nouns stand above it."""
-        from payments import checkouts, commands, connect, disputes, refunds, transfers
+        from payments import checkouts, commands, connect, disputes, invoices, refunds, transfers
         from payments.models import Command
 
         Kind = Command.Kind
@@ -23,4 +23,8 @@ class PaymentsConfig(AppConfig):
             Kind.TRANSFER: transfers.SEND,
             Kind.REVERSE_TRANSFER: transfers.REVERSE,
             Kind.SEND_EVIDENCE: disputes.EVIDENCE,
+            Kind.CREATE_CUSTOMER: invoices.CREATE_CUSTOMER,
+            Kind.SEND_INVOICE: invoices.SEND,
+            Kind.VOID_INVOICE: invoices.VOID,
+            Kind.CREDIT_NOTE: invoices.CREDIT,
         }

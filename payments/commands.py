@@ -17,7 +17,7 @@ from django.utils import timezone
 from marketplace.access import Caller, acting, system
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from payments import stripe_gateway
-from payments.models import Command, ConnectedAccount, Order
+from payments.models import Command, ConnectedAccount, Order, StripeCustomer
 
 logger = logging.getLogger(__name__)
 
@@ -64,16 +64,17 @@ def give(
     *,
     order: Order | None = None,
     account: ConnectedAccount | None = None,
+    customer: StripeCustomer | None = None,
     reference: str = "",
     caller_waits: bool = False,
 ) -> Command:
     """Commit to a call, in the transaction that makes it necessary. A repeat finds the first.
 
-    About an order, or about a seller's account. Where a caller waits for it, and will carry it out,
-    the worker keeps off for a while.
+    About an order, a seller's account, or a buyer as Stripe's customer. Where a caller waits for
+    it, and will carry it out, the worker keeps off for a while.
     """
     assert connection.in_atomic_block, "A command commits with its reason."
-    about = order or account
+    about = order or account or customer
     assert about is not None, "A command is about something."
     command = Command.objects.filter(order=order, kind=kind, reference=reference).first()
     if command is None:

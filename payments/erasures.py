@@ -74,6 +74,7 @@ KEPT = {
     "payments_order.accepted_by_name": "6(1)(c)",
     "payments_order.accepted_by_title": "6(1)(c)",
     "payments_quote.document": "6(1)(c)",
+    "payments_invoice.purchase_order": "6(1)(c)",
     "payments_stripeevent.body": "6(1)(c)",
     "payments_command.params": "6(1)(c)",
     "payments_refund.reason": "6(1)(c)",

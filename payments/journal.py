@@ -22,6 +22,7 @@ LINES_MAX = 10
 # Kinds of journals, and what the reference of each is.
 PAYMENT = "payment"  # what came in
 SALE = "sale"  # what it is for, once a license is given
+VOIDED = "voided"  # that nobody will pay for it after all
 SETTLED = "settled"  # what Stripe made of it: the id of its balance transaction
 REFUND = "refund"  # the refund's id
 REFUND_FAILED = "refund_failed"  # the refund's id
@@ -162,9 +163,18 @@ def balance_minor(
 def payment(order: Order) -> list[Line]:
     """What came from the buyer. What stands on the buyer's account then is owed to it."""
     return [
-        Line(Code.STRIPE_CLEARING, order.paid_minor),
+        Line(came_to(order), order.paid_minor),
         Line(Code.BUYER_RECEIVABLE, -order.paid_minor, order.organization_id),
     ]
+
+
+def came_to(order: Order) -> Account.Code:
+    """Where an order's payment came to: Stripe, or the market's bank, of which Stripe only heard.
+
+    What went to the bank is not in our balance at Stripe: a transfer of it has to be covered there.
+    """
+    is_outside = order.method == Order.Method.INVOICE and order.payment_intent is None
+    return Code.BANK if is_outside else Code.STRIPE_CLEARING
 
 
 def sale(order: Order, shares: Shares) -> list[Line]:

@@ -27,8 +27,15 @@ def suspend(order: Order, *, cause: str, reason: str) -> None:
     _act(order, Kind.SUSPENDED, Act(by=GrantEvent.By.MARKET, cause=cause, reason=reason))
 
 
-def reinstate(order: Order, *, reason: str) -> None:
-    """Let the license of an order go on. One that was never suspended stays as it is."""
+def reinstate(order: Order, *, reason: str, after: str = "") -> None:
+    """Let the license of an order go on. One that was never suspended stays as it is.
+
+    With `after`, only one that was suspended for that cause, and for no other since.
+    """
+    if after:
+        last = GrantEvent.objects.filter(grant=order.grant_id).order_by("-number").first()
+        if last is None or last.cause != after:
+            return
     act = Act(by=GrantEvent.By.MARKET, cause=Cause.SETTLED, reason=reason)
     _act(order, Kind.REINSTATED, act)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import grants, offers, optouts, scope_claims, terms
+from licensing import delivery_summaries, grants, offers, optouts, scope_claims, terms
 from licensing.grants import Acceptance
 from licensing.models import Grant
 from marketplace import audit, idempotency
@@ -27,6 +27,7 @@ from payments import (
     checkouts,
     commands,
     connect,
+    invoices,
     order_states,
     quotes,
     settlements,
@@ -53,15 +54,24 @@ class Accept(TypedDict):
     authority: bool
 
 
-def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
+def place(
+    caller: Caller,
+    *,
+    quote: str,
+    accept: Accept,
+    method: str = Order.Method.CHECKOUT,
+    net_days: int | None = None,
+    purchase_order: str = "",
+) -> Order:
     """Accept a quote: hold its rights, and open a pay page for it; or grant at once if it is free.
 
-    The order, the hold and the command to open the page commit together; the call to Stripe
-    follows. If that call fails, the order stands, and `resume` or the worker makes it again.
-    Raises NotFound, QuoteAlreadyAccepted, QuoteExpired, AcceptedDocumentMismatch, InvalidInput,
-    OfferNotBuyable, AccessNotApproved, OptedOut, RightsTaken, PaymentProviderUnavailable,
-    OrderNotPayable.
+    With the method “invoice”, one is sent that is due in `net_days`. The order, the hold and the
+    command to open the page commit together; the call to Stripe follows. If that call fails, the
+    order stands, and `resume` or the worker makes it again. Raises NotFound, QuoteAlreadyAccepted,
+    QuoteExpired, AcceptedDocumentMismatch, InvalidInput, OfferNotBuyable, AccessNotApproved,
+    OptedOut, RightsTaken, LegalIdentityIncomplete, PaymentProviderUnavailable, OrderNotPayable.
     """
+    invoiced = _invoiced(method, net_days, purchase_order)
     split = _split(caller, quote)
     with acting(caller):
         _lock(quote)
@@ -73,20 +83,25 @@ def place(caller: Caller, *, quote: str, accept: Accept) -> Order:
         quotes.check_approved(caller, accepted, bought)
         optouts.hold_still(accepted.seller_id)
         _check_opt_outs(accepted)
-        order = _order(caller, accepted, accept, split)
+        if invoiced is not None and accepted.total_minor:
+            invoices.check(accepted, net_days=invoiced["net_days"])
+        order = _order(caller, accepted, accept, split, invoiced)
         quotes.claim(
             accepted,
             terms.load(accepted.terms),
             held_by=str(order.pk),
-            held_until=(order.checkout_expires_at or order.accepted_at) + HOLD_SLACK,
+            held_until=_held_until(order, invoiced),
         )
         order.save(force_insert=True)
         audit.record(caller, "order.placed", subject=order, quote=str(accepted.pk))
         idempotency.names(caller, order)
         if order.total_minor == 0:
             return _granted_for_free(order)
-        command = checkouts.open(order)
-    return _opened(caller, order, command)
+        if invoiced is None:
+            command = checkouts.open(order)
+        else:
+            invoices.open(order, **invoiced)
+    return _opened(caller, order, command) if invoiced is None else _invoice_sent(caller, order)
 
 
 def resume(caller: Caller, id: str) -> Order:
@@ -94,14 +109,17 @@ def resume(caller: Caller, id: str) -> Order:
     with acting(caller):
         order = Order.objects.get_visible(caller, id)
         command = Command.objects.filter(order=order, kind=Command.Kind.CREATE_CHECKOUT).first()
+    if order.method == Order.Method.INVOICE:
+        return _invoice_sent(caller, order)
     return order if command is None else _opened(caller, order, command)
 
 
 def cancel(caller: Caller, id: str) -> Order:
     """Give an order up before it is paid: its rights are free at once, and its page closes.
 
-    A payment that comes all the same is granted if the rights are still free, else given back.
-    Repeating it changes nothing. Raises NotFound, OrderWrongState.
+    A payment that comes all the same is granted if the rights are still free, else given back. An
+    invoice is taken back at Stripe before: until then it can be paid. Repeating it changes nothing.
+    Raises NotFound, OrderWrongState, PaymentProviderUnavailable.
     """
     with acting(caller):
         order = Order.objects.get_visible(caller, id, lock=True)
@@ -113,12 +131,18 @@ def cancel(caller: Caller, id: str) -> Order:
                 order=str(order.pk),
                 order_status=order.status,
             )
-        order_states.move(order, Event.CANCELLED)
-        order.save(update_fields=["status"])
-        scope_claims.release(str(order.pk))
-        checkouts.close(order)
-        audit.record(caller, "order.cancelled", subject=order)
-    return order
+        if order.method == Order.Method.INVOICE:
+            _check_nothing_left(order)
+            is_new = invoices.void(order)
+        else:
+            is_new = True
+            order_states.move(order, Event.CANCELLED)
+            order.save(update_fields=["status"])
+            scope_claims.release(str(order.pk))
+            checkouts.close(order)
+        if is_new:
+            audit.record(caller, "order.cancelled", subject=order)
+    return _taken_back(caller, order) if order.method == Order.Method.INVOICE else order
 
 
 def issue_grant(order: Order) -> Grant:
@@ -212,18 +236,61 @@ def _split(caller: Caller, id: str) -> dict[str, Any]:
         return settlements.fix(quote, royalties=None)
 
 
-def _order(caller: Caller, quote: Quote, accept: Accept, split: dict[str, Any]) -> Order:
+class Invoiced(TypedDict):
+    """How an order is paid on invoice."""
+
+    net_days: int
+    purchase_order: str
+
+
+def _invoiced(method: str, net_days: int | None, purchase_order: str) -> Invoiced | None:
+    if method == Order.Method.INVOICE:
+        # None is in no offer's list.
+        return {"net_days": net_days or 0, "purchase_order": purchase_order.strip()}
+    if method != Order.Method.CHECKOUT:
+        raise InvalidInput(_("Pay by “checkout” or by “invoice”."), param="method")
+    for name, given in (("net_days", net_days), ("purchase_order", purchase_order)):
+        if given:
+            raise InvalidInput(_("Only an invoice has this."), param=name)
+    return None
+
+
+def _held_until(order: Order, invoiced: Invoiced | None) -> datetime:
+    if invoiced is not None and order.total_minor:
+        return invoices.held_until(order.accepted_at, invoiced["net_days"]) + HOLD_SLACK
+    return (order.checkout_expires_at or order.accepted_at) + HOLD_SLACK
+
+
+def _check_nothing_left(order: Order) -> None:
+    """Refuse to give up what began with its invoice, once works of it were fetched."""
+    if order.grant_id is not None and delivery_summaries.has_left(order.grant_id):
+        raise OrderWrongState(
+            _("Works were fetched under this license: pay its invoice, or ask the seller."),
+            order=str(order.pk),
+            order_status=order.status,
+        )
+
+
+def _order(
+    caller: Caller,
+    quote: Quote,
+    accept: Accept,
+    split: dict[str, Any],
+    invoiced: Invoiced | None,
+) -> Order:
     now = timezone.now()
     is_free = quote.total_minor == 0
     if not is_free:
         stripe_gateway.check_mode(quote.livemode)
         connect.check_payable(quote.seller, livemode=quote.livemode)
+    method = Order.Method.CHECKOUT if invoiced is None else Order.Method.INVOICE
+    has_page = not is_free and invoiced is None
     return Order(
         organization=quote.organization,
         seller=quote.seller,
         livemode=quote.livemode,
         quote=quote,
-        method=Order.Method.FREE if is_free else Order.Method.CHECKOUT,
+        method=Order.Method.FREE if is_free else method,
         total_minor=quote.total_minor,
         currency=quote.currency,
         settlement=split,
@@ -232,7 +299,7 @@ def _order(caller: Caller, quote: Quote, accept: Accept, split: dict[str, Any]) 
         accepted_by_title=accept["title"].strip(),
         accepted_by_actor=caller.actor,
         accepted_at=now,
-        checkout_expires_at=None if is_free else now + CHECKOUT_LIFETIME,
+        checkout_expires_at=now + CHECKOUT_LIFETIME if has_page else None,
         next_sync_at=None if is_free else now + FIRST_LOOK,
     )
 
@@ -258,3 +325,40 @@ def _opened(caller: Caller, order: Order, command: Command) -> Order:
             order=str(order.pk),
         )
     return order
+
+
+def _invoice_sent(caller: Caller, order: Order) -> Order:
+    """Have the invoice sent, and return the order as it stands then."""
+    order = _carried_on(caller, order)
+    if order.status == Order.Status.EXPIRED:
+        raise OrderNotPayable(
+            _("Stripe refused to send an invoice. Check your contact_email; ask for a new quote."),
+            order=str(order.pk),
+        )
+    return order
+
+
+def _taken_back(caller: Caller, order: Order) -> Order:
+    """Have the invoice voided, and return the order. OrderWrongState where it was paid before."""
+    order = _carried_on(caller, order)
+    if order.status != Order.Status.CANCELLED:
+        raise OrderWrongState(
+            _("The invoice can no longer be taken back."),
+            order=str(order.pk),
+            order_status=order.status,
+        )
+    return order
+
+
+def _carried_on(caller: Caller, order: Order) -> Order:
+    """Make the calls that an order's invoice waits for, one after the other.
+
+    Across tenants: what a call brings may end the seller's license.
+    """
+    while True:
+        with acting(caller, writing=False):
+            order = Order.objects.get_visible(caller, str(order.pk))
+            command = invoices.next_call(order)
+        if command is None:
+            return order
+        commands.carry_out(command.pk)

@@ -32,7 +32,7 @@ from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from payments import connect, stripe_gateway, tax
 from payments.models import Quote
-from payments.tax import TaxLine
+from payments.tax import Tax
 
 # How long a quote may be accepted.
 LIFETIME = timedelta(hours=1)
@@ -59,6 +59,7 @@ def make(
     """
     now = timezone.now()
     starts_at = _start(starts_at, now)
+    answer = _asked_tax(caller, offer) if tax.is_remote() else None
     asked = None if model is None else asked_models.clean(model)
     with acting(caller):
         bought = offers.buyable(caller, offer)
@@ -76,7 +77,7 @@ def make(
         if asked is not None:
             asked_models.check(asked, typed, uses=uses, territories=territories)
         scope = _scope(starts_at, uses, territories, asked)
-        quote = _priced(caller, bought, price, typed, scope)
+        quote = _priced(caller, bought, price, typed, scope, answer)
         if approval is not None:
             # What the seller approved for a time is not promised for longer.
             quote.expires_at = min(quote.expires_at, approval.expires_at)
@@ -179,15 +180,18 @@ def _priced(
     price: Price,
     typed: TypedTerms,
     scope: dict[str, Any],
+    answer: tax.Answer | None = None,
 ) -> Quote:
     now = timezone.now()
     out = optouts.check(offer.snapshot)
-    # What is not delivered is not paid for by the work or unit; its bytes were counted for good.
-    totals = optouts.left(offer.snapshot, out)
-    lines = prices.lines(price, totals)
-    subtotal = prices.total_minor(lines)
-    due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)
-    total = subtotal + due.amount_minor
+    totals, lines = _lines_of(offer, price, out)
+    price_minor = prices.total_minor(lines)
+    due = tax.calculate(
+        caller.organization, price_minor=price_minor, currency=offer.currency, answer=answer
+    )
+    # Net: what fees and royalties are computed of.
+    subtotal = price_minor - due.taken_out_minor
+    total = subtotal + due.line.amount_minor
     money.check_price(total, offer.currency, param="offer")
     if caller.livemode:
         for party in (offer.organization, caller.organization):
@@ -209,7 +213,8 @@ def _priced(
         windows=typed.windows(datetime.fromisoformat(scope["starts_at"])),
         price_words=prices.in_words(price, totals, offer.currency),
         subtotal_minor=subtotal,
-        tax_minor=due.amount_minor,
+        tax_minor=due.line.amount_minor,
+        tax_words=tax.in_words(due.line, caller.organization.vat_id),
         total_minor=total,
         currency=offer.currency,
     )
@@ -226,7 +231,7 @@ def _priced(
         lines=_lines(lines, due, out),
         price_basis=prices.basis(price, totals, offer.currency),
         subtotal_minor=subtotal,
-        tax_minor=due.amount_minor,
+        tax_minor=due.line.amount_minor,
         total_minor=total,
         currency=offer.currency,
         document=document,
@@ -234,10 +239,32 @@ def _priced(
     )
 
 
-def _lines(priced: Sequence[Line], due: TaxLine, out: int) -> list[dict[str, Any]]:
+def _lines_of(offer: Offer, price: Price, out: int) -> tuple[dict[str, Any], list[Line]]:
+    """What an offer's price is counted over, and its lines."""
+    # What is not delivered is not paid for by the work or unit; its bytes were counted for good.
+    totals = optouts.left(offer.snapshot, out)
+    return totals, prices.lines(price, totals)
+
+
+def _asked_tax(caller: Caller, offer: str) -> tax.Answer | None:
+    """Ask what tax is due on an offer, before the transaction that prices it."""
+    with acting(caller, writing=False):
+        bought = offers.buyable(caller, offer)
+        price = prices.load(bought.price, bought.price_minor)
+        prices.check_chargeable(price)
+        _totals, lines = _lines_of(bought, price, optouts.check(bought.snapshot))
+    price_minor = prices.total_minor(lines)
+    if not price_minor:
+        return None
+    return tax.ask(caller.organization, price_minor=price_minor, currency=bought.currency)
+
+
+def _lines(priced: Sequence[Line], due: Tax, out: int) -> list[dict[str, Any]]:
+    taken_out = -due.taken_out_minor
     return [
         *(line.as_dict() for line in priced),
-        {"kind": "tax", **asdict(due)},
+        *([{"kind": "tax_included", "amount_minor": taken_out}] if taken_out else []),
+        {"kind": "tax", **asdict(due.line)},
         # Not a price, but what the price is not for.
         *([{"kind": "opted_out", "amount_minor": 0, "works": out}] if out else []),
     ]

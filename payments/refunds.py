@@ -27,6 +27,7 @@ from marketplace.errors import (
 from marketplace.models import User
 from payments import (
     commands,
+    invoices,
     journal,
     licenses,
     order_states,
@@ -295,6 +296,12 @@ def _send(order: Order, refund: Refund) -> None:
     _move(refund, State.SENDING)
     refund.sent_at = timezone.now()
     refund.save(update_fields=["state", "sent_at"])
+    if journal.came_to(order) == Code.BANK:
+        # Stripe never had it: people give it back, and a credit note says so.
+        gone = order.refunded_minor + order.lost_minor
+        shares = settlements.part(order, gone + refund.amount_minor) - settlements.part(order, gone)
+        invoices.give_back_outside(order, refund=str(refund.pk), shares=shares)
+        return
     commands.give(
         Command.Kind.REFUND,
         {
@@ -401,7 +408,7 @@ def _take(order: Order, refund: Refund) -> None:
     taken = min(refund.amount_minor, order.paid_minor - gone)
     order.refunded_minor += taken
     back = [
-        Line(Code.STRIPE_CLEARING, -refund.amount_minor),
+        Line(journal.came_to(order), -refund.amount_minor),
         # What the bank had taken before is lost twice.
         Line(Code.DISPUTE_LOSSES, refund.amount_minor - taken),
     ]
@@ -414,6 +421,7 @@ def _take(order: Order, refund: Refund) -> None:
         lines = [*journal.shared(order, shares), *back]
         journal.post(order, journal.REFUND, lines, reference=str(refund.pk))
         transfers.take_back(order, cause=str(refund.pk))
+    _credit(order, refund, gone, taken)
     is_whole = order.refunded_minor + order.lost_minor == order.paid_minor
     order_states.move(order, Event.REFUNDED if is_whole else Event.REFUNDED_IN_PART)
     if is_whole:
@@ -423,6 +431,20 @@ def _take(order: Order, refund: Refund) -> None:
             reason=_("The whole payment was given back."),
             effect=refund.effect,
         )
+
+
+def _credit(order: Order, refund: Refund, gone: int, taken: int) -> None:
+    """Have the buyer's books say the same: what goes back of an invoice is credited on it."""
+    is_ours = refund.cause != Cause.STRIPE
+    if order.method != Order.Method.INVOICE or not is_ours or not order.charge or not taken:
+        return
+    assert refund.stripe_id is not None
+    invoices.credit(
+        order,
+        refund=str(refund.pk),
+        stripe_refund=refund.stripe_id,
+        shares=settlements.part(order, gone + taken) - settlements.part(order, gone),
+    )
 
 
 def _fail(order: Order, refund: Refund, why: str) -> None:

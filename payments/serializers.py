@@ -14,10 +14,12 @@ from marketplace.http import (
     Resource,
     StrictBooleanField,
     StrictCharField,
+    StrictIntegerField,
     TypeIDSerializerField,
 )
 from payments import quotes
-from payments.models import Order, Quote
+from payments.models import Invoice, Order, Quote
+from payments.models.invoices import PURCHASE_ORDER_LENGTH_MAX
 
 # --- in ---------------------------------------------------------------------------------------
 
@@ -70,6 +72,21 @@ class PlaceOrder(Body):
 
     quote = TypeIDSerializerField(prefix="quo")
     accept = AcceptBody()
+    method = serializers.ChoiceField(
+        choices=[Order.Method.CHECKOUT.value, Order.Method.INVOICE.value],
+        required=False,
+        help_text=_("How to pay. Without it: on a pay page. By invoice where the listing says so."),
+    )
+    net_days = StrictIntegerField(
+        required=False,
+        help_text=_("Of an invoice: within how many days it is paid; one of its `invoice_days`."),
+    )
+    purchase_order = StrictCharField(
+        max_length=PURCHASE_ORDER_LENGTH_MAX,
+        required=False,
+        allow_blank=True,
+        help_text=_("Of an invoice: your own number for it, which it shows."),
+    )
 
 
 # --- out --------------------------------------------------------------------------------------
@@ -82,8 +99,11 @@ class LineSerializer(serializers.Serializer[Any]):
     """
 
     kind = serializers.ChoiceField(
-        choices=["license", "minimum", "cap", "tax", "opted_out"],
-        help_text=_("“minimum” adds what is missing to it, “cap” takes off what goes beyond it."),
+        choices=["license", "minimum", "cap", "tax_included", "tax", "opted_out"],
+        help_text=_(
+            "“minimum” adds what is missing to it, “cap” takes off what goes beyond it,"
+            " “tax_included” takes out the tax that the price holds."
+        ),
     )
     amount_minor = serializers.IntegerField()
     unit = serializers.CharField(required=False, help_text=_("What is counted, such as “work”."))
@@ -95,6 +115,17 @@ class LineSerializer(serializers.Serializer[Any]):
     )
     country = serializers.CharField(required=False, help_text=_("Whose tax."))
     rate_basis_points = serializers.IntegerField(required=False)
+    inclusive = serializers.BooleanField(
+        required=False, help_text=_("Whether the price holds the tax, or it is added.")
+    )
+    reason = serializers.ChoiceField(
+        choices=["standard", "reverse_charge", "exempt", "not_registered"],
+        required=False,
+        help_text=_("Why the tax is what it is. With “reverse_charge”, the buyer owes it."),
+    )
+    provider = serializers.ChoiceField(
+        choices=["local", "stripe"], required=False, help_text=_("Who calculated it.")
+    )
     works = serializers.IntegerField(
         required=False,
         help_text=_("Of “opted_out”: how many were taken out since the snapshot."),
@@ -167,6 +198,29 @@ class AcceptanceSerializer(serializers.Serializer[Any]):
         return bytes(order.accepted_document_sha256).hex()
 
 
+class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
+    """The invoice of an order."""
+
+    number = serializers.CharField(allow_blank=True, help_text=_("Empty until it was sent."))
+    hosted_url = serializers.CharField(
+        allow_blank=True, help_text=_("Where it is seen and paid. Empty until it was sent.")
+    )
+
+    class Meta:
+        model = Invoice
+        fields = [
+            "number",
+            "status",
+            "hosted_url",
+            "net_days",
+            "due_at",
+            "purchase_order",
+            "grants_on",
+            "sent_at",
+        ]
+        read_only_fields = fields
+
+
 class OrderSerializer(Resource[Order]):
     """A quote's acceptance, and how it is paid."""
 
@@ -175,6 +229,9 @@ class OrderSerializer(Resource[Order]):
     grant = TypeIDSerializerField(prefix="grt", source="grant_id", read_only=True, allow_null=True)
     checkout_url = serializers.SerializerMethodField(
         help_text=_("Where to pay. Null unless the order awaits payment and its page is open.")
+    )
+    invoice = serializers.SerializerMethodField(
+        help_text=_("Null where the order is not paid by invoice.")
     )
     refusal = serializers.SerializerMethodField(
         help_text=_("Why the license could not be given, as an error code. The payment goes back.")
@@ -188,11 +245,13 @@ class OrderSerializer(Resource[Order]):
             "quote",
             "seller",
             "status",
+            "method",
             "total_minor",
             "currency",
             "acceptance",
             "checkout_url",
             "checkout_expires_at",
+            "invoice",
             "paid_at",
             "paid_minor",
             "refunded_minor",
@@ -205,6 +264,11 @@ class OrderSerializer(Resource[Order]):
     def get_checkout_url(self, order: Order) -> str | None:
         awaits = order.status == Order.Status.AWAITING_PAYMENT
         return order.checkout_url if awaits and order.checkout_url else None
+
+    @extend_schema_field(InvoiceSerializer(allow_null=True))
+    def get_invoice(self, order: Order) -> Any:
+        invoice = getattr(order, "invoice", None)
+        return None if invoice is None else InvoiceSerializer(invoice).data
 
     def get_refusal(self, order: Order) -> str | None:
         return order.refusal or None

@@ -34,7 +34,8 @@ ID_LENGTH_MAX = 255
 class Subject:
     """What an event is about, of ours: an order or a connected account; neither for what is not.
 
-    Where neither is known and `named` is, Stripe has to be asked to which payment that belongs.
+    Where neither is known and `named` is, Stripe has to be asked to which payment or invoice that
+    belongs.
     """
 
     order: UUID | None = None
@@ -103,7 +104,7 @@ def _follow(subject: Subject) -> None:
         if payment:
             with system("find the order of a payment"):
                 order = (
-                    Order.objects.filter(payment_intent=payment)
+                    Order.objects.filter(Q(payment_intent=payment) | Q(invoice__stripe_id=payment))
                     .values_list("pk", flat=True)
                     .first()
                 )
@@ -177,6 +178,8 @@ _OF_A_PAYMENT = {
     "charge.refund": "refund",
     "charge.updated": "charge",
     "refund": "refund",
+    "invoice_payment": "invoice_payment",
+    "credit_note": "credit_note",
 }
 
 
@@ -210,6 +213,7 @@ def _order_of(event: StripeEvent) -> UUID | None:
             | Q(charge=event.object_id)
             | Q(disputes__stripe_id=event.object_id)
             | Q(refunds__stripe_id=event.object_id)
+            | Q(invoice__stripe_id=event.object_id)
         )
     return orders.filter(about).values_list("pk", flat=True).first() if about else None
 

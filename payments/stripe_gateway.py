@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, cast
 
@@ -31,6 +31,8 @@ ACCOUNT_INCLUDES: tuple[
     Literal["configuration.recipient"], Literal["identity"], Literal["requirements"]
 ] = ("configuration.recipient", "identity", "requirements")
 
+EXPANDED_PAYMENT: Any = {"expand": ["latest_charge.balance_transaction", "latest_charge.refunds"]}
+
 T = TypeVar("T")
 
 
@@ -48,6 +50,29 @@ class CheckoutFacts:
     payment: PaymentFacts | None
     # A bank debit was ordered, and takes days.
     is_under_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFacts:
+    """An invoice as it stands at Stripe, with its payment.
+
+    https://docs.stripe.com/api/invoices/object
+    """
+
+    invoice: str
+    # draft, open, paid, uncollectible or void.
+    status: str
+    currency: str
+    number: str = ""
+    url: str = ""
+    # What each line was made for -> its id.
+    lines: dict[str, str] = field(default_factory=dict)
+    # Once it is paid. Without a payment intent where it was paid outside of Stripe.
+    payment: PaymentFacts | None = None
+
+    @property
+    def is_paid(self) -> bool:
+        return self.status == "paid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +165,18 @@ class RequirementFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TaxFacts:
+    """What Stripe Tax said: https://docs.stripe.com/api/tax/calculations/object"""
+
+    country: str
+    # All of its rates together.
+    rate_basis_points: int
+    amount_minor: int
+    # Stripe's own word, such as "standard_rated".
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TransferFacts:
     """A transfer, or a reversal of one, as it stands at Stripe."""
 
@@ -205,6 +242,107 @@ def expire_checkout(session: str, *, key: str) -> CheckoutFacts:
     return _call(close)
 
 
+def create_customer(params: dict[str, Any], *, key: str) -> str:
+    """Tell Stripe of a buyer. Repeating it with the same key gives the first call's customer."""
+    return _call(
+        lambda client: client.v1.customers.create(cast(Any, params), {"idempotency_key": key}).id
+    )
+
+
+def find_customer(email: str, ours: str) -> str | None:
+    """The customer that was made for one of our rows, if there is one."""
+    return _call(
+        lambda client: _id_of(client.v1.customers.list({"email": email, "limit": LISTED_MAX}), ours)
+    )
+
+
+def send_invoice(
+    params: dict[str, Any], items: Sequence[dict[str, Any]], *, key: str
+) -> InvoiceFacts:
+    """Make an invoice of items, finalize it, and have Stripe send it.
+
+    Each of the calls has a key of its own: after a failure between two, a repeat goes on.
+    """
+    return _call(
+        lambda client: _finish_invoice(
+            client,
+            client.v1.invoices.create(cast(Any, params), {"idempotency_key": f"{key}:invoice"}),
+            items,
+            key,
+        )
+    )
+
+
+def find_invoice(
+    customer: str, ours: str, items: Sequence[dict[str, Any]], *, key: str
+) -> InvoiceFacts | None:
+    """The invoice that was made for one of our rows, if there is one: sent, if it was not yet."""
+
+    def find(client: stripe.StripeClient) -> InvoiceFacts | None:
+        listed = client.v1.invoices.list({"customer": customer, "limit": LISTED_MAX})
+        found = next((each for each in listed.auto_paging_iter() if _ours(each) == ours), None)
+        if found is None:
+            return None
+        if found.status != "draft":
+            return _invoice(found)
+        there = {_line(line.metadata) for line in found.lines.data}
+        missing = [item for item in items if item["metadata"]["line"] not in there]
+        return _finish_invoice(client, found, missing, key)
+
+    return _call(find)
+
+
+def retrieve_invoice(invoice: str) -> InvoiceFacts:
+    """Fetch an invoice and, once it is paid, its payment.
+
+    The charge, and what it came to, are too deep to expand from the invoice: a second request.
+    """
+
+    def fetch(client: stripe.StripeClient) -> InvoiceFacts:
+        found = client.v1.invoices.retrieve(invoice, {"expand": ["payments"]})
+        return _invoice(found, _invoice_payment(client, found) if found.status == "paid" else None)
+
+    return _call(fetch)
+
+
+def remind_of_invoice(invoice: str, *, key: str) -> InvoiceFacts:
+    """Have Stripe send an invoice again."""
+    return _call(
+        lambda client: _invoice(
+            client.v1.invoices.send_invoice(invoice, {}, {"idempotency_key": key})
+        )
+    )
+
+
+def void_invoice(invoice: str, *, key: str) -> InvoiceFacts:
+    """Take an invoice back, so that nobody can pay it. One that is paid or void stays as it is."""
+
+    def void(client: stripe.StripeClient) -> InvoiceFacts:
+        try:
+            return _invoice(client.v1.invoices.void_invoice(invoice, {}, {"idempotency_key": key}))
+        except stripe.InvalidRequestError:
+            # Paid or void already: what it is now decides.
+            return _invoice(client.v1.invoices.retrieve(invoice))
+
+    return _call(void)
+
+
+def create_credit_note(params: dict[str, Any], *, key: str) -> str:
+    """Credit a part of an invoice. Repeating it with the same key gives the first call's note."""
+    return _call(
+        lambda client: client.v1.credit_notes.create(cast(Any, params), {"idempotency_key": key}).id
+    )
+
+
+def find_credit_note(invoice: str, ours: str) -> str | None:
+    """The credit note of an invoice that was made for one of our rows, if there is one."""
+    return _call(
+        lambda client: _id_of(
+            client.v1.credit_notes.list({"invoice": invoice, "limit": LISTED_MAX}), ours
+        )
+    )
+
+
 def refund(params: dict[str, Any], *, key: str) -> RefundFacts:
     """Give a payment back. Repeating it with the same key gives the first call's refund."""
     return _call(
@@ -219,30 +357,31 @@ def find_refund(payment_intent: str, ours: str) -> RefundFacts | None:
 
     def find(client: stripe.StripeClient) -> RefundFacts | None:
         listed = client.v1.refunds.list({"payment_intent": payment_intent, "limit": LISTED_MAX})
-        return next(
-            (_refund(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None
-        )
+        return _first(listed, ours, _refund)
 
     return _call(find)
 
 
 def payment_of(kind: str, id: str) -> str:
-    """The payment intent that a dispute, a refund or a charge belongs to; "" where none."""
+    """The payment intent of a dispute, a refund or a charge; the invoice of an invoice payment or a
+    credit note; "" where there is none.
+    """
 
     def fetch(client: stripe.StripeClient) -> str:
-        found: stripe.Dispute | stripe.Refund | stripe.Charge
+        retrieve: dict[str, Callable[[], Any]] = {
+            "dispute": lambda: client.v1.disputes.retrieve(id).payment_intent,
+            "refund": lambda: client.v1.refunds.retrieve(id).payment_intent,
+            "charge": lambda: client.v1.charges.retrieve(id).payment_intent,
+            "invoice_payment": lambda: client.v1.invoice_payments.retrieve(id).invoice,
+            "credit_note": lambda: client.v1.credit_notes.retrieve(id).invoice,
+        }
         try:
-            if kind == "dispute":
-                found = client.v1.disputes.retrieve(id)
-            elif kind == "refund":
-                found = client.v1.refunds.retrieve(id)
-            else:
-                found = client.v1.charges.retrieve(id)
+            found = retrieve[kind]()
         except stripe.InvalidRequestError as error:
             if error.code == "resource_missing":
                 return ""
             raise
-        return found.payment_intent if isinstance(found.payment_intent, str) else ""
+        return found if isinstance(found, str) else ""
 
     return _call(fetch)
 
@@ -324,9 +463,7 @@ def find_transfer(transfer_group: str, ours: str) -> TransferFacts | None:
                 "expand": ["data.balance_transaction"],
             }
         )
-        return next(
-            (_transfer(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None
-        )
+        return _first(listed, ours, _transfer)
 
     return _call(find)
 
@@ -351,11 +488,14 @@ def find_reversal(transfer: str, ours: str) -> TransferFacts | None:
         listed = client.v1.transfers.reversals.list(
             transfer, {"limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
         )
-        return next(
-            (_transfer(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None
-        )
+        return _first(listed, ours, _transfer)
 
     return _call(find)
+
+
+def calculate_tax(params: dict[str, Any]) -> TaxFacts:
+    """Ask Stripe Tax what is due. Nothing is collected, and nothing reported, by asking."""
+    return _call(lambda client: _tax(client.v1.tax.calculations.create(cast(Any, params))))
 
 
 def verify_webhook(raw: bytes, signature: str) -> None:
@@ -446,6 +586,71 @@ def _checkout(
         payment=payment,
         is_under_way=is_under_way,
     )
+
+
+def _finish_invoice(
+    client: stripe.StripeClient,
+    draft: stripe.Invoice,
+    items: Sequence[dict[str, Any]],
+    key: str,
+) -> InvoiceFacts:
+    for item in items:
+        client.v1.invoice_items.create(
+            cast(Any, {**item, "customer": draft.customer, "invoice": draft.id}),
+            {"idempotency_key": f"{key}:item:{item['metadata']['line']}"},
+        )
+    client.v1.invoices.finalize_invoice(
+        draft.id, {"auto_advance": False}, {"idempotency_key": f"{key}:finalize"}
+    )
+    return _invoice(
+        client.v1.invoices.send_invoice(draft.id, {}, {"idempotency_key": f"{key}:send"})
+    )
+
+
+def _invoice(found: stripe.Invoice, payment: PaymentFacts | None = None) -> InvoiceFacts:
+    return InvoiceFacts(
+        invoice=found.id,
+        status=found.status or "draft",
+        currency=found.currency.upper(),
+        number=found.number or "",
+        url=found.hosted_invoice_url or "",
+        lines={_line(line.metadata): line.id for line in found.lines.data},
+        payment=payment,
+    )
+
+
+def _line(metadata: Any) -> str:
+    return "" if metadata is None else str(metadata.to_dict().get("line", ""))
+
+
+def _invoice_payment(client: stripe.StripeClient, found: stripe.Invoice) -> PaymentFacts | None:
+    """The payment of a paid invoice: by a payment intent, or outside of Stripe."""
+    payments = found.payments.data if found.payments is not None else []
+    for each in payments:
+        intent = each.payment.payment_intent
+        if each.status == "paid" and isinstance(intent, str):
+            return _payment_of(client, client.v1.payment_intents.retrieve(intent, EXPANDED_PAYMENT))
+    if not found.amount_paid_off_stripe:
+        return None
+    paid_at = found.status_transitions.paid_at
+    return PaymentFacts(
+        payment_intent="",
+        received_minor=found.amount_paid_off_stripe,
+        paid_at=None if paid_at is None else datetime.fromtimestamp(paid_at, UTC),
+        decline="",
+        refunds=_given_back_outside(client, found.id),
+    )
+
+
+def _given_back_outside(client: stripe.StripeClient, invoice: str) -> tuple[RefundFacts, ...]:
+    """What credit notes say was given back by other ways than Stripe's."""
+    listed = client.v1.credit_notes.list({"invoice": invoice, "limit": LISTED_MAX})
+    notes = [
+        RefundFacts(note.id, "succeeded", note.out_of_band_amount, _ours(note))
+        for note in listed.auto_paging_iter()
+        if note.out_of_band_amount and note.status == "issued"
+    ]
+    return tuple(reversed(notes))
 
 
 def _payment_of(client: stripe.StripeClient, payment: Any) -> PaymentFacts | None:
@@ -555,7 +760,32 @@ def _transfer(found: Any) -> TransferFacts:
     )
 
 
+def _first(listed: Any, ours: str, as_facts: Callable[[Any], T]) -> T | None:
+    """What was made for one of our rows, in a list."""
+    return next((as_facts(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None)
+
+
+def _id_of(listed: Any, ours: str) -> str | None:
+    return _first(listed, ours, lambda each: str(each.id))
+
+
 def _ours(found: Any) -> str:
     """The row of ours that an object of Stripe's was made for."""
     metadata = found.metadata
     return "" if metadata is None else str(metadata.to_dict().get("licet", ""))
+
+
+def _tax(found: stripe.tax.Calculation) -> TaxFacts:
+    rates = [each.tax_rate_details for each in found.tax_breakdown]
+    return TaxFacts(
+        country=next((each.country for each in rates if each.country), ""),
+        rate_basis_points=sum(_basis_points(each.percentage_decimal) for each in rates),
+        amount_minor=found.tax_amount_exclusive,
+        reason=next((each.taxability_reason for each in found.tax_breakdown), ""),
+    )
+
+
+def _basis_points(percentage: str) -> int:
+    """What a decimal number says, to two decimals: further ones, as in US-CA, are not shown."""
+    whole, _point, rest = (percentage or "0").partition(".")
+    return int(whole) * 100 + int(f"{rest}00"[:2])

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from licensing import scope_claims
 from marketplace.access import system
@@ -22,7 +23,9 @@ from marketplace.errors import (
 from payments import (
     checkouts,
     disputes,
+    invoices,
     journal,
+    licenses,
     order_states,
     orders,
     refunds,
@@ -30,9 +33,9 @@ from payments import (
     stripe_gateway,
     transfers,
 )
-from payments.models import Order, Refund
+from payments.models import Account, Order, Refund
 from payments.order_states import Event
-from payments.stripe_gateway import CheckoutFacts, PaymentFacts
+from payments.stripe_gateway import CheckoutFacts, InvoiceFacts, PaymentFacts
 
 logger = logging.getLogger(__name__)
 Status = Order.Status
@@ -55,6 +58,8 @@ _SETTLED = frozenset(
         Status.DISPUTE_LOST,
     }
 )
+# Of an invoice that nobody paid yet.
+_OWED = frozenset({Status.AWAITING_PAYMENT, Status.PAST_DUE})
 # A bank debit may be returned so many days after it was ordered: its rights are held meanwhile.
 DEBIT_TAKES = timedelta(days=14)
 # Longer than Stripe can take to answer, its retries included.
@@ -112,23 +117,25 @@ def complete_due(limit: int = 20) -> int:
     return len(due)
 
 
-def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | None]:
-    session = _claim(order_id)
-    if session is None:
+def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | InvoiceFacts | None]:
+    named = _claim(order_id)
+    if named is None:
         # Free, or its pay page is not open yet: Stripe has nothing to say.
         return _whole(order_id), None
     # Outside any transaction: a slow Stripe must not hold a row lock.
-    facts = stripe_gateway.retrieve_checkout(session)
+    facts = _fetch(named)
     with system("settle an order"):
         order = _locked(order_id)
         _merge(order, facts)
         if order.grant_id is None and order.status in _GRANTABLE and not order.refusal:
             _grant_or_refund(order, facts.currency)
+        elif order.grant_id is None and invoices.begins_unpaid(order):
+            _grant_unpaid(order)
         elif order.refusal and order.status == Status.DISPUTE_WON:
             # The bank gave back what was to be given back anyway.
             order_states.move(order, Event.REFUSED)
             refunds.start(order)
-        if order.grant_id is not None and order.status != Status.DISPUTED:
+        if order.grant_id is not None and order.paid_minor and order.status != Status.DISPUTED:
             transfers.plan(order)
         order.next_sync_at = _next_look(order)
         order.save(
@@ -152,21 +159,36 @@ def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | None]:
     return order, facts
 
 
-def _claim(order_id: UUID) -> str | None:
-    """Note the attempt, so that it is made again if this process dies. Returns the session's id."""
+def _claim(order_id: UUID) -> tuple[str, str] | None:
+    """Note the attempt, so that it is made again if this process dies.
+
+    Returns what Stripe is asked for: which kind of thing, and its id.
+    """
     with system("claim an order to settle it"), connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE payments_order SET sync_attempts = sync_attempts + 1,
+            UPDATE payments_order placed SET sync_attempts = sync_attempts + 1,
                 next_sync_at = CASE WHEN next_sync_at IS NOT NULL THEN %s::timestamptz END
-            WHERE id = %s RETURNING checkout_session
+            WHERE id = %s RETURNING checkout_session, (
+                SELECT stripe_id FROM payments_invoice invoice WHERE invoice.order_id = placed.id
+            )
             """,
             [timezone.now() + CLAIMED_FOR, order_id],
         )
         row = cursor.fetchone()
     if row is None:
         raise NotFound(f"There is no order “{order_id}”.")
-    return None if row[0] is None else str(row[0])
+    session, invoice = row
+    if invoice is not None:
+        return Order.Method.INVOICE, str(invoice)
+    return None if session is None else (Order.Method.CHECKOUT, str(session))
+
+
+def _fetch(named: tuple[str, str]) -> CheckoutFacts | InvoiceFacts:
+    method, id = named
+    if method == Order.Method.INVOICE:
+        return stripe_gateway.retrieve_invoice(id)
+    return stripe_gateway.retrieve_checkout(id)
 
 
 def _locked(order_id: UUID) -> Order:
@@ -189,29 +211,56 @@ def _whole(order_id: UUID) -> Order:
         )
 
 
-def _merge(order: Order, facts: CheckoutFacts) -> None:
+def _merge(order: Order, facts: CheckoutFacts | InvoiceFacts) -> None:
     """Take facts over. They only grow: a stale fetch cannot undo a newer one."""
+    if isinstance(facts, InvoiceFacts):
+        invoices.merge(order, facts)
     payment = facts.payment
     if payment is not None and facts.is_paid:
+        if order.grant_id is not None and order.status == Status.CANCELLED:
+            logger.error("%s was paid after its invoice was void: decide about it", order.pk)
+            return
         if order_states.move(order, Event.PAID):
-            order.payment_intent = payment.payment_intent
+            order.payment_intent = payment.payment_intent or None
             order.paid_at = payment.paid_at or timezone.now()
             order.paid_minor = payment.received_minor
             journal.post(order, journal.PAYMENT, journal.payment(order))
+            _go_on(order)
         _settle(order, payment)
         refunds.merge(order, payment.refunds)
         disputes.merge(order, payment.disputes)
-    elif facts.has_expired and order_states.move(order, Event.ENDED):
-        scope_claims.release(str(order.pk))
-    elif facts.is_under_way:
-        scope_claims.prolong(str(order.pk), timezone.now() + DEBIT_TAKES)
+    elif isinstance(facts, CheckoutFacts):
+        if facts.has_expired and order_states.move(order, Event.ENDED):
+            scope_claims.release(str(order.pk))
+        elif facts.is_under_way:
+            scope_claims.prolong(str(order.pk), timezone.now() + DEBIT_TAKES)
+
+
+def _go_on(order: Order) -> None:
+    """What began with its invoice goes on, now that that is paid."""
+    if order.grant_id is None:
+        return
+    order_states.move(order, Event.GRANTED)
+    if order.paid_minor != order.total_minor:
+        # The buyer owes the rest, or is owed it, on an account with an age.
+        logger.error("%s was paid with another amount than was asked for", order.pk)
+    licenses.reinstate(
+        order, reason=_("The invoice was paid."), after=licenses.Cause.PAYMENT_OVERDUE
+    )
 
 
 def _settle(order: Order, payment: PaymentFacts) -> None:
     """Keep what the payment came to at Stripe, once Stripe has said so."""
     order.charge = order.charge or payment.charge or None
     settled = payment.settled
-    if settled is None or order.settled_minor is not None:
+    if order.settled_minor is not None:
+        return
+    if journal.came_to(order) == Account.Code.BANK:
+        # It is whole, and in its own currency: Stripe had no part in it.
+        order.settled_minor, order.settled_currency = order.paid_minor, order.currency
+        order.settled_fee_minor = 0
+        return
+    if settled is None:
         return
     order.settled_minor, order.settled_currency = settled.amount_minor, settled.currency
     order.settled_fee_minor = settled.fee_minor
@@ -248,8 +297,26 @@ def _grant_or_refund(order: Order, currency: str) -> None:
         order.granted_at = timezone.now()
 
 
+def _grant_unpaid(order: Order) -> None:
+    """Grant what begins with its invoice, in a savepoint. A refusal takes the invoice back."""
+    try:
+        with transaction.atomic():
+            order.grant = orders.issue_grant(order)
+            journal.post(order, journal.SALE, journal.sale(order, settlements.of(order)))
+            connection.check_constraints()
+    except Exception as error:
+        order.grant = None
+        logger.exception("could not grant %s, whose invoice was sent", order.pk)
+        if isinstance(error, DomainError) and not error.retryable:
+            invoices.void(order)
+    else:
+        order.granted_at = timezone.now()
+
+
 def _next_look(order: Order) -> datetime | None:
     """When the reconciler looks again; None where nothing more is expected."""
+    if order.method == Order.Method.INVOICE and order.status in _OWED:
+        return invoices.next_look(order)
     is_settled = not order.paid_minor or order.settled_minor is not None
     if order.status in _SETTLED and is_settled and not _is_refunding(order):
         return None

@@ -141,7 +141,8 @@ def _start(order: Order, transfer: Transfer) -> None:
             "amount": transfer.settled_minor,
             "currency": order.settled_currency.lower(),
             "destination": account.stripe_id,
-            "source_transaction": order.charge,
+            # Without one, our balance at Stripe has to cover it: the buyer paid elsewhere.
+            **({"source_transaction": order.charge} if order.charge else {}),
             "transfer_group": str(order.pk),
             "metadata": {"order": str(order.pk), "licet": str(transfer.pk)},
         },

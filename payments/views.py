@@ -70,13 +70,18 @@ class OrderViewSet(Listing, Retrieving, TenantViewSet):
         "cancel": Scope.ORDERS_WRITE,
     }
 
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return rows.select_related("invoice")
+
     @extend_schema(
         summary="Place an order",
         description=(
             "Accepts a quote, and holds its rights until the pay page closes. Open `checkout_url`"
             " in a browser to pay. The grant follows the payment: `status` becomes `granted`, and"
-            " `grant` names it. Send an Idempotency-Key, so that a repeat after a lost answer finds"
-            " the same order. A free license is granted at once."
+            " `grant` names it. With the `method` “invoice”, an invoice is sent to your"
+            " `contact_email`, and the rights are held until it is overdue. Send an"
+            " Idempotency-Key, so that a repeat after a lost answer finds the same order. A free"
+            " license is granted at once."
         ),
         request=PlaceOrder,
         responses={201: OrderSerializer},
@@ -91,7 +96,7 @@ class OrderViewSet(Listing, Retrieving, TenantViewSet):
         summary="Cancel an order",
         description=(
             "Gives an order up that awaits its payment: its rights are free, and its pay page"
-            " closes. Repeating it changes nothing."
+            " closes, or its invoice is void. Repeating it changes nothing."
         ),
         request=Nothing,
         responses={200: OrderSerializer},

@@ -204,6 +204,10 @@ class Offer(models.Model):
         OPEN = "open", _("Whoever pays may license it")
         ON_REQUEST = "on_request", _("Only whom the seller approved")
 
+    class GrantsOn(models.TextChoices):
+        PAYMENT = "payment", _("With the payment")
+        ISSUE = "issue", _("With the invoice")
+
     id = TypeIDField(prefix="off", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="offers")
     collection = models.ForeignKey(
@@ -225,6 +229,12 @@ class Offer(models.Model):
     price = models.JSONField(null=True, blank=True)
     access = models.CharField(
         max_length=10, choices=Access, default=Access.OPEN, db_default=Access.OPEN
+    )
+    # Within how many days an invoice may be paid, such as [30, 60]. Empty: paid at once only.
+    invoice_days = models.JSONField(default=list, blank=True, db_default=[])
+    # When a license bought on invoice begins.
+    grants_on = models.CharField(
+        max_length=7, choices=GrantsOn, default=GrantsOn.PAYMENT, db_default=GrantsOn.PAYMENT
     )
     # Why an operator refused the offer (a draft again) or suspended it: the seller reads it.
     state_reason = models.TextField(max_length=2_000, blank=True, db_default="")
@@ -270,6 +280,14 @@ class Offer(models.Model):
             ),
             models.CheckConstraint(
                 name="offer_access_is_known", condition=Q(access__in=["open", "on_request"])
+            ),
+            models.CheckConstraint(
+                name="offer_invoice_days_are_known",
+                condition=Q(invoice_days__contains=[], invoice_days__contained_by=[14, 30, 60]),
+            ),
+            models.CheckConstraint(
+                name="offer_grants_on_issue_of_an_invoice",
+                condition=Q(grants_on="payment") | Q(grants_on="issue") & ~Q(invoice_days=[]),
             ),
             models.CheckConstraint(
                 name="offer_closes_after_it_opens",

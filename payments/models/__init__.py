@@ -5,6 +5,7 @@ from __future__ import annotations
 from payments.models.commands import Command, StripeEvent
 from payments.models.connect import ConnectedAccount, Transfer, TransferReversal
 from payments.models.fees import FeeSchedule
+from payments.models.invoices import Invoice, StripeCustomer
 from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote, Sale
 from payments.models.refunds import Dispute, Refund, RefundApproval
@@ -15,6 +16,7 @@ __all__ = [
     "ConnectedAccount",
     "Dispute",
     "FeeSchedule",
+    "Invoice",
     "Journal",
     "Order",
     "Posting",
@@ -22,6 +24,7 @@ __all__ = [
     "Refund",
     "RefundApproval",
     "Sale",
+    "StripeCustomer",
     "StripeEvent",
     "Transfer",
     "TransferReversal",

@@ -31,6 +31,7 @@ class Account(models.Model):
         ROYALTY_POOL = "royalty_pool", _("Royalties to be shared out")
         # What is whose.
         STRIPE_BALANCE = "stripe_balance", _("Our balance at Stripe")
+        BANK = "bank", _("Received outside of Stripe")
         SELLER_PAYABLE = "seller_payable", _("Owed to a seller")
         SELLER_RECEIVABLE = "seller_receivable", _("Owed by a seller")
         ROYALTY_PAYABLE = "royalty_payable", _("Owed to contributors")
@@ -82,6 +83,7 @@ class Account(models.Model):
                         "dispute_hold",
                         "royalty_pool",
                         "stripe_balance",
+                        "bank",
                         "seller_payable",
                         "seller_receivable",
                         "royalty_payable",

@@ -16,6 +16,7 @@ from payments.simulator import (
     payment_controls,
     payment_intents,
     settlement,
+    tax_calculations,
     webhook_controls,
 )
 from payments.simulator.api import Api
@@ -45,6 +46,7 @@ class Controls:
             "settlement": self._settlement,
             "keys": self._keys,
             "limits": self.api.limits.choose,
+            "tax": self._tax,
             "webhooks": self._webhooks,
         }
 
@@ -103,6 +105,10 @@ class Controls:
     def _settlement(self, wanted: dict[str, Any]) -> Resource:
         with self.world.change():
             return settlement.choose(self.world, wanted)
+
+    def _tax(self, wanted: dict[str, Any]) -> Resource:
+        with self.world.change():
+            return tax_calculations.register(self.world, wanted)
 
     def _keys(self, wanted: dict[str, Any]) -> Resource:
         with self.world.change():

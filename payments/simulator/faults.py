@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,8 @@ class Faults:
         """Take an order such as {"drop_response": 1, "path": "/v1/refunds"}. Raises if unreadable.
 
         {"status": 500, "times": 2} answers two requests so, without carrying them out;
-        {"slow_ms": 500} carries one out after a while, and keeps its idempotency key in use.
+        {"slow_ms": 500} carries one out after a while, and keeps its idempotency key in use. In a
+        path, * stands for one name, as in /v1/invoices/*/send.
         """
         dropped, status = wanted.get("drop_response", 0), wanted.get("status", 0)
         times, slow_ms = wanted.get("times", 1), wanted.get("slow_ms", 0)
@@ -69,9 +71,13 @@ class Faults:
         """The fault that befalls this request, if any."""
         with self._lock:
             for fault in self._faults:
-                if path.startswith(fault.path) and fault.method in {"", method}:
+                if _is_below(path, fault.path) and fault.method in {"", method}:
                     fault.left -= 1
                     if fault.left <= 0:
                         self._faults.remove(fault)
                     return fault
         return None
+
+
+def _is_below(path: str, wanted: str) -> bool:
+    return re.match(re.escape(wanted).replace(r"\*", "[^/]+"), path) is not None

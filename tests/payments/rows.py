@@ -16,9 +16,11 @@ from payments.models import (
     ConnectedAccount,
     Dispute,
     FeeSchedule,
+    Invoice,
     Order,
     Quote,
     Refund,
+    StripeCustomer,
     Transfer,
     TransferReversal,
 )
@@ -194,3 +196,22 @@ def make_dispute_row(of: Order, **fields: Any) -> Dispute:
         "status": "needs_response",
     }
     return Dispute.objects.create(**{**values, **fields})
+
+
+def make_customer_row(buyer: Organization, **fields: Any) -> StripeCustomer:
+    return StripeCustomer.objects.create(**{"organization": buyer, "livemode": False, **fields})
+
+
+def make_invoice_row(of: Order, **fields: Any) -> Invoice:
+    if "customer" not in fields:
+        fields["customer"] = make_customer_row(of.organization)
+    values: dict[str, Any] = {
+        "organization": of.organization,
+        "seller": of.seller,
+        "livemode": of.livemode,
+        "order": of,
+        "net_days": 30,
+        "due_at": timezone.now() + timedelta(days=30),
+        "grants_on": "payment",
+    }
+    return Invoice.objects.create(**{**values, **fields})

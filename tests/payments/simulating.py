@@ -167,6 +167,31 @@ class Stripe:
         """Have something happen to a connected account: complete, leave_out, restrict …"""
         return self._control(f"accounts/{id}/{verb}", wanted)
 
+    def invoice(self, id: str, verb: str) -> Any:
+        """Pay an invoice on its page, or decline to."""
+        return self._control(f"invoices/{id}/{verb}", {})
+
+    def mark_paid_outside(self, invoice: str) -> None:
+        """Say at Stripe, as the market's bookkeeper would, that an invoice was paid by bank."""
+        self._post(f"/v1/invoices/{invoice}/pay", {"paid_out_of_band": "true"})
+        self.wait_for("invoice.paid")
+
+    def tell_thinly(self) -> None:
+        """Have events delivered that only name what they are about."""
+        self._control("webhooks", {"style": "thin"})
+
+    def collect_tax(self, **percentages: str) -> None:
+        """Have the account registered in countries, each with its rate: DE="19"."""
+        self._control("tax", percentages)
+
+    def lose(self, path: str, times: int) -> None:
+        """Carry the next requests below a path out, and lose their answers."""
+        self._control("faults", {"drop_response": times, "path": path, "method": "POST"})
+
+    def forget_keys(self) -> None:
+        """Let so much time pass at Stripe that it forgets idempotency keys."""
+        self.advance(25 * 3600)
+
     def drop_responses(self, count: int) -> None:
         """Carry the next requests out, and lose their answers."""
         self._control("faults", {"drop_response": count})

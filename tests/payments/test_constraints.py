@@ -20,8 +20,10 @@ from payments.models import Account, Journal, Posting, Quote, RefundApproval, St
 from tests.payments.rows import (
     make_command_row,
     make_connected_row,
+    make_customer_row,
     make_dispute_row,
     make_fee_row,
+    make_invoice_row,
     make_offer_row,
     make_order_row,
     make_quote_row,
@@ -263,6 +265,40 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "payments_refund_stripe_id_key": lambda w: [
         make_refund_row(w.order, stripe_id="re_1") for _again in range(2)
     ],
+    "stripe_customer_is_one": lambda w: [make_invoice_row(w.order), make_customer_row(w.buyer)],
+    "payments_stripecustomer_stripe_id_key": lambda w: [
+        make_customer_row(buyer, stripe_id="cus_1") for buyer in (w.buyer, w.seller)
+    ],
+    "invoice_status_is_known": lambda w: make_invoice_row(
+        w.order, status="lost", stripe_id="in_1", sent_at=timezone.now()
+    ),
+    "invoice_net_days_are_known": lambda w: make_invoice_row(w.order, net_days=45),
+    "invoice_grants_on_is_known": lambda w: make_invoice_row(w.order, grants_on="whim"),
+    "invoice_is_at_stripe_iff_sent": lambda w: make_invoice_row(w.order, status="open"),
+    "invoice_voided_at_iff_void": lambda w: make_invoice_row(w.order, voided_at=timezone.now()),
+    "invoice_is_due_after_it_was_made": lambda w: make_invoice_row(
+        w.order, due_at=timezone.now() - timedelta(days=1)
+    ),
+    "payments_invoice_order_id_key": lambda w: [
+        make_invoice_row(w.order, customer=made.customer) for made in [make_invoice_row(w.order)]
+    ],
+    "payments_invoice_stripe_id_key": lambda w: [
+        make_invoice_row(
+            order,
+            customer=customer,
+            status="open",
+            sent_at=timezone.now(),
+            stripe_id="in_1",
+        )
+        for customer in [make_customer_row(w.buyer)]
+        for order in (w.order, make_order_row(w.other_quote()))
+    ],
+    "invoice_order_belongs": lambda w: make_invoice_row(
+        w.order, livemode=True, customer=make_customer_row(w.buyer, livemode=True)
+    ),
+    "invoice_customer_belongs": lambda w: make_invoice_row(
+        w.order, customer=make_customer_row(w.seller)
+    ),
     "refund_state_is_known": lambda w: make_refund_row(
         w.order, state="lost", sent_at=timezone.now()
     ),
@@ -299,6 +335,7 @@ TARGETS = {
     "connected_account_of_organization",
     "transfer_of_organization",
     "refund_of_organization",
+    "stripe_customer_of_organization",
 }
 # Broken in tests of their own, below: they need more than one transaction, or a grant.
 ELSEWHERE = {"journal_is_sealed", "order_grant_belongs", "payments_order_grant_id_key"}

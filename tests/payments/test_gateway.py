@@ -19,6 +19,11 @@ from payments import checkouts, connect, stripe_gateway
 from payments.models import Command
 from tests.make import make_offer
 from tests.payments.buying import order_for
+from tests.payments.invoicing import (
+    invoiced_offer,
+    ordered_on_invoice,
+    pay_invoice,
+)
 from tests.payments.selling import onboarded, request_refund
 from tests.payments.simulating import Stripe, work
 from tests.payments.test_contract import calls_of_the_gateway
@@ -260,6 +265,34 @@ def use_every_verb(
     given_up = order_for(buyer, offer)
     assert buyer.post(f"/v1/orders/{given_up['id']}/cancel", {}).status_code == 200
     work()
+    use_every_verb_of_invoices(archive, seller, buyer, stripe)
+
+
+def use_every_verb_of_invoices(
+    archive: Organization, seller: ApiClient, buyer: ApiClient, stripe: Stripe
+) -> None:
+    offer = invoiced_offer(archive)
+    given_up, paid = [ordered_on_invoice(buyer, offer) for _each in range(2)]
+    assert buyer.post(f"/v1/orders/{given_up['id']}/cancel", {}).status_code == 200
+    pay_invoice(stripe, paid)
+    settled(paid)
+    request_refund(seller, paid, amount_minor=1_000)
+    for _again in range(2):
+        settled(paid)
+    [note] = stripe.list("/v1/credit_notes")
+    [payment, *_older] = stripe.list("/v1/invoice_payments")
+    assert stripe_gateway.payment_of("credit_note", note["id"]) == note["invoice"]
+    assert stripe_gateway.payment_of("invoice_payment", payment["id"]).startswith("in_")
+    stripe_gateway.find_customer("legal@example.org", "scu_1")
+    stripe_gateway.find_credit_note(note["invoice"], "rfd_1")
+    stripe_gateway.find_invoice(note["customer"], "inv_1", [], key="k")
+    stripe_gateway.calculate_tax(
+        {
+            "currency": "usd",
+            "customer_details": {"address": {"country": "DE"}, "address_source": "billing"},
+            "line_items": [{"amount": 100, "reference": "license"}],
+        }
+    )
 
 
 def test_the_stored_request_is_what_was_sent(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from marketplace import access
 from marketplace.models import Organization
 from marketplace.money import STRIPE_MAXIMUM_MINOR
-from payments import fees, journal, settlements, tax
+from payments import fees, journal, settlements
 from payments.models import Account, Journal, Order, Posting
 from payments.stripe_gateway import SettledFacts
 from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
@@ -153,16 +153,6 @@ def test_a_share_is_rounded_half_to_even(amount_minor: int, basis_points: int) -
 )
 def test_some_shares_of_two_and_a_half_percent(amount_minor: int, share: int) -> None:
     assert fees.share_minor(amount_minor, 250) == share
-
-
-def test_tax_is_that_of_the_buyers_country(
-    lab: Organization, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert tax.calculate(buyer=lab, subtotal_minor=1_000) == tax.TaxLine("US", 0, 0)
-
-    monkeypatch.setitem(tax.RATES_BASIS_POINTS, "US", 1_900)
-
-    assert tax.calculate(buyer=lab, subtotal_minor=1_000) == tax.TaxLine("US", 1_900, 190)
 
 
 def money_modules() -> list[Path]:

@@ -16,7 +16,7 @@ from licensing import offers, prices
 from licensing.models import LedgerOpening
 from marketplace import access, organizations
 from marketplace.models import Organization
-from payments import quotes, sync, tax
+from payments import quotes, sync
 from payments.models import Order
 from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import SCOPE, acceptance, counts, order_for, order_now, quote_for
@@ -25,6 +25,15 @@ from tests.payments.simulating import Stripe
 from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
+NO_TAX = {
+    "kind": "tax",
+    "amount_minor": 0,
+    "country": "US",
+    "rate_basis_points": 0,
+    "inclusive": False,
+    "reason": "not_registered",
+    "provider": "local",
+}
 ClientFor = Callable[..., ApiClient]
 
 
@@ -45,7 +54,7 @@ def test_a_quote_holds_the_price_the_scope_and_the_whole_contract(
     assert quote["scope"] == SCOPE
     assert quote["lines"] == [
         {"kind": "license", "amount_minor": 50_000},
-        {"kind": "tax", "amount_minor": 0, "country": "US", "rate_basis_points": 0},
+        NO_TAX,
     ]
     assert (quote["subtotal_minor"], quote["tax_minor"], quote["total_minor"]) == (
         50_000,
@@ -93,9 +102,9 @@ def test_a_quote_begins_when_asked(
 
 
 def test_tax_stands_on_its_own_line(
-    archive: Organization, lab: Organization, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch
+    archive: Organization, lab: Organization, client_for: ClientFor, settings: Any
 ) -> None:
-    monkeypatch.setitem(tax.RATES_BASIS_POINTS, "US", 850)
+    settings.TAX = {"US": {"basis_points": 850}}
 
     quote = quote_for(client_for(lab), make_offer(archive, price_minor=50_000))
 
@@ -104,6 +113,9 @@ def test_tax_stands_on_its_own_line(
         "amount_minor": 4_250,
         "country": "US",
         "rate_basis_points": 850,
+        "inclusive": False,
+        "reason": "standard",
+        "provider": "local",
     }
     assert (quote["subtotal_minor"], quote["tax_minor"], quote["total_minor"]) == (
         50_000,
@@ -269,7 +281,7 @@ def test_a_price_per_unit_is_quoted_line_by_line_and_agreed_in_words(
             "above": 2,
         },
         {"kind": "minimum", "amount_minor": 2_500},
-        {"kind": "tax", "amount_minor": 0, "country": "US", "rate_basis_points": 0},
+        NO_TAX,
     ]
     assert (quote["subtotal_minor"], quote["total_minor"]) == (15_000, 15_000)
     assert sum(line["amount_minor"] for line in quote["lines"]) == quote["total_minor"]

@@ -19,6 +19,8 @@ __all__ = ["account"]
 
 # Every class that an answer may name by its "object".
 CLASSES: dict[str, type] = {
+    "tax.calculation": stripe.tax.Calculation,
+    "tax.calculation_line_item": stripe.tax.CalculationLineItem,
     "balance": stripe.Balance,
     "balance_transaction": stripe.BalanceTransaction,
     "charge": stripe.Charge,

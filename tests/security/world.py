@@ -60,10 +60,12 @@ from payments.models import (
     ConnectedAccount,
     Dispute,
     FeeSchedule,
+    Invoice,
     Journal,
     Posting,
     Refund,
     RefundApproval,
+    StripeCustomer,
     StripeEvent,
     Transfer,
     TransferReversal,
@@ -272,6 +274,17 @@ def _money(world: World, order: Any, livemode: bool) -> None:
         order=order,
         kind=Command.Kind.REFUND,
         params={},
+    )
+    customer = StripeCustomer.objects.create(organization=order.organization, livemode=livemode)
+    Invoice.objects.create(
+        organization=order.organization,
+        seller=order.seller,
+        livemode=livemode,
+        order=order,
+        customer=customer,
+        net_days=30,
+        due_at=timezone.now() + timedelta(days=30),
+        grants_on="payment",
     )
     StripeEvent.objects.create(id=f"evt_{livemode}", type="x", livemode=livemode, body={})
     journal = Journal.objects.create(
