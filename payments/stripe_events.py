@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -53,9 +55,39 @@ def receive(raw: bytes, signature: str) -> StripeEvent:
     body = _parsed(raw)
     if body["livemode"] is not settings.STRIPE_LIVEMODE:
         raise WebhookModeMismatch(_("The event is not of this server's mode."), event=body["id"])
+    event = _event(body)
+    with system("store an event of Stripe's"):
+        StripeEvent.objects.bulk_create([event], ignore_conflicts=True)
+    return event
+
+
+def store_fetched(bodies: Iterable[dict[str, Any]]) -> int:
+    """Store events that Stripe was asked for, as if they had been delivered. How many were new.
+
+    Without a signature, and their rows say so: they came over our own connection to Stripe. Those
+    of the other mode, or unreadable, are left out.
+    """
+    events = []
+    for body in bodies:
+        with contextlib.suppress(MalformedRequest):
+            parsed = _parsed(json.dumps(body).encode())
+            if parsed["livemode"] is settings.STRIPE_LIVEMODE:
+                events.append(_event(parsed, is_fetched=True))
+    with system("store events of Stripe's that were not delivered"):
+        known = set(
+            StripeEvent.objects.filter(pk__in=[event.pk for event in events]).values_list(
+                "pk", flat=True
+            )
+        )
+        new = [event for event in events if event.pk not in known]
+        StripeEvent.objects.bulk_create(new, ignore_conflicts=True)
+    return len(new)
+
+
+def _event(body: dict[str, Any], *, is_fetched: bool = False) -> StripeEvent:
     subject = _about(body)
     is_thin = body.get("object") == "v2.core.event"
-    event = StripeEvent(
+    return StripeEvent(
         id=body["id"],
         type=body["type"],
         livemode=body["livemode"],
@@ -65,10 +97,8 @@ def receive(raw: bytes, signature: str) -> StripeEvent:
         object_id=str(subject.get("id") or "")[:ID_LENGTH_MAX],
         order_ref=_order_ref(subject),
         body=body,
+        is_fetched=is_fetched,
     )
-    with system("store an event of Stripe's"):
-        StripeEvent.objects.bulk_create([event], ignore_conflicts=True)
-    return event
 
 
 def handle_due(limit: int = 100) -> int:

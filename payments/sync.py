@@ -37,10 +37,10 @@ from payments.stripe_gateway import CheckoutFacts, PaymentFacts
 logger = logging.getLogger(__name__)
 Status = Order.Status
 
-# What is unsettled is looked at again after 5, 10, 20 … seconds, and every quarter of an hour at
-# least: events are lost, and whoever paid must not wait for one.
+# What is unsettled is looked at again after 5, 10, 20 … seconds, and every five minutes at least:
+# events are lost, and whoever paid must not wait for one.
 LOOK_SECONDS = 5
-LOOK_SECONDS_MAX = 900
+LOOK_SECONDS_MAX = 300
 # Paid, and neither granted nor refused yet.
 _GRANTABLE = frozenset({Status.PAID, Status.PAID_LATE, Status.DISPUTE_WON})
 # Nothing more comes of these by itself; what does, is told by an event, and found by reconciling.

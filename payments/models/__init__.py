@@ -7,6 +7,7 @@ from payments.models.connect import ConnectedAccount, Transfer, TransferReversal
 from payments.models.fees import FeeSchedule
 from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote, Sale
+from payments.models.reconciliation import Mismatch, ReconcileCursor, StripePace
 from payments.models.refunds import Dispute, Refund, RefundApproval
 
 __all__ = [
@@ -16,13 +17,16 @@ __all__ = [
     "Dispute",
     "FeeSchedule",
     "Journal",
+    "Mismatch",
     "Order",
     "Posting",
     "Quote",
+    "ReconcileCursor",
     "Refund",
     "RefundApproval",
     "Sale",
     "StripeEvent",
+    "StripePace",
     "Transfer",
     "TransferReversal",
 ]

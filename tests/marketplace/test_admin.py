@@ -48,6 +48,7 @@ TABLES = [
     "payments.Account",
     "payments.Command",
     "payments.Journal",
+    "payments.Mismatch",
     "payments.Order",
     "payments.Posting",
     "payments.Quote",

@@ -42,6 +42,10 @@ ALL_TENANT_CALLERS = {
     "payments.stripe_events": "Stripe's events belong to nobody until they are handled.",
     "payments.sync": "Settling an order writes rows of its buyer and of its seller.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",
+    "payments.mismatches": "What does not agree with Stripe is of no tenant.",
+    "payments.balance_checks": "Stripe's books are held against the journals of everybody.",
+    "payments.reconcile": "Stripe's books are held against the journals of everybody.",
+    "payments.management.commands.reconcile": "It shows what is of no tenant.",
     "payments.erasures": "A person stands in rows of several tenants, and in none's account.",
     "payments.demo": "Looks whether the demonstration's tenants are there.",
 }

@@ -76,10 +76,13 @@ PRIVATE = {
     "payments_account",
     "payments_command",
     "payments_journal",
+    "payments_mismatch",
     "payments_order",
     "payments_posting",
     "payments_quote",
+    "payments_reconcilecursor",
     "payments_stripeevent",
+    "payments_stripepace",
 }
 PUBLIC = {
     # The catalogue: walled off by visible_to (decision 5).

@@ -54,7 +54,16 @@ from marketplace.models import (
 from marketplace.typeid import TypeID
 from payments import orders, quotes
 from payments import samples as taking
-from payments.models import Account, Command, Journal, Posting, StripeEvent
+from payments.models import (
+    Account,
+    Command,
+    Journal,
+    Mismatch,
+    Posting,
+    ReconcileCursor,
+    StripeEvent,
+    StripePace,
+)
 from tests.database import TestDatabase
 from tests.make import TYPED, records
 from tests.people import ApiClient, caller_for, found
@@ -261,6 +270,10 @@ def _money(order: Any, livemode: bool) -> None:
         params={},
     )
     StripeEvent.objects.create(id=f"evt_{livemode}", type="x", livemode=livemode, body={})
+    Mismatch.objects.create(livemode=livemode, kind="clearing_open", subject="txn", order=order)
+    now = timezone.now()
+    ReconcileCursor.objects.create(name="events", livemode=livemode, reached_at=now)
+    StripePace.objects.create(name=f"* {livemode}", next_at=now)
     journal = Journal.objects.create(
         organization=order.organization, livemode=livemode, kind="sale", order=order
     )
