@@ -7,6 +7,7 @@ healed here, and what cannot be healed is a `Mismatch` with an age.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from django.utils import timezone
 
 from marketplace.access import system
 from marketplace.errors import PaymentProviderUnavailable
-from payments import balance_checks, mismatches, stripe_events, stripe_gateway, sync
+from payments import balance_checks, mismatches, stripe_events, stripe_gateway, stripe_pace, sync
 from payments.balance_checks import Booked
 from payments.mismatches import Found
 from payments.models import Mismatch, Order, ReconcileCursor, StripeEvent
@@ -238,7 +239,11 @@ def _heal(look: _Look, lines: list[LineFacts]) -> dict[str, Found]:
             continue
         look.synced.add(order)
         try:
-            sync.sync_order(order)
+            try:
+                sync.sync_order(order)
+            except sync.AskedJustNow:
+                time.sleep(stripe_pace.FETCH_GAP.total_seconds())
+                sync.sync_order(order)
             look.report.synced += 1
         except PaymentProviderUnavailable:
             # Stripe is away for the others too: this step is done again later.

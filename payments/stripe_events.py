@@ -114,6 +114,10 @@ def handle_due(limit: int = 100) -> int:
     for subject, ids in events_of.items():
         try:
             _follow(subject)
+        except sync.AskedJustNow as soon:
+            # Those that come meanwhile are handled with these.
+            with system("handle events of Stripe's a little later"):
+                StripeEvent.objects.filter(pk__in=ids).update(next_attempt_at=soon.again_at)
         except Exception as error:
             logger.exception("could not handle %s", ", ".join(ids))
             _fail(ids, error)

@@ -20,6 +20,7 @@ from marketplace.errors import (
     PaymentProviderUnavailable,
     WebhookSignatureInvalid,
 )
+from payments import stripe_pace
 
 # The SDK's own default is 80 s and no retry; a buyer waits for some of these calls.
 TIMEOUT_SECONDS = 15
@@ -475,6 +476,16 @@ def verify_webhook(raw: bytes, signature: str) -> None:
     )
 
 
+class _PacedClient(stripe.RequestsClient):
+    """The SDK's own client, at our pace: also where it tries again, or turns pages."""
+
+    def request(
+        self, method: str, url: str, headers: Any, post_data: Any = None
+    ) -> tuple[Any, int, Any]:
+        stripe_pace.wait(method, url)
+        return super().request(method, url, headers, post_data)
+
+
 @functools.cache
 def _client(api_key: str, api_base: str) -> stripe.StripeClient:
     stripe.set_app_info("Licet", version="0.1.0")
@@ -482,7 +493,7 @@ def _client(api_key: str, api_base: str) -> stripe.StripeClient:
         api_key,
         stripe_version=stripe.api_version,
         max_network_retries=RETRIES_MAX,
-        http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+        http_client=_PacedClient(timeout=TIMEOUT_SECONDS),
         base_addresses={"api": api_base} if api_base else None,
     )
 

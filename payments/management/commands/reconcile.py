@@ -14,7 +14,7 @@ from django.db import Error
 from marketplace import money
 from marketplace.access import system
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
-from payments import mismatches, reconcile
+from payments import mismatches, reconcile, stripe_pace
 from payments.models import Mismatch
 
 OPEN, CANNOT_TELL = 1, 2
@@ -39,8 +39,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         since, until = options["since"], options["until"]
         try:
-            events = reconcile.fetch_events(since=since, tell=self.stderr.write)
-            balance = reconcile.check_balance(since=since, until=until, tell=self.stderr.write)
+            with stripe_pace.background():
+                events = reconcile.fetch_events(since=since, tell=self.stderr.write)
+                balance = reconcile.check_balance(since=since, until=until, tell=self.stderr.write)
         except (PaymentProviderUnavailable, PaymentProviderRefused, Error) as error:
             raise CommandError(str(error), returncode=CANNOT_TELL) from error
         with system("show what does not agree with Stripe"):

@@ -25,7 +25,16 @@ from licensing import (
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
-from payments import commands, connect, erasures, reconcile, stripe_events, sync, transfers
+from payments import (
+    commands,
+    connect,
+    erasures,
+    reconcile,
+    stripe_events,
+    stripe_pace,
+    sync,
+    transfers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +137,8 @@ def pause_after(job: Job, *, is_done: bool) -> float:
 def run_safely(job: Job) -> bool:
     """Do a job once. False, with the failure in the log, where it failed."""
     try:
-        job.run()
+        with stripe_pace.background():
+            job.run()
     except Exception:
         logger.exception("the worker's job “%s” failed", job.name)
         if not connection.in_atomic_block:
