@@ -76,6 +76,7 @@ KEPT = {
     "payments_quote.document": "6(1)(c)",
     "payments_stripeevent.body": "6(1)(c)",
     "payments_command.params": "6(1)(c)",
+    "payments_mismatch.note": "6(1)(c)",
 }
 
 

@@ -154,8 +154,8 @@ def check_balance(
 
 
 def foreign_events() -> int:
-    """How many events were about nothing of ours."""
-    with system("count events about nothing of ours"):
+    """How many events were of accounts that are neither ours nor our sellers'."""
+    with system("count events of other accounts"):
         return StripeEvent.objects.filter(
             livemode=settings.STRIPE_LIVEMODE, is_foreign=True
         ).count()

@@ -42,6 +42,8 @@ class Subject:
     order: UUID | None = None
     account: UUID | None = None
     named: tuple[str, str] | None = None
+    # It is about an account that is neither ours nor one of our sellers'.
+    is_foreign: bool = False
 
 
 def receive(raw: bytes, signature: str) -> StripeEvent:
@@ -124,7 +126,10 @@ def handle_due(limit: int = 100) -> int:
         else:
             with system("mark events of Stripe's as handled"):
                 StripeEvent.objects.filter(pk__in=ids).update(
-                    handled_at=timezone.now(), next_attempt_at=None, last_error=""
+                    handled_at=timezone.now(),
+                    next_attempt_at=None,
+                    last_error="",
+                    is_foreign=subject.is_foreign,
                 )
     return len(taken)
 
@@ -216,9 +221,12 @@ _OF_A_PAYMENT = {
 
 def _subject_of(event: StripeEvent) -> Subject:
     account = ConnectedAccount.objects.filter(livemode=event.livemode)
-    if event.type.startswith("v2.core.account"):
-        found = account.filter(stripe_id__in=[event.object_id, event.account]).exclude(stripe_id="")
-        return Subject(account=found.values_list("pk", flat=True).first())
+    if event.account or event.type.startswith("v2.core.account"):
+        # What happens in another account is about no order, whatever it says: buyers pay us. Of a
+        # connected one of ours, how it stands is fetched.
+        named = [each for each in (event.object_id, event.account) if each]
+        found = account.filter(stripe_id__in=named).values_list("pk", flat=True).first()
+        return Subject(account=found, is_foreign=found is None)
     order = _order_of(event)
     if order is not None or not event.object_id:
         return Subject(order=order)

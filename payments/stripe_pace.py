@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -98,7 +99,7 @@ def _take(limits: dict[str, int], *, is_background: bool) -> float:
 def _take_one(name: str, per_second: int, is_background: bool) -> None:
     burst = max(1, per_second // BURST_PARTS)
     step = 1 / max(1, per_second - burst)
-    values = {
+    values: dict[str, Any] = {
         "name": name,
         "step": timedelta(seconds=step),
         "ahead": timedelta(seconds=0 if is_background else (burst - 1) * step),

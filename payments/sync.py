@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -171,6 +172,12 @@ def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | None]:
 def _claim(order_id: UUID) -> str | None:
     """Note the attempt, so that it is made again if this process dies. Returns the session's id."""
     now, gap = timezone.now(), stripe_pace.fetch_gap()
+    values: dict[str, Any] = {
+        "now": now,
+        "later": now + CLAIMED_FOR,
+        "order": order_id,
+        "gap": gap,
+    }
     with system("claim an order to settle it"), connection.cursor() as cursor:
         cursor.execute(
             """
@@ -180,7 +187,7 @@ def _claim(order_id: UUID) -> str | None:
                 OR %(gap)s::interval = interval '0')
             RETURNING checkout_session
             """,
-            {"now": now, "later": now + CLAIMED_FOR, "order": order_id, "gap": gap},
+            values,
         )
         row = cursor.fetchone()
         if row is None:

@@ -141,7 +141,7 @@ class StripeEvent(models.Model):
     order_ref = models.CharField(max_length=60, blank=True)
     # Fetched from Stripe, because no delivery of it arrived: without a signature.
     is_fetched = models.BooleanField(default=False, db_default=False)
-    # It turned out to be about nothing of ours, so nothing was done.
+    # Of an account that is neither ours nor one of our sellers': nothing was done.
     is_foreign = models.BooleanField(default=False, db_default=False)
     body = models.JSONField()
     received_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -191,8 +191,14 @@ def test_every_request_of_ours_fits_the_sdks_own_contract(
     work()
     payment = stripe_gateway.retrieve_checkout(session := stripe.session_of(order)).payment
     assert payment is not None
-    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k3")
-    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k4")
+    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 20_000}, key="k3")
+    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 30_000}, key="k4")
+    assert stripe_gateway.find_refund(payment.payment_intent, "nobody's") is None
+    now = timezone.now()
+    stripe_gateway.balance_lines(now - timedelta(days=1), now)
+    assert stripe_gateway.balance_line("txn_1") is None
+    with pytest.raises(PaymentProviderRefused):
+        stripe_gateway.payout_lines("po_1")
 
     seen = set()
     for request in stripe.requests():
@@ -205,6 +211,11 @@ def test_every_request_of_ours_fits_the_sdks_own_contract(
         "GET /v1/checkout/sessions/{session}",
         "POST /v1/refunds",
         "GET /v1/refunds",
+        "GET /v1/balance_transactions",
+        "GET /v1/balance_transactions/{id}",
+        # The worker's, for what was not delivered.
+        "GET /v1/events",
+        "GET /v2/core/events",
     }
 
 

@@ -367,3 +367,21 @@ def test_the_command_ends_with_1_while_something_is_open(
         "missing_at_stripe", "9.00 USD", order["id"],
     )  # fmt: skip
     assert row["age_hours"] == 0
+
+
+def test_an_operator_closes_one_by_the_command(order: dict[str, Any], operator: User) -> None:
+    with access.system("one that is open"):
+        row = Mismatch.objects.create(livemode=False, kind="unknown_type", subject="txn_1")
+    out = io.StringIO()
+
+    for wrong in (["--note=So."], ["--operator=olive@example.org"]):
+        with pytest.raises(CommandError) as refused:
+            call_command("reconcile", f"--close={row.pk}", *wrong, stdout=out)
+        assert refused.value.returncode == 2
+        assert len(open_rows()) == 1
+    call_command(
+        "reconcile", f"--close={row.pk}", "--operator=olive@example.org", "--note=So.", stdout=out
+    )
+
+    assert open_rows() == []
+    assert out.getvalue() == "closed: unknown_type txn_1\n"

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
-from marketplace import money
+from marketplace import money, organizations
 from marketplace.access import system
-from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
+from marketplace.errors import DomainError, PaymentProviderRefused, PaymentProviderUnavailable
 from payments import mismatches, reconcile, stripe_pace
 from payments.models import Mismatch
 
@@ -34,9 +34,15 @@ class Command(BaseCommand):
             "--since", type=_time, help="look from here on: 2026-11-01, or 2026-11-01T12:00 (UTC)"
         )
         parser.add_argument("--until", type=_time, help="look at what was made before; else: now")
+        parser.add_argument("--close", metavar="MISMATCH", help="say why this one may stay")
+        parser.add_argument("--operator", metavar="EMAIL", help="with --close: who says so")
+        parser.add_argument("--note", default="", help="with --close: why. Nobody's name")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["close"]:
+            self._close(options["close"], options["operator"] or "", options["note"])
+            return
         since, until = options["since"], options["until"]
         try:
             with stripe_pace.background():
@@ -64,6 +70,14 @@ class Command(BaseCommand):
             raise CommandError("Somebody else looks just now.", returncode=CANNOT_TELL)
         if rows:
             raise CommandError(f"{len(rows)} mismatches are open.", returncode=OPEN)
+
+    def _close(self, mismatch: str, email: str, note: str) -> None:
+        try:
+            operator = organizations.find_operator(email)
+            closed = mismatches.close(operator, mismatch, note=note)
+        except DomainError as error:
+            raise CommandError(error.detail, returncode=CANNOT_TELL) from error
+        self.stdout.write(f"closed: {closed}")
 
     def _tell(self, said: dict[str, Any]) -> None:
         for name, count in said.items():
