@@ -203,6 +203,8 @@ def merge(order: Order, facts: Sequence[RefundFacts]) -> None:
             journal.settle(order, fact.settled, -refund.amount_minor)
         if not fact.is_given_back:
             _fail(order, refund, fact.failure or fact.status)
+            if fact.returned is not None:
+                journal.settle(order, fact.returned, refund.amount_minor)
         elif fact.status == "succeeded" and refund.state == State.SENDING:
             _move(refund, State.SUCCEEDED)
             refund.save(update_fields=["state"])

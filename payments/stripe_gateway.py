@@ -89,6 +89,8 @@ class RefundFacts:
     ours: str = ""
     failure: str = ""
     settled: SettledFacts | None = None
+    # Of one that failed: what came back into our balance.
+    returned: SettledFacts | None = None
 
     @property
     def is_given_back(self) -> bool:
@@ -568,7 +570,11 @@ def _refunds_of(client: stripe.StripeClient, charge: stripe.Charge) -> tuple[Ref
     if charge.refunds is None or not charge.refunds.data:
         return ()
     listed = client.v1.refunds.list(
-        {"charge": charge.id, "limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
+        {
+            "charge": charge.id,
+            "limit": LISTED_MAX,
+            "expand": ["data.balance_transaction", "data.failure_balance_transaction"],
+        }
     )
     # The oldest first: they are taken from the shares one after the other.
     return tuple(reversed([_refund(each) for each in listed.auto_paging_iter()]))
@@ -593,6 +599,7 @@ def _refund(found: stripe.Refund) -> RefundFacts:
         ours=_ours(found),
         failure=getattr(found, "failure_reason", "") or "",
         settled=_settled(found.balance_transaction),
+        returned=_settled(getattr(found, "failure_balance_transaction", None)),
     )
 
 

@@ -7,6 +7,14 @@ from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 
+CODES_BEFORE = (
+    "'buyer_receivable', 'stripe_clearing', 'dispute_hold', 'royalty_pool', 'stripe_balance',"
+    " 'seller_payable', 'seller_receivable', 'royalty_payable', 'contributor_payable',"
+    " 'tax_payable', 'market_fee', 'stripe_fees', 'dispute_losses', 'currency_exchange',"
+    " 'buyer_refundable'"
+)
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("marketplace", "0106_item_units_are_valid"),
@@ -79,9 +87,18 @@ class Migration(migrations.Migration):
                 ("next_at", models.DateTimeField()),
             ],
         ),
-        migrations.RemoveConstraint(
-            model_name="account",
-            name="account_code_is_known",
+        migrations.SeparateDatabaseAndState(
+            [
+                migrations.RunSQL(
+                    [
+                        "-- squawk-ignore ban-drop-constraint\n"
+                        "ALTER TABLE payments_account DROP CONSTRAINT account_code_is_known"
+                    ],
+                    f"ALTER TABLE payments_account ADD CONSTRAINT account_code_is_known"
+                    f" CHECK (code IN ({CODES_BEFORE})) NOT VALID",
+                )
+            ],
+            [migrations.RemoveConstraint(model_name="account", name="account_code_is_known")],
         ),
         migrations.AddField(
             model_name="order",
@@ -123,16 +140,31 @@ class Migration(migrations.Migration):
                 max_length=19,
             ),
         ),
-        migrations.AlterField(
-            model_name="journal",
-            name="organization",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="marketplace.organization",
-            ),
+        # Journals of the market's own money belong to no organization; who reads journals, reads
+        # them by their order.
+        migrations.SeparateDatabaseAndState(
+            [
+                migrations.RunSQL(
+                    [
+                        "-- squawk-ignore ban-drop-not-null\n"
+                        "ALTER TABLE payments_journal ALTER COLUMN organization_id DROP NOT NULL"
+                    ],
+                    "ALTER TABLE payments_journal ALTER COLUMN organization_id SET NOT NULL",
+                )
+            ],
+            [
+                migrations.AlterField(
+                    model_name="journal",
+                    name="organization",
+                    field=models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="marketplace.organization",
+                    ),
+                ),
+            ],
         ),
         AddConstraintNotValid(
             model_name="account",

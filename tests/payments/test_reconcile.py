@@ -21,6 +21,7 @@ from payments.stripe_gateway import SettledFacts
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
 from tests.payments.simulating import Stripe, work
+from tests.payments.simulator_account import client_of
 from tests.people import ApiClient
 
 pytestmark = pytest.mark.django_db
@@ -227,8 +228,6 @@ def test_what_stripe_has_and_is_nobodys_order_is_a_mismatch_until_it_is_explaine
 
 def foreign_charge(stripe: Stripe) -> None:
     """A payment of something else on the same account."""
-    from tests.payments.simulator_account import client_of
-
     session = client_of(stripe.url).v1.checkout.sessions.create(
         {
             "mode": "payment",
@@ -328,6 +327,55 @@ def test_a_stripe_that_is_away_stops_the_look_and_moves_no_mark(
     with access.system("where it is still"):
         assert ReconcileCursor.objects.get().reached_at == began
     assert said() == []
+
+
+def test_a_refund_that_failed_later_agrees_too(order: dict[str, Any], stripe: Stripe) -> None:
+    stripe.pay(order)
+    stripe.deliver()
+    work()
+    made = client_of(stripe.url).v1.refunds.create(
+        {"payment_intent": str(row_of(order).payment_intent), "amount": 20_000}
+    )
+    stripe._control(f"refunds/{made.id}/fail", {})
+    # What the events would bring, had they not been lost.
+    report = check()
+
+    assert (report.lines, report.synced, said()) == (3, 1, [])
+    assert balances()["stripe_clearing"] == 0
+    assert balances()["stripe_balance"] == 48_520
+
+
+def test_faults_at_stripe_are_found_through_the_real_client(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    """A smaller `test_reconcile_faults`, with nothing of ours replaced."""
+    for _each in range(8):
+        stripe.pay(order_for(buyer, make_offer(archive, price_minor=50_000)))
+    stripe.deliver()
+    work()
+    assert (check().lines, said()) == (8, [])
+    world = stripe.simulator.world
+    lines = list(world.newest("balance_transaction"))
+    with world.change():
+        for line, change in zip(
+            lines,
+            ({"amount": 50_001}, {"amount": -50_000}, {"fee": 1_481}, {"currency": "eur"}),
+            strict=False,
+        ):
+            world.put(line | change)
+        world.remove(lines[4]["id"])
+        world.add(lines[5] | {"id": "txn_dev_more", "type": "reserve_hold", "source": None})
+
+    assert check().new == 6
+
+    assert {(row.subject, str(row.kind)) for row in open_rows()} == {
+        (lines[0]["id"], "amount_differs"),
+        (lines[1]["id"], "sign_differs"),
+        (lines[2]["id"], "fee_differs"),
+        (lines[3]["id"], "currency_differs"),
+        (lines[4]["id"], "missing_at_stripe"),
+        ("txn_dev_more", "unknown_type"),
+    }
 
 
 # --- the command ------------------------------------------------------------------------------
