@@ -106,6 +106,20 @@ def missing(line: LineFacts, order_id: UUID | None) -> Found:
     )
 
 
+def is_under_way(line: LineFacts, order_id: UUID | None) -> bool:
+    """Whether a bank debit has not arrived yet, or came to nothing; or nothing moved at all.
+
+    Stripe writes it down when it is asked for, and takes it back when it fails. The order is
+    looked at until then.
+    """
+    if not line.amount_minor and not line.fee_minor:
+        return True
+    if line.type not in {"payment", "payment_failure_refund"} or order_id is None:
+        return False
+    with system("see whether an order was paid"):
+        return Order.objects.filter(pk=order_id, paid_at=None).exists()
+
+
 def unknown_to_stripe(transaction: str, entry: Booked) -> Found:
     """That the journal has a transaction which Stripe has not."""
     return Found(

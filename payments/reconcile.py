@@ -75,6 +75,8 @@ class _Look:
     synced: set[UUID] = field(default_factory=set)
     # What did not agree in this pass.
     found: set[str] = field(default_factory=set)
+    # Whose what is: Stripe is asked once.
+    orders: dict[str, UUID | None] = field(default_factory=dict)
 
 
 def quiet(_said: str) -> None:
@@ -114,8 +116,7 @@ def fetch_events(*, since: datetime | None = None, tell: Tell = quiet) -> Report
         for low, high in _steps(begin, now, STEP_OF_EVENTS):
             report.events_stored += _fetch_step(low, high)
             tell(f"events until {high:%Y-%m-%d %H:%M}: {report.events_stored} stored")
-            if since is None:
-                _reach(EVENTS, max(high, start))
+            _go_on(EVENTS, max(high, start) if since is None else None)
         found = balance_checks.unhandled_events(livemode=settings.STRIPE_LIVEMODE)
         _keep(report, found, _open_subjects(Mismatch.Kind.EVENT_UNHANDLED))
     finally:
@@ -143,8 +144,7 @@ def check_balance(
         for low, high in _steps(since or start, until or timezone.now(), STEP):
             _check_step(look, low, high)
             tell(f"balance until {high:%Y-%m-%d %H:%M}: {report.lines} transactions")
-            if since is None:
-                _reach(BALANCE, high)
+            _go_on(BALANCE, high if since is None else None)
         _look_again(look)
         found = balance_checks.open_clearing(livemode=look.livemode)
         _keep(report, found, _open_subjects(Mismatch.Kind.CLEARING_OPEN))
@@ -172,7 +172,15 @@ def _fetch_step(low: datetime, high: datetime) -> int:
         after = page.after
         if not after:
             break
-    return stored + stripe_events.store_fetched(stripe_gateway.thin_events(low, high).items)
+    # Of the thin ones Stripe does not say which were delivered. Those that tell what a snapshot
+    # event tells, too, are wanted only where they are what arrives here.
+    takes_thin = stripe_events.takes_thin_events_of_v1()
+    thin = [
+        body
+        for body in stripe_gateway.thin_events(low, high).items
+        if takes_thin or str(body.get("type", "")).startswith("v2.")
+    ]
+    return stored + stripe_events.store_fetched(thin)
 
 
 def _check_step(look: _Look, low: datetime, high: datetime) -> None:
@@ -214,14 +222,21 @@ def _check(look: _Look, lines: tuple[LineFacts, ...]) -> list[Found]:
     for line in lines:
         entry = entries.get(line.transaction)
         if entry is None:
-            if line.amount_minor or line.fee_minor:
-                order = balance_checks.order_of(line, livemode=look.livemode)
+            order = _order_of(look, line)
+            if not balance_checks.is_under_way(line, order):
                 found.append(balance_checks.missing(line, order))
         elif (differs := balance_checks.compare(line, entry)) is not None:
             found.append(differs)
         elif line.transaction in told:
             found.append(told[line.transaction])
     return found
+
+
+def _order_of(look: _Look, line: LineFacts) -> UUID | None:
+    if line.transaction not in look.orders:
+        found = balance_checks.order_of(line, livemode=look.livemode)
+        look.orders[line.transaction] = found
+    return look.orders[line.transaction]
 
 
 def _heal(look: _Look, lines: list[LineFacts]) -> dict[str, Found]:
@@ -234,7 +249,7 @@ def _heal(look: _Look, lines: list[LineFacts]) -> dict[str, Found]:
             if differs is not None:
                 told[line.transaction] = differs
             continue
-        order = balance_checks.order_of(line, livemode=look.livemode)
+        order = _order_of(look, line)
         if order is None or order in look.synced:
             continue
         look.synced.add(order)
@@ -330,10 +345,12 @@ def _begin(name: str, *, at: datetime) -> datetime | None:
         return cursor.reached_at
 
 
-def _reach(name: str, reached_at: datetime) -> None:
+def _go_on(name: str, reached_at: datetime | None) -> None:
+    """Say that somebody is still at it, and how far it is."""
+    values = {"busy_until": timezone.now() + BUSY_FOR}
     with system("keep how far a look at Stripe has come"):
         ReconcileCursor.objects.filter(name=name, livemode=settings.STRIPE_LIVEMODE).update(
-            reached_at=reached_at, busy_until=timezone.now() + BUSY_FOR
+            **(values if reached_at is None else values | {"reached_at": reached_at})
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from payments.models import Account, Mismatch, Order, ReconcileCursor, StripeEve
 from payments.stripe_gateway import SettledFacts
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
+from tests.payments.selling import opened
 from tests.payments.simulating import Stripe, work
 from tests.payments.simulator_account import client_of
 from tests.people import ApiClient
@@ -343,6 +345,53 @@ def test_a_refund_that_failed_later_agrees_too(order: dict[str, Any], stripe: St
     assert (report.lines, report.synced, said()) == (3, 1, [])
     assert balances()["stripe_clearing"] == 0
     assert balances()["stripe_balance"] == 48_520
+
+
+def test_a_bank_debit_is_no_mismatch_before_it_arrives_nor_when_it_fails(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    arriving, failing = (
+        order_for(buyer, make_offer(archive, price_minor=50_000)) for _each in range(2)
+    )
+    for order in (arriving, failing):
+        stripe._control(f"sessions/{stripe.session_of(order)}/debit", {})
+    with access.system("the payments are known"):
+        for session in stripe.list("/v1/checkout/sessions"):
+            Order.objects.filter(checkout_session=session["id"]).update(
+                payment_intent=session["payment_intent"]
+            )
+    first = check()
+    assert said() == []
+
+    stripe._control(f"sessions/{stripe.session_of(failing)}/bounce", {})
+    stripe._control(f"sessions/{stripe.session_of(arriving)}/settle", {})
+    second = check()
+
+    assert said() == []
+    assert (first.lines, second.lines) == (2, 3)
+    assert order_now(buyer, arriving)["status"] == "granted"
+    assert made_of(failing)["grants"] == 0
+
+
+def test_thin_events_are_fetched_of_what_no_snapshot_tells(
+    order: dict[str, Any], archive: Organization, stripe: Stripe
+) -> None:
+    stripe._control("webhooks", {"style": "both", "hold": True})
+    opened(archive)
+    stripe._control(f"sessions/{stripe.session_of(order)}/pay", {})
+    deadline = time.monotonic() + 3
+    stored = 0
+    # Stripe's times are whole seconds, and this one is not over.
+    while time.monotonic() < deadline:
+        stored += reconcile.fetch_events(since=timezone.now() - timedelta(hours=1)).events_stored
+        time.sleep(0.5)
+
+    with access.system("read events"):
+        kinds = {(row.is_thin, row.type.partition(".")[0]) for row in StripeEvent.objects.all()}
+        assert stored == StripeEvent.objects.count() > 0
+    assert (True, "v2") in kinds
+    assert (True, "v1") not in kinds
+    assert (False, "checkout") in kinds
 
 
 def test_faults_at_stripe_are_found_through_the_real_client(
