@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from marketplace.access import system
+from marketplace.errors import PaymentProviderRefused
 from payments import journal, stripe_gateway
 from payments.journal import Code
 from payments.mismatches import Found, Kind
@@ -147,35 +149,37 @@ def written(since: datetime, until: datetime, *, livemode: bool) -> list[str]:
         )
 
 
-def book_own(line: LineFacts, *, livemode: bool) -> Found | None:
-    """Book a movement of the market's own money. What does not add up of a payout is told."""
+def book_own(line: LineFacts, *, livemode: bool) -> None:
+    """Book a movement of the market's own money. A repeat changes nothing."""
     settled = SettledFacts(line.transaction, line.currency, line.amount_minor, line.fee_minor)
-    told = None
-    if line.type == "payout" and line.source:
-        # Outside any transaction: of an automatic one Stripe says what it took along.
-        others = [
-            each
-            for each in stripe_gateway.payout_lines(line.source)
-            if each.transaction != line.transaction
-        ]
-        came = sum(each.net_minor for each in others)
-        if others and came != -line.amount_minor:
-            told = Found(
-                Kind.PAYOUT_DIFFERS,
-                line.transaction,
-                subject_type=line.type,
-                expected_minor=-line.amount_minor,
-                expected_currency=line.currency,
-                found_minor=came,
-                found_currency=line.currency,
-            )
     if line.amount_minor or line.fee_minor:
         with system("book a movement of the market's own money"):
             if line.type in PAYOUTS:
                 journal.pay_out(settled, livemode=livemode)
             else:
                 journal.take_fee(settled, livemode=livemode)
-    return told
+
+
+def payout_differs(line: LineFacts) -> Found | None:
+    """Whether a payout is another sum than that of what it took along: of automatic ones Stripe
+    says what that was."""
+    taken: Collection[LineFacts] = ()
+    if line.type == "payout" and line.source:
+        with contextlib.suppress(PaymentProviderRefused):
+            taken = stripe_gateway.payout_lines(line.source)
+    others = [each for each in taken if each.transaction != line.transaction]
+    came = sum(each.net_minor for each in others)
+    if not others or came == -line.amount_minor:
+        return None
+    return Found(
+        Kind.PAYOUT_DIFFERS,
+        line.transaction,
+        subject_type=line.type,
+        expected_minor=-line.amount_minor,
+        expected_currency=line.currency,
+        found_minor=came,
+        found_currency=line.currency,
+    )
 
 
 def order_of(line: LineFacts, *, livemode: bool) -> UUID | None:

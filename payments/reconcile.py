@@ -19,7 +19,7 @@ from django.db.models import Min
 from django.utils import timezone
 
 from marketplace.access import system
-from marketplace.errors import PaymentProviderUnavailable
+from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from payments import balance_checks, mismatches, stripe_events, stripe_gateway, stripe_pace, sync
 from payments.balance_checks import Booked
 from payments.mismatches import Found
@@ -36,6 +36,8 @@ EVENTS_OVERLAP = timedelta(hours=1)
 EVENTS_KEPT = timedelta(days=30)
 # A day is looked at once it has been over for this long: its last events are handled by then.
 BALANCE_LAG = timedelta(hours=1)
+# Stripe may list a moment later what it made just now: that is for the next look.
+LISTED_AFTER = timedelta(minutes=2)
 # So much of Stripe's time is looked at before the cursor moves on: what dies is done again.
 STEP = timedelta(hours=1)
 STEP_OF_EVENTS = timedelta(hours=6)
@@ -141,7 +143,8 @@ def check_balance(
         return Report(is_done=False)
     look = _Look(settings.STRIPE_LIVEMODE, report, tell)
     try:
-        for low, high in _steps(since or start, until or timezone.now(), STEP):
+        end = until or timezone.now() - LISTED_AFTER
+        for low, high in _steps(since or start, end, STEP):
             _check_step(look, low, high)
             tell(f"balance until {high:%Y-%m-%d %H:%M}: {report.lines} transactions")
             _go_on(BALANCE, high if since is None else None)
@@ -216,7 +219,7 @@ def _check(look: _Look, lines: tuple[LineFacts, ...]) -> list[Found]:
     """What does not agree of some transactions, after what can be healed was healed."""
     ids = [line.transaction for line in lines]
     entries = balance_checks.booked(ids, livemode=look.livemode)
-    told = _heal(look, [line for line in lines if line.transaction not in entries])
+    _heal(look, [line for line in lines if line.transaction not in entries])
     entries = balance_checks.booked(ids, livemode=look.livemode)
     found = []
     for line in lines:
@@ -225,29 +228,30 @@ def _check(look: _Look, lines: tuple[LineFacts, ...]) -> list[Found]:
             order = _order_of(look, line)
             if not balance_checks.is_under_way(line, order):
                 found.append(balance_checks.missing(line, order))
-        elif (differs := balance_checks.compare(line, entry)) is not None:
-            found.append(differs)
-        elif line.transaction in told:
-            found.append(told[line.transaction])
+        else:
+            differs = balance_checks.compare(line, entry) or balance_checks.payout_differs(line)
+            if differs is not None:
+                found.append(differs)
     return found
 
 
 def _order_of(look: _Look, line: LineFacts) -> UUID | None:
     if line.transaction not in look.orders:
-        found = balance_checks.order_of(line, livemode=look.livemode)
+        try:
+            found = balance_checks.order_of(line, livemode=look.livemode)
+        except PaymentProviderRefused:
+            # Stripe does not say: then it is nobody's that we know.
+            found = None
         look.orders[line.transaction] = found
     return look.orders[line.transaction]
 
 
-def _heal(look: _Look, lines: list[LineFacts]) -> dict[str, Found]:
+def _heal(look: _Look, lines: list[LineFacts]) -> None:
     """Bring the orders of unbooked transactions up to date, and book what is of no order."""
-    told = {}
     for line in lines:
         if line.type in balance_checks.PAYOUTS | balance_checks.FEES:
-            differs = balance_checks.book_own(line, livemode=look.livemode)
+            balance_checks.book_own(line, livemode=look.livemode)
             look.report.booked += 1
-            if differs is not None:
-                told[line.transaction] = differs
             continue
         order = _order_of(look, line)
         if order is None or order in look.synced:
@@ -266,7 +270,6 @@ def _heal(look: _Look, lines: list[LineFacts]) -> dict[str, Found]:
         except Exception:
             # The edge of a retry loop: one order must not keep the others from being looked at.
             logger.exception("could not settle %s", order)
-    return told
 
 
 def _check_by_id(look: _Look, transactions: list[str]) -> None:

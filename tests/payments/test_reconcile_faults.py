@@ -13,10 +13,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from marketplace import access
+from marketplace.errors import PaymentProviderRefused
 from marketplace.models import Organization
 from payments import balance_checks, journal, reconcile, stripe_gateway, sync
 from payments.models import Mismatch, Order
 from payments.stripe_gateway import LineFacts, Page, SettledFacts
+from tests.payments.buying import balances
 from tests.payments.rows import make_offer_row, make_order_row, make_quote_row
 
 pytestmark = pytest.mark.django_db
@@ -51,8 +53,10 @@ class Books:
         return self.lines.get(transaction)
 
     def payout_lines(self, payout: str) -> tuple[LineFacts, ...]:
-        """Of a manual payout Stripe does not say what it took along."""
-        return ()
+        """Of a manual payout Stripe does not say what it took along; of "po_short" too little."""
+        if payout != "po_short":
+            raise PaymentProviderRefused("Only of automatic payouts.")
+        return tuple(self.lines.values())
 
     def payment_of(self, kind: str, id: str) -> str:
         return ""
@@ -202,3 +206,26 @@ def test_20_faults_in_1000_transactions_are_found_and_nothing_else(
             assert gone == FAULTS - twice
             assert set(found().values()) <= {"booked_twice"}
             transaction.set_rollback(True)
+
+
+def test_payouts_are_booked_and_one_that_does_not_add_up_is_told(
+    archive: Organization, lab: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now().replace(microsecond=0)
+    manual = LineFacts("txn_1", "payout", "USD", -5_000, 0, "po_manual", now)
+    short = LineFacts("txn_2", "payout", "USD", -700, 0, "po_short", now)
+    fee = LineFacts("txn_3", "stripe_fee", "USD", -90, 0, "", now)
+    back = LineFacts("txn_4", "payout_failure", "USD", 5_000, 0, "po_manual", now)
+    books = Books([manual, short, fee, back])
+    for name in ("balance_lines", "balance_line", "payout_lines"):
+        monkeypatch.setattr(stripe_gateway, name, getattr(books, name))
+
+    report = look()
+
+    # What "po_short" took along is all of these: -5,000 - 90 + 5,000.
+    assert (report.booked, found()) == (4, {"txn_2": "payout_differs"})
+    assert balances() == {"bank": 700, "stripe_balance": -790, "stripe_fees": 90}
+    # Booked by now, it is told all the same, and nothing is booked again.
+    again = look()
+    assert (again.booked, again.gone, found()) == (0, 0, {"txn_2": "payout_differs"})
+    assert balances()["bank"] == 700
