@@ -316,6 +316,16 @@ STRIPE_API_BASE = _environ.get(
 # Two secrets may stand here while one replaces the other.
 STRIPE_WEBHOOK_SECRETS = _required("STRIPE_WEBHOOK_SECRET", "whsec_simulator").split(",")
 STRIPE_LIVEMODE = STRIPE_API_KEY.startswith(("sk_live_", "rk_live_"))
+# At most so many requests to Stripe within any second, by all processes together, and to one of its
+# endpoints: below its limits (https://docs.stripe.com/rate-limits). 0: as many as come; the
+# simulator has no limits.
+STRIPE_REQUESTS_PER_SECOND = int(
+    _environ.get("LICET_STRIPE_REQUESTS_PER_SECOND", "")
+    or ("80" if STRIPE_LIVEMODE else "0" if STRIPE_API_KEY == _SIMULATOR_KEY else "20")
+)
+STRIPE_ENDPOINT_REQUESTS_PER_SECOND = int(
+    _environ.get("LICET_STRIPE_ENDPOINT_REQUESTS_PER_SECOND", "20")
+)
 # Where the market's own Stripe account is (ISO 3166-1): it says whom it can pay.
 PLATFORM_COUNTRY = _environ.get("LICET_PLATFORM_COUNTRY", "US").upper()
 # "package.module.function": called with an organization whose account became active in live mode.

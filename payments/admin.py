@@ -44,8 +44,16 @@ admin.site.register(
     show("id", "organization", "collection", "offer", "version", "basis_points", "effective_from"),
 )
 admin.site.register(
-    models.StripeEvent, show("id", "type", "livemode", "received_at", "handled_at", "last_error")
+    models.StripeEvent,
+    show("id", "type", "livemode", "received_at", "handled_at", "is_foreign", "last_error"),
 )
+admin.site.register(
+    models.Mismatch,
+    show(
+        "id", "kind", "subject", "order", "expected_minor", "found_minor", "age", "resolved_at",
+        "note",
+    ),
+)  # fmt: skip
 admin.site.register(models.Account, show("code", "organization", "currency", "livemode"))
 admin.site.register(models.Journal, show("id", "kind", "order", "occurred_at"))
 admin.site.register(models.Posting, show("journal", "account", "amount_minor", "currency"))

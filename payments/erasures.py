@@ -79,6 +79,7 @@ KEPT = {
     "payments_command.params": "6(1)(c)",
     "payments_refund.reason": "6(1)(c)",
     "payments_connectedaccount.clearance_note": "6(1)(c)",
+    "payments_mismatch.note": "6(1)(c)",
 }
 
 

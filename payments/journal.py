@@ -34,6 +34,11 @@ TRANSFER = "transfer"
 WITHHELD = "withheld"
 REVERSAL = "reversal"  # the reversal's id
 OWED = "owed"  # the reversal's id
+# Of no order: the id of Stripe's balance transaction.
+PAYOUT = "payout"  # between our balance there and our bank, either way
+STRIPE_FEE = "stripe_fee"  # what Stripe takes beside the fee of a movement
+# Those that record a balance transaction of Stripe's, each its own.
+OF_STRIPE = (SETTLED, PAYOUT, STRIPE_FEE)
 
 
 class Key(NamedTuple):
@@ -131,6 +136,55 @@ def settle_plain(order: Order, settled: SettledFacts) -> None:
             ),
         ],
         reference=settled.transaction,
+    )
+
+
+def post_own(kind: str, lines: Sequence[Line], *, reference: str, livemode: bool) -> Journal:
+    """Record a movement of the market's own money, which belongs to no order. Once, as `post`."""
+    assert connection.in_atomic_block, "A journal commits with what it records."
+    posted = Journal.objects.filter(order=None, kind=kind, reference=reference).first()
+    if posted is not None:
+        return posted
+    journal = Journal(livemode=livemode, kind=kind, reference=reference)
+    journal.save(force_insert=True)
+    _write(
+        journal,
+        [
+            (Key(line.code, None, None, known_currency(line.currency).code), line.amount_minor)
+            for line in lines
+        ],
+    )
+    return journal
+
+
+def pay_out(settled: SettledFacts, *, livemode: bool) -> Journal:
+    """Record what went from our balance at Stripe to our bank, or came from there."""
+    lines = [
+        Line(Code.BANK, -settled.amount_minor, currency=settled.currency),
+        Line(Code.STRIPE_FEES, settled.fee_minor, currency=settled.currency),
+        _balance_line(settled),
+    ]
+    return post_own(PAYOUT, lines, reference=settled.transaction, livemode=livemode)
+
+
+def take_fee(settled: SettledFacts, *, livemode: bool) -> Journal:
+    """Record what Stripe took, or gave back, for itself."""
+    lines = [
+        Line(
+            Code.STRIPE_FEES,
+            settled.fee_minor - settled.amount_minor,
+            currency=settled.currency,
+        ),
+        _balance_line(settled),
+    ]
+    return post_own(STRIPE_FEE, lines, reference=settled.transaction, livemode=livemode)
+
+
+def _balance_line(settled: SettledFacts) -> Line:
+    return Line(
+        Code.STRIPE_BALANCE,
+        settled.amount_minor - settled.fee_minor,
+        currency=settled.currency,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -41,6 +43,8 @@ class Subject:
     order: UUID | None = None
     account: UUID | None = None
     named: tuple[str, str] | None = None
+    # It is about an account that is neither ours nor one of our sellers'.
+    is_foreign: bool = False
 
 
 def receive(raw: bytes, signature: str) -> StripeEvent:
@@ -54,9 +58,51 @@ def receive(raw: bytes, signature: str) -> StripeEvent:
     body = _parsed(raw)
     if body["livemode"] is not settings.STRIPE_LIVEMODE:
         raise WebhookModeMismatch(_("The event is not of this server's mode."), event=body["id"])
+    event = _event(body)
+    with system("store an event of Stripe's"):
+        StripeEvent.objects.bulk_create([event], ignore_conflicts=True)
+    return event
+
+
+def store_fetched(bodies: Iterable[dict[str, Any]]) -> int:
+    """Store events that Stripe was asked for, as if they had been delivered. How many were new.
+
+    Without a signature, and their rows say so: they came over our own connection to Stripe. Those
+    of the other mode, or unreadable, are left out.
+    """
+    events = []
+    for body in bodies:
+        with contextlib.suppress(MalformedRequest):
+            parsed = _parsed(json.dumps(body).encode())
+            if parsed["livemode"] is settings.STRIPE_LIVEMODE:
+                events.append(_event(parsed, is_fetched=True))
+    with system("store events of Stripe's that were not delivered"):
+        known = set(
+            StripeEvent.objects.filter(pk__in=[event.pk for event in events]).values_list(
+                "pk", flat=True
+            )
+        )
+        new = [event for event in events if event.pk not in known]
+        StripeEvent.objects.bulk_create(new, ignore_conflicts=True)
+    return len(new)
+
+
+def takes_thin_events_of_v1() -> bool:
+    """Whether such were delivered here lately: Stripe sends each event as the endpoint wants it."""
+    with system("see which events of Stripe's are delivered"):
+        return StripeEvent.objects.filter(
+            livemode=settings.STRIPE_LIVEMODE,
+            is_thin=True,
+            is_fetched=False,
+            type__startswith="v1.",
+            received_at__gt=timezone.now() - timedelta(days=30),
+        ).exists()
+
+
+def _event(body: dict[str, Any], *, is_fetched: bool = False) -> StripeEvent:
     subject = _about(body)
     is_thin = body.get("object") == "v2.core.event"
-    event = StripeEvent(
+    return StripeEvent(
         id=body["id"],
         type=body["type"],
         livemode=body["livemode"],
@@ -66,10 +112,8 @@ def receive(raw: bytes, signature: str) -> StripeEvent:
         object_id=str(subject.get("id") or "")[:ID_LENGTH_MAX],
         order_ref=_order_ref(subject),
         body=body,
+        is_fetched=is_fetched,
     )
-    with system("store an event of Stripe's"):
-        StripeEvent.objects.bulk_create([event], ignore_conflicts=True)
-    return event
 
 
 def handle_due(limit: int = 100) -> int:
@@ -85,13 +129,20 @@ def handle_due(limit: int = 100) -> int:
     for subject, ids in events_of.items():
         try:
             _follow(subject)
+        except sync.AskedJustNow as soon:
+            # Those that come meanwhile are handled with these.
+            with system("handle events of Stripe's a little later"):
+                StripeEvent.objects.filter(pk__in=ids).update(next_attempt_at=soon.again_at)
         except Exception as error:
             logger.exception("could not handle %s", ", ".join(ids))
             _fail(ids, error)
         else:
             with system("mark events of Stripe's as handled"):
                 StripeEvent.objects.filter(pk__in=ids).update(
-                    handled_at=timezone.now(), next_attempt_at=None, last_error=""
+                    handled_at=timezone.now(),
+                    next_attempt_at=None,
+                    last_error="",
+                    is_foreign=subject.is_foreign,
                 )
     return len(taken)
 
@@ -185,9 +236,12 @@ _OF_A_PAYMENT = {
 
 def _subject_of(event: StripeEvent) -> Subject:
     account = ConnectedAccount.objects.filter(livemode=event.livemode)
-    if event.type.startswith("v2.core.account"):
-        found = account.filter(stripe_id__in=[event.object_id, event.account]).exclude(stripe_id="")
-        return Subject(account=found.values_list("pk", flat=True).first())
+    if event.account or event.type.startswith("v2.core.account"):
+        # What happens in another account is about no order, whatever it says: buyers pay us. Of a
+        # connected one of ours, how it stands is fetched.
+        named = [each for each in (event.object_id, event.account) if each]
+        found = account.filter(stripe_id__in=named).values_list("pk", flat=True).first()
+        return Subject(account=found, is_foreign=found is None)
     order = _order_of(event)
     if order is not None or not event.object_id:
         return Subject(order=order)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import stripe
 from django.conf import settings
@@ -19,6 +20,7 @@ from marketplace.errors import (
     PaymentProviderUnavailable,
     WebhookSignatureInvalid,
 )
+from payments import stripe_pace
 
 # The SDK's own default is 80 s and no retry; a buyer waits for some of these calls.
 TIMEOUT_SECONDS = 15
@@ -184,6 +186,34 @@ class TransferFacts:
     amount_minor: int
     currency: str
     settled: SettledFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineFacts:
+    """A balance transaction as reconciling needs it."""
+
+    transaction: str
+    # https://docs.stripe.com/reports/balance-transaction-types
+    type: str
+    currency: str
+    amount_minor: int
+    fee_minor: int
+    # What made it: a charge, a refund, a dispute, a transfer, a payout …; "" where nothing did.
+    source: str
+    created_at: datetime
+
+    @property
+    def net_minor(self) -> int:
+        return self.amount_minor - self.fee_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list of Stripe's, the newest first."""
+
+    items: tuple[T, ...]
+    # What the next page comes after; "" on the last one.
+    after: str
 
 
 def check_mode(livemode: bool) -> None:
@@ -498,6 +528,76 @@ def calculate_tax(params: dict[str, Any]) -> TaxFacts:
     return _call(lambda client: _tax(client.v1.tax.calculations.create(cast(Any, params))))
 
 
+def balance_lines(since: datetime, until: datetime, *, after: str = "") -> Page[LineFacts]:
+    """A page of the balance transactions that were made from `since` to before `until`."""
+
+    def fetch(client: stripe.StripeClient) -> Page[LineFacts]:
+        params = _range(since, until, after)
+        listed = client.v1.balance_transactions.list(cast(Any, params))
+        lines = tuple(_balance_line(each) for each in listed.data)
+        return Page(lines, lines[-1].transaction if listed.has_more else "")
+
+    return _call(fetch)
+
+
+def balance_line(transaction: str) -> LineFacts | None:
+    """One balance transaction; None where Stripe has none of this id."""
+
+    def fetch(client: stripe.StripeClient) -> LineFacts | None:
+        try:
+            return _balance_line(client.v1.balance_transactions.retrieve(transaction))
+        except stripe.InvalidRequestError as error:
+            if error.http_status == 404 or error.code == "resource_missing":
+                return None
+            raise
+
+    return _call(fetch)
+
+
+def payout_lines(payout: str) -> tuple[LineFacts, ...]:
+    """What a payout took along, itself included; of a manual one Stripe does not say.
+
+    https://docs.stripe.com/payouts/reconciliation
+    """
+
+    def fetch(client: stripe.StripeClient) -> tuple[LineFacts, ...]:
+        listed = client.v1.balance_transactions.list({"payout": payout, "limit": LISTED_MAX})
+        return tuple(_balance_line(each) for each in listed.auto_paging_iter())
+
+    return _call(fetch)
+
+
+def undelivered_events(
+    since: datetime, until: datetime, *, after: str = ""
+) -> Page[dict[str, Any]]:
+    """A page of the snapshot events that nobody took yet, as they would have been delivered.
+
+    https://docs.stripe.com/webhooks/process-undelivered-events
+    """
+
+    def fetch(client: stripe.StripeClient) -> Page[dict[str, Any]]:
+        params = _range(since, until, after) | {"delivery_success": False}
+        listed = client.v1.events.list(cast(Any, params))
+        bodies = _bodies(listed)
+        return Page(bodies, str(bodies[-1]["id"]) if listed.has_more else "")
+
+    return _call(fetch)
+
+
+def thin_events(since: datetime, until: datetime) -> Page[dict[str, Any]]:
+    """The newest thin events of a time. Stripe does not say which of them somebody took."""
+    wanted = {"gte": since.isoformat(), "lt": until.isoformat()}
+
+    def fetch(client: stripe.StripeClient) -> Page[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        listed = client.v2.core.events.list({"created": cast(Any, wanted), "limit": LISTED_MAX})
+        for event in listed.auto_paging_iter():
+            found.append(json.loads(json.dumps(event.to_dict(), default=str)))
+        return Page(tuple(found), "")
+
+    return _call(fetch)
+
+
 def verify_webhook(raw: bytes, signature: str) -> None:
     """Check a delivery's signature over its raw body. Raises WebhookSignatureInvalid.
 
@@ -520,6 +620,16 @@ def verify_webhook(raw: bytes, signature: str) -> None:
     )
 
 
+class _PacedClient(stripe.RequestsClient):
+    """The SDK's own client, at our pace: also where it tries again, or turns pages."""
+
+    def request(  # type: ignore[override]  # As the SDK's own, which its base promises more of.
+        self, method: str, url: str, headers: Any, post_data: Any = None
+    ) -> tuple[Any, int, Any]:
+        stripe_pace.wait(method, url)
+        return super().request(method, url, headers, post_data)
+
+
 @functools.cache
 def _client(api_key: str, api_base: str) -> stripe.StripeClient:
     stripe.set_app_info("Licet", version="0.1.0")
@@ -527,7 +637,7 @@ def _client(api_key: str, api_base: str) -> stripe.StripeClient:
         api_key,
         stripe_version=stripe.api_version,
         max_network_retries=RETRIES_MAX,
-        http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+        http_client=_PacedClient(timeout=TIMEOUT_SECONDS),
         base_addresses={"api": api_base} if api_base else None,
     )
 
@@ -767,6 +877,31 @@ def _first(listed: Any, ours: str, as_facts: Callable[[Any], T]) -> T | None:
 
 def _id_of(listed: Any, ours: str) -> str | None:
     return _first(listed, ours, lambda each: str(each.id))
+
+
+def _balance_line(found: stripe.BalanceTransaction) -> LineFacts:
+    source = found.source
+    return LineFacts(
+        transaction=found.id,
+        type=found.type,
+        currency=found.currency.upper(),
+        amount_minor=found.amount,
+        fee_minor=found.fee,
+        source=source if isinstance(source, str) else "",
+        created_at=datetime.fromtimestamp(found.created, UTC),
+    )
+
+
+def _range(since: datetime, until: datetime, after: str) -> dict[str, Any]:
+    """Parameters of a list of what was made from `since` to before `until`: whole seconds."""
+    created = {"gte": int(since.timestamp()), "lt": int(until.timestamp())}
+    params: dict[str, Any] = {"created": created, "limit": LISTED_MAX}
+    return params | ({"starting_after": after} if after else {})
+
+
+def _bodies(listed: Any) -> tuple[dict[str, Any], ...]:
+    """The objects of a list as Stripe sent them: the SDK's own would lose fields it knows not."""
+    return tuple(json.loads(listed.last_response.body)["data"])
 
 
 def _ours(found: Any) -> str:

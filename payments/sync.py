@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -31,6 +32,7 @@ from payments import (
     refunds,
     settlements,
     stripe_gateway,
+    stripe_pace,
     transfers,
 )
 from payments.models import Account, Order, Refund
@@ -40,10 +42,10 @@ from payments.stripe_gateway import CheckoutFacts, InvoiceFacts, PaymentFacts
 logger = logging.getLogger(__name__)
 Status = Order.Status
 
-# What is unsettled is looked at again after 5, 10, 20 … seconds, and every quarter of an hour at
-# least: events are lost, and whoever paid must not wait for one.
+# What is unsettled is looked at again after 5, 10, 20 … seconds, and every five minutes at least:
+# events are lost, and whoever paid must not wait for one.
 LOOK_SECONDS = 5
-LOOK_SECONDS_MAX = 900
+LOOK_SECONDS_MAX = 300
 # Paid, and neither granted nor refused yet.
 _GRANTABLE = frozenset({Status.PAID, Status.PAID_LATE, Status.DISPUTE_WON})
 # Nothing more comes of these by itself; what does, is told by an event, and found by reconciling.
@@ -77,12 +79,21 @@ class Outcome:
     is_stale: bool
 
 
+class AskedJustNow(Exception):
+    """Stripe was asked for the order a moment ago; it can be asked again at `again_at`."""
+
+    def __init__(self, again_at: datetime) -> None:
+        super().__init__(f"asked just now; again at {again_at}")
+        self.again_at = again_at
+
+
 def sync_order(order_id: UUID) -> Order:
     """Bring an order up to what Stripe says now, and grant or refund what was paid.
 
     Safe to call at any time, any number of times, from event, return page, reconciler and admin:
     Stripe delivers events late, twice, out of order or never. Paid is a fact and always commits;
-    the grant follows in a savepoint. Raises PaymentProviderUnavailable.
+    the grant follows in a savepoint. Raises PaymentProviderUnavailable; in background work also
+    AskedJustNow, so that what comes close together costs one fetch.
     """
     return _sync(order_id)[0]
 
@@ -100,18 +111,26 @@ def returned(token: str) -> Outcome:
 
 def complete_due(limit: int = 20) -> int:
     """Look again at unsettled orders: the reconciler, which heals what events did not bring."""
-    with system("find orders that are due for another look"):
+    with system("take orders that are due for another look"):
         due = list(
-            Order.objects.filter(next_sync_at__lte=timezone.now())
+            Order.objects.select_for_update(skip_locked=True)
+            .filter(next_sync_at__lte=timezone.now())
             .order_by("next_sync_at")
             .values_list("pk", flat=True)[:limit]
         )
+        # Another worker's own: each is fetched once.
+        Order.objects.filter(pk__in=due).update(next_sync_at=timezone.now() + CLAIMED_FOR)
     for order_id in due:
         try:
             sync_order(order_id)
         except PaymentProviderUnavailable:
             # Stripe is away for the others too; each is due again later.
             break
+        except AskedJustNow as soon:
+            with system("look at an order a little later"):
+                Order.objects.filter(pk=order_id, next_sync_at__isnull=False).update(
+                    next_sync_at=soon.again_at
+                )
         except Exception:
             logger.exception("could not settle %s", order_id)
     return len(due)
@@ -164,20 +183,33 @@ def _claim(order_id: UUID) -> tuple[str, str] | None:
 
     Returns what Stripe is asked for: which kind of thing, and its id.
     """
+    now, gap = timezone.now(), stripe_pace.fetch_gap()
+    values: dict[str, Any] = {
+        "now": now,
+        "later": now + CLAIMED_FOR,
+        "order": order_id,
+        "gap": gap,
+    }
     with system("claim an order to settle it"), connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE payments_order placed SET sync_attempts = sync_attempts + 1,
-                next_sync_at = CASE WHEN next_sync_at IS NOT NULL THEN %s::timestamptz END
-            WHERE id = %s RETURNING checkout_session, (
+                asked_at = %(now)s,
+                next_sync_at = CASE WHEN next_sync_at IS NOT NULL THEN %(later)s::timestamptz END
+            WHERE id = %(order)s AND (asked_at IS NULL OR asked_at <= %(now)s - %(gap)s::interval
+                OR %(gap)s::interval = interval '0')
+            RETURNING checkout_session, (
                 SELECT stripe_id FROM payments_invoice invoice WHERE invoice.order_id = placed.id
             )
             """,
-            [timezone.now() + CLAIMED_FOR, order_id],
+            values,
         )
         row = cursor.fetchone()
-    if row is None:
-        raise NotFound(f"There is no order “{order_id}”.")
+        if row is None:
+            asked = Order.objects.filter(pk=order_id).values_list("asked_at", flat=True).first()
+            if asked is None:
+                raise NotFound(f"There is no order “{order_id}”.")
+            raise AskedJustNow(asked + gap)
     session, invoice = row
     if invoice is not None:
         return Order.Method.INVOICE, str(invoice)

@@ -9,7 +9,7 @@ CODES = {
     "dispute_hold": "Held by Stripe for a dispute",
     "royalty_pool": "Royalties to be shared out",
     "stripe_balance": "Our balance at Stripe",
-    "bank": "Received outside of Stripe",
+    "bank": "Our bank, outside of Stripe",
     "seller_payable": "Owed to a seller",
     "seller_receivable": "Owed by a seller",
     "royalty_payable": "Owed to contributors",

@@ -8,6 +8,7 @@ from payments.models.fees import FeeSchedule
 from payments.models.invoices import Invoice, StripeCustomer
 from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote, Sale
+from payments.models.reconciliation import Mismatch, ReconcileCursor, StripePace
 from payments.models.refunds import Dispute, Refund, RefundApproval
 
 __all__ = [
@@ -18,14 +19,17 @@ __all__ = [
     "FeeSchedule",
     "Invoice",
     "Journal",
+    "Mismatch",
     "Order",
     "Posting",
     "Quote",
+    "ReconcileCursor",
     "Refund",
     "RefundApproval",
     "Sale",
     "StripeCustomer",
     "StripeEvent",
+    "StripePace",
     "Transfer",
     "TransferReversal",
 ]

@@ -139,6 +139,10 @@ class StripeEvent(models.Model):
     # The object that the event is about, and the order that it names, if any.
     object_id = models.CharField(max_length=255, blank=True)
     order_ref = models.CharField(max_length=60, blank=True)
+    # Fetched from Stripe, because no delivery of it arrived: without a signature.
+    is_fetched = models.BooleanField(default=False, db_default=False)
+    # Of an account that is neither ours nor one of our sellers': nothing was done.
+    is_foreign = models.BooleanField(default=False, db_default=False)
     body = models.JSONField()
     received_at = models.DateTimeField(default=timezone.now, editable=False)
     handled_at = models.DateTimeField(null=True, blank=True)

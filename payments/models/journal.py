@@ -31,7 +31,7 @@ class Account(models.Model):
         ROYALTY_POOL = "royalty_pool", _("Royalties to be shared out")
         # What is whose.
         STRIPE_BALANCE = "stripe_balance", _("Our balance at Stripe")
-        BANK = "bank", _("Received outside of Stripe")
+        BANK = "bank", _("Our bank, outside of Stripe")
         SELLER_PAYABLE = "seller_payable", _("Owed to a seller")
         SELLER_RECEIVABLE = "seller_receivable", _("Owed by a seller")
         ROYALTY_PAYABLE = "royalty_payable", _("Owed to contributors")
@@ -124,8 +124,10 @@ class Journal(models.Model):
     """
 
     id = TypeIDField(prefix="jnl", primary_key=True)
-    # The buyer of the order, or whose money it is about.
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    # The buyer of the order, or whose money it is about; null for the market's own.
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="+"
+    )
     livemode = models.BooleanField()
     # `journal.KINDS`.
     kind = models.CharField(max_length=20)
@@ -139,6 +141,14 @@ class Journal(models.Model):
     objects = JournalQuerySet.as_manager()
 
     class Meta:
+        indexes = [
+            # Serves `reconcile`: the journals of Stripe's balance transactions.
+            models.Index(
+                name="journal_by_reference", fields=["reference"], condition=~Q(reference="")
+            ),
+            # Serves `reconcile`: what was booked in some hours.
+            models.Index(name="journal_by_time", fields=["occurred_at"]),
+        ]
         constraints = [
             # A sale is posted once, and so is each of its refunds.
             models.UniqueConstraint(
@@ -149,6 +159,10 @@ class Journal(models.Model):
             models.CheckConstraint(
                 name="journal_is_about_something",
                 condition=Q(order__isnull=False) | ~Q(reference=""),
+            ),
+            models.CheckConstraint(
+                name="journal_of_an_order_names_the_buyer",
+                condition=Q(order__isnull=True) | Q(organization__isnull=False),
             ),
         ]
 

@@ -175,6 +175,8 @@ class Order(models.Model):
     # The reconciler looks again at an unsettled order from here on.
     next_sync_at = models.DateTimeField(null=True, blank=True)
     sync_attempts = models.IntegerField(default=0)
+    # When Stripe was asked last: events that come close together cost one fetch.
+    asked_at = models.DateTimeField(null=True, blank=True)
 
     objects = OrderQuerySet.as_manager()
 

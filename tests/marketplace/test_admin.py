@@ -52,6 +52,7 @@ TABLES = [
     "payments.FeeSchedule",
     "payments.Invoice",
     "payments.Journal",
+    "payments.Mismatch",
     "payments.Order",
     "payments.Posting",
     "payments.Quote",

@@ -49,6 +49,11 @@ ALL_TENANT_CALLERS = {
     "payments.statements": "Whole journals belong to no tenant; a seller reads its own postings.",
     "payments.transfers": "The worker sends the shares of all sellers.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",
+    "payments.mismatches": "What does not agree with Stripe is of no tenant.",
+    "payments.balance_checks": "Stripe's books are held against the journals of everybody.",
+    "payments.stripe_pace": "All tenants share one account at Stripe, and its limits.",
+    "payments.reconcile": "Stripe's books are held against the journals of everybody.",
+    "payments.management.commands.reconcile": "It shows what is of no tenant.",
     "payments.erasures": "A person stands in rows of several tenants, and in none's account.",
     "payments.demo": "Looks whether the demonstration's tenants are there.",
 }

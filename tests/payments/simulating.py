@@ -163,6 +163,11 @@ class Stripe:
         """The bank decides: win, lose, escalate or warn_close."""
         self._control(f"disputes/{dispute}/{verb}", {})
 
+    def pay_out(self, currency: str = "usd") -> dict[str, Any]:
+        """Pay out what the market has available."""
+        made: dict[str, Any] = self._control("payouts", {"currency": currency})
+        return made
+
     def account(self, id: str, verb: str, **wanted: Any) -> Any:
         """Have something happen to a connected account: complete, leave_out, restrict …"""
         return self._control(f"accounts/{id}/{verb}", wanted)

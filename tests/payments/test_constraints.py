@@ -16,7 +16,16 @@ from django.utils import timezone
 
 from marketplace import access
 from marketplace.models import Contributor, Organization
-from payments.models import Account, Journal, Posting, Quote, RefundApproval, StripeEvent
+from payments.models import (
+    Account,
+    Journal,
+    Mismatch,
+    Posting,
+    Quote,
+    ReconcileCursor,
+    RefundApproval,
+    StripeEvent,
+)
 from tests.payments.rows import (
     make_command_row,
     make_connected_row,
@@ -144,6 +153,15 @@ def same_transfer(world: World) -> None:
 
 def event(**fields: Any) -> None:
     StripeEvent.objects.create(id="evt_1", type="x", livemode=False, body={}, **fields)
+
+
+def mismatch(**fields: Any) -> None:
+    values = {"livemode": False, "kind": "amount_differs", "subject": "txn_1", **fields}
+    Mismatch.objects.create(**values)
+
+
+def cursor() -> None:
+    ReconcileCursor.objects.create(name="events", livemode=False, reached_at=timezone.now())
 
 
 BREAKS: dict[str, Callable[[World], Any]] = {
@@ -323,6 +341,18 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "dispute_is_about_something": lambda w: make_dispute_row(w.order, amount_minor=0),
     "dispute_is_closed_iff_decided": lambda w: make_dispute_row(w.order, status="won"),
     "dispute_order_belongs": lambda w: make_dispute_row(w.order, livemode=True),
+    "journal_of_an_order_names_the_buyer": lambda w: w.journal(organization=None),
+    # reconciling
+    "mismatch_is_open_once": lambda w: [mismatch(), mismatch()],
+    "mismatch_kind_is_known": lambda w: mismatch(kind="odd"),
+    "mismatch_was_seen_first_before_last": lambda w: mismatch(
+        last_seen_at=timezone.now() - timedelta(days=1)
+    ),
+    "mismatch_is_resolved_by_somebody": lambda w: mismatch(resolved_at=timezone.now()),
+    "mismatch_closed_by_people_says_why": lambda w: mismatch(
+        resolved_at=timezone.now(), resolved_by="usr_1"
+    ),
+    "reconcile_cursor_is_one": lambda w: [cursor(), cursor()],
     "posting_moves_something": lambda w: w.posting(w.journal(), 0),
     "posting_currency_belongs": foreign_account,
 }
@@ -369,6 +399,10 @@ def test_every_named_constraint_has_a_case() -> None:
             SELECT conname FROM pg_constraint
             WHERE conrelid::regclass::text LIKE 'payments\\_%'
               AND (contype IN ('u', 'x', 'c') OR conname LIKE '%\\_belongs')
+            -- A key that holds of some rows only is an index, and no constraint.
+            UNION SELECT indexrelid::regclass::text FROM pg_index
+            WHERE indrelid::regclass::text LIKE 'payments\\_%' AND indisunique
+              AND indpred IS NOT NULL
             UNION SELECT tgname FROM pg_trigger
             WHERE tgrelid::regclass::text LIKE 'payments\\_%' AND NOT tgisinternal
               AND tgname NOT LIKE 'insert\\_only%'

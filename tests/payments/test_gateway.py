@@ -266,6 +266,18 @@ def use_every_verb(
     assert buyer.post(f"/v1/orders/{given_up['id']}/cancel", {}).status_code == 200
     work()
     use_every_verb_of_invoices(archive, seller, buyer, stripe)
+    use_every_verb_of_reconciling(stripe)
+
+
+def use_every_verb_of_reconciling(stripe: Stripe) -> None:
+    until = timezone.now() + timedelta(days=8)
+    since = until - timedelta(days=9)
+    [line, *_others] = stripe_gateway.balance_lines(since, until).items
+    assert stripe_gateway.balance_line(line.transaction) == line
+    stripe.advance(8 * 24 * 3600)
+    assert stripe_gateway.payout_lines(stripe.pay_out()["id"])
+    stripe_gateway.undelivered_events(since, until)
+    stripe_gateway.thin_events(since, until)
 
 
 def use_every_verb_of_invoices(

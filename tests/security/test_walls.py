@@ -80,6 +80,7 @@ PRIVATE = {
     "payments_dispute",
     "payments_feeschedule",
     "payments_journal",
+    "payments_mismatch",
     "payments_order",
     "payments_posting",
     "payments_quote",
@@ -89,6 +90,8 @@ PRIVATE = {
     "payments_stripeevent",
     "payments_transfer",
     "payments_transferreversal",
+    "payments_reconcilecursor",
+    "payments_stripepace",
 }
 PUBLIC = {
     # The catalogue: walled off by visible_to (decision 5).

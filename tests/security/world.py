@@ -62,11 +62,14 @@ from payments.models import (
     FeeSchedule,
     Invoice,
     Journal,
+    Mismatch,
     Posting,
+    ReconcileCursor,
     Refund,
     RefundApproval,
     StripeCustomer,
     StripeEvent,
+    StripePace,
     Transfer,
     TransferReversal,
 )
@@ -287,6 +290,10 @@ def _money(world: World, order: Any, livemode: bool) -> None:
         grants_on="payment",
     )
     StripeEvent.objects.create(id=f"evt_{livemode}", type="x", livemode=livemode, body={})
+    Mismatch.objects.create(livemode=livemode, kind="clearing_open", subject="txn", order=order)
+    now = timezone.now()
+    ReconcileCursor.objects.create(name="events", livemode=livemode, reached_at=now)
+    StripePace.objects.create(name=f"* {livemode}", next_at=now)
     journal = Journal.objects.create(
         organization=order.organization, livemode=livemode, kind="sale", order=order
     )

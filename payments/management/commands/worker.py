@@ -25,7 +25,16 @@ from licensing import (
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
-from payments import commands, connect, erasures, stripe_events, sync, transfers
+from payments import (
+    commands,
+    connect,
+    erasures,
+    reconcile,
+    stripe_events,
+    stripe_pace,
+    sync,
+    transfers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +61,9 @@ JOBS = [
     Job("Stripe's events", 0.2, lambda: stripe_events.handle_due()),
     Job("calls to Stripe", 0.5, lambda: commands.complete_due()),
     Job("unsettled orders", 1, lambda: sync.complete_due()),
+    # Most times it finds that none is due: each is once an hour, and once a night.
+    Job("undelivered events", 60, lambda: reconcile.events_due()),
+    Job("Stripe's books against ours", 300, lambda: reconcile.balance_due()),
     Job("connected accounts", 5, lambda: connect.complete_due()),
     Job("transfers that were waiting", 5, lambda: transfers.start_waiting()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
@@ -125,7 +137,8 @@ def pause_after(job: Job, *, is_done: bool) -> float:
 def run_safely(job: Job) -> bool:
     """Do a job once. False, with the failure in the log, where it failed."""
     try:
-        job.run()
+        with stripe_pace.background():
+            job.run()
     except Exception:
         logger.exception("the worker's job “%s” failed", job.name)
         if not connection.in_atomic_block:

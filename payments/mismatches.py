@@ -1,0 +1,155 @@
+"""Mismatches: where Stripe and our books do not agree, from when on, and how that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from marketplace import audit
+from marketplace.access import Caller, system
+from marketplace.errors import InvalidInput, MissingScope, NotFound
+from marketplace.models import User
+from payments.models import Mismatch
+
+Kind = Mismatch.Kind
+
+# Those that are about one balance transaction.
+OF_LINES = frozenset(
+    {
+        Kind.MISSING_IN_JOURNAL,
+        Kind.MISSING_AT_STRIPE,
+        Kind.BOOKED_TWICE,
+        Kind.AMOUNT_DIFFERS,
+        Kind.SIGN_DIFFERS,
+        Kind.FEE_DIFFERS,
+        Kind.CURRENCY_DIFFERS,
+        Kind.UNKNOWN_TYPE,
+        Kind.PAYOUT_DIFFERS,
+    }
+)
+_SAID = (
+    "subject_type",
+    "order_id",
+    "journal_id",
+    "expected_minor",
+    "expected_currency",
+    "found_minor",
+    "found_currency",
+    "since",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something that does not agree, as one look saw it."""
+
+    kind: Mismatch.Kind
+    subject: str
+    subject_type: str = ""
+    order_id: UUID | None = None
+    journal_id: UUID | None = None
+    # What Stripe says, or what should stand there; and what does.
+    expected_minor: int | None = None
+    expected_currency: str = ""
+    found_minor: int | None = None
+    found_currency: str = ""
+    since: datetime | None = None
+
+
+def keep(found: Iterable[Found], *, livemode: bool, looked_at: Collection[str]) -> tuple[int, int]:
+    """Keep what a look found, and resolve what it looked at and did not find any more.
+
+    What an operator has explained stays closed while it is as it was. Returns how many are new,
+    and how many are gone.
+    """
+    now = timezone.now()
+    by_subject = {each.subject: each for each in found}
+    new = 0
+    with system("keep where Stripe and the journal do not agree"):
+        rows = Mismatch.objects.select_for_update().filter(livemode=livemode)
+        open_rows = {
+            row.subject: row
+            for row in rows.filter(
+                resolved_at=None, subject__in={*by_subject, *looked_at}
+            ).order_by("pk")
+        }
+        for subject, each in by_subject.items():
+            row = open_rows.get(subject)
+            values = {"kind": each.kind, "last_seen_at": now}
+            values |= {name: getattr(each, name) for name in _SAID}
+            if row is not None:
+                Mismatch.objects.filter(pk=row.pk).update(**values)
+            elif not _is_explained(each, livemode):
+                Mismatch.objects.create(
+                    livemode=livemode, subject=subject, first_seen_at=now, **values
+                )
+                new += 1
+        gone = [row.pk for subject, row in open_rows.items() if subject not in by_subject]
+        Mismatch.objects.filter(pk__in=gone).update(resolved_at=now, resolved_by="system")
+    return new, len(gone)
+
+
+def still_open(*, livemode: bool) -> QuerySet[Mismatch]:
+    """What does not agree, the oldest first. Within a block that sees all tenants."""
+    return (
+        Mismatch.objects.filter(livemode=livemode, resolved_at=None)
+        .select_related("order")
+        .order_by("first_seen_at", "pk")
+    )
+
+
+def close(operator: User, mismatch_id: str, *, note: str) -> Mismatch:
+    """Say why something may stay as it is. Repeating it changes nothing.
+
+    It comes back once it differs in another way. Raises MissingScope, InvalidInput, NotFound.
+    """
+    if not operator.is_operator or not operator.is_active:
+        raise MissingScope(_("Only an operator of this market closes a mismatch."))
+    if not note.strip():
+        raise InvalidInput(_("Say why."), param="note")
+    with system("an operator closes a mismatch with Stripe"):
+        try:
+            row = (
+                Mismatch.objects.select_for_update(of=("self",))
+                .select_related("order__seller")
+                .get(pk=mismatch_id)
+            )
+        except (Mismatch.DoesNotExist, ValidationError):
+            raise NotFound(_("There is no mismatch “%(id)s”.") % {"id": mismatch_id}) from None
+        if row.resolved_at is not None:
+            return row
+        row.resolved_at, row.resolved_by = timezone.now(), str(operator.pk)
+        row.note = note.strip()[:1000]
+        row.save(update_fields=["resolved_at", "resolved_by", "note"])
+        if row.order is not None:
+            # What is of no order is of no organization: who closed it stands in its row.
+            seller = Caller(
+                row.order.seller, livemode=row.livemode, scopes=frozenset(), user=operator
+            )
+            audit.record(seller, "mismatch.closed", subject=row, order=str(row.order_id))
+    return row
+
+
+def _is_explained(each: Found, livemode: bool) -> bool:
+    """Whether people closed the same one, and it is still as it was then."""
+    return (
+        Mismatch.objects.filter(
+            livemode=livemode,
+            subject=each.subject,
+            kind=each.kind,
+            expected_minor=each.expected_minor,
+            found_minor=each.found_minor,
+            expected_currency=each.expected_currency,
+            found_currency=each.found_currency,
+            resolved_at__isnull=False,
+        )
+        .exclude(resolved_by="system")
+        .exists()
+    )
