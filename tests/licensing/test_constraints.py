@@ -414,6 +414,8 @@ BREAKS: dict[str, Break] = {
     "offer_snapshot_id_same_parties": lambda w: draft(w, snapshot_id=w.other_offer().snapshot_id),
     "offer_terms_id_same_parties": lambda w: draft(w, terms_id=w.other_offer().terms_id),
     "offer_access_is_known": lambda w: draft(w, access="sometimes"),
+    "offer_invoice_days_are_known": lambda w: draft(w, invoice_days=[45]),
+    "offer_grants_on_issue_of_an_invoice": lambda w: draft(w, grants_on="issue"),
     # access requests
     "access_request_is_open_once": asked_twice,
     "access_request_parties_differ": lambda w: asked(w, licensee=w.seller),

@@ -201,6 +201,52 @@ def test_two_orders_of_one_buyer_have_one_customer(
     assert {each["customer"] for each in stripe.list("/v1/invoices")} == {customer["id"]}
 
 
+# --- the offer --------------------------------------------------------------------------------
+
+
+def test_a_listing_says_how_it_can_be_paid(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    offer = invoiced_offer(archive, invoice_days=[60, 30, 30], grants_on="issue")
+
+    listing = buyer.get(f"/v1/listings/{offer.pk}").json()
+
+    assert (listing["invoice_days"], listing["grants_on"]) == ([30, 60], "issue")
+
+
+@pytest.mark.parametrize(
+    ("said", "param"),
+    [
+        ({"invoice_days": [45]}, "invoice_days"),
+        ({"invoice_days": ["30"]}, "invoice_days"),
+        ({"grants_on": "issue"}, "grants_on"),
+        ({"grants_on": "whim", "invoice_days": [30]}, "grants_on"),
+    ],
+)
+def test_an_offer_on_other_terms_of_payment_is_refused(
+    said: dict[str, Any], param: str, archive: Organization, client_for: ClientFor
+) -> None:
+    made = invoiced_offer(archive)
+    client = client_for(archive)
+    before = len(client.get("/v1/offers").json()["data"])
+
+    response = client.post(
+        "/v1/offers",
+        {
+            "snapshot": str(made.snapshot_id),
+            "terms": str(made.terms_id),
+            "price_minor": 50_000,
+            "currency": "USD",
+            **said,
+        },
+    )
+
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "invalid_input")
+    assert problem["param"].startswith(param)
+    assert len(client.get("/v1/offers").json()["data"]) == before
+
+
 # --- before it is paid ------------------------------------------------------------------------
 
 
