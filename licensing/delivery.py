@@ -449,6 +449,7 @@ def _work(
             length=item.length,
             canonicalization=item.canonicalization,
             contributor=item.contributor_ref,
+            units=item.units,
         ),
     }
     if item.reserved:

@@ -188,16 +188,7 @@ def _hold_all(owners: Sequence[UUID]) -> None:
 
 def excluded(snapshot: Snapshot) -> int:
     """How many works of a snapshot may not be licensed now, for whatever reason."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _EXCLUDED,
-            {
-                "organization": snapshot.organization_id,
-                "collection": snapshot.collection.number,
-                "number": snapshot.number,
-            },
-        )
-        (count,) = cursor.fetchone() or (0,)
+    [(count,)] = _excluded(snapshot, f"SELECT count(*) {_EXCLUDED}")
     return int(count)
 
 
@@ -210,6 +201,19 @@ def check(snapshot: Snapshot) -> int:
             snapshot=str(snapshot.pk),
         )
     return out
+
+
+def left(snapshot: Snapshot, out: int) -> dict[str, int]:
+    """What a snapshot adds up to without the `out` works that are out: what is paid for.
+
+    Its bytes are those that were frozen.
+    """
+    totals = {**snapshot.totals, "works": snapshot.size - out}
+    if out and totals.keys() - {"works", "bytes"}:
+        for unit, count in _excluded(snapshot, _UNITS_OUT):
+            if unit in totals:
+                totals[unit] -= int(count)
+    return totals
 
 
 def counted(rows: QuerySet[OptOut]) -> QuerySet[OptOut]:
@@ -369,14 +373,13 @@ WHERE EXISTS (
 
 # Begins at what is reserved, which is little, and not at the snapshot's works, which may be many.
 _EXCLUDED = """
-WITH reserved AS (
+FROM (
     SELECT digest FROM marketplace_reserveddigest
     WHERE organization_id = %(organization)s AND ended_at IS NULL
     UNION
     SELECT digest FROM marketplace_reserveddigest
     WHERE organization_id IS NULL AND ended_at IS NULL
-)
-SELECT count(*) FROM reserved
+) reserved
 JOIN marketplace_representation form
     ON form.organization_id = %(organization)s AND form.digest = reserved.digest
 JOIN marketplace_collectionitem item
@@ -384,6 +387,24 @@ JOIN marketplace_collectionitem item
 WHERE item.collection_number = %(collection)s AND item.added_in <= %(number)s
     AND (item.removed_in IS NULL OR item.removed_in > %(number)s)
 """
+_UNITS_OUT = f"""
+SELECT unit.key, sum(unit.value::bigint)
+FROM (SELECT item.units {_EXCLUDED}) out, jsonb_each_text(out.units) unit GROUP BY 1
+"""
+
+
+def _excluded(snapshot: Snapshot, statement: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement,
+            {
+                "organization": snapshot.organization_id,
+                "collection": snapshot.collection.number,
+                "number": snapshot.number,
+            },
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def _resolve(caller: Caller, chosen: Chosen) -> tuple[list[bytes], str | None]:

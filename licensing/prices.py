@@ -24,7 +24,7 @@ class Model(StrEnum):
 
 
 class Unit(StrEnum):
-    """What is counted. A snapshot's totals count it under its plural."""
+    """What is counted. A snapshot's totals count it under its plural, or in PARTS of it."""
 
     WORK = "work"
     BYTE = "byte"
@@ -43,6 +43,13 @@ class Every(StrEnum):
     MONTH = "month"
     YEAR = "year"
 
+
+# Counted in something finer, and summed before it is rounded: of works that are shorter than a
+# minute each, whole minutes would say nothing.
+PARTS: dict[Unit, tuple[str, int]] = {
+    Unit.MINUTE: ("seconds", 60),
+    Unit.MEGAPIXEL: ("pixels", 1_000_000),
+}
 
 # What is priced here and cannot be charged yet: an offer may say it, no quote is made of it.
 NOT_CHARGED_YET = frozenset({Model.SUBSCRIPTION, Model.METERED})
@@ -195,19 +202,28 @@ def total_minor(of: Sequence[Line]) -> int:
 
 
 def quantity(price: Price, totals: Mapping[str, int]) -> int:
-    """How many of its unit a snapshot has. Raises InvalidInput where the snapshot does not say."""
+    """How many of its unit a snapshot has, rounded once, half to even.
+
+    Raises InvalidInput where the snapshot does not say.
+    """
     assert price.unit is not None
-    counted = f"{price.unit.value}s"
-    if counted not in totals:
+    found = _counted(price.unit, totals)
+    if found is None:
+        known = (f"{unit.value}s" for unit in Unit if _counted(unit, totals) is not None)
         raise InvalidInput(
             _(
-                "This snapshot does not say how many %(counted)s it has. It counts %(known)s:"
-                " price by one of them, or give a flat amount."
+                "This snapshot does not say how many %(counted)s it has: it does where each of its"
+                " works does. It counts %(known)s: price by one of them, or give a flat amount."
             )
-            % {"counted": counted, "known": ", ".join(sorted(totals))},
+            % {"counted": f"{price.unit.value}s", "known": ", ".join(sorted(known))},
             param="price.unit",
         )
-    return totals[counted]
+    return found
+
+
+def _counted(unit: Unit, totals: Mapping[str, int]) -> int | None:
+    part, per = PARTS.get(unit, (f"{unit.value}s", 1))
+    return money.round_half_even(totals[part], per) if part in totals else None
 
 
 def check(price: Price, totals: Mapping[str, int], currency: str) -> int:

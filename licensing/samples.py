@@ -17,7 +17,7 @@ from licensing.vocabulary import WORLDWIDE, Use
 from marketplace import audit, collections, idempotency, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, NotFound, WorkHeld, WorkOptedOut
-from marketplace.models import CollectionItem, Representation
+from marketplace.models import CollectionItem, CollectionItemQuerySet, Representation
 from marketplace.typeid import TypeID
 
 # Named one by one in one call.
@@ -47,11 +47,13 @@ def choose(caller: Caller, offer_id: str, **chosen: Sequence[Any] | None) -> Sam
         # No opt-out until it is frozen: the snapshot would leave its works out and say nothing.
         optouts.hold_still(caller.organization.pk)
         forms = _forms(offer, name, named)
+        held = _held(offer).filter(representation__in=forms)
         part = collections.make_part(
             caller,
             offer.collection,
             name=_("Sample of %(name)s") % {"name": offer.collection.name[:180]},
             forms=forms,
+            units=dict(held.values_list("representation", "units")),
         )
         frozen = snapshots.finalize(caller, str(part.pk))
         for former in _of(offer):
@@ -173,11 +175,7 @@ def _work_id(index: int, text: str) -> TypeID:
 
 def _forms(offer: Offer, name: str, named: Sequence[Any]) -> list[Representation]:
     """What the offer's snapshot has of the named works: all of them, or a refusal."""
-    held = CollectionItem.objects.filter(
-        organization=offer.organization_id,
-        collection=offer.collection,
-        representation=OuterRef("pk"),
-    ).in_snapshot(offer.snapshot.number)
+    held = _held(offer).filter(representation=OuterRef("pk"))
     key = _NAMED[name]
     forms = list(
         Representation.objects.select_related("work")
@@ -199,6 +197,14 @@ def _forms(offer: Offer, name: str, named: Sequence[Any]) -> list[Representation
             )
         _refuse_reserved(found[_plain(each)], f"{name}[{index}]")
     return forms
+
+
+def _held(offer: Offer) -> CollectionItemQuerySet:
+    """What the offer's snapshot holds."""
+    items = CollectionItem.objects.filter(
+        organization=offer.organization_id, collection=offer.collection
+    )
+    return items.in_snapshot(offer.snapshot.number)
 
 
 def _key(form: Representation, name: str) -> Any:

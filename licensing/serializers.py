@@ -41,6 +41,11 @@ class TotalsSerializer(serializers.Serializer[Any]):
 
     works = serializers.IntegerField()
     bytes = serializers.IntegerField()
+    pages = serializers.IntegerField(required=False, help_text="There where each work says it.")
+    pixels = serializers.IntegerField(required=False, help_text="Likewise.")
+    seconds = serializers.IntegerField(required=False, help_text="Likewise.")
+    tokens = serializers.IntegerField(required=False, help_text="Likewise.")
+    words = serializers.IntegerField(required=False, help_text="Likewise.")
 
 
 class SnapshotSerializer(Resource[Snapshot]):

@@ -152,6 +152,31 @@ class SetTree:
         return root
 
 
+class UnitTotals:
+    """Sums what is counted in a set's items; a unit has a total where every item says it.
+
+    A sum over some of the items would be taken for one over all, by whoever pays for each unit.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, int] = {}
+        self._items: dict[str, int] = {}
+
+    def add(self, units: Mapping[str, int]) -> None:
+        """Count one item. Those that say nothing need not come here."""
+        for name, count in units.items():
+            self._sums[name] = self._sums.get(name, 0) + count
+            self._items[name] = self._items.get(name, 0) + 1
+
+    def of(self, size: int) -> dict[str, int]:
+        """The totals of a set of `size` items. A sum too large for JSON is no total."""
+        return {
+            name: self._sums[name]
+            for name, items in sorted(self._items.items())
+            if items == size and self._sums[name] <= jcs.INTEGER_MAX
+        }
+
+
 def item_metadata(
     *,
     media_type: str,
@@ -194,7 +219,7 @@ def metadata_sha256(
         _check_hex32(contributor)
         by = f'"{contributor}"'
     layers = jcs.dumps(rights_layers).decode() if rights_layers else "[]"
-    counted = jcs.dumps(units).decode() if units else "{}"
+    counted = _counted(units) if units else "{}"
     # The keys stand in their canonical order; a test proves these bytes equal to jcs.dumps.
     return hashlib.sha256(
         f'{{"contributor":{by},"representation":{{"canonicalization":{_quoted(canonicalization)}'
@@ -325,6 +350,18 @@ def _proof_at(
     ]
     key, metadata = items[index]
     return ItemProof(index, key, blinds[index], metadata, tuple(_path(index, hashes)))
+
+
+def _counted(units: Mapping[str, int]) -> str:
+    """Canonical JSON of units, as `jcs.dumps` makes it, in a third of the time."""
+    written = []
+    for name in sorted(units):
+        count = units[name]
+        if type(count) is not int or not 0 <= count <= jcs.INTEGER_MAX or not name.isascii():
+            # It sorts other names, and says what is wrong.
+            return jcs.dumps(units).decode()
+        written.append(f"{_quoted(name)}:{count}")
+    return f"{{{','.join(written)}}}"
 
 
 def _refuse_item(last: bytes, key: bytes, metadata_sha256: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -62,11 +62,17 @@ def create(
 
 
 def make_part(
-    caller: Caller, whole: Collection, *, name: str, forms: Sequence[Representation]
+    caller: Caller,
+    whole: Collection,
+    *,
+    name: str,
+    forms: Sequence[Representation],
+    units: Mapping[int, Mapping[str, int]],
 ) -> Collection:
     """Start a collection of some representations that another one holds, or held.
 
-    In the caller's transaction. What happens to the whole afterwards leaves the part as it is.
+    `units` says how the whole counts them, by the representation's key. In the caller's
+    transaction. What happens to the whole afterwards leaves the part as it is.
     """
     assert connection.in_atomic_block, "A part commits with what it was made for."
     part = Collection(
@@ -86,6 +92,7 @@ def make_part(
                 work_id=form.work_id,
                 representation=form,
                 added_in=part.next_snapshot,
+                units=units[form.pk],
             )
             for form in forms
         ]

@@ -193,7 +193,7 @@ class _Batch:
         works.identify(
             self._caller, [(change.work.pk, change.record.identifiers) for change in changes]
         )
-        replaced = [change for change in changes if change.is_other_form]
+        replaced = [change for change in changes if change.is_other_item]
         self._take_out([change.work for change in replaced])
         CollectionItem.objects.bulk_create(
             CollectionItem(
@@ -202,6 +202,7 @@ class _Batch:
                 work=change.work,
                 representation=change.form or _form(self._caller, change.work, change.record),
                 added_in=self._snapshot,
+                units=change.units,
             )
             for change in replaced
         )
@@ -219,10 +220,9 @@ class _Batch:
         )
         return {bytes(digest): work for digest, work in rows.values_list("digest", "work")}
 
-    def _live(self, rows: Sequence[Work]) -> dict[UUID, int]:
-        """Which representation of each work the collection has now."""
-        items = self._items(rows).values_list("work", "representation")
-        return dict(items)
+    def _live(self, rows: Sequence[Work]) -> dict[UUID, CollectionItem]:
+        """Which representation of each work the collection has now, and how it is counted."""
+        return {item.work_id: item for item in self._items(rows)}
 
     def _take_out(self, rows: Sequence[Work]) -> None:
         self._items(rows).update(removed_in=self._snapshot)
@@ -246,18 +246,25 @@ class _Change:
     said: list[str]
     # Its representation that the collection shall hold; None where it is not recorded yet.
     form: Representation | None
-    is_other_form: bool
+    # The item's life ends and another begins: for other bytes, or the same counted otherwise.
+    is_other_item: bool
+    # How the item that begins is counted.
+    units: Mapping[str, int]
 
 
-def _difference(work: Work, record: Record, live: int | None) -> _Change | None:
+def _difference(work: Work, record: Record, live: CollectionItem | None) -> _Change | None:
     forms = {bytes(form.digest): form for form in work.representations.all()}
     form = forms.get(record.digest)
     said = [name for name in _SAID if getattr(work, name) != getattr(record, name)]
     names = {(name.scheme, name.value) for name in work.identifiers.all()}
-    is_other_form = form is None or form.pk != live
-    if not said and not is_other_form and names.issuperset(record.identifiers):
+    is_same_form = form is not None and live is not None and form.pk == live.representation_id
+    # What the feed does not count stays as it was counted of the same bytes.
+    before = live.units if live is not None and is_same_form else {}
+    units = {**before, **dict(record.units)}
+    is_other_item = not is_same_form or units != before
+    if not said and not is_other_item and names.issuperset(record.identifiers):
         return None
-    return _Change(work, record, said, form, is_other_form)
+    return _Change(work, record, said, form, is_other_item, units)
 
 
 def _form(caller: Caller, work: Work, record: Record) -> Representation:

@@ -17,9 +17,11 @@ from marketplace.http import (
     StrictIntegerField,
 )
 from marketplace.models import (
+    COUNT_MAX,
     ApiKey,
     Attestation,
     Collection,
+    CollectionItem,
     Contributor,
     Organization,
     Representation,
@@ -268,14 +270,37 @@ class Attest(Body):
 # --- works ------------------------------------------------------------------------------------
 
 
+class Units(Body):
+    """What is counted in a work's bytes, each for who counted it. Prices may be per unit."""
+
+    pages = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    pixels = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    seconds = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    tokens = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+    words = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
+
+
+class ItemSerializer(serializers.ModelSerializer[CollectionItem]):
+    """A collection that has these bytes now."""
+
+    collection = serializers.CharField(source="collection.pk", read_only=True)
+    units = Units(read_only=True, help_text=_("What is counted in the bytes, there."))
+
+    class Meta:
+        model = CollectionItem
+        fields = ("collection", "units")
+        read_only_fields = fields
+
+
 class RepresentationSerializer(serializers.ModelSerializer[Representation]):
     """One exact byte form of a work."""
 
     digest = HexField(read_only=True, help_text=_("SHA-256 of the exact bytes."))
+    items = ItemSerializer(many=True, read_only=True)
 
     class Meta:
         model = Representation
-        fields = ("digest", "length", "media_type", "canonicalization", "custody")
+        fields = ("digest", "length", "media_type", "canonicalization", "custody", "items")
         read_only_fields = fields
 
 

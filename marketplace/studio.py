@@ -102,7 +102,8 @@ class ImportForm(VerbForm):
         help_text=gettext_lazy(
             "UTF-8, up to 10 MiB. The first line names the columns: external_id (your own id),"
             " sha256 (64 hexadecimal digits) and length (bytes) are required; media_type, title,"
-            " source_url, language and contributor are kept where they are there."
+            " source_url, language and contributor are kept where they are there, and tokens,"
+            " words, pages, seconds and pixels where you want a price by one of them."
         ),
     )
 

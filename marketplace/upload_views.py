@@ -6,6 +6,7 @@ import re
 from typing import IO, Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -30,7 +31,7 @@ from marketplace.http import (
     TypeIDSerializerField,
 )
 from marketplace.models import Upload, Work
-from marketplace.serializers import HexField, Nothing, WorkSerializer
+from marketplace.serializers import HexField, Nothing, Units, WorkSerializer
 
 OFFSET_HEADER, LENGTH_HEADER = "Upload-Offset", "Upload-Length"
 PIECE = "application/offset+octet-stream"
@@ -126,6 +127,7 @@ class HostWork(Body):
     contributor = StrictCharField(
         max_length=200, required=False, allow_blank=True, help_text=gettext_lazy("Their reference.")
     )
+    units = Units(required=False, help_text=gettext_lazy("What is counted in the bytes."))
 
 
 @extend_schema_view(
@@ -226,6 +228,9 @@ class CollectionWorkViewSet(TenantViewSet):
     model = Work
     serializer_class = WorkSerializer
     scopes = {"create": Scope.WORKS_WRITE}
+
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return works.with_forms(rows, seen_by=self.caller)
 
     @extend_schema(
         summary="Add an uploaded work to a collection",

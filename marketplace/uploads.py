@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +48,7 @@ _SWEPT_AT_ONCE = 100
 # Why an upload did not become a work; the codes are those of an import's rejections.
 _REFUSALS = {
     works.REPEATED: gettext_lazy("The collection holds the same bytes already."),
+    works.UNITS_DIFFER: gettext_lazy("The collection has these bytes and counts them otherwise."),
     works.NAME_TAKEN: gettext_lazy("This external id was used before, for other bytes."),
     works.CONTRIBUTOR_UNKNOWN: gettext_lazy("Nobody is recorded under that contributor's id."),
     reservations.Reason.OPTED_OUT: gettext_lazy("These bytes were taken out of licensing."),
@@ -173,6 +174,7 @@ def host(
     source_url: str = "",
     language: str = "",
     contributor: str = "",
+    units: Mapping[str, int] | None = None,
 ) -> Work:
     """Make a finished upload a hosted work of a collection. Nothing is copied.
 
@@ -193,6 +195,7 @@ def host(
             source_url=source_url,
             language=language,
             contributor=contributor,
+            units=tuple(sorted((units or {}).items())),
         )
         reserved = reservations.among([digest], organization=caller.organization.pk)
         if digest in reserved:

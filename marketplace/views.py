@@ -271,7 +271,7 @@ class WorkViewSet(Listing, Retrieving, TenantViewSet):
     scopes = {"list": Scope.WORKS_READ, "retrieve": Scope.WORKS_READ}
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return works.with_forms(rows)
+        return works.with_forms(rows, seen_by=self.caller)
 
     def get_queryset(self) -> QuerySet[Any]:
         if self.action != "list" or getattr(self, "swagger_fake_view", False):

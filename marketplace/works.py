@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -10,13 +11,15 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from marketplace import contributors
 from marketplace.access import Caller
 from marketplace.contributors import Person
 from marketplace.models import (
+    COUNT_MAX,
     DIGEST_LENGTH,
+    UNITS,
     Collection,
     CollectionItem,
     Representation,
@@ -29,6 +32,7 @@ EXTERNAL_ID_LENGTH_MAX = 1000
 
 # Why a record was left out. The codes are promises to clients.
 REPEATED = "repeated"
+UNITS_DIFFER = "units_differ"
 NAME_TAKEN = "name_taken"
 INVALID = "invalid"
 CONTRIBUTOR_UNKNOWN = "contributor_unknown"
@@ -73,6 +77,8 @@ class Record:
     person: Person | None = None
     # Further names of the work, as (scheme, normalized value): see `identifiers`.
     identifiers: tuple[tuple[str, str], ...] = ()
+    # How many of each of UNITS the bytes have, as (unit, count), ascending; () where nobody said.
+    units: tuple[tuple[str, int], ...] = ()
     # Where it stands in its source, from 1.
     line: int | None = None
 
@@ -97,7 +103,17 @@ class Record:
         least = 0 if self.custody == Representation.Custody.REFERENCE else 1
         if not least <= self.length <= LENGTH_MAX:
             return f"length: not {least} to {LENGTH_MAX}"
-        return ""
+        return _fault_of_units(self.units) if self.units else ""
+
+
+def _fault_of_units(units: Sequence[tuple[str, int]]) -> str:
+    names = [name for name, _count in units]
+    if names != sorted(set(names)) or not set(names).issubset(UNITS):
+        return f"units: not of {', '.join(UNITS)}"
+    for name, count in units:
+        if type(count) is not int or not 1 <= count <= COUNT_MAX:
+            return f"{name}: not 1 to {COUNT_MAX}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +160,14 @@ _STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS work_batch (
     n integer, work_id uuid, form_id bigint, external_id text, title text, source_url text,
     language text, revision text, digest bytea, length bigint, media_type text,
-    canonicalization text, custody text, contributor_id uuid
+    canonicalization text, custody text, contributor_id uuid, units text
 ) ON COMMIT DELETE ROWS;
 TRUNCATE work_batch
 """
 _COPY = "COPY work_batch FROM STDIN (FORMAT BINARY)"
 _TYPES = (
     *("int4", "uuid", "int8", "text", "text", "text", "text", "text"),
-    *("bytea", "int8", "text", "text", "text", "uuid"),
+    *("bytea", "int8", "text", "text", "text", "uuid", "text"),
 )
 
 # LATERAL with LIMIT keeps the plans to one index probe a row however large the tables grow:
@@ -166,7 +182,7 @@ _RESERVED = """
 
 # What is there already of a batch: only rows of which something is.
 _LOOK = f"""
-SELECT n, form.id, form.work_id, item.live IS NOT NULL, named.id, reserved.reason
+SELECT n, form.id, form.work_id, item.units, named.id, reserved.reason
 FROM work_batch batch
 LEFT JOIN LATERAL (
     SELECT id, work_id FROM marketplace_representation
@@ -174,7 +190,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) form ON true
 LEFT JOIN LATERAL (
-    SELECT true AS live FROM marketplace_collectionitem
+    SELECT units FROM marketplace_collectionitem
     WHERE collection_number = %(collection)s AND representation_id = form.id
         AND removed_in IS NULL
     LIMIT 1
@@ -210,11 +226,12 @@ WITH batch AS MATERIALIZED (
     RETURNING id, work_id
 ), item AS (
     INSERT INTO marketplace_collectionitem
-        (organization_id, collection_number, work_id, representation_id, added_in)
-    SELECT %(organization)s, %(collection)s, work_id, id, %(snapshot)s
+        (organization_id, collection_number, work_id, representation_id, added_in, units)
+    SELECT %(organization)s, %(collection)s, work_id, id, %(snapshot)s,
+        coalesce(units::jsonb, '{{}}')
     FROM (
-        SELECT id, work_id FROM new_form
-        UNION ALL SELECT form_id, work_id FROM batch WHERE form_id IS NOT NULL
+        SELECT id, work_id, units FROM new_form JOIN batch USING (work_id)
+        UNION ALL SELECT form_id, work_id, units FROM batch WHERE form_id IS NOT NULL
     ) form
     ON CONFLICT (collection_number, representation_id) WHERE removed_in IS NULL DO NOTHING
 )
@@ -302,11 +319,25 @@ def in_collection(caller: Caller, collection_id: str) -> QuerySet[Work]:
     return Work.objects.visible_to(caller).filter(pk__in=live.values("work"))
 
 
-def with_forms(rows: QuerySet[Work]) -> QuerySet[Work]:
-    """The same works; their forms and identifiers are read with them, in one query each."""
-    forms = Prefetch("representations", Representation.objects.order_by("id"))
+def with_forms(rows: QuerySet[Work], *, seen_by: Caller | None = None) -> QuerySet[Work]:
+    """The same works; their forms and identifiers are read with them, in one query each.
+
+    For somebody, also the items that those forms are now, of collections that they may see.
+    """
+    found = Representation.objects.order_by("id")
+    if seen_by is not None:
+        found = found.prefetch_related(Prefetch("items", _items_seen_by(seen_by)))
+    forms = Prefetch("representations", found)
     names = Prefetch("identifiers", WorkIdentifier.objects.order_by("scheme", "value"))
     return rows.prefetch_related(forms).prefetch_related(names)
+
+
+def _items_seen_by(caller: Caller) -> QuerySet[CollectionItem]:
+    own = Q(organization=caller.organization)
+    if caller.has_shares:
+        own |= Q(collection__in=Collection.objects.visible_to(caller))
+    live = CollectionItem.objects.filter(own, removed_in__isnull=True)
+    return live.select_related("collection").order_by("id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,12 +346,13 @@ class Known:
 
     form: int | None
     work: UUID | None
-    is_in_collection: bool
+    # As JSON: how its item in the collection is counted. None where there is no item.
+    units: str | None
     named: UUID | None
     reserved: str | None
 
 
-NOTHING_KNOWN = Known(None, None, False, None, None)
+NOTHING_KNOWN = Known(None, None, None, None, None)
 
 
 def settle_contributors(
@@ -362,11 +394,14 @@ def _decide(
     """Which records enter, one after another: an earlier one may take a later one's place."""
     digests: set[bytes] = set()
     names: set[str] = set()
+    # How the batch counts them: a digest with one of its units.
+    counted: set[bytes] = set()
     if trial is not None:
         keys = {_key(b"x", one.external_id): one.external_id for one in _rest(records, left_out)}
         names = {keys[key] for key in trial.knows(keys)}
         seen = trial.knows(b"d" + one.digest for one in _rest(records, left_out))
         digests = {key[1:] for key in seen}
+        counted = trial.knows(key for one in _rest(records, left_out) for key in _counted(one))
     kept = []
     for n, record in enumerate(records):
         if n in left_out:
@@ -374,17 +409,19 @@ def _decide(
         there = known.get(n, NOTHING_KNOWN)
         if there.reserved is not None:
             left_out[n] = LeftOut(there.reserved, "", "sha256")
-        elif there.is_in_collection or record.digest in digests:
-            left_out[n] = LeftOut(REPEATED)
+        elif there.units is not None or record.digest in digests:
+            left_out[n] = _repeats(record, there, counted)
         elif there.form is None and (there.named or record.external_id in names):
             left_out[n] = LeftOut(NAME_TAKEN, "", "external_id")
         else:
             kept.append(n)
             digests.add(record.digest)
+            counted.update(_counted(record))
             if there.form is None:
                 names.add(record.external_id)
     if trial is not None:
         trial.note(b"d" + records[n].digest for n in kept)
+        trial.note(counted)
         trial.note(
             _key(b"x", records[n].external_id)
             for n in kept
@@ -393,8 +430,25 @@ def _decide(
     return kept
 
 
+def _repeats(record: Record, there: Known, counted: set[bytes]) -> LeftOut:
+    """Why bytes that the collection has are not taken again: are they counted otherwise?"""
+    if there.units is None:
+        stands = [key in counted for key in _counted(record)]
+    else:
+        known = json.loads(there.units) if record.units else {}
+        stands = [known.get(name) == count for name, count in record.units]
+    # What it does not say is left as it is.
+    if all(stands):
+        return LeftOut(REPEATED)
+    return LeftOut(UNITS_DIFFER, "", record.units[stands.index(False)][0])
+
+
 def _rest(records: Sequence[Record], left_out: Mapping[int, LeftOut]) -> Iterator[Record]:
     return (record for n, record in enumerate(records) if n not in left_out)
+
+
+def _counted(record: Record) -> list[bytes]:
+    return [_key(b"u" + record.digest, repr(unit)) for unit in record.units]
 
 
 def _key(kind: bytes, name: str) -> bytes:
@@ -432,6 +486,7 @@ def _stage(
                     record.canonicalization,
                     record.custody,
                     makers.get(record.contributor),
+                    json.dumps(dict(record.units)) if record.units else None,
                 )
             )
     return ids

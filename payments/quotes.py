@@ -181,8 +181,8 @@ def _priced(
 ) -> Quote:
     now = timezone.now()
     out = optouts.check(offer.snapshot)
-    # What is not delivered is not paid for by the work; bytes are counted once, when it is frozen.
-    totals = {**offer.snapshot.totals, "works": offer.snapshot.size - out}
+    # What is not delivered is not paid for by the work or unit; its bytes were counted for good.
+    totals = optouts.left(offer.snapshot, out)
     lines = prices.lines(price, totals)
     subtotal = prices.total_minor(lines)
     due = tax.calculate(buyer=caller.organization, subtotal_minor=subtotal)

@@ -59,6 +59,7 @@ class Manifest:
         self.id: str = head.get("manifest", "")
         self.shards_url: str = head["shards"]["url"] if "shards" in head else ""
         self.bytes = 0
+        self.units = settree.UnitTotals()
         self.excluded = 0
         self.offsets = array("Q")
         self._lock = threading.Lock()
@@ -117,6 +118,7 @@ def receive(source: BinaryIO, path: Path, on_work: Callable[[int], None]) -> Man
             f"the manifest's works are not the set that it cites: they make {found.size} items "
             f"with root {found.root.hex()}, cited are {root.size} with root {root.root.hex()}",
         )
+    _check_totals(manifest)
     os.replace(part, path)
     manifest.open(path)
     return manifest
@@ -132,19 +134,20 @@ def _items(
         line, record = _record(source)
         if record.get("type") == "work":
             work = _work(record)
-            metadata = record.get("metadata")
+            metadata: Any = record.get("metadata")
             if not _describes(metadata, work):
                 raise ManifestError(
                     "manifest_invalid", f"the metadata of {work.digest} is of another work"
                 )
             manifest.offsets.append(position)
             manifest.bytes += work.length
+            manifest.units.add(metadata.get("units", {}))
             if work.excluded is not None:
                 manifest.excluded += 1
                 made.exclude(bytes.fromhex(work.digest))
             position += file.write(line)
             on_work(len(manifest))
-            yield bytes.fromhex(work.digest), hashlib.sha256(jcs.dumps(metadata)).digest()
+            yield bytes.fromhex(work.digest), _hashed(metadata, work)
         elif record.get("type") == "end":
             if record.get("count") != len(manifest):
                 raise ManifestError(
@@ -247,6 +250,28 @@ def _work(record: Mapping[str, Any]) -> Work:
     )
 
 
+def _hashed(metadata: Any, work: Work) -> bytes:
+    try:
+        return hashlib.sha256(jcs.dumps(metadata)).digest()
+    except (TypeError, ValueError) as error:
+        raise ManifestError(
+            "manifest_invalid", f"the metadata of {work.digest} cannot be hashed: {error}"
+        ) from None
+
+
+def _check_totals(manifest: Manifest) -> None:
+    """What the set is said to add up to, and may have been paid by, is what its works add up to."""
+    count = len(manifest)
+    made = {"works": count, "bytes": manifest.bytes, **manifest.units.of(count)}
+    for name, total in manifest.root.totals.items():
+        if total != made.get(name):
+            raise ManifestError(
+                "totals_differ",
+                f"the manifest's set is said to have {total} {name}, its works have"
+                f" {made.get(name, 'no such total')}",
+            )
+
+
 def _is_hex_32(value: Any) -> bool:
     return isinstance(value, str) and _HEX_32.fullmatch(value) is not None
 
@@ -256,8 +281,11 @@ def _is_count(value: Any) -> bool:
 
 
 def _describes(metadata: Any, work: Work) -> bool:
-    """Whether the hashed metadata says of the work what its line says."""
+    """Whether the hashed metadata says of the work what its line says, and counts in integers."""
     if not isinstance(metadata, dict) or not isinstance(metadata.get("representation"), dict):
+        return False
+    units = metadata.get("units", {})
+    if not isinstance(units, dict) or not all(map(_is_count, units.values())):
         return False
     representation = metadata["representation"]
     said = (representation.get("length"), representation.get("media_type"))

@@ -35,6 +35,9 @@ _DETAIL_LENGTH_MAX = 1000
 # Why an entry was not imported. `code` is a promise to clients.
 REASONS = {
     works.REPEATED: gettext_lazy("The collection holds the same bytes already."),
+    works.UNITS_DIFFER: gettext_lazy(
+        "The collection has these bytes and counts them otherwise. An update feed changes that."
+    ),
     works.NAME_TAKEN: gettext_lazy("This name was imported before, with other bytes."),
     works.CONTRIBUTOR_UNKNOWN: gettext_lazy("Nobody is recorded under that contributor's id."),
     works.CONSENT_REFUSED: gettext_lazy("The contributor does not consent."),

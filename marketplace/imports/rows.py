@@ -15,7 +15,8 @@ from marketplace.contributors import Person
 from marketplace.errors import InvalidInput, printable
 from marketplace.feeds import Deletion
 from marketplace.imports.engine import NAME_LENGTH_MAX, Rejected
-from marketplace.models import Contributor
+from marketplace.models import COUNT_MAX, Contributor
+from marketplace.money import round_half_even
 from marketplace.works import EXTERNAL_ID_LENGTH_MAX, LENGTH_MAX, Record, can_be_stored
 
 
@@ -48,6 +49,14 @@ FIELDS = (
     Field("identifier_url", 1000, (), identifiers.Scheme.URL),
     Field("isbn", 1000, ("isbn13", "isbn10"), identifiers.Scheme.ISBN),
     Field("isrc", 1000, (), identifiers.Scheme.ISRC),
+    Field("pages", 40, ("page_count",)),
+    Field("pixels", 40),
+    Field("seconds", 40, ("duration_seconds",)),
+    Field("tokens", 40, ("token_count",)),
+    Field("words", 40, ("word_count",)),
+    # For who has no finer count: made pixels and seconds, and passed over beside them.
+    Field("megapixels", 40),
+    Field("minutes", 40),
     Field("op", 20, ("operation", "action")),
 )
 NAMES = tuple(field.name for field in FIELDS)
@@ -63,9 +72,23 @@ _IDENTIFIERS = tuple(
 )
 _FIRST_IDENTIFIER, _LAST_IDENTIFIER = _IDENTIFIERS[0][0], _IDENTIFIERS[-1][0]
 _NO_IDENTIFIERS = [""] * len(_IDENTIFIERS)
+# What is counted, each by the columns that say it, the finest first, and how many one of them is.
+_UNITS = {
+    "pages": (("pages", 1),),
+    "pixels": (("pixels", 1), ("megapixels", 1_000_000)),
+    "seconds": (("seconds", 1), ("minutes", 60)),
+    "tokens": (("tokens", 1),),
+    "words": (("words", 1),),
+}
+COUNTED = frozenset(name for columns in _UNITS.values() for name, _scale in columns)
+# Where a number may stand for text.
+WHOLE_NUMBERS = COUNTED | {"length", "external_id", "revision"}
+_FIRST_UNIT, _LAST_UNIT = _POSITION["pages"], _POSITION["minutes"]
+_NO_UNITS = [""] * len(COUNTED)
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
+_DECIMAL = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,18}))?")
 # RFC 5646, without the irregular tags of old.
 _LANGUAGE = re.compile(
     r"(?:(?:[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4}|[a-z]{5,8})"
@@ -189,6 +212,7 @@ def _read(line: int, values: list[str], feed: bool) -> Record | Deletion:
     if media_type and not _is_media_type(media_type):
         raise Refused("media_type", "media_type_invalid")
     found = values[_FIRST_IDENTIFIER : _LAST_IDENTIFIER + 1]
+    counted = values[_FIRST_UNIT : _LAST_UNIT + 1]
     return Record(
         external_id=external_id,
         digest=_digest(sha256),
@@ -202,6 +226,7 @@ def _read(line: int, values: list[str], feed: bool) -> Record | Deletion:
         contributor=values[8],
         person=_person(*values[8:12]),
         identifiers=() if found == _NO_IDENTIFIERS else _identifiers(values),
+        units=() if counted == _NO_UNITS else _units(values),
         line=line,
     )
 
@@ -257,6 +282,30 @@ def _identifiers(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
             except ValueError as error:
                 raise Refused(name, "identifier_invalid", str(error)) from None
     return tuple(found)
+
+
+def _units(values: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    found = []
+    for unit, columns in _UNITS.items():
+        for name, scale in columns:
+            text = values[_POSITION[name]].strip()
+            if text:
+                found.append((unit, _count(name, text, scale)))
+                break
+    return tuple(found)
+
+
+def _count(field: str, text: str, scale: int) -> int:
+    """A count in whole numbers of the finest unit: 1.5 minutes are 90 seconds, half to even."""
+    match = _DECIMAL.fullmatch(text)
+    whole, fraction = match.groups(default="") if match else ("", "")
+    # Spreadsheets write 250.0; 250.5 tokens there are none.
+    if match is None or (scale == 1 and fraction.strip("0")):
+        raise Refused(field, "not_a_number")
+    number = round_half_even(int(whole + fraction) * scale, 10 ** len(fraction))
+    if not 0 < number <= COUNT_MAX:
+        raise Refused(field, "out_of_range", f"not 1 to {COUNT_MAX}")
+    return number
 
 
 def _shown(external_id: str) -> str:

@@ -198,7 +198,9 @@ class Ndjson(Table):
             n = rows.NAMES.index(field)
             if type(value) is str:
                 values[n] = value
-            elif type(value) is int and field in {"length", "external_id", "revision"}:
+            elif (type(value) is int and field in rows.WHOLE_NUMBERS) or (
+                type(value) is float and field in rows.COUNTED
+            ):
                 values[n] = str(value)
             else:
                 raise rows.Refused(field, "wrong_type", type(value).__name__)

@@ -22,18 +22,22 @@ from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.remote_buckets import RemoteBucket
 from marketplace.models.reservations import ReservedDigest
 from marketplace.models.tenants import ApiKey, Membership, Organization, User
+from marketplace.models.units import COUNT_MAX, UNITS
 from marketplace.models.uploads import Upload
-from marketplace.models.works import CollectionItem, Representation, Work
+from marketplace.models.works import CollectionItem, CollectionItemQuerySet, Representation, Work
 
 __all__ = [
+    "COUNT_MAX",
     "DIGEST_LENGTH",
     "EDIT",
+    "UNITS",
     "VIEW",
     "ApiKey",
     "Attestation",
     "Audit",
     "Collection",
     "CollectionItem",
+    "CollectionItemQuerySet",
     "CollectionShare",
     "Contributor",
     "ContributorIdentity",

@@ -16,6 +16,7 @@ from marketplace.models.collections import Collection
 from marketplace.models.contributors import Contributor
 from marketplace.models.digests import DIGEST_LENGTH
 from marketplace.models.tenants import Organization
+from marketplace.models.units import counts
 from marketplace.typeid import TypeIDField
 
 
@@ -181,6 +182,9 @@ class CollectionItem(models.Model):
     )
     added_in = models.IntegerField()
     removed_in = models.IntegerField(null=True, blank=True)
+    # How many tokens, words, … the bytes have, {unit: integer}. Here and not at the representation:
+    # snapshots hashed them, so whoever counts otherwise ends this life and begins another.
+    units = models.JSONField(default=dict, blank=True, db_default={})
 
     objects = CollectionItemQuerySet.as_manager()
 
@@ -197,6 +201,9 @@ class CollectionItem(models.Model):
             models.CheckConstraint(
                 name="item_is_removed_after_it_was_added",
                 condition=Q(removed_in__isnull=True) | Q(removed_in__gte=F("added_in")),
+            ),
+            models.CheckConstraint(
+                name="item_units_are_known_and_counted", condition=counts("units")
             ),
         ]
 

@@ -133,11 +133,20 @@ def test_the_citation_fixes_type_size_root_and_totals() -> None:
     length=st.integers(0, jcs.INTEGER_MAX),
     contributor=st.none() | st.binary(min_size=32, max_size=32).map(bytes.hex),
     rights_layers=st.lists(st.sampled_from(["text", "sound", "“pictures”"])),
-    units=st.dictionaries(st.sampled_from(["tokens", "pages", "é\n"]), st.integers(0, 10**9)),
+    units=st.dictionaries(
+        st.sampled_from(["tokens", "words", "pages", "seconds", 'a"\\\x7f', "é\n", "\ue000", "😀"]),
+        st.integers(-1, jcs.INTEGER_MAX),
+    ),
 )
 def test_the_fast_metadata_hash_is_that_of_the_object(**described: Any) -> None:
     slow = hashlib.sha256(jcs.dumps(settree.item_metadata(**described))).digest()
     assert settree.metadata_sha256(**described) == slow
+
+
+@pytest.mark.parametrize("count", [2**53, 1.0, "\ud800"])
+def test_a_count_without_canonical_form_is_refused(count: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        settree.metadata_sha256(media_type="text/plain", length=1, units={"tokens": count})
 
 
 @pytest.mark.parametrize("bad", [{"length": -1}, {"length": 2**53}, {"contributor": "A" * 64}])

@@ -85,6 +85,7 @@ def test_the_items_and_the_secret_give_the_root_again(archive: Organization) -> 
                 length=item.length,
                 canonicalization=item.canonicalization,
                 contributor=item.contributor_ref,
+                units=item.units,
             ),
         )
     assert [item.digest for item in found] == sorted(item.digest for item in found)
@@ -99,6 +100,7 @@ def test_the_items_and_the_secret_give_the_root_again(archive: Organization) -> 
         "external_id": "",
         "title": "",
         "reserved": None,
+        "units": None,
         "contributor_ref": None,
     }
 

@@ -195,6 +195,7 @@ def test_works_are_shown_with_their_exact_forms(
                 "media_type": "text/plain",
                 "canonicalization": "raw",
                 "custody": "reference",
+                "items": [{"collection": str(letters.pk), "units": {}}],
             }
         ],
         "created_at": None,
@@ -209,7 +210,7 @@ def test_works_are_shown_with_their_exact_forms(
     assert client.get("/v1/works?collection=").status_code == 404
 
 
-def test_a_page_of_works_asks_for_their_forms_once(
+def test_a_page_of_works_asks_for_their_forms_and_items_once(
     client_for: ClientFor,
     archive: Organization,
     django_assert_max_num_queries: Callable[..., Any],
@@ -218,7 +219,7 @@ def test_a_page_of_works_asks_for_their_forms_once(
     collection = collections.create(caller, name="Letters")
     imports.run(caller, str(collection.pk), imports.Records(records(20)))
     client = client_for(archive)
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(16):
         assert len(client.get("/v1/works").json()["data"]) == 20
 
 

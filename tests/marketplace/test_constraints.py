@@ -16,6 +16,8 @@ from django.utils import timezone
 
 from marketplace import access
 from marketplace.models import (
+    COUNT_MAX,
+    UNITS,
     ApiKey,
     Attestation,
     Audit,
@@ -326,6 +328,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     ),
     # items
     "item_is_removed_after_it_was_added": lambda w: w.add(added_in=2, removed_in=1),
+    "item_units_are_known_and_counted": lambda w: w.add(removed_in=1, units={"minutes": 1}),
     "collectionitem_collection_number_same_organization": lambda w: w.add(
         collection=w.other.collection
     ),
@@ -485,6 +488,51 @@ def test_an_items_numbers_are_set_once(world: World, change: dict[str, int | Non
         owner_changes(f"UPDATE marketplace_collectionitem SET {values} WHERE id = {world.item.pk}")
 
 
+@pytest.mark.parametrize(
+    "units",
+    [
+        '{"tokens": 0}',
+        '{"tokens": -1}',
+        '{"tokens": 1.0}',
+        '{"tokens": 1.5}',
+        '{"tokens": 9007199254740992}',
+        '{"tokens": 1e300}',
+        '{"tokens": "1"}',
+        '{"tokens": null}',
+        '{"tokens": [1]}',
+        '{"tokens": {"words": 1}}',
+        '{"tokens": 1, "Words": 1}',
+        '{"": 1}',
+        "[]",
+        "1",
+        "null",
+        '"{}"',
+    ],
+)
+def test_an_items_units_are_known_and_whole(world: World, units: str) -> None:
+    before = CollectionItem.objects.count()
+    with (
+        pytest.raises(IntegrityError, match="item_units_are_known_and_counted"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "INSERT INTO marketplace_collectionitem (organization_id, collection_number, work_id,"
+            " representation_id, added_in, removed_in, units)"
+            " SELECT organization_id, collection_number, work_id, representation_id, 1, 1, %s"
+            " FROM marketplace_collectionitem WHERE id = %s",
+            [units, world.item.pk],
+        )
+    assert CollectionItem.objects.count() == before
+
+
+def test_an_item_may_count_every_unit_up_to_what_json_can_say(world: World) -> None:
+    most = dict.fromkeys(UNITS, COUNT_MAX)
+    item = world.add(removed_in=1, units=most)
+    item.refresh_from_db()
+    assert (item.units, world.item.units) == (most, {})
+
+
 def owner_changes(statement: str) -> None:
     """Run one statement as the owner, in the test's own transaction; undone if it fails."""
     with transaction.atomic(), connection.cursor() as cursor:
@@ -493,7 +541,7 @@ def owner_changes(statement: str) -> None:
         cursor.execute("SET LOCAL ROLE licet_app")
 
 
-@pytest.mark.parametrize("column", ["added_in", "collection_number", "representation_id"])
+@pytest.mark.parametrize("column", ["added_in", "collection_number", "representation_id", "units"])
 def test_the_application_may_only_end_an_item(world: World, column: str) -> None:
     with (
         pytest.raises(ProgrammingError, match="permission denied"),

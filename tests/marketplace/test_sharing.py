@@ -6,6 +6,7 @@ import ast
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from django.db import connection
 from django.test import Client
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
-from marketplace import collections, organizations, sharing
+from marketplace import collections, imports, organizations, sharing
 from marketplace.access import acting
 from marketplace.models import Collection, CollectionShare, Organization, User
+from tests.make import records
 from tests.people import ApiClient, caller_for
 
 ClientFor = Callable[..., ApiClient]
@@ -87,6 +89,35 @@ def test_an_editor_from_outside_comes_by_mail_and_sees_that_collection_alone(
         ).status_code in {404, 422}
     with acting(caller_for(archive), writing=False):
         assert CollectionShare.objects.count() == 1
+
+
+def test_who_shares_a_collection_sees_the_items_of_that_one_alone(
+    client_for: ClientFor, archive: Organization, lab: Organization
+) -> None:
+    eve = member(lab, "eve@example.org", role="owner")
+    letters, diaries = collection(archive), collection(archive, "Diaries")
+    for into, tokens in ((letters, 250), (diaries, 300)):
+        counted = (replace(record, units=(("tokens", tokens),)) for record in records(1))
+        imports.run(caller_for(archive), into, imports.Records(counted))
+    share(client_for, archive, letters)
+    [link] = re.findall(r"http://127\.0\.0\.1:8000(/\S+)", str(mail.outbox[-1].body))
+    assert eve.post(link).status_code == 302
+
+    in_letters = {"collection": letters, "units": {"tokens": 250}}
+    in_diaries = {"collection": diaries, "units": {"tokens": 300}}
+    assert items(eve) == [in_letters]
+    assert items(client_for(archive)) == [in_letters, in_diaries]
+    # Only where the bytes are now.
+    digests = [record.digest for record in records(1)]
+    collections.remove(caller_for(archive), letters, digests=digests)
+    assert items(client_for(archive)) == [in_diaries]
+
+
+def items(client: Any) -> Any:
+    [work] = client.get("/v1/works").json()["data"]
+    [form] = client.get(f"/v1/works/{work['id']}").json()["representations"]
+    assert work["representations"] == [form]
+    return form["items"]
 
 
 def test_nobody_learns_from_a_share_who_has_an_account(

@@ -417,7 +417,8 @@ def test_a_finished_upload_becomes_a_hosted_work(
     client_for: Callable[..., ApiClient], archive: Organization
 ) -> None:
     client = client_for(archive)
-    answer = hosting(client, upload=finished(client))
+    letters = client.post("/v1/collections", {"name": "Letters"}).json()["id"]
+    answer = hosting(client, upload=finished(client), collection=letters)
     assert answer.status_code == 201, answer.json()
     work = answer.json()
     assert answer["Location"] == f"/v1/works/{work['id']}"
@@ -429,6 +430,7 @@ def test_a_finished_upload_becomes_a_hosted_work(
             "media_type": "text/plain",
             "canonicalization": "raw",
             "custody": "hosted",
+            "items": [{"collection": letters, "units": {}}],
         }
     ]
     assert storage.path(bytes.fromhex(DIGEST)).read_bytes() == CONTENT
