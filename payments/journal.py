@@ -33,6 +33,7 @@ TRANSFER = "transfer"
 WITHHELD = "withheld"
 REVERSAL = "reversal"  # the reversal's id
 OWED = "owed"  # the reversal's id
+ROYALTIES = "royalties"  # the allocation's id
 
 
 class Key(NamedTuple):

@@ -22,7 +22,7 @@ from marketplace.errors import (
     QuoteAlreadyAccepted,
     QuoteExpired,
 )
-from payments import checkouts, commands, connect, quotes, settlements, stripe_gateway
+from payments import checkouts, commands, connect, quotes, royalties, settlements, stripe_gateway
 from payments.models import Command, Order, Quote
 
 # How long the pay page stays open. Stripe asks for 30 minutes at least, counted from when it
@@ -181,7 +181,9 @@ def _order(caller: Caller, quote: Quote, accept: Accept) -> Order:
         method=Order.Method.FREE if is_free else Order.Method.CHECKOUT,
         total_minor=quote.total_minor,
         currency=quote.currency,
-        settlement=settlements.fix(quote, royalties=None),
+        settlement=settlements.fix(
+            quote, royalties=royalties.in_force(quote.offer.collection_id, at=now)
+        ),
         accepted_document_sha256=bytes.fromhex(accept["document_sha256"]),
         accepted_by_name=accept["name"].strip(),
         accepted_by_title=accept["title"].strip(),

@@ -8,6 +8,16 @@ from payments.models.fees import FeeSchedule
 from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote
 from payments.models.refunds import Dispute, Refund, RefundApproval
+from payments.models.royalties import (
+    RoyaltyAccrual,
+    RoyaltyAdvance,
+    RoyaltyAllocation,
+    RoyaltyBase,
+    RoyaltyPayment,
+    RoyaltyPayout,
+    RoyaltyRule,
+    RoyaltyWeight,
+)
 
 __all__ = [
     "Account",
@@ -21,6 +31,14 @@ __all__ = [
     "Quote",
     "Refund",
     "RefundApproval",
+    "RoyaltyAccrual",
+    "RoyaltyAdvance",
+    "RoyaltyAllocation",
+    "RoyaltyBase",
+    "RoyaltyPayment",
+    "RoyaltyPayout",
+    "RoyaltyRule",
+    "RoyaltyWeight",
     "StripeEvent",
     "Transfer",
     "TransferReversal",

@@ -25,7 +25,7 @@ from licensing import (
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
-from payments import commands, erasures, stripe_events, sync
+from payments import commands, erasures, royalties, stripe_events, sync
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ JOBS = [
     Job("Stripe's events", 0.2, lambda: stripe_events.handle_due()),
     Job("calls to Stripe", 0.5, lambda: commands.complete_due()),
     Job("unsettled orders", 1, lambda: sync.complete_due()),
+    Job("royalties to be shared out", 1, lambda: royalties.allocate_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
