@@ -38,6 +38,8 @@ class Scope(StrEnum):
     QUOTES_WRITE = "quotes:write"
     ORDERS_READ = "orders:read"
     ORDERS_WRITE = "orders:write"
+    ROYALTIES_READ = "royalties:read"
+    ROYALTIES_WRITE = "royalties:write"
     GRANTS_READ = "grants:read"
     DELIVERY_READ = "delivery:read"
     DECISIONS_READ = "decisions:read"

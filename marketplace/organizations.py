@@ -31,7 +31,12 @@ ROLE_SCOPES: dict[str, frozenset[Scope]] = {
         Scope.OPT_OUTS_WRITE,
     },
     Membership.Role.FINANCE: _READ
-    | {Scope.QUOTES_WRITE, Scope.ORDERS_WRITE, Scope.ACCESS_REQUESTS_WRITE},
+    | {
+        Scope.QUOTES_WRITE,
+        Scope.ORDERS_WRITE,
+        Scope.ROYALTIES_WRITE,
+        Scope.ACCESS_REQUESTS_WRITE,
+    },
     Membership.Role.VIEWER: _READ,
 }
 

@@ -11,7 +11,7 @@ class PaymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell `commands` how each kind of call is carried out: its nouns stand above it."""
-        from payments import checkouts, commands, connect, disputes, refunds, transfers
+        from payments import checkouts, commands, connect, disputes, payouts, refunds, transfers
         from payments.models import Command
 
         Kind = Command.Kind
@@ -22,5 +22,6 @@ class PaymentsConfig(AppConfig):
             Kind.CREATE_ACCOUNT: connect.CREATE,
             Kind.TRANSFER: transfers.SEND,
             Kind.REVERSE_TRANSFER: transfers.REVERSE,
+            Kind.ROYALTY_TRANSFER: payouts.TRANSFER,
             Kind.SEND_EVIDENCE: disputes.EVIDENCE,
         }

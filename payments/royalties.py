@@ -330,7 +330,7 @@ def step(allocation_id: UUID) -> bool:
     """Do the next part of an allocation, and commit it. Whether the caller should go on."""
     with system("share out royalties"):
         with connection.cursor() as cursor:
-            cursor.execute(_PLANNED)
+            cursor.execute(journal.PLANNED)
         allocation = (
             RoyaltyAllocation.objects.select_for_update(skip_locked=True, of=("self",))
             .select_related("rule", "snapshot__collection", "base")
@@ -394,7 +394,7 @@ def _go_on(allocation: RoyaltyAllocation) -> bool:
             reference=str(allocation.pk),
         )
     allocation.save(update_fields=fields)
-    return count == BATCH
+    return bool(count == BATCH)
 
 
 def _move(allocation: RoyaltyAllocation, state: RoyaltyAllocation.State) -> None:
@@ -517,9 +517,6 @@ def _cut(base: RoyaltyBase, amount: int, tie: UUID) -> tuple[str, bytes | None]:
         remainder, last = cursor.fetchone()
         return str(remainder), bytes(last)
 
-
-# Until the transaction ends: as `snapshots` reads a million works.
-_PLANNED = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off;"
 
 # As `reservations.IS_RESERVED` says it, at the instant of the sale.
 _WAS_RESERVED = """

@@ -51,6 +51,10 @@ TABLES = [
     "payments.Order",
     "payments.Posting",
     "payments.Quote",
+    "payments.RoyaltyAllocation",
+    "payments.RoyaltyPayment",
+    "payments.RoyaltyPayout",
+    "payments.RoyaltyRule",
     "payments.StripeEvent",
 ]
 NEVER_SHOWN = {"password", "secret", "seed", "values", "body", "params"}

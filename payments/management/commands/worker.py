@@ -25,7 +25,7 @@ from licensing import (
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
-from payments import commands, erasures, royalties, stripe_events, sync
+from payments import commands, erasures, payouts, royalties, stripe_events, sync
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ JOBS = [
     Job("calls to Stripe", 0.5, lambda: commands.complete_due()),
     Job("unsettled orders", 1, lambda: sync.complete_due()),
     Job("royalties to be shared out", 1, lambda: royalties.allocate_due()),
+    Job("royalties to be sent", 5, lambda: payouts.send_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
