@@ -9,6 +9,7 @@ from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote
 from payments.models.refunds import Dispute, Refund, RefundApproval
 from payments.models.royalties import (
+    POOL_MINOR_MAX,
     RoyaltyAccrual,
     RoyaltyAdvance,
     RoyaltyAllocation,
@@ -20,6 +21,7 @@ from payments.models.royalties import (
 )
 
 __all__ = [
+    "POOL_MINOR_MAX",
     "Account",
     "Command",
     "ConnectedAccount",
