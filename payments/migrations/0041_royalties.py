@@ -623,7 +623,10 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     models.Q(("settled_at__isnull", False), ("state__in", ["paid", "returned"])),
-                    models.Q(("settled_at__isnull", True), ("state__in", ["due", "sending"])),
+                    models.Q(
+                        models.Q(("state__in", ["paid", "returned"]), _negated=True),
+                        ("settled_at__isnull", True),
+                    ),
                     _connector="OR",
                 ),
                 name="royalty_payment_settled_at_iff_settled",

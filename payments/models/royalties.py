@@ -491,7 +491,7 @@ class RoyaltyPayment(models.Model):
             models.CheckConstraint(
                 name="royalty_payment_settled_at_iff_settled",
                 condition=Q(state__in=["paid", "returned"], settled_at__isnull=False)
-                | Q(state__in=["due", "sending"], settled_at__isnull=True),
+                | ~Q(state__in=["paid", "returned"]) & Q(settled_at__isnull=True),
             ),
             models.CheckConstraint(
                 name="royalty_payment_names_how_it_was_paid",

@@ -42,6 +42,8 @@ ALL_TENANT_CALLERS = {
     "payments.stripe_events": "Stripe's events belong to nobody until they are handled.",
     "payments.sync": "Settling an order writes rows of its buyer and of its seller.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",
+    "payments.payouts": "A payout posts among accounts of its seller and of the market.",
+    "payments.royalties": "The worker shares out the pools of everybody.",
     "payments.erasures": "A person stands in rows of several tenants, and in none's account.",
     "payments.demo": "Looks whether the demonstration's tenants are there.",
 }

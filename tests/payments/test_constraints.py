@@ -17,6 +17,7 @@ from django.utils import timezone
 from marketplace import access
 from marketplace.models import Organization
 from payments.models import Account, Journal, Posting, Quote, StripeEvent
+from tests.payments import royalty_rows
 from tests.payments.rows import (
     make_command_row,
     make_offer_row,
@@ -164,12 +165,23 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "journal_balances": unbalanced,
     "posting_moves_something": lambda w: w.posting(w.journal(), 0),
     "posting_currency_belongs": foreign_account,
+    **royalty_rows.BREAKS,
 }
 # Keys that only serve as targets of composite foreign keys: each holds the primary key, which
 # no row can break alone.
-TARGETS = {"quote_of_organization", "order_of_organization", "account_of_currency"}
+TARGETS = {
+    "quote_of_organization",
+    "order_of_organization",
+    "account_of_currency",
+    *royalty_rows.TARGETS,
+}
 # Broken in tests of their own, below: they need more than one transaction, or a grant.
-ELSEWHERE = {"journal_is_sealed", "order_grant_belongs", "payments_order_grant_id_key"}
+ELSEWHERE = {
+    "journal_is_sealed",
+    "order_grant_belongs",
+    "payments_order_grant_id_key",
+    *royalty_rows.ELSEWHERE,
+}
 
 
 def broken_by(act: Callable[[], Any]) -> str | None:

@@ -31,7 +31,10 @@ def drain() -> None:
 
 
 def test_workers_at_once_share_out_once(
-    archive: Organization, lab: Organization, monkeypatch: pytest.MonkeyPatch
+    archive: Organization,
+    lab: Organization,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(royalties, "BATCH", 3)
     collection = make_works(archive, {f"c{n}": 1 for n in range(10)})
@@ -42,6 +45,8 @@ def test_workers_at_once_share_out_once(
     results = at_once(*[drain] * 4)
 
     assert results == [None] * 4
+    # They do not even run into the constraints that would keep them from it.
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
     for order in orders:
         assert accrued(order) == {f"c{n}": 100 * M for n in range(10)}
     assert counted(journal.ROYALTIES) == 6

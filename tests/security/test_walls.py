@@ -79,6 +79,13 @@ PRIVATE = {
     "payments_order",
     "payments_posting",
     "payments_quote",
+    "payments_royaltyaccrual",
+    "payments_royaltyadvance",
+    "payments_royaltyallocation",
+    "payments_royaltybase",
+    "payments_royaltypayment",
+    "payments_royaltypayout",
+    "payments_royaltyweight",
     "payments_stripeevent",
 }
 PUBLIC = {
@@ -102,6 +109,8 @@ PUBLIC = {
     "licensing_searchword",
     "licensing_snapshot",
     "licensing_terms",
+    # An order fixes its shares as its buyer, who must read the seller's rule.
+    "payments_royaltyrule",
     # People who sign in: of no one tenant.
     "marketplace_user",
     "marketplace_user_groups",
