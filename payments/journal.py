@@ -317,7 +317,15 @@ CREATE TEMPORARY TABLE journal_staged (
 """
 _OPEN_STAGED = """
 INSERT INTO payments_account (livemode, code, organization_id, contributor_id, currency)
-SELECT DISTINCT %(livemode)s, code, organization_id, contributor_id, currency FROM journal_staged
+SELECT DISTINCT %(livemode)s, code, organization_id, contributor_id, currency
+FROM journal_staged staged
+WHERE NOT EXISTS (
+    SELECT 1 FROM payments_account account
+    WHERE account.livemode = %(livemode)s AND account.code = staged.code
+        AND account.currency = staged.currency
+        AND account.organization_id = staged.organization_id
+        AND account.contributor_id = staged.contributor_id
+)
 ON CONFLICT DO NOTHING
 """
 # Two joins, because nulls are equal to no null, and a comparison that takes them for equal cannot
