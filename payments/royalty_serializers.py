@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from marketplace.http import (
@@ -119,7 +118,7 @@ class RoyaltyRuleSerializer(Resource[RoyaltyRule]):
     """One version of who gets how much of a collection's sales."""
 
     object_name = "royalty_rule"
-    unit = serializers.SerializerMethodField()
+    unit = serializers.SerializerMethodField(help_text=_("Null unless the method is “pro_rata”."))
     parts = PartSerializer(many=True, read_only=True)
     minimum_minor = serializers.DictField(child=serializers.IntegerField(), read_only=True)
 
@@ -149,7 +148,6 @@ class RoyaltyRuleSerializer(Resource[RoyaltyRule]):
             }
         return super().build_relational_field(field_name, relation_info)
 
-    @extend_schema_field({"type": ["string", "null"], "enum": [*RoyaltyRule.UNITS, None]})
     def get_unit(self, rule: RoyaltyRule) -> str | None:
         return rule.unit or None
 
