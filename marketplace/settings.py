@@ -227,6 +227,7 @@ SPECTACULAR_SETTINGS = {
         "ByEnum": "licensing.models.OptOut.By",
         "GrantEventByEnum": "licensing.models.GrantEvent.By",
         "PendingReceiptStatusEnum": ["pending"],
+        "UnitEnum": "licensing.serializers._UNITS",
         "RoyaltyUnitEnum": "payments.models.RoyaltyRule.UNITS",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
