@@ -1,4 +1,4 @@
-"""Walls, composite keys, fixed columns and sums of the tables of 0041."""
+"""Walls, composite keys, fixed columns and sums of the tables of 0042."""
 
 from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations
@@ -221,7 +221,7 @@ def _insert_only() -> list[migrations.RunSQL]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("payments", "0041_royalties")]
+    dependencies = [("payments", "0042_royalties")]
 
     operations = [
         ValidateConstraint("command", "command_kind_is_known"),

@@ -7,7 +7,7 @@ NAME = "payments_posting_journal_id_b052c3b9_fk_payments_journal_id"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("payments", "0042_royalty_walls")]
+    dependencies = [("payments", "0043_royalty_walls")]
 
     operations = [
         migrations.SeparateDatabaseAndState(
