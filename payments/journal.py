@@ -326,8 +326,10 @@ WHERE NOT EXISTS (
         AND account.organization_id = staged.organization_id
         AND account.contributor_id = staged.contributor_id
 )
+ORDER BY contributor_id
 ON CONFLICT DO NOTHING
 """
+# In the order of the accounts: looking for them, and writing their index, goes from page to page.
 # Two joins, because nulls are equal to no null, and a comparison that takes them for equal cannot
 # be answered by hashing.
 _WRITE_STAGED = """
@@ -345,4 +347,5 @@ FROM journal_staged staged JOIN payments_account account
     AND account.organization_id IS NOT DISTINCT FROM staged.organization_id
     AND account.contributor_id IS NULL
 WHERE staged.contributor_id IS NULL
+ORDER BY 2
 """

@@ -550,7 +550,8 @@ FROM (
     WHERE {_WAS_RESERVED} AND {_IN_SNAPSHOT}
 ) excluded
 """
-# Where nobody has a weight, all of it is nobody's.
+# Where nobody has a weight, all of it is nobody's. In the order of the index that accruals go
+# into: a million in another order touch each of its pages again and again.
 _WEIGH = """
 WITH weighed AS MATERIALIZED ({weighed}),
 shares AS (
@@ -567,7 +568,7 @@ base AS (
     FROM shares
 )
 INSERT INTO payments_royaltyweight (organization_id, base_id, contributor_id, weight)
-SELECT %(organization)s, %(base)s, contributor_id, weight FROM shares
+SELECT %(organization)s, %(base)s, contributor_id, weight FROM shares ORDER BY contributor_id
 """
 _LEFT = """
 SELECT %(amount)s::numeric
