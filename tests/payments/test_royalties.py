@@ -13,9 +13,10 @@ from licensing import optouts, snapshots
 from marketplace import access, contributors, imports
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.models import Organization
-from payments import journal, royalties, stripe_events
+from payments import commands, journal, refunds, royalties, stripe_events, sync
 from payments.models import (
     Account,
+    Order,
     RoyaltyAccrual,
     RoyaltyAllocation,
     RoyaltyBase,
@@ -38,6 +39,7 @@ from tests.people import caller_for
 
 pytestmark = pytest.mark.django_db
 M = MICRO_IN_MINOR
+NOTHING = {"ann": 0, "bob": 0}
 
 
 def pool(organization: Organization) -> dict[str, int]:
@@ -408,3 +410,30 @@ def test_a_preview_says_who_would_get_how_much_and_writes_nothing(
     with access.system("count in a test"):
         assert not RoyaltyRule.objects.exists()
         assert not RoyaltyBase.objects.exists()
+
+
+def test_a_refund_takes_from_contributors_what_they_had_of_it(
+    archive: Organization, lab: Organization, client_for: Any, stripe: Stripe
+) -> None:
+    collection = make_works(archive, {"ann": 1, "bob": 3})
+    set_rule(archive, collection, basis_points=4_000)
+    placed = order_for(client_for(lab), make_offer(archive, collection=collection))
+    stripe.pay(placed)
+    stripe.deliver()
+    stripe_events.handle_due()
+    royalties.allocate_due()
+    with access.system("read in a test"):
+        order = Order.objects.get(pk=placed["id"])
+    assert accrued(order) == {"ann": 5_000 * M, "bob": 15_000 * M}
+
+    for amount, left in ((12_500, {"ann": 3_750 * M, "bob": 11_250 * M}), (None, NOTHING)):
+        refunds.request(
+            caller_for(archive), placed["id"], amount_minor=amount, reason="Not what they sought."
+        )
+        commands.complete_due()
+        sync.sync_order(order.pk)
+        royalties.allocate_due()
+        assert accrued(order) == left
+
+    assert [each.pool_minor for each in allocations(order)] == [20_000, -5_000, -15_000]
+    assert pool(archive) == {"royalty_pool": 0, "royalty_payable": 0}
