@@ -13,7 +13,7 @@ from licensing import optouts, snapshots
 from marketplace import access, contributors, imports
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.models import Organization
-from payments import commands, journal, refunds, royalties, stripe_events, sync
+from payments import commands, disputes, journal, refunds, royalties, stripe_events, sync
 from payments.models import (
     Account,
     Order,
@@ -23,6 +23,7 @@ from payments.models import (
     RoyaltyRule,
 )
 from payments.royalty_shares import MICRO_IN_MINOR
+from payments.stripe_gateway import DisputeFacts
 from tests.make import make_offer, records
 from tests.payments.buying import balances, order_for
 from tests.payments.royalty_sales import (
@@ -436,4 +437,30 @@ def test_a_refund_takes_from_contributors_what_they_had_of_it(
         assert accrued(order) == left
 
     assert [each.pool_minor for each in allocations(order)] == [20_000, -5_000, -15_000]
+    assert pool(archive) == {"royalty_pool": 0, "royalty_payable": 0}
+
+
+def test_a_lost_dispute_takes_from_contributors_what_they_had_of_it(
+    archive: Organization, lab: Organization, client_for: Any, stripe: Stripe
+) -> None:
+    collection = make_works(archive, {"ann": 1, "bob": 3})
+    set_rule(archive, collection, basis_points=4_000)
+    placed = order_for(client_for(lab), make_offer(archive, collection=collection))
+    stripe.pay(placed)
+    stripe.deliver()
+    stripe_events.handle_due()
+    royalties.allocate_due()
+
+    for status in ("needs_response", "lost", "lost"):
+        fact = DisputeFacts(
+            "du_1", status, "fraudulent", 50_000, "USD", timezone.now(), None, evidence_sent=False
+        )
+        with access.system("hear of a dispute in a test"):
+            order = Order.objects.select_for_update().get(pk=placed["id"])
+            disputes.merge(order, [fact])
+            order.save(update_fields=["status", "lost_minor"])
+        royalties.allocate_due()
+
+    assert accrued(order) == NOTHING
+    assert [each.pool_minor for each in allocations(order)] == [20_000, -20_000]
     assert pool(archive) == {"royalty_pool": 0, "royalty_payable": 0}
