@@ -43,6 +43,8 @@ class Scope(StrEnum):
     REFUNDS_WRITE = "refunds:write"
     PAYOUTS_READ = "payouts:read"
     PAYOUTS_WRITE = "payouts:write"
+    ROYALTIES_READ = "royalties:read"
+    ROYALTIES_WRITE = "royalties:write"
     GRANTS_READ = "grants:read"
     DELIVERY_READ = "delivery:read"
     DECISIONS_READ = "decisions:read"

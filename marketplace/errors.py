@@ -394,6 +394,18 @@ class OrderWrongState(DomainError):
     code, status, title = "order_wrong_state", 409, "The order's state does not allow this"
 
 
+class RoyaltyPayoutChanged(DomainError):
+    """What would be paid to contributors now is not what was previewed."""
+
+    code, status, title = "royalty_payout_changed", 409, "What is to be paid has changed"
+
+
+class RoyaltyPaymentWrongState(DomainError):
+    """The payment to a contributor does not wait to be paid."""
+
+    code, status, title = "royalty_payment_wrong_state", 409, "The payment is not due"
+
+
 class RefundTooLarge(DomainError):
     """More than is left of the payment: something was given back before, or is under way."""
 

@@ -37,6 +37,7 @@ ROLE_SCOPES: dict[str, frozenset[Scope]] = {
         Scope.ACCESS_REQUESTS_WRITE,
         Scope.REFUNDS_WRITE,
         Scope.PAYOUTS_WRITE,
+        Scope.ROYALTIES_WRITE,
     },
     Membership.Role.VIEWER: _READ,
 }

@@ -57,3 +57,18 @@ admin.site.register(
 admin.site.register(models.Account, show("code", "organization", "currency", "livemode"))
 admin.site.register(models.Journal, show("id", "kind", "order", "occurred_at"))
 admin.site.register(models.Posting, show("journal", "account", "amount_minor", "currency"))
+admin.site.register(
+    models.RoyaltyRule,
+    show("id", "collection", "version", "basis_points", "method", "effective_from"),
+)
+admin.site.register(
+    models.RoyaltyAllocation,
+    show("id", "organization", "order", "cause", "pool_minor", "currency", "state"),
+)
+admin.site.register(
+    models.RoyaltyPayout,
+    show("id", "organization", "contributors", "paid_minor", "recouped_minor", "currency"),
+)
+admin.site.register(
+    models.RoyaltyPayment, show("id", "payout", "contributor", "amount_minor", "currency", "state")
+)

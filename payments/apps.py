@@ -11,7 +11,16 @@ class PaymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell `commands` how each kind of call is carried out: its nouns stand above it."""
-        from payments import checkouts, commands, connect, disputes, invoices, refunds, transfers
+        from payments import (
+            checkouts,
+            commands,
+            connect,
+            disputes,
+            invoices,
+            payouts,
+            refunds,
+            transfers,
+        )
         from payments.models import Command
 
         Kind = Command.Kind
@@ -22,6 +31,7 @@ class PaymentsConfig(AppConfig):
             Kind.CREATE_ACCOUNT: connect.CREATE,
             Kind.TRANSFER: transfers.SEND,
             Kind.REVERSE_TRANSFER: transfers.REVERSE,
+            Kind.ROYALTY_TRANSFER: payouts.TRANSFER,
             Kind.SEND_EVIDENCE: disputes.EVIDENCE,
             Kind.CREATE_CUSTOMER: invoices.CREATE_CUSTOMER,
             Kind.SEND_INVOICE: invoices.SEND,

@@ -15,6 +15,7 @@ from payments import (
     journal,
     licenses,
     order_states,
+    royalties,
     settlements,
     stripe_gateway,
     transfers,
@@ -154,6 +155,7 @@ def _lost(order: Order, dispute: Dispute) -> None:
         lines = [*journal.shared(order, shares), twice, hold]
         journal.post(order, journal.DISPUTE_LOST, lines, reference=reference)
         transfers.take_back(order, cause=reference)
+        royalties.take_back(order, cause=reference, royalties_minor=shares.royalties_minor)
     order_states.move(order, Event.DISPUTE_LOST)
     if order.grant_id is None:
         # Nobody gets these rights by this order any more.

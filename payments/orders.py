@@ -30,6 +30,7 @@ from payments import (
     invoices,
     order_states,
     quotes,
+    royalties,
     settlements,
     stripe_gateway,
 )
@@ -233,7 +234,8 @@ def _split(caller: Caller, id: str) -> dict[str, Any]:
     if quote.total_minor == 0:
         return {}
     with system("who gets what of a sale is its seller's business, and the market's"):
-        return settlements.fix(quote, royalties=None)
+        rule = royalties.in_force(quote.offer.collection_id, at=timezone.now())
+        return settlements.fix(quote, royalties=rule)
 
 
 class Invoiced(TypedDict):

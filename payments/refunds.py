@@ -31,6 +31,7 @@ from payments import (
     journal,
     licenses,
     order_states,
+    royalties,
     settlements,
     stripe_gateway,
     transfers,
@@ -421,6 +422,7 @@ def _take(order: Order, refund: Refund) -> None:
         lines = [*journal.shared(order, shares), *back]
         journal.post(order, journal.REFUND, lines, reference=str(refund.pk))
         transfers.take_back(order, cause=str(refund.pk))
+        royalties.take_back(order, cause=str(refund.pk), royalties_minor=shares.royalties_minor)
     _credit(order, refund, gone, taken)
     is_whole = order.refunded_minor + order.lost_minor == order.paid_minor
     order_states.move(order, Event.REFUNDED if is_whole else Event.REFUNDED_IN_PART)

@@ -30,6 +30,7 @@ from payments import (
     order_states,
     orders,
     refunds,
+    royalties,
     settlements,
     stripe_gateway,
     stripe_pace,
@@ -308,6 +309,7 @@ def _grant_or_refund(order: Order, currency: str) -> None:
                 raise PaidAmountDiffers
             order.grant = orders.issue_grant(order)
             journal.post(order, journal.SALE, journal.sale(order, settlements.of(order)))
+            royalties.of_sale(order)
             # Deferred checks run here, where they can still be undone without "paid".
             connection.check_constraints()
     except Exception as error:

@@ -1,16 +1,22 @@
-"""The routes of quotes and orders, below /v1/."""
+"""The routes of quotes, orders and royalties, below /v1/."""
 
 from __future__ import annotations
 
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from payments import seller_views, views
+from payments import royalty_views, seller_views, views
 from payments.sample_views import ListingSampleViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("quotes", views.QuoteViewSet, basename="quote")
 router.register("orders", views.OrderViewSet, basename="order")
+router.register("royalty-rules", royalty_views.RoyaltyRuleViewSet, basename="royalty-rule")
+router.register(
+    "royalty-allocations", royalty_views.RoyaltyAllocationViewSet, basename="royalty-allocation"
+)
+router.register("royalty-payouts", royalty_views.RoyaltyPayoutViewSet, basename="royalty-payout")
+router.register("royalty-payments", royalty_views.RoyaltyPaymentViewSet, basename="royalty-payment")
 
 router.register("sales", seller_views.SaleViewSet, basename="sale")
 router.register("transfers", seller_views.TransferViewSet, basename="transfer")
@@ -33,6 +39,23 @@ urlpatterns = [
     path(
         "listings/<str:pk>/sample",
         ListingSampleViewSet.as_view({"get": "retrieve", "post": "create"}),
+    ),
+    path("royalty-rules/preview", royalty_views.RoyaltyPreviewViewSet.as_view({"post": "create"})),
+    path(
+        "royalty-payouts/preview",
+        royalty_views.RoyaltyPayoutPreviewViewSet.as_view({"post": "create"}),
+    ),
+    path(
+        "royalty-payments/<str:pk>/paid-outside",
+        royalty_views.RoyaltyPaymentViewSet.as_view({"post": "paid_outside"}),
+    ),
+    path(
+        "contributors/<str:pk>/royalty-statement",
+        royalty_views.RoyaltyStatementViewSet.as_view({"get": "retrieve"}),
+    ),
+    path(
+        "contributors/<str:pk>/royalty-advances",
+        royalty_views.RoyaltyAdvanceViewSet.as_view({"post": "create"}),
     ),
     *router.urls,
 ]

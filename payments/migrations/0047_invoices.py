@@ -28,7 +28,7 @@ UNSENT = ["draft", "refused"]
 class Migration(migrations.Migration):
     dependencies = [
         ("licensing", "0121_offer_invoices_are_valid"),
-        ("payments", "0034_money_rules_hold"),
+        ("payments", "0044_postings_are_looked_at_together"),
     ]
 
     operations = [

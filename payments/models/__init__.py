@@ -10,8 +10,20 @@ from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote, Sale
 from payments.models.reconciliation import Mismatch, ReconcileCursor, StripePace
 from payments.models.refunds import Dispute, Refund, RefundApproval
+from payments.models.royalties import (
+    POOL_MINOR_MAX,
+    RoyaltyAccrual,
+    RoyaltyAdvance,
+    RoyaltyAllocation,
+    RoyaltyBase,
+    RoyaltyPayment,
+    RoyaltyPayout,
+    RoyaltyRule,
+    RoyaltyWeight,
+)
 
 __all__ = [
+    "POOL_MINOR_MAX",
     "Account",
     "Command",
     "ConnectedAccount",
@@ -26,6 +38,14 @@ __all__ = [
     "ReconcileCursor",
     "Refund",
     "RefundApproval",
+    "RoyaltyAccrual",
+    "RoyaltyAdvance",
+    "RoyaltyAllocation",
+    "RoyaltyBase",
+    "RoyaltyPayment",
+    "RoyaltyPayout",
+    "RoyaltyRule",
+    "RoyaltyWeight",
     "Sale",
     "StripeCustomer",
     "StripeEvent",

@@ -34,6 +34,7 @@ class Command(models.Model):
         CREATE_ACCOUNT = "create_account", _("Create a connected account")
         TRANSFER = "transfer", _("Transfer")
         REVERSE_TRANSFER = "reverse_transfer", _("Reverse a transfer")
+        ROYALTY_TRANSFER = "royalty_transfer", _("Transfer of royalties")
         SEND_EVIDENCE = "send_evidence", _("Send evidence about a dispute")
         CREATE_CUSTOMER = "create_customer", _("Create a customer")
         SEND_INVOICE = "send_invoice", _("Send an invoice")
@@ -96,6 +97,7 @@ class Command(models.Model):
                         "create_account",
                         "transfer",
                         "reverse_transfer",
+                        "royalty_transfer",
                         "send_evidence",
                         "create_customer",
                         "send_invoice",

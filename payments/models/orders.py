@@ -197,6 +197,8 @@ class Order(models.Model):
             models.UniqueConstraint(
                 name="order_of_organization", fields=["organization", "livemode", "id"]
             ),
+            # The target of what a seller's rows say of its sales.
+            models.UniqueConstraint(name="order_of_seller", fields=["seller", "livemode", "id"]),
             models.CheckConstraint(
                 name="order_status_is_known",
                 condition=Q(

@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "api_docs" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(COMMITTED.read_text())
 # These change nothing: sent again, they answer anew.
-ONLY_ASK = {"/v1/decisions", "/v1/payout-account/links"}
+ONLY_ASK = {
+    "/v1/decisions",
+    "/v1/payout-account/links",
+    "/v1/royalty-payouts/preview",
+    "/v1/royalty-rules/preview",
+}
 METHODS = ("get", "post", "put", "patch", "delete")
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
@@ -157,7 +162,9 @@ def test_money_is_a_whole_number_and_never_a_float() -> None:
     ]
     assert len(found) >= 5
     for name, field, schema in found:
-        assert schema["type"] in ("integer", ["integer", "null"]), (name, field)
+        # A minimum is said for each currency.
+        amount = schema["additionalProperties"] if schema["type"] == "object" else schema
+        assert amount["type"] in ("integer", ["integer", "null"]), (name, field)
     assert '"type": "number"' not in json.dumps(DOCUMENT)
 
 

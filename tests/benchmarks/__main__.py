@@ -26,6 +26,7 @@ NAMES = {
     "opt-out": "opt_outs",
     "orders": "orders",
     "pull": "pulls",
+    "royalties": "royalties",
     "search": "listings",
     "snapshot": "snapshots",
     "status": "status_roots",

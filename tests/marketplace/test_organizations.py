@@ -125,11 +125,12 @@ def test_each_role_may_do_what_its_name_says() -> None:
     }
     sells = {"works:write", "collections:write", "terms:write", "offers:write", "opt_outs:write"}
     buys = {"quotes:write", "orders:write", "access_requests:write"}
+    pays = {"royalties:write"}
     assert written == {
-        "owner": sells | buys | {"keys:write", "members:write", "organization:write"},
-        "manager": sells | buys | {"members:write"},
+        "owner": sells | buys | pays | {"keys:write", "members:write", "organization:write"},
+        "manager": sells | buys | pays | {"members:write"},
         "editor": sells,
-        "finance": buys,
+        "finance": buys | pays,
         "viewer": set(),
     }
     assert all(scopes >= READS for scopes in organizations.ROLE_SCOPES.values())

@@ -54,6 +54,8 @@ ALL_TENANT_CALLERS = {
     "payments.stripe_pace": "All tenants share one account at Stripe, and its limits.",
     "payments.reconcile": "Stripe's books are held against the journals of everybody.",
     "payments.management.commands.reconcile": "It shows what is of no tenant.",
+    "payments.payouts": "A payout posts among accounts of its seller and of the market.",
+    "payments.royalties": "The worker shares out the pools of everybody.",
     "payments.erasures": "A person stands in rows of several tenants, and in none's account.",
     "payments.demo": "Looks whether the demonstration's tenants are there.",
 }

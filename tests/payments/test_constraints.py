@@ -26,6 +26,7 @@ from payments.models import (
     RefundApproval,
     StripeEvent,
 )
+from tests.payments import royalty_rows
 from tests.payments.rows import (
     make_command_row,
     make_connected_row,
@@ -355,6 +356,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "reconcile_cursor_is_one": lambda w: [cursor(), cursor()],
     "posting_moves_something": lambda w: w.posting(w.journal(), 0),
     "posting_currency_belongs": foreign_account,
+    **royalty_rows.BREAKS,
 }
 # Keys that only serve as targets of composite foreign keys: each holds the primary key, which
 # no row can break alone.
@@ -366,9 +368,15 @@ TARGETS = {
     "transfer_of_organization",
     "refund_of_organization",
     "stripe_customer_of_organization",
+    *royalty_rows.TARGETS,
 }
 # Broken in tests of their own, below: they need more than one transaction, or a grant.
-ELSEWHERE = {"journal_is_sealed", "order_grant_belongs", "payments_order_grant_id_key"}
+ELSEWHERE = {
+    "journal_is_sealed",
+    "order_grant_belongs",
+    "payments_order_grant_id_key",
+    *royalty_rows.ELSEWHERE,
+}
 
 
 def broken_by(act: Callable[[], Any]) -> str | None:

@@ -115,6 +115,15 @@ MATRIX: dict[str, Row] = {
     "refunds/<pk>/approve": Row("refund"),
     "refunds/<pk>/decline": Row("refund"),
     "disputes/<pk>": Row("dispute"),
+    "royalty-rules/<pk>": Row("royalty_rule"),
+    "royalty-allocations/<pk>": Row("royalty_allocation"),
+    "royalty-payouts/<pk>": Row("royalty_payout"),
+    "royalty-payments/<pk>": Row("royalty_payment"),
+    "royalty-payments/<pk>/paid-outside": Row("royalty_payment", {"post": {"reference": "a"}}),
+    "contributors/<pk>/royalty-statement": Row("contributor"),
+    "contributors/<pk>/royalty-advances": Row(
+        "contributor", {"post": {"amount_minor": 1, "currency": "USD", "reference": "a"}}
+    ),
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/status-proof": Row("grant"),

@@ -87,6 +87,13 @@ PRIVATE = {
     "payments_stripecustomer",
     "payments_refund",
     "payments_refundapproval",
+    "payments_royaltyaccrual",
+    "payments_royaltyadvance",
+    "payments_royaltyallocation",
+    "payments_royaltybase",
+    "payments_royaltypayment",
+    "payments_royaltypayout",
+    "payments_royaltyweight",
     "payments_stripeevent",
     "payments_transfer",
     "payments_transferreversal",
@@ -114,6 +121,8 @@ PUBLIC = {
     "licensing_searchword",
     "licensing_snapshot",
     "licensing_terms",
+    # An order fixes its shares as its buyer, who must read the seller's rule.
+    "payments_royaltyrule",
     # People who sign in: of no one tenant.
     "marketplace_user",
     "marketplace_user_groups",

@@ -52,7 +52,7 @@ from marketplace.models import (
     Work,
 )
 from marketplace.typeid import TypeID
-from payments import orders, quotes
+from payments import orders, payouts, quotes, royalties
 from payments import samples as taking
 from payments.models import (
     Account,
@@ -67,6 +67,7 @@ from payments.models import (
     ReconcileCursor,
     Refund,
     RefundApproval,
+    RoyaltyAllocation,
     StripeCustomer,
     StripeEvent,
     StripePace,
@@ -230,6 +231,7 @@ def _purchases(world: World, offer: str) -> None:
         _interruption(world, livemode)
         with system("fill the world of a test"):
             _money(world, order, livemode)
+        _royalties(world, order, livemode)
         _deliveries(world)
 
 
@@ -267,6 +269,43 @@ def _samples(world: World) -> None:
             accept={"document_sha256": document, **ACCEPTANCE},  # type: ignore[typeddict-item]
             starts_at=shown.starts_at,
         )
+
+
+def _royalties(world: World, order: Any, livemode: bool) -> None:
+    """What a sale with royalties would have left behind."""
+    seller = caller_for(world.archive, livemode=livemode)
+    contributor = world.subjects["contributor"]
+    rule = royalties.set_rule(
+        seller,
+        str(world.subjects["collection"]),
+        basis_points=5_000,
+        method="fixed",
+        parts=[{"contributor": str(contributor), "parts": 1}],
+    )
+    payouts.advance(seller, str(contributor), amount_minor=5, currency="USD", reference="SEPA 1")
+    with system("fill the world of a test"):
+        allocation = RoyaltyAllocation.objects.create(
+            organization=order.seller,
+            livemode=livemode,
+            order=order,
+            rule=rule,
+            snapshot=order.quote.snapshot,
+            sold_at=timezone.now(),
+            currency="USD",
+            pool_minor=100,
+        )
+    assert royalties.allocate_due() == 1
+    payout = payouts.confirm(
+        seller, currency="USD", contributors=1, paid_minor=95, recouped_minor=5
+    )
+    with acting(seller, writing=False):
+        payment = payout.payments.get()
+    world.subjects |= {
+        "royalty_rule": rule.pk,
+        "royalty_allocation": allocation.pk,
+        "royalty_payout": payout.pk,
+        "royalty_payment": payment.pk,
+    }
 
 
 def _money(world: World, order: Any, livemode: bool) -> None:

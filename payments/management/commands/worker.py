@@ -29,7 +29,9 @@ from payments import (
     commands,
     connect,
     erasures,
+    payouts,
     reconcile,
+    royalties,
     stripe_events,
     stripe_pace,
     sync,
@@ -66,6 +68,8 @@ JOBS = [
     Job("Stripe's books against ours", 300, lambda: reconcile.balance_due()),
     Job("connected accounts", 5, lambda: connect.complete_due()),
     Job("transfers that were waiting", 5, lambda: transfers.start_waiting()),
+    Job("royalties to be shared out", 1, lambda: royalties.allocate_due()),
+    Job("royalties to be sent", 5, lambda: payouts.send_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
