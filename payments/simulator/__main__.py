@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from payments.simulator import webhook_controls
 from payments.simulator.server import NotLoopback, Simulator
 
 PORT = 12111
@@ -26,7 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--webhook-secret",
         default=os.environ.get("STRIPE_WEBHOOK_SECRET", "whsec_simulator").split(",")[0],
-        help="signs deliveries",
+        help="signs deliveries; two, with a comma between them, while one is rolled",
+    )
+    parser.add_argument(
+        "--events",
+        choices=webhook_controls.STYLES,
+        default="snapshot",
+        help="deliver events with their object, thinly, or both",
     )
     parser.add_argument(
         "--country", default="US", type=str.upper, help="the platform's, in two letters"
@@ -41,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             webhook_url=options.webhook_url,
             webhook_secret=options.webhook_secret,
             country=options.country,
+            event_style=options.events,
         )
     except (NotLoopback, OSError) as error:
         print(f"The simulator cannot start: {error}", file=sys.stderr)

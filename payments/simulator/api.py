@@ -16,10 +16,12 @@ from payments.simulator import (
     balance,
     checkout,
     contract,
+    disputes,
     events,
     expansion,
     forms,
     idempotency,
+    keys,
     payment_intents,
     payouts,
     refunds,
@@ -29,8 +31,9 @@ from payments.simulator import (
     v2_lists,
 )
 from payments.simulator.errors import ApiError, Uncovered, of_contract
-from payments.simulator.faults import Faults
-from payments.simulator.idempotency import Answer
+from payments.simulator.faults import Fault, Faults
+from payments.simulator.idempotency import Answer, KeysInUse
+from payments.simulator.limits import Limits
 from payments.simulator.state import Cause, Resource, World, new_id
 
 Behavior = Callable[[World, dict[str, str], dict[str, Any]], Resource]
@@ -55,6 +58,10 @@ BEHAVIORS: dict[tuple[str, str], Behavior] = {
     ("GET", "/v1/balance"): account_balances.retrieve,
     ("GET", "/v1/balance_transactions"): payouts.balance_transactions,
     ("GET", "/v1/balance_transactions/{id}"): balance.retrieve,
+    ("GET", "/v1/disputes"): disputes.list_,
+    ("GET", "/v1/disputes/{dispute}"): disputes.retrieve,
+    ("POST", "/v1/disputes/{dispute}"): disputes.update,
+    ("POST", "/v1/disputes/{dispute}/close"): disputes.close,
     ("GET", "/v1/events"): events.list_,
     ("GET", "/v1/events/{id}"): events.retrieve,
     ("GET", "/v1/payouts"): payouts.list_,
@@ -113,7 +120,7 @@ class Note:
     params: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str = ""
     stripe_version: str = ""
-    # ok, refused, uncovered, or fault.
+    # ok, refused, limited, uncovered, or fault.
     verdict: str = ""
     status: int = 0
     error: str = ""
@@ -125,6 +132,7 @@ class Api:
 
     def __init__(self, world: World, faults: Faults) -> None:
         self.world, self.faults = world, faults
+        self.limits, self.keys_in_use = Limits(), KeysInUse()
         self.notes: deque[Note] = deque(maxlen=REQUESTS_KEPT)
         self.uncovered: Counter[str] = Counter()
 
@@ -138,7 +146,7 @@ class Api:
             if fault is not None and fault.status:
                 note.verdict = "fault"
                 raise ApiError("A fault was asked for.", status=fault.status, type="api_error")
-            response = self._answer(request, note)
+            response = self._answer(request, note, fault)
         except ApiError as error:
             response = self._refused(error, note)
         response.is_dropped = fault is not None and fault.is_dropped
@@ -159,25 +167,27 @@ class Api:
         self.notes.clear()
         self.uncovered.clear()
         self.faults.clear()
+        self.limits.clear()
 
     def _refused(self, error: ApiError, note: Note) -> Response:
         if isinstance(error, Uncovered):
             note.verdict = "uncovered"
             name = f"{note.operation}: {error.param}" if error.param else note.operation
             self.uncovered[name] += 1
-        note.verdict = note.verdict or "refused"
+        note.verdict = note.verdict or ("limited" if error.status == 429 else "refused")
         note.error = error.message
         if note.path.startswith("/v2/") and error.code == "resource_missing":
             # https://docs.stripe.com/api/v2/core/accounts/retrieve
             error.code = "not_found"
-        headers = {}
+        headers = dict(error.headers)
         if error.status == 501:
             # No repeat brings the behavior.
             headers["Stripe-Should-Retry"] = "false"
         return Response(error.status, _text(error.body()), headers)
 
-    def _answer(self, request: Request, note: Note) -> Response:
-        _check_key(request)
+    def _answer(self, request: Request, note: Note, fault: Fault | None) -> Response:
+        key = _check_key(self.world, request)
+        self._check_call(request, key)
         # JSON bodies are v2's; what stands in an address is text there, too.
         is_v2 = request.path.startswith("/v2/")
         is_form = request.method != "POST" or not is_v2
@@ -204,10 +214,21 @@ class Api:
             answer = behavior(self.world, checked.arguments, params)
             return _text(expansion.expand(self.world, answer, paths))
 
-        if request.method != "POST":
+        in_use = note.idempotency_key if request.method == "POST" else ""
+        with self.keys_in_use.using(in_use, fault.slow_ms if fault else 0):
+            if request.method == "POST":
+                return self._once(request, note, carry_out)
             with self.world.lock:
                 return Response(200, carry_out())
-        return self._once(request, note, carry_out)
+
+    def _check_call(self, request: Request, key: str) -> None:
+        """Refuse what is one call too many, or beyond what the key may do."""
+        try:
+            operation, _arguments = contract.find(request.method, request.path)
+        except contract.NoSuchOperation as error:
+            raise of_contract(error) from None
+        self.limits.check(request.method, request.path, str(operation))
+        keys.check(self.world, key, operation.method, operation.template)
 
     def _once(self, request: Request, note: Note, carry_out: Callable[[], bytes]) -> Response:
         """Carry a request out, unless its idempotency key was used before."""
@@ -238,11 +259,14 @@ class Api:
         return Response(200, body)
 
 
-def _check_key(request: Request) -> None:
+def _check_key(world: World, request: Request) -> str:
     """Only the simulator's own keys: nobody's real secret is taken, or talked about."""
     scheme, _space, key = request.header("Authorization").partition(" ")
-    if scheme.lower() == "bearer" and key.startswith(KEY_PREFIX):
-        return
+    if scheme.lower() == "bearer":
+        if key.startswith(KEY_PREFIX):
+            return key
+        if key.startswith(keys.PREFIX) and keys.is_known(world, key):
+            return key
     if not key:
         raise ApiError("You did not provide an API key.", status=401)
     is_live = not hmac.compare_digest(key[:8].encode(), b"sk_test_")

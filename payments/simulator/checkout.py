@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from payments.simulator import amounts, events, lists, metadata, payment_intents
+from payments.simulator import amounts, cards, events, lists, metadata, payment_intents
 from payments.simulator.errors import ApiError, Uncovered
 from payments.simulator.state import Resource, World, new_id
 
@@ -23,10 +23,12 @@ URL_LENGTH_MAX = 5000
 COVERED = {
     "": {
         "adaptive_pricing",
+        "allowed_payment_method_types",
         "cancel_url",
         "client_reference_id",
         "currency",
         "customer_email",
+        "excluded_payment_method_types",
         "expires_at",
         "line_items",
         "metadata",
@@ -112,7 +114,7 @@ def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
             session[name] == params[name] for name in ("payment_intent", "status") if name in params
         )
 
-    return lists.page(world, KIND, URL, params, is_wanted)
+    return lists.page(world, KIND, URL, params, is_wanted, by=("payment_intent",))
 
 
 def line_items(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
@@ -149,7 +151,13 @@ def expire_due(world: World) -> int:
     return len(due)
 
 
-def pay(world: World, id: str) -> Resource:
+def pay(
+    world: World,
+    id: str,
+    *,
+    card: str = cards.ACCEPTED,
+    disputed_after_seconds: int = payment_intents.DISPUTED_AFTER_SECONDS,
+) -> Resource:
     """Pay a session as a buyer does, with a card that is accepted. Paying again changes nothing.
 
     Raises ApiError for an expired one.
@@ -157,28 +165,78 @@ def pay(world: World, id: str) -> Resource:
     session = _payable(world, id)
     if session["status"] == "complete":
         return session
-    intent = payment_intents.succeed(world, _intent(world, session))
-    session |= {
-        "payment_intent": intent["id"],
-        "payment_status": "paid",
-        "status": "complete",
-        # A page that is done with has no address.
-        "url": None,
-        "customer_details": _buyer(session),
-    }
-    world.put(session)
-    events.emit(world, "checkout.session.completed", session)
-    return session
+    _check_method(session, "card")
+    intent = payment_intents.succeed(
+        world,
+        _intent(world, session),
+        card=card,
+        disputed_after_seconds=disputed_after_seconds,
+    )
+    return _completed(world, session, intent, payment_status="paid")
 
 
 def decline(world: World, id: str, *, decline_code: str = "generic_decline") -> Resource:
     """Try to pay a session with a card that is declined: it stays open, to be paid otherwise."""
-    session = _payable(world, id)
-    if session["status"] == "complete":
-        raise ApiError(f"The Checkout Session {id} is complete: nothing is left to decline.")
+    session = _open(world, id)
+    _check_method(session, "card")
     intent = payment_intents.fail(world, _intent(world, session), decline_code=decline_code)
-    session["payment_intent"] = intent["id"]
-    world.put(session, due_at=session["expires_at"])
+    return _tried(world, session, intent)
+
+
+def require_action(world: World, id: str) -> Resource:
+    """Try to pay with a card whose bank wants its owner to authenticate (3-D Secure).
+
+    The session stays open until somebody does; a buyer who walks away leaves it to expire.
+    """
+    session = _open(world, id)
+    _check_method(session, "card")
+    intent = payment_intents.require_action(
+        world,
+        _intent(world, session),
+        url=session["url"],
+        return_url=session["success_url"],
+    )
+    return _tried(world, session, intent)
+
+
+def authenticate(world: World, id: str) -> Resource:
+    """The buyer authenticates, and the card is charged. Raises where nobody was asked to."""
+    session, intent = _asked(world, id)
+    payment_intents.succeed(world, intent, card="authenticated", is_authenticated=True)
+    return _completed(world, session, intent, payment_status="paid")
+
+
+def fail_authentication(world: World, id: str) -> Resource:
+    """The buyer fails to authenticate. The session stays open, to be paid otherwise."""
+    session, intent = _asked(world, id)
+    return _tried(world, session, payment_intents.fail_authentication(world, intent))
+
+
+def debit(world: World, id: str) -> Resource:
+    """Pay by bank debit: the session is complete, and unpaid until the bank has paid."""
+    session = _open(world, id)
+    _check_method(session, cards.debit(session["currency"]).type)
+    intent = payment_intents.debit(world, _intent(world, session))
+    return _completed(world, session, intent, payment_status="unpaid")
+
+
+def settle(world: World, id: str) -> Resource:
+    """The bank paid the debit, days later."""
+    session, intent = _debited(world, id)
+    payment_intents.settle(world, intent)
+    session["payment_status"] = "paid"
+    world.put(session)
+    events.emit(world, "checkout.session.async_payment_succeeded", session)
+    return session
+
+
+def bounce(world: World, id: str, *, failure_code: str = "insufficient_funds") -> Resource:
+    """The bank did not pay the debit: the session stays complete, and unpaid for good."""
+    if failure_code not in cards.RETURNS:
+        raise ApiError(f"failure_code is one of {', '.join(cards.RETURNS)}.", param="failure_code")
+    session, intent = _debited(world, id)
+    payment_intents.bounce(world, intent, failure_code=failure_code)
+    events.emit(world, "checkout.session.async_payment_failed", session)
     return session
 
 
@@ -386,6 +444,21 @@ def _payment_data(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _method_types(params: dict[str, Any], currency: str) -> list[str]:
+    """The ways to pay: a card, and what debits bank accounts in the currency; or fewer.
+
+    A type that the simulator lacks is one that is not eligible: nobody can pay by it.
+    """
+    account = cards.DEBITS.get(currency)
+    known = ["card", *([account.type] if account else [])]
+    allowed = params.get("allowed_payment_method_types", known)
+    excluded = params.get("excluded_payment_method_types", [])
+    offered = [type for type in known if type in allowed and type not in excluded]
+    if not offered:
+        raise Uncovered("ways to pay beside cards and bank debits", param="payment_method_types")
+    return offered
+
+
 def _session(
     world: World, params: dict[str, Any], *, currency: str, total: int, expires_at: int
 ) -> Resource:
@@ -395,6 +468,7 @@ def _session(
         "object": KIND,
         **dict.fromkeys(NOT_USED),
         "adaptive_pricing": {"enabled": False},
+        "allowed_payment_method_types": params.get("allowed_payment_method_types"),
         "amount_subtotal": total,
         "amount_total": total,
         "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
@@ -412,6 +486,7 @@ def _session(
         "customer_creation": "if_required",
         "customer_email": params.get("customer_email"),
         "discounts": [],
+        "excluded_payment_method_types": params.get("excluded_payment_method_types"),
         "expires_at": expires_at,
         "livemode": False,
         "metadata": metadata.merged({}, params.get("metadata")),
@@ -419,7 +494,7 @@ def _session(
         "payment_intent": None,
         "customer_details": None,
         "payment_method_collection": "if_required",
-        "payment_method_types": ["card"],
+        "payment_method_types": _method_types(params, currency),
         "payment_status": "unpaid",
         "phone_number_collection": {"enabled": False},
         "shipping_options": [],
@@ -444,6 +519,59 @@ def _payable(world: World, id: str) -> Resource:
     return session
 
 
+def _open(world: World, id: str) -> Resource:
+    session = _payable(world, id)
+    if session["status"] == "complete":
+        raise ApiError(f"The Checkout Session {id} is complete: nothing is left to pay.")
+    return session
+
+
+def _check_method(session: Resource, type: str) -> None:
+    if type not in session["payment_method_types"]:
+        raise ApiError(f"The Checkout Session {session['id']} takes no {type}.", status=409)
+
+
+def _asked(world: World, id: str) -> tuple[Resource, Resource]:
+    """A session whose buyer is asked to authenticate, and its intent."""
+    session = _open(world, id)
+    intent = _intent(world, session)
+    if intent["status"] != "requires_action":
+        raise ApiError(f"Nobody is asked to authenticate for {id}.", status=409)
+    return session, intent
+
+
+def _debited(world: World, id: str) -> tuple[Resource, Resource]:
+    """A session whose debit is under way, and its intent."""
+    session = world.get(KIND, id, param="session")
+    intent = world.find(payment_intents.KIND, session["payment_intent"] or "")
+    if intent is None or intent["status"] != "processing":
+        raise ApiError(f"No debit is under way for {id}.", status=409)
+    return session, intent
+
+
+def _tried(world: World, session: Resource, intent: Resource) -> Resource:
+    """The session after an attempt that did not pay it."""
+    session["payment_intent"] = intent["id"]
+    world.put(session, due_at=session["expires_at"])
+    return session
+
+
+def _completed(
+    world: World, session: Resource, intent: Resource, *, payment_status: str
+) -> Resource:
+    session |= {
+        "payment_intent": intent["id"],
+        "payment_status": payment_status,
+        "status": "complete",
+        # A page that is done with has no address.
+        "url": None,
+        "customer_details": _buyer(session),
+    }
+    world.put(session)
+    events.emit(world, "checkout.session.completed", session)
+    return session
+
+
 def _intent(world: World, session: Resource) -> Resource:
     """The session's payment intent, which the first attempt to pay makes."""
     if session["payment_intent"] is not None:
@@ -452,6 +580,7 @@ def _intent(world: World, session: Resource) -> Resource:
         world,
         amount=session["amount_total"],
         currency=session["currency"],
+        method_types=tuple(session["payment_method_types"]),
         **world.private(session["id"])["payment"],
     )
 

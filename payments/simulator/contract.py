@@ -164,6 +164,17 @@ def api_version() -> str:
     return str(_module("stripe._api_version").constant("_ApiVersion", "CURRENT"))
 
 
+def templates() -> set[str]:
+    """The paths of all operations, with the placeholders that they have."""
+    return {template for entries in _index().values() for _pattern, template, _module in entries}
+
+
+@functools.cache
+def has_event(type: str) -> bool:
+    """Whether there is a thin event of this type, such as "v1.charge.dispute.created"."""
+    return (_root() / "events" / f"_{type.replace('.', '_')}_event.py").exists()
+
+
 # --- finding operations ------------------------------------------------------------------------
 
 

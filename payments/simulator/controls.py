@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from payments.simulator import account_balances, checkout, connect_controls, payment_intents
+from payments.simulator import (
+    connect_controls,
+    due,
+    keys,
+    payment_controls,
+    settlement,
+    webhook_controls,
+)
 from payments.simulator.api import Api
 from payments.simulator.errors import ApiError, missing
 from payments.simulator.state import Resource
@@ -32,6 +40,10 @@ class Controls:
             "reset": self._reset,
             "redeliver": self._redeliver,
             "payouts": lambda wanted: connect_controls.pay_out(self.world, wanted),
+            "settlement": self._settlement,
+            "keys": self._keys,
+            "limits": self.api.limits.choose,
+            "webhooks": self._webhooks,
         }
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
@@ -45,28 +57,17 @@ class Controls:
                 return self._posts[name](wanted)
             kind, _slash, rest = name.partition("/")
             id, _slash, verb = rest.partition("/")
-            if kind == "sessions" and verb in {"pay", "decline", "expire"}:
-                return self._session(id, verb, wanted)
+            if (kind, verb) in payment_controls.VERBS:
+                with self.world.change():
+                    return payment_controls.VERBS[kind, verb](self.world, id, wanted)
             if kind == "accounts" and verb in connect_controls.VERBS:
                 return connect_controls.act(self.world, id, verb, wanted)
         raise missing("control", f"{method} {path}", param="path")
 
-    def _session(self, id: str, verb: str, wanted: dict[str, Any]) -> Resource:
-        with self.world.change():
-            if verb == "pay":
-                return checkout.pay(self.world, id)
-            if verb == "expire":
-                return checkout.expire(self.world, {"session": id}, {})
-            decline_code = wanted.get("decline_code", "generic_decline")
-            if decline_code not in payment_intents.DECLINES:
-                raise ApiError(
-                    f"decline_code is one of {', '.join(payment_intents.DECLINES)}.",
-                    param="decline_code",
-                )
-            return checkout.decline(self.world, id, decline_code=decline_code)
-
     def _requests(self) -> Resource:
-        return {"data": [asdict(note) for note in list(self.api.notes)]}
+        notes = list(self.api.notes)
+        counts = Counter(note.verdict for note in notes)
+        return {"data": [asdict(note) for note in notes], "counts": dict(counts)}
 
     def _uncovered(self) -> Resource:
         return {"data": dict(self.api.uncovered)}
@@ -86,9 +87,19 @@ class Controls:
             raise ApiError("advance_seconds is an integer, 0 or more.", param="advance_seconds")
         with self.world.change():
             self.world.advance(seconds)
-            checkout.expire_due(self.world)
-            account_balances.settle_due(self.world)
+            due.run(self.world)
         return {"now": self.world.now()}
+
+    def _settlement(self, wanted: dict[str, Any]) -> Resource:
+        with self.world.change():
+            return settlement.choose(self.world, wanted)
+
+    def _keys(self, wanted: dict[str, Any]) -> Resource:
+        with self.world.change():
+            return keys.create(self.world, wanted)
+
+    def _webhooks(self, wanted: dict[str, Any]) -> Resource:
+        return webhook_controls.change(self.postman, wanted)
 
     def _faults(self, wanted: dict[str, Any]) -> Resource:
         unknown = set(wanted) - {
@@ -97,6 +108,7 @@ class Controls:
             "hold_webhooks",
             "method",
             "path",
+            "slow_ms",
             "status",
             "times",
         }
@@ -107,7 +119,7 @@ class Controls:
             self.postman.is_held = False
         if "hold_webhooks" in wanted:
             self.postman.is_held = bool(wanted["hold_webhooks"])
-        if "drop_response" in wanted or "status" in wanted:
+        if {"drop_response", "slow_ms", "status"} & set(wanted):
             self.api.faults.ask(wanted)
         self.world.changed.set()
         return {"is_held": self.postman.is_held}
@@ -118,6 +130,7 @@ class Controls:
         with self.postman.sending:
             self.world.forget()
             self.api.forget()
+            self.postman.mishaps.clear()
             self.postman.is_held = False
         return {"now": self.world.now()}
 

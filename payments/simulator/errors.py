@@ -23,10 +23,12 @@ class ApiError(Exception):
         code: str = "",
         param: str = "",
         is_outcome: bool = False,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.type = message, status, type
         self.code, self.param, self.is_outcome = code, param, is_outcome
+        self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         error: dict[str, Any] = {"message": self.message, "type": self.type}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from payments.simulator import contract, lists
+from payments.simulator import contract, deliveries, lists, thin_v1
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World, new_id
 
@@ -25,7 +25,7 @@ def emit(
         "created": world.now(),
         "data": data,
         "livemode": False,
-        "pending_webhooks": 1 if world.webhook_url else 0,
+        "pending_webhooks": 1 if world.webhook_url and world.event_style != "thin" else 0,
         "request": {
             "id": world.cause.request,
             "idempotency_key": world.cause.idempotency_key,
@@ -33,17 +33,11 @@ def emit(
         "type": type,
     }
     world.add(event)
-    deliver(world, event)
+    if world.event_style != "thin":
+        deliveries.add(world, event)
+    if world.event_style != "snapshot":
+        thin_v1.emit(world, event)
     return event
-
-
-def deliver(world: World, event: Resource) -> None:
-    """Have an event sent, where somebody takes events."""
-    if world.webhook_url:
-        world.database.execute(
-            "INSERT INTO delivery (event, attempts, next_at, status) VALUES (?, 0, 0, 0)",
-            (event["id"],),
-        )
 
 
 def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
@@ -64,13 +58,12 @@ def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
     def is_wanted(event: Resource) -> bool:
         if "type" in params and not _matches(event["type"], params["type"]):
             return False
-        if types is not None and event["type"] not in types:
-            return False
-        if "delivery_success" in params:
-            return params["delivery_success"] is (event["pending_webhooks"] == 0)
-        return True
+        return types is None or event["type"] in types
 
-    return lists.page(world, "event", "/v1/events", params, is_wanted)
+    match = {}
+    if "delivery_success" in params:
+        match["pending_webhooks"] = 0 if params["delivery_success"] else 1
+    return lists.page(world, "event", "/v1/events", params, is_wanted, match=match)
 
 
 def _matches(type: str, wanted: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from payments.simulator import (
     balance,
     checkout,
+    disputes,
     lists,
     payment_intents,
     payouts,
@@ -50,8 +51,13 @@ FIELDS: dict[str, dict[str, str | None]] = {
         "review": None,
         "source_transfer": None,
     },
+    disputes.KIND: {
+        "charge": payment_intents.CHARGE,
+        "payment_intent": payment_intents.KIND,
+    },
     refunds.KIND: {
         "balance_transaction": balance.KIND,
+        "failure_balance_transaction": balance.KIND,
         "charge": payment_intents.CHARGE,
         "customer": None,
         "payment_intent": payment_intents.KIND,
@@ -80,6 +86,7 @@ FIELDS: dict[str, dict[str, str | None]] = {
 SOURCES = (
     payment_intents.CHARGE,
     refunds.KIND,
+    disputes.KIND,
     transfers.KIND,
     reversals.KIND,
     payouts.KIND,
@@ -96,7 +103,7 @@ UNCOVERED = {
 
 
 def _refunds_of(world: World, charge: Resource) -> Resource:
-    found = [each for each in world.newest(refunds.KIND) if each["charge"] == charge["id"]]
+    found = list(world.newest(refunds.KIND, match={"charge": charge["id"]}))
     return lists.as_list(found, f"/v1/charges/{charge['id']}/refunds")
 
 

@@ -1,4 +1,4 @@
-"""Faults that a test asks for: answers that are lost after the work is done, and failures."""
+"""Faults that a test asks for: lost answers, slow ones, and failures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from payments.simulator.errors import ApiError
+
+SLOW_MS_MAX = 60_000
 
 
 @dataclass(slots=True)
@@ -20,6 +22,8 @@ class Fault:
     is_dropped: bool
     path: str
     method: str
+    # How long it takes before it is carried out.
+    slow_ms: int = 0
 
 
 class Faults:
@@ -32,14 +36,18 @@ class Faults:
     def ask(self, wanted: dict[str, Any]) -> None:
         """Take an order such as {"drop_response": 1, "path": "/v1/refunds"}. Raises if unreadable.
 
-        {"status": 500, "times": 2} answers two requests so, without carrying them out.
+        {"status": 500, "times": 2} answers two requests so, without carrying them out;
+        {"slow_ms": 500} carries one out after a while, and keeps its idempotency key in use.
         """
         dropped, status = wanted.get("drop_response", 0), wanted.get("status", 0)
-        times = wanted.get("times", 1)
-        if not all(type(value) is int for value in (dropped, status, times)) or dropped < 0:
-            raise ApiError("drop_response, status and times are integers.")
-        if bool(dropped) == bool(status):
-            raise ApiError("Ask for drop_response or for status.")
+        times, slow_ms = wanted.get("times", 1), wanted.get("slow_ms", 0)
+        numbers = (dropped, status, times, slow_ms)
+        if not all(type(value) is int for value in numbers) or min(numbers) < 0:
+            raise ApiError("drop_response, slow_ms, status and times are integers.")
+        if [bool(dropped), bool(status), bool(slow_ms)].count(True) != 1:
+            raise ApiError("Ask for drop_response, for slow_ms or for status.")
+        if slow_ms > SLOW_MS_MAX:
+            raise ApiError(f"slow_ms is at most {SLOW_MS_MAX}.", param="slow_ms")
         if status and not 400 <= status <= 599:
             raise ApiError("status is from 400 to 599.", param="status")
         fault = Fault(
@@ -48,6 +56,7 @@ class Faults:
             is_dropped=bool(dropped),
             path=str(wanted.get("path", "/")),
             method=str(wanted.get("method", "")).upper(),
+            slow_ms=slow_ms,
         )
         with self._lock:
             self._faults.append(fault)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +29,38 @@ class Answer:
     status: int
     body: bytes
     request: str
+
+
+class KeysInUse:
+    """The keys of requests that a fault makes slow: another one with the same key is refused.
+
+    Without such a fault requests wait for each other, and the second one gets the first's answer.
+    """
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def using(self, key: str, slow_ms: int) -> Iterator[None]:
+        with self._lock:
+            if key and key in self._keys:
+                raise ApiError(
+                    "There is currently another in-progress request using this Idempotent Key"
+                    " (that probably means you submitted twice, and the other request is still"
+                    f" going through): {key}. Please try again later.",
+                    status=409,
+                    code="idempotency_key_in_use",
+                )
+            if slow_ms:
+                self._keys.add(key)
+        try:
+            time.sleep(slow_ms / 1000)
+            yield
+        finally:
+            if slow_ms:
+                with self._lock:
+                    self._keys.discard(key)
 
 
 def fingerprint(method: str, path: str, params: dict[str, Any]) -> str:

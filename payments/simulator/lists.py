@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -18,8 +18,14 @@ def page(
     url: str,
     params: dict[str, Any],
     is_wanted: Callable[[Resource], bool],
+    *,
+    by: Iterable[str] = (),
+    match: Mapping[str, Any] | None = None,
 ) -> Resource:
-    """One page of what is wanted: `limit`, `starting_after`, `ending_before`, `created`."""
+    """One page of what is wanted: `limit`, `starting_after`, `ending_before`, `created`.
+
+    `by` names parameters that are fields, too, and found by an index; `match` is as for `newest`.
+    """
     limit = params.get("limit", LIMIT)
     if not 1 <= limit <= LIMIT_MAX:
         raise ApiError(
@@ -37,9 +43,10 @@ def page(
     for param in ("starting_after", "ending_before"):
         if param in params:
             world.get(kind, params[param], param=param, status=400)
+    fields = {name: params[name] for name in by if name in params} | dict(match or {})
     wanted = (
         each
-        for each in world.newest(kind, before=older_than, after=newer_than)
+        for each in world.newest(kind, before=older_than, after=newer_than, match=fields)
         if was_at(each["created"], params.get("created")) and is_wanted(each)
     )
     found = list(islice(wanted, limit + 1))

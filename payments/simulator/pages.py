@@ -7,11 +7,11 @@ from html import escape
 from itertools import islice
 from urllib.parse import parse_qs
 
-from payments.simulator import amounts, checkout, payment_intents
+from payments.simulator import amounts, checkout, pay_page, payment_intents
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World
 
-PREFIX = "/pay/"
+PREFIX = pay_page.PREFIX
 SESSIONS_SHOWN = 20
 
 _STYLE = """
@@ -28,6 +28,7 @@ td:last-child, th:last-child { text-align: right; white-space: nowrap; padding-l
 tfoot td { font-weight: 700; border: 0; }
 button { font: inherit; width: 100%; min-height: 3rem; margin-top: .75rem; border-radius: .4rem;
   border: 1px solid currentColor; background: transparent; color: inherit; cursor: pointer; }
+details { margin-top: 1.5rem; }
 button.go { background: var(--go); border-color: var(--go); color: #fff; font-weight: 700; }
 :focus-visible { outline: 3px solid #2a6fdb; outline-offset: 2px; }
 .trouble { border-left: 4px solid #b3261e; padding: .5rem .75rem; margin: 1rem 0; }
@@ -58,15 +59,13 @@ def submit(world: World, id: str, body: bytes) -> Page:
     action = parse_qs(body.decode("utf-8", "replace")).get("action", [""])[0]
     try:
         with world.change():
-            if action == "pay":
-                return Page(303, location=_success_url(checkout.pay(world, id)))
-            if action == "decline":
-                checkout.decline(world, id)
-                return Page(303, location=f"{world.base_url}{PREFIX}{id}")
+            if action in pay_page.ACTIONS:
+                session = pay_page.ACTIONS[action](world, id)
+                return Page(303, location=_after(world, session, action))
     except ApiError:
         # It expired or was paid meanwhile: the page says so.
         return show(world, id)
-    return _document(400, "Unknown button", "<p>The form has the buttons Pay and Decline.</p>")
+    return _document(400, "Unknown button", "<p>The form has no such button.</p>")
 
 
 def front(world: World) -> Page:
@@ -93,6 +92,13 @@ def front(world: World) -> Page:
 
 
 def _session_page(world: World, session: Resource) -> Page:
+    bank = pay_page.bank_buttons(world, session)
+    if bank:
+        return _document(200, "This is not paid yet", bank + _cancel(session))
+    if session["status"] == "complete" and session["payment_status"] == "unpaid":
+        return _document(
+            200, "The bank did not pay", _trouble(world, session, then="") + _cancel(session)
+        )
     if session["status"] == "complete":
         link = escape(_success_url(session), quote=True)
         return _document(
@@ -110,11 +116,7 @@ def _session_page(world: World, session: Resource) -> Page:
     body = (
         _trouble(world, session)
         + _items(world, session, total)
-        # The address is relative: a browser may know this machine under another name.
-        + f'<form method="post" action="{PREFIX}{escape(session["id"], quote=True)}">'
-        f'<button class="go" name="action" value="pay">Pay {total}</button></form>'
-        f'<form method="post" action="{PREFIX}{escape(session["id"], quote=True)}">'
-        '<button name="action" value="decline">Decline: try a card that is refused</button></form>'
+        + pay_page.buttons(world, session, total)
         + _cancel(session)
     )
     return _document(200, f"Pay {total}", body)
@@ -133,7 +135,17 @@ def _items(world: World, session: Resource, total: str) -> str:
     )
 
 
-def _trouble(world: World, session: Resource) -> str:
+def _after(world: World, session: Resource, action: str) -> str:
+    """Where a browser goes after a button: to the market, or to the page again."""
+    page = f"{world.base_url}{PREFIX}{session['id']}"
+    if action == "walk_away":
+        return str(session["cancel_url"] or page)
+    if session["status"] == "complete" and action not in {"settle", "bounce"}:
+        return _success_url(session)
+    return page
+
+
+def _trouble(world: World, session: Resource, *, then: str = " You can try again.") -> str:
     """Why the last attempt failed, where it did."""
     if session["payment_intent"] is None:
         return ""
@@ -142,7 +154,7 @@ def _trouble(world: World, session: Resource) -> str:
     if error is None:
         return ""
     message = escape(error["message"])
-    return f'<p class="trouble" role="alert">{message} You can try again.</p>'
+    return f'<p class="trouble" role="alert">{message}{then}</p>'
 
 
 def _cancel(session: Resource) -> str:

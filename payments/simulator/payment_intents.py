@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from payments.simulator import balance, events, lists
+from payments.simulator import balance, cards, events, lists, schedule
 from payments.simulator.errors import Uncovered
 from payments.simulator.state import Resource, World, new_id
 
 KIND = "payment_intent"
 CHARGE = "charge"
 
-# https://docs.stripe.com/declines/codes
-DECLINES = {
-    "generic_decline": "Your card was declined.",
-    "insufficient_funds": "Your card has insufficient funds.",
-    "lost_card": "Your card was declined.",
-}
+DECLINES = cards.DECLINES
+# How long after its charge a test card's dispute comes.
+DISPUTED_AFTER_SECONDS = 2
 
 
 def retrieve(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
@@ -40,14 +37,8 @@ def list_charges(world: World, arguments: dict[str, str], params: dict[str, Any]
     if "customer" in params:
         raise Uncovered("listing by customer", param="customer")
 
-    def is_wanted(charge: Resource) -> bool:
-        return all(
-            charge[name] == params[name]
-            for name in ("payment_intent", "transfer_group")
-            if name in params
-        )
-
-    return lists.page(world, CHARGE, "/v1/charges", params, is_wanted)
+    by = ("payment_intent", "transfer_group")
+    return lists.page(world, CHARGE, "/v1/charges", params, lambda charge: True, by=by)
 
 
 def start(
@@ -58,6 +49,7 @@ def start(
     description: str | None,
     metadata: dict[str, str],
     transfer_group: str | None,
+    method_types: tuple[str, ...] = ("card",),
 ) -> Resource:
     """Make the intent of a Checkout session, when somebody first tries to pay it."""
     id = new_id("pi")
@@ -89,7 +81,7 @@ def start(
         "payment_method": None,
         "payment_method_configuration_details": None,
         "payment_method_options": None,
-        "payment_method_types": ["card"],
+        "payment_method_types": list(method_types),
         "processing": None,
         "receipt_email": None,
         "review": None,
@@ -107,52 +99,89 @@ def start(
     return intent
 
 
-def succeed(world: World, intent: Resource) -> Resource:
-    """Charge a card that is accepted."""
-    charge = _charge(world, intent)
-    charge |= {
-        "amount_captured": charge["amount"],
-        "balance_transaction": balance.of_charge(world, charge)["id"],
-        "captured": True,
-        "outcome": _outcome("authorized"),
-        "paid": True,
-        "status": "succeeded",
-    }
-    world.add(charge)
-    events.emit(world, "charge.succeeded", charge)
-    intent |= {
-        "amount_received": intent["amount"],
-        "last_payment_error": None,
-        "latest_charge": charge["id"],
-        "payment_method": charge["payment_method"],
-        "status": "succeeded",
-    }
-    world.put(intent)
-    events.emit(world, "payment_intent.succeeded", intent)
+def succeed(
+    world: World,
+    intent: Resource,
+    *,
+    card: str = cards.ACCEPTED,
+    disputed_after_seconds: int = DISPUTED_AFTER_SECONDS,
+    is_authenticated: bool = False,
+) -> Resource:
+    """Charge a card that is accepted. Some are disputed soon after."""
+    used = cards.card(card)
+    charge = _charge(world, intent, last4=used.last4)
+    if is_authenticated:
+        charge["payment_method_details"]["card"]["three_d_secure"] = _authentication()
+    charge["balance_transaction"] = balance.of_charge(world, charge)["id"]
+    world.add(charge, private={"card": card})
+    _charge_succeeded(world, intent, charge)
+    if used.dispute is not None:
+        reason, status, code = used.dispute
+        schedule.later(
+            world,
+            disputed_after_seconds,
+            "dispute",
+            charge["id"],
+            reason=reason,
+            status=status,
+            code=code,
+        )
     return intent
 
 
-def fail(world: World, intent: Resource, *, decline_code: str) -> Resource:
+def card_of(world: World, charge: Resource) -> cards.Card:
+    """The test card that paid a charge."""
+    kept = world.private(charge["id"]) or {}
+    return cards.CARDS[kept.get("card", cards.ACCEPTED)]
+
+
+def fail(
+    world: World, intent: Resource, *, decline_code: str, last4: str | None = None
+) -> Resource:
     """Try to charge a card that is declined."""
-    message = DECLINES[decline_code]
-    charge = _charge(world, intent)
+    decline = cards.decline(decline_code)
+    charge = _charge(world, intent, last4=last4 or decline.last4)
     charge |= {
-        "failure_code": "card_declined",
-        "failure_message": message,
+        "failure_code": decline.code,
+        "failure_message": decline.message,
         "outcome": _outcome("issuer_declined", decline_code),
         "status": "failed",
     }
     world.add(charge)
-    events.emit(world, "charge.failed", charge)
+    error = {"charge": charge["id"], "code": decline.code}
+    if decline.decline_code is not None:
+        error["decline_code"] = decline.decline_code
+    error |= {"message": decline.message, "type": "card_error"}
+    return _charge_failed(world, intent, charge, error)
+
+
+def require_action(world: World, intent: Resource, *, url: str, return_url: str) -> Resource:
+    """The card's bank wants its owner to authenticate. Nothing is charged before that."""
+    intent |= {
+        "last_payment_error": None,
+        "next_action": {
+            "redirect_to_url": {"return_url": return_url, "url": url},
+            "type": "redirect_to_url",
+        },
+        "payment_method": new_id("pm"),
+        "status": "requires_action",
+    }
+    world.put(intent)
+    events.emit(world, "payment_intent.requires_action", intent)
+    return intent
+
+
+def fail_authentication(world: World, intent: Resource) -> Resource:
+    """The owner did not prove to be it: no charge was made, and another card may be tried."""
     intent |= {
         "last_payment_error": {
-            "charge": charge["id"],
-            "code": "card_declined",
-            "decline_code": decline_code,
-            "message": message,
-            "type": "card_error",
+            "code": "payment_intent_authentication_failure",
+            "message": "The provided payment method has failed authentication. You can provide a"
+            " new payment method to attempt to fulfill this PaymentIntent again.",
+            "type": "invalid_request_error",
         },
-        "latest_charge": charge["id"],
+        "next_action": None,
+        "payment_method": None,
         "status": "requires_payment_method",
     }
     world.put(intent)
@@ -160,7 +189,96 @@ def fail(world: World, intent: Resource, *, decline_code: str) -> Resource:
     return intent
 
 
-def _charge(world: World, intent: Resource) -> Resource:
+def debit(world: World, intent: Resource) -> Resource:
+    """Begin to debit a bank account: days pass before the bank says whether it pays."""
+    account = cards.debit(intent["currency"])
+    charge = _charge(world, intent, last4=account.last4)
+    charge |= {
+        "id": new_id("py"),
+        "payment_method_details": {account.type: _account(account), "type": account.type},
+    }
+    # Expected already: https://docs.stripe.com/reports/balance-transaction-types
+    charge["balance_transaction"] = balance.of_charge(world, charge, type="payment")["id"]
+    world.add(charge)
+    events.emit(world, "charge.pending", charge)
+    intent |= {
+        "last_payment_error": None,
+        "latest_charge": charge["id"],
+        "next_action": None,
+        "payment_method": charge["payment_method"],
+        "status": "processing",
+    }
+    world.put(intent)
+    events.emit(world, "payment_intent.processing", intent)
+    return intent
+
+
+def settle(world: World, intent: Resource) -> Resource:
+    """The bank paid a debit."""
+    charge = world.get(CHARGE, intent["latest_charge"])
+    _charge_succeeded(world, intent, charge)
+    return intent
+
+
+def bounce(world: World, intent: Resource, *, failure_code: str) -> Resource:
+    """The bank did not pay a debit."""
+    message = cards.RETURNS[failure_code]
+    charge = world.get(CHARGE, intent["latest_charge"])
+    charge |= {
+        "failure_balance_transaction": balance.of_failed_payment(world, charge)["id"],
+        "failure_code": failure_code,
+        "failure_message": message,
+        "status": "failed",
+    }
+    world.put(charge)
+    error = {
+        "charge": charge["id"],
+        "code": failure_code,
+        "message": message,
+        "type": "invalid_request_error",
+    }
+    return _charge_failed(world, intent, charge, error)
+
+
+def _charge_succeeded(world: World, intent: Resource, charge: Resource) -> None:
+    charge |= {
+        "amount_captured": charge["amount"],
+        "captured": True,
+        "outcome": _outcome("authorized"),
+        "paid": True,
+        "status": "succeeded",
+    }
+    world.put(charge)
+    events.emit(world, "charge.succeeded", charge)
+    intent |= {
+        "amount_received": intent["amount"],
+        "last_payment_error": None,
+        "latest_charge": charge["id"],
+        "next_action": None,
+        "payment_method": charge["payment_method"],
+        "status": "succeeded",
+    }
+    world.put(intent)
+    events.emit(world, "payment_intent.succeeded", intent)
+
+
+def _charge_failed(
+    world: World, intent: Resource, charge: Resource, error: dict[str, str]
+) -> Resource:
+    events.emit(world, "charge.failed", charge)
+    intent |= {
+        "last_payment_error": error,
+        "latest_charge": charge["id"],
+        "next_action": None,
+        "payment_method": None,
+        "status": "requires_payment_method",
+    }
+    world.put(intent)
+    events.emit(world, "payment_intent.payment_failed", intent)
+    return intent
+
+
+def _charge(world: World, intent: Resource, *, last4: str) -> Resource:
     return {
         "id": new_id("ch"),
         "object": CHARGE,
@@ -196,7 +314,7 @@ def _charge(world: World, intent: Resource) -> Resource:
         "paid": False,
         "payment_intent": intent["id"],
         "payment_method": new_id("pm"),
-        "payment_method_details": {"card": _card(world, intent), "type": "card"},
+        "payment_method_details": {"card": _card(intent, last4), "type": "card"},
         "radar_options": {},
         "receipt_email": None,
         "receipt_number": None,
@@ -214,7 +332,33 @@ def _charge(world: World, intent: Resource) -> Resource:
     }
 
 
-def _card(world: World, intent: Resource) -> Resource:
+def _authentication() -> Resource:
+    return {
+        "authentication_flow": "challenge",
+        "electronic_commerce_indicator": "05",
+        "exemption_indicator": None,
+        "result": "authenticated",
+        "result_reason": None,
+        "transaction_id": new_id("dstrans"),
+        "version": "2.2.0",
+    }
+
+
+def _account(account: cards.Debit) -> Resource:
+    """The debited account, as a charge shows it."""
+    shown: Resource = {"fingerprint": "simulated", "last4": account.last4, "mandate": None}
+    if account.type == "us_bank_account":
+        return shown | {
+            "account_holder_type": "company",
+            "account_type": "checking",
+            "bank_name": "Simulated bank",
+            "payment_reference": None,
+            "routing_number": "110000000",
+        }
+    return shown | {"bank_code": "37040044", "branch_code": "", "country": "DE"}
+
+
+def _card(intent: Resource, last4: str) -> Resource:
     return {
         "amount_authorized": intent["amount"],
         "brand": "visa",
@@ -229,7 +373,7 @@ def _card(world: World, intent: Resource) -> Resource:
         "fingerprint": "simulated",
         "funding": "credit",
         "installments": None,
-        "last4": "4242",
+        "last4": last4,
         "mandate": None,
         "network": "visa",
         "three_d_secure": None,

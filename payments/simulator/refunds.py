@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from payments.simulator import amounts, balance, events, lists, metadata, payment_intents
+from payments.simulator import (
+    amounts,
+    balance,
+    disputes,
+    events,
+    lists,
+    metadata,
+    payment_intents,
+    schedule,
+)
 from payments.simulator.errors import ApiError, Uncovered
 from payments.simulator.state import Resource, World, new_id
 
 KIND = "refund"
+
+# https://docs.stripe.com/api/refunds/object#refund_object-failure_reason
+FAILURES = (
+    "charge_for_pending_refund_disputed",
+    "declined",
+    "expired_or_canceled_card",
+    "insufficient_funds",
+    "lost_or_stolen_card",
+    "merchant_request",
+    "unknown",
+)
+# How long a test card's refund takes to end; a bank debit's waits for a control.
+ENDED_AFTER_SECONDS = 600
 
 
 def create(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
@@ -27,6 +49,7 @@ def create(world: World, arguments: dict[str, str], params: dict[str, Any]) -> R
         raise ApiError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
     notes = metadata.merged({}, params.get("metadata"))
     charge = _charge(world, params)
+    disputes.check_refundable(world, charge)
     left = charge["amount_captured"] - charge["amount_refunded"]
     if left == 0:
         raise ApiError(
@@ -43,11 +66,15 @@ def create(world: World, arguments: dict[str, str], params: dict[str, Any]) -> R
             is_outcome=True,
         )
     refund = _refund(world, charge, amount=amount, reason=params.get("reason"), notes=notes)
-    refund["balance_transaction"] = balance.of_refund(world, refund)["id"]
+    by_card = charge["payment_method_details"]["type"] == "card"
+    kind = "refund" if by_card else "payment_refund"
+    refund["balance_transaction"] = balance.of_refund(world, refund, type=kind)["id"]
     world.add(refund)
     _take_off(world, charge, amount)
     events.emit(world, "refund.created", refund)
-    _settle(world, refund)
+    if by_card:
+        _begin(world, charge, refund)
+    disputes.after_refund(world, charge)
     return refund
 
 
@@ -67,12 +94,74 @@ def update(world: World, arguments: dict[str, str], params: dict[str, Any]) -> R
 
 
 def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
-    def is_wanted(refund: Resource) -> bool:
-        return all(
-            refund[name] == params[name] for name in ("charge", "payment_intent") if name in params
-        )
+    by = ("charge", "payment_intent")
+    return lists.page(world, KIND, "/v1/refunds", params, lambda refund: True, by=by)
 
-    return lists.page(world, KIND, "/v1/refunds", params, is_wanted)
+
+def succeed(world: World, id: str) -> Resource:
+    """The bank paid a pending refund out."""
+    refund = world.get(KIND, id, param="refund")
+    if refund["status"] != "pending":
+        raise ApiError(f"The refund {id} is {refund['status']}, not pending.", status=409)
+    refund["status"] = "succeeded"
+    refund["pending_reason"] = None
+    previous = {"status": "pending"}
+    if refund["destination_details"]["type"] == "card":
+        previous["destination_details"] = refund["destination_details"]
+        refund["destination_details"] = _referenced()
+    world.put(refund)
+    events.emit(world, "refund.updated", refund, previous=previous)
+    return refund
+
+
+def fail(world: World, id: str, *, reason: str = "unknown") -> Resource:
+    """The bank sends a refund back, even one that had succeeded: the money is here again.
+
+    What was refunded of the charge is less by it, so that it can be refunded in another try.
+    """
+    if reason not in FAILURES:
+        raise ApiError(f"failure_reason is one of {', '.join(FAILURES)}.", param="failure_reason")
+    refund = world.get(KIND, id, param="refund")
+    if refund["status"] not in {"pending", "succeeded"}:
+        raise ApiError(f"The refund {id} is {refund['status']}.", status=409)
+    previous = {
+        "failure_balance_transaction": None,
+        "failure_reason": None,
+        "status": refund["status"],
+    }
+    refund |= {
+        "failure_balance_transaction": balance.of_failed_refund(world, refund)["id"],
+        "failure_reason": reason,
+        "pending_reason": None,
+        "status": "failed",
+    }
+    world.put(refund)
+    events.emit(world, "refund.updated", refund, previous=previous)
+    events.emit(world, "refund.failed", refund)
+    charge = world.get(payment_intents.CHARGE, refund["charge"])
+    before = {name: charge[name] for name in ("amount_refunded", "refunded")}
+    charge["amount_refunded"] -= refund["amount"]
+    charge["refunded"] = False
+    world.put(charge)
+    changed = {name: value for name, value in before.items() if charge[name] != value}
+    events.emit(world, "charge.updated", charge, previous=changed)
+    return refund
+
+
+def fail_pending(world: World, charge_id: str) -> None:
+    """A charge was disputed: what was to be refunded of it and is not yet, is not any more."""
+    for refund in list(world.newest(KIND, match={"charge": charge_id})):
+        if refund["status"] == "pending":
+            fail(world, refund["id"], reason="charge_for_pending_refund_disputed")
+
+
+def end_by_card(world: World, id: str, *, status: str) -> None:
+    """The end that a test card brings, unless a control brought another one before."""
+    refund = world.get(KIND, id)
+    if status == "succeeded" and refund["status"] == "pending":
+        succeed(world, id)
+    elif status == "failed" and refund["status"] == "succeeded":
+        fail(world, id)
 
 
 def _charge(world: World, params: dict[str, Any]) -> Resource:
@@ -112,8 +201,11 @@ def _charge(world: World, params: dict[str, Any]) -> Resource:
 def _refund(
     world: World, charge: Resource, *, amount: int, reason: str | None, notes: dict[str, str]
 ) -> Resource:
+    method = charge["payment_method_details"]["type"]
+    by_card = method == "card"
+    is_pending = not by_card or payment_intents.card_of(world, charge).refund[0] == "pending"
     return {
-        "id": new_id("re"),
+        "id": new_id("re" if by_card else "pyr"),
         "object": KIND,
         "amount": amount,
         "balance_transaction": None,
@@ -125,14 +217,21 @@ def _refund(
         "destination_details": {
             "card": {"reference_status": "pending", "type": "refund"},
             "type": "card",
-        },
+        }
+        if by_card
+        # The SDK has no class for where a debit's refund goes: it is a transfer of the bank.
+        else {"type": "us_bank_transfer" if method == "us_bank_account" else "eu_bank_transfer"},
+        "failure_balance_transaction": None,
+        "failure_reason": None,
         "metadata": notes,
         "payment_intent": charge["payment_intent"],
         "payment_method": charge["payment_method"],
+        # A debit's refund goes out days later: https://docs.stripe.com/refunds#pending-refunds
+        "pending_reason": "processing" if is_pending else None,
         "reason": reason,
         "receipt_number": None,
         "source_transfer_reversal": None,
-        "status": "succeeded",
+        "status": "pending" if is_pending else "succeeded",
         "transfer_reversal": None,
     }
 
@@ -146,10 +245,25 @@ def _take_off(world: World, charge: Resource, amount: int) -> None:
     events.emit(world, "charge.refunded", charge, previous=changed)
 
 
+def _begin(world: World, charge: Resource, refund: Resource) -> None:
+    """The bank takes the refund on. What becomes of it later hangs on the card."""
+    if refund["status"] == "succeeded":
+        _settle(world, refund)
+    _first, last = payment_intents.card_of(world, charge).refund
+    if last != refund["status"]:
+        schedule.later(world, ENDED_AFTER_SECONDS, "end_refund", refund["id"], status=last)
+
+
 def _settle(world: World, refund: Resource) -> None:
     """The bank names its reference: days later in life, at once here."""
     before = refund["destination_details"]
-    refund["destination_details"] = {
+    refund["destination_details"] = _referenced()
+    world.put(refund)
+    events.emit(world, "refund.updated", refund, previous={"destination_details": before})
+
+
+def _referenced() -> Resource:
+    return {
         "card": {
             "reference": "0000000000000000",
             "reference_status": "available",
@@ -158,5 +272,3 @@ def _settle(world: World, refund: Resource) -> None:
         },
         "type": "card",
     }
-    world.put(refund)
-    events.emit(world, "refund.updated", refund, previous={"destination_details": before})

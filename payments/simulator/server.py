@@ -42,6 +42,7 @@ class Simulator:
         webhook_url: str = "",
         webhook_secret: str = "whsec_simulator",
         country: str = "US",
+        event_style: str = "snapshot",
     ) -> None:
         _check_loopback(host)
         if webhook_url:
@@ -49,6 +50,7 @@ class Simulator:
         self.world = state.World(directory)
         self.world.webhook_url, self.world.webhook_secret = webhook_url, webhook_secret
         self.world.country = country
+        self.world.first_event_style = event_style
         self.api = Api(self.world, Faults())
         self.postman = Postman(self.world)
         self.controls = Controls(self.api, self.postman)

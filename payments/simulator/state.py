@@ -9,7 +9,7 @@ import sqlite3
 import string
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,22 @@ CREATE INDEX IF NOT EXISTS transfer_by_source
 CREATE INDEX IF NOT EXISTS balance_transaction_pending
     ON object (json_extract(body, '$.available_on'))
     WHERE kind = 'balance_transaction' AND json_extract(body, '$.status') = 'pending';
+-- Lists of what belongs to a payment, or was not delivered, among very many others.
+CREATE INDEX IF NOT EXISTS object_by_payment_intent
+    ON object (kind, json_extract(body, '$.payment_intent'), seq)
+    WHERE json_extract(body, '$.payment_intent') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_charge
+    ON object (kind, json_extract(body, '$.charge'), seq)
+    WHERE json_extract(body, '$.charge') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_source
+    ON object (kind, json_extract(body, '$.source'), seq)
+    WHERE json_extract(body, '$.source') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_transfer_group
+    ON object (kind, json_extract(body, '$.transfer_group'), seq)
+    WHERE json_extract(body, '$.transfer_group') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS object_by_pending_webhooks
+    ON object (kind, json_extract(body, '$.pending_webhooks'), seq)
+    WHERE json_extract(body, '$.pending_webhooks') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS object_due ON object (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS answer (
     key TEXT PRIMARY KEY,
@@ -68,6 +84,7 @@ CREATE TABLE IF NOT EXISTS account_line (
 CREATE INDEX IF NOT EXISTS account_line_sum
     ON account_line (account, currency, available_on, amount);
 CREATE TABLE IF NOT EXISTS clock (ahead_seconds INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
@@ -90,6 +107,8 @@ class World:
         self.webhook_secret = ""
         # Where the platform is: its region decides where transfers may go.
         self.country = "US"
+        # What is delivered, unless a control says otherwise: snapshot, thin or both.
+        self.first_event_style = "snapshot"
         self.cause = Cause()
         # Set after each change: somebody may have to deliver events.
         self.changed = threading.Event()
@@ -135,9 +154,22 @@ class World:
     def forget(self) -> None:
         """Empty the account, and put its clock right."""
         with self.change():
-            for table in ("object", "answer", "delivery", "account_line", "clock"):
+            for table in ("object", "answer", "delivery", "account_line", "clock", "setting"):
                 self.database.execute(f"DELETE FROM {table}")
             self._ahead_seconds = 0
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """What a control set, until the account is emptied."""
+        row = self._row("SELECT value FROM setting WHERE name = ?", name)
+        return default if row is None else json.loads(row[0])
+
+    def set(self, name: str, value: Any) -> None:
+        self.database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, _text(value)))
+
+    @property
+    def event_style(self) -> str:
+        """Whether events are delivered with the object (snapshot), without it (thin), or both."""
+        return str(self.setting("event_style", self.first_event_style))
 
     def add(self, body: Resource, *, private: Any = None, due_at: int | None = None) -> None:
         """Keep a new object; `private` is what the API never shows of it."""
@@ -169,9 +201,19 @@ class World:
         return None if row is None else json.loads(row[0])
 
     def newest(
-        self, kind: str, *, before: str | None = None, after: str | None = None
+        self,
+        kind: str,
+        *,
+        before: str | None = None,
+        after: str | None = None,
+        match: Mapping[str, Any] | None = None,
     ) -> Iterator[Resource]:
-        """Objects of a kind, newest first; those after one come nearest to it first."""
+        """Objects of a kind, newest first; those after one come nearest to it first.
+
+        `match` names fields, by words of our own, and what stands in them.
+        """
+        fields = match or {}
+        matches = "".join(f" AND json_extract(body, '$.{name}') = ?" for name in fields)
         if after is not None:
             bound, order, compare = self._seq(after), "ASC", ">"
         else:
@@ -179,9 +221,9 @@ class World:
             order, compare = "DESC", "<"
         while True:
             rows = self.database.execute(
-                f"SELECT seq, body FROM object WHERE kind = ? AND seq {compare} ?"
+                f"SELECT seq, body FROM object WHERE kind = ?{matches} AND seq {compare} ?"
                 f" ORDER BY seq {order} LIMIT {_PAGE}",
-                (kind, bound),
+                (kind, *fields.values(), bound),
             ).fetchall()
             for _seq, body in rows:
                 yield json.loads(body)

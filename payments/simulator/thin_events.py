@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from payments.simulator import events, timestamps, v2_lists
+from payments.simulator import deliveries, timestamps, v2_lists
 from payments.simulator.errors import ApiError
 from payments.simulator.state import Resource, World, new_id
 
@@ -50,7 +50,7 @@ def emit(
     if data is not None:
         event["data"] = data
     world.add(event)
-    events.deliver(world, event)
+    deliveries.add(world, event)
     return event
 
 

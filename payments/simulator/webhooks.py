@@ -11,8 +11,9 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from payments.simulator import account_balances, checkout, thin_events
+from payments.simulator import due, thin_events
 from payments.simulator.errors import ApiError
+from payments.simulator.mishaps import Mishaps
 from payments.simulator.state import Resource, World
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,14 @@ LOOK_SECONDS = 0.5
 KINDS = ("event", thin_events.KIND)
 
 
-def signature(payload: bytes, secret: str, *, at: int) -> str:
-    """The Stripe-Signature header: https://docs.stripe.com/webhooks#verify-manually"""
-    signed = hmac.new(secret.encode(), f"{at}.".encode() + payload, hashlib.sha256)
-    return f"t={at},v1={signed.hexdigest()}"
+def signature(payload: bytes, *secrets: str, at: int) -> str:
+    """The Stripe-Signature header: https://docs.stripe.com/webhooks#verify-manually
+
+    While a secret is rolled there are two, and a signature by each.
+    """
+    text = f"{at}.".encode() + payload
+    signed = [hmac.new(secret.encode(), text, hashlib.sha256).hexdigest() for secret in secrets]
+    return ",".join([f"t={at}", *(f"v1={each}" for each in signed)])
 
 
 class Postman:
@@ -40,6 +45,7 @@ class Postman:
         self.world = world
         # Set by the controls: events wait until it is taken back.
         self.is_held = False
+        self.mishaps = Mishaps()
         # Held while an event is under way, so that the account cannot be emptied meanwhile.
         self.sending = threading.RLock()
         self._is_ending = False
@@ -60,7 +66,7 @@ class Postman:
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://docs.stripe.com/webhooks; simulator)",
-            "Stripe-Signature": signature(payload, self.world.webhook_secret, at=int(time.time())),
+            "Stripe-Signature": signature(payload, *self._secrets(event), at=int(time.time())),
         }
         target = urlsplit(self.world.webhook_url)
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
@@ -103,7 +109,7 @@ class Postman:
         while not self._is_ending:
             self.world.changed.clear()
             try:
-                self._expire_sessions()
+                self._let_time_pass()
                 next_at = self._deliver_due()
             except Exception:
                 # The edge of a retry loop: one bad event must not end all deliveries.
@@ -114,13 +120,10 @@ class Postman:
                 pause = min(pause, max(0.0, next_at - time.time()))
             self.world.changed.wait(pause)
 
-    def _expire_sessions(self) -> None:
-        with self.world.lock:
-            is_due = bool(self.world.due(checkout.KIND)) or account_balances.is_due(self.world)
-        if is_due:
+    def _let_time_pass(self) -> None:
+        if due.is_any(self.world):
             with self.world.change():
-                checkout.expire_due(self.world)
-                account_balances.settle_due(self.world)
+                due.run(self.world)
 
     def _deliver_due(self) -> float | None:
         """Deliver what is due. Returns when the next delivery is."""
@@ -135,18 +138,49 @@ class Postman:
                     (time.time(),),
                 )
             ]
-        for id in due:
-            if not self._may_send():
-                break
-            with self.sending:
-                with self.world.lock:
-                    event = self._find(id)
-                if event is not None:
-                    self._note(id, self.send(event))
+        for id in self.mishaps.ordered(due):
+            self._deliver(id)
         with self.world.lock:
             row = self.world.database.execute("SELECT min(next_at) FROM delivery").fetchone()
         next_at: float | None = row[0]
         return next_at
+
+    def _deliver(self, id: str) -> None:
+        """Try once to deliver an event."""
+        if not self._may_send():
+            return
+        with self.sending:
+            with self.world.lock:
+                event = self._find(id)
+                row = self.world.database.execute(
+                    "SELECT attempts FROM delivery WHERE event = ?", (id,)
+                ).fetchone()
+            if event is None or row is None:
+                return
+            if row[0] == 0 and self.mishaps.is_lost(self._whole(event)):
+                self._give_up(id)
+            else:
+                self._note(id, self.send(event))
+
+    def _whole(self, event: Resource) -> Resource:
+        """An event with its object, which a thin one only names."""
+        with self.world.lock:
+            return self.world.find("event", event.get("snapshot_event") or "") or event
+
+    def _give_up(self, id: str) -> None:
+        """An event that is lost on its way: Stripe still counts it as not delivered."""
+        with self.world.change():
+            self.world.database.execute("UPDATE delivery SET next_at = NULL WHERE event = ?", (id,))
+
+    def _secrets(self, event: Resource) -> list[str]:
+        """What signs a delivery: a destination of its own has a secret of its own."""
+        with self.world.lock:
+            secrets: list[str] = self.world.setting(
+                "webhook_secrets", self.world.webhook_secret.split(",")
+            )
+            if event["object"] == thin_events.KIND:
+                return list(self.world.setting("thin_secrets") or secrets)
+            return secrets
 
     def _find(self, id: str) -> Resource | None:
         """An event of either kind."""
@@ -162,10 +196,12 @@ class Postman:
                 "SELECT attempts, next_at FROM delivery WHERE event = ?", (id,)
             ).fetchone()
             attempts, was_due = (row[0] + 1, row[1]) if row else (1, None)
-            next_at = None
-            if not 200 <= status < 300 and attempts < ATTEMPTS_MAX and was_due is not None:
+            pause = None
+            if was_due is not None and 200 <= status < 300:
+                pause = self.mishaps.again_after(id)
+            elif was_due is not None and attempts < ATTEMPTS_MAX:
                 pause = min(RETRY_SECONDS * 2 ** (attempts - 1), RETRY_SECONDS_MAX)
-                next_at = time.time() + pause
+            next_at = None if pause is None else time.time() + pause
             with self.world.change():
                 self.world.database.execute(
                     "INSERT INTO delivery (event, attempts, next_at, status) VALUES (?, ?, ?, ?)"

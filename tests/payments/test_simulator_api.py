@@ -370,3 +370,32 @@ def test_text_of_all_kinds_arrives_unchanged(account: Account) -> None:
     assert session.client_reference_id == text
     assert session.metadata is not None
     assert session.metadata.to_dict() == {"a b": text}
+
+
+def test_what_belongs_to_one_payment_is_found_among_many_by_an_index(account: Account) -> None:
+    """Reconcilers ask for each order; without indexes every answer reads the whole account."""
+    world = account.simulator.world
+    queries: list[str] = []
+    world.database.set_trace_callback(queries.append)
+    account.client.v1.charges.list({"payment_intent": "pi_1"})
+    account.client.v1.charges.list({"transfer_group": "ord_1"})
+    account.client.v1.refunds.list({"charge": "ch_1"})
+    account.client.v1.disputes.list({"payment_intent": "pi_1"})
+    account.client.v1.balance_transactions.list({"source": "ch_1"})
+    account.client.v1.events.list({"delivery_success": False})
+    world.database.set_trace_callback(None)
+
+    asked = [query for query in queries if query.startswith("SELECT seq, body")]
+    plans = [
+        world.database.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()[0][3] for query in asked
+    ]
+
+    assert len(plans) == 6
+    assert [plan.split("USING INDEX ")[1].split(" ")[0] for plan in plans] == [
+        "object_by_payment_intent",
+        "object_by_transfer_group",
+        "object_by_charge",
+        "object_by_payment_intent",
+        "object_by_source",
+        "object_by_pending_webhooks",
+    ]

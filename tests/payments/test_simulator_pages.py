@@ -93,7 +93,7 @@ def test_the_page_says_what_is_sold_and_that_no_money_moves(account: Account) ->
     assert shown.says("Simulated: no money moved.")
     assert shown.says("License “A & B” × 2")
     assert shown.says("2,500.00 USD")
-    assert list(shown.page.buttons) == ["pay", "decline"]
+    assert list(shown.page.buttons)[:3] == ["pay", "decline", "require_action"]
     assert "https://market.example/cancel" in shown.page.links
 
 
@@ -115,7 +115,7 @@ def test_the_page_works_without_scripts_for_keyboard_and_phone(account: Account)
     assert ("html", {"lang": "en"}) in shown.page.tags
     assert "width=device-width" in shown.text
     # Real buttons in real forms: a keyboard reaches and presses them as they are.
-    assert tags.count("form") == tags.count("button") == 2
+    assert tags.count("form") == tags.count("button") == len(shown.page.buttons) > 10
     assert ":focus-visible" in shown.text
 
 

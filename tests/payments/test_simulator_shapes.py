@@ -13,7 +13,7 @@ import pytest
 import stripe
 from stripe.events._event_classes import get_v2_event_class
 
-from tests.payments.simulator_account import Account, account
+from tests.payments.simulator_account import Account, account, line
 
 __all__ = ["account"]
 
@@ -23,6 +23,7 @@ CLASSES: dict[str, type] = {
     "balance_transaction": stripe.BalanceTransaction,
     "charge": stripe.Charge,
     "checkout.session": stripe.checkout.Session,
+    "dispute": stripe.Dispute,
     "event": stripe.Event,
     "item": stripe.LineItem,
     "list": stripe.ListObject,
@@ -48,6 +49,8 @@ def faults(annotation: Any, value: Any, path: str) -> Iterator[str]:
             yield f"{path}: {value!r} for {annotation}"
     elif isinstance(annotation, typing.ForwardRef | str):
         named = annotation if isinstance(annotation, str) else annotation.__forward_arg__
+        # So the SDK names it where it also has a Dispute of another kind.
+        named = named.removesuffix("Resource")
         if not isinstance(value, dict) or CLASSES[value["object"]].__name__ != named:
             yield f"{path}: {value!r:.80} for {named}"
         else:
@@ -130,6 +133,48 @@ def get(account: Account, path: str) -> Any:
     return account.http(path, Authorization="Bearer sk_test_devstripe_shapes")
 
 
+def hard_cases(account: Account) -> None:
+    """Objects in each state that payments come to when something goes wrong."""
+    control, evidence = account.control, {"evidence": {"customer_name": "A"}}
+    control("settlement", {"currency": "eur", "rates": {"usd": "0.92"}})
+    for text in ("processing_error", "expired_card"):
+        control(f"sessions/{account.open().id}/decline", {"decline_code": text})
+    for end in ("", "fail_authentication", "authenticate"):
+        session = account.open()
+        control(f"sessions/{session.id}/require_action", {})
+        if end:
+            control(f"sessions/{session.id}/{end}", {})
+    for currency in ("usd", "eur"):
+        for end in ("", "settle", "bounce"):
+            session = account.open(line_items=[line("A", 5_000, currency=currency)])
+            control(f"sessions/{session.id}/debit", {})
+            if end:
+                control(f"sessions/{session.id}/{end}", {})
+            if end == "settle":
+                intent = account.retrieve(session.id).payment_intent
+                assert isinstance(intent, str)
+                account.client.v1.refunds.create({"payment_intent": intent})
+    for card in ("refund_pending", "refund_fails"):
+        session = account.open()
+        control(f"sessions/{session.id}/pay", {"card": card})
+        intent = account.retrieve(session.id).payment_intent
+        assert isinstance(intent, str)
+        refund = account.client.v1.refunds.create({"payment_intent": intent})
+        control(f"refunds/{refund.id}/fail", {})
+    for status, end in (
+        ("needs_response", "win"),
+        ("warning_needs_response", "escalate"),
+        ("lost", ""),
+    ):
+        intent = account.paid().payment_intent
+        assert isinstance(intent, stripe.PaymentIntent)
+        assert isinstance(intent.latest_charge, stripe.Charge)
+        dispute = control(f"charges/{intent.latest_charge.id}/dispute", {"status": status})["id"]
+        if end:
+            account.client.v1.disputes.update(dispute, evidence)  # type: ignore[arg-type]
+            control(f"disputes/{dispute}/{end}", {})
+
+
 def test_every_answer_has_the_shape_of_the_sdks_classes(account: Account) -> None:
     is_open = account.open()
     declined = account.open()
@@ -143,17 +188,19 @@ def test_every_answer_has_the_shape_of_the_sdks_classes(account: Account) -> Non
         {"payment_intent": intent, "amount": 100, "reason": "duplicate", "metadata": {"a": "b"}}
     )
     account.client.v1.refunds.create({"payment_intent": intent})
+    hard_cases(account)
 
     seen: set[str] = set()
     found: list[str] = []
     for path in (
-        "/v1/checkout/sessions?expand[]=data.line_items&expand[]=data.payment_intent.latest_charge",
+        "/v1/checkout/sessions?limit=100&expand[]=data.line_items&expand[]=data.payment_intent.latest_charge",
         f"/v1/checkout/sessions/{is_open.id}/line_items",
         f"/v1/checkout/sessions/{paid.id}",
-        "/v1/payment_intents",
-        "/v1/charges?expand[]=data.refunds&expand[]=data.balance_transaction",
-        "/v1/refunds?expand[]=data.charge&expand[]=data.balance_transaction",
-        "/v1/balance_transactions?expand[]=data.source",
+        "/v1/payment_intents?limit=100",
+        "/v1/charges?limit=100&expand[]=data.refunds&expand[]=data.balance_transaction",
+        "/v1/refunds?limit=100&expand[]=data.charge&expand[]=data.balance_transaction",
+        "/v1/balance_transactions?limit=100&expand[]=data.source",
+        "/v1/disputes?expand[]=data.charge&expand[]=data.payment_intent",
         "/v1/events?limit=100",
     ):
         answer = get(account, path)
@@ -165,6 +212,7 @@ def test_every_answer_has_the_shape_of_the_sdks_classes(account: Account) -> Non
         "balance_transaction",
         "charge",
         "checkout.session",
+        "dispute",
         "event",
         "item",
         "payment_intent",
@@ -223,12 +271,20 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
         "balance_insufficient",
         "card_declined",
         "charge_already_refunded",
+        "charge_disputed",
         "charge_not_refundable",
+        "expired_card",
+        "idempotency_key_in_use",
+        "incorrect_cvc",
+        "lock_timeout",
         "parameter_invalid_empty",
         "parameter_invalid_integer",
         "parameter_missing",
         "parameter_unknown",
         "parameters_exclusive",
+        "payment_intent_authentication_failure",
+        "processing_error",
+        "rate_limit",
         "resource_missing",
         "transfers_not_allowed",
         "url_invalid",

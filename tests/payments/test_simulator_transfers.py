@@ -11,7 +11,7 @@ import stripe
 
 from payments.simulator import regions
 from payments.simulator.server import Simulator, in_thread
-from tests.payments.simulator_account import SECRET, Account, Receiver, account
+from tests.payments.simulator_account import SECRET, Account, Receiver, account, wait_until
 from tests.payments.simulator_sellers import made, onboarded, paid_charge
 
 __all__ = ["account"]
@@ -98,7 +98,9 @@ def test_the_funds_of_a_transfer_become_available_with_those_of_its_charge(
         ("transfer", -50_000, "available"),
         ("charge", NET, "available"),
     ]
-    assert "balance.available" in account.receiver.types
+    wait_until(
+        lambda: "balance.available" in account.receiver.types, lambda: account.receiver.types
+    )
 
 
 def test_a_charge_without_a_group_gets_one_with_its_first_transfer(
