@@ -27,6 +27,9 @@ RETRY_SECONDS_MAX = 3600
 # Longer than handling a batch takes: one that was taken longer ago, its worker died.
 HANDLING_TAKES = timedelta(seconds=120)
 ID_LENGTH_MAX = 255
+# Stripe tries to deliver for three days: https://docs.stripe.com/webhooks#automatic-retries. It
+# lists events for 30: https://docs.stripe.com/webhooks/process-undelivered-events
+UNDELIVERED_SINCE = timedelta(days=4)
 
 
 def receive(raw: bytes, signature: str) -> StripeEvent:
@@ -39,19 +42,26 @@ def receive(raw: bytes, signature: str) -> StripeEvent:
     body = _parsed(raw)
     if body["livemode"] is not settings.STRIPE_LIVEMODE:
         raise WebhookModeMismatch(_("The event is not of this server's mode."), event=body["id"])
-    subject = _subject(body)
-    event = StripeEvent(
-        id=body["id"],
-        type=body["type"],
-        livemode=body["livemode"],
-        api_version=str(body.get("api_version") or "")[:60],
-        object_id=str(subject.get("id") or "")[:ID_LENGTH_MAX],
-        order_ref=_order_ref(subject),
-        body=body,
-    )
+    event = _event(body)
     with system("store an event of Stripe's"):
         StripeEvent.objects.bulk_create([event], ignore_conflicts=True)
     return event
+
+
+def fetch_undelivered() -> int:
+    """Ask Stripe for events that did not reach us, and store what is new of them.
+
+    What heals a loss of all events of an order that was settled: its refunds at Stripe, and its
+    disputes. Returns how many were undelivered. Raises PaymentProviderUnavailable.
+    """
+    since = timezone.now() - UNDELIVERED_SINCE
+    bodies = stripe_gateway.undelivered_events(since)
+    with system("store events of Stripe's that were not delivered"):
+        StripeEvent.objects.bulk_create(
+            [_event(body) for body in bodies if body["livemode"] is settings.STRIPE_LIVEMODE],
+            ignore_conflicts=True,
+        )
+    return len(bodies)
 
 
 def handle_due(limit: int = 100) -> int:
@@ -77,6 +87,20 @@ def handle_due(limit: int = 100) -> int:
                     handled_at=timezone.now(), next_attempt_at=None, last_error=""
                 )
     return len(taken)
+
+
+def _event(body: dict[str, Any]) -> StripeEvent:
+    """The row of an event."""
+    subject = _subject(body)
+    return StripeEvent(
+        id=body["id"],
+        type=body["type"],
+        livemode=body["livemode"],
+        api_version=str(body.get("api_version") or "")[:60],
+        object_id=str(subject.get("id") or "")[:ID_LENGTH_MAX],
+        order_ref=_order_ref(subject),
+        body=body,
+    )
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
@@ -146,6 +170,11 @@ def _order_of(event: StripeEvent) -> UUID | None:
     about = Q(pk=named) if named is not None else Q()
     if event.object_id:
         about |= Q(checkout_session=event.object_id) | Q(payment_intent=event.object_id)
+    # A dispute, and a refund that somebody made at Stripe, name no order of ours.
+    subject = _subject(event.body)
+    for name in ("payment_intent", "charge"):
+        if isinstance(subject.get(name), str):
+            about |= Q(**{name: subject[name]})
     return orders.filter(about).values_list("pk", flat=True).first() if about else None
 
 

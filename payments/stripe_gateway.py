@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -329,6 +330,25 @@ def find_reversal(transfer: str, ours: str) -> TransferFacts | None:
         )
 
     return _call(find)
+
+
+def undelivered_events(since: datetime) -> list[dict[str, Any]]:
+    """Events since then that Stripe could not deliver, or not yet, the newest first.
+
+    https://docs.stripe.com/webhooks/process-undelivered-events
+    """
+
+    def fetch(client: stripe.StripeClient) -> list[dict[str, Any]]:
+        listed = client.v1.events.list(
+            {
+                "delivery_success": False,
+                "created": {"gte": int(since.timestamp())},
+                "limit": LISTED_MAX,
+            }
+        )
+        return [json.loads(str(each)) for each in listed.auto_paging_iter()]
+
+    return _call(fetch)
 
 
 def verify_webhook(raw: bytes, signature: str) -> None:

@@ -16,10 +16,12 @@ from django.utils import timezone
 
 from marketplace import access
 from marketplace.models import Organization
-from payments import stripe_events, sync
+from payments import stripe_events, stripe_gateway, sync
 from payments.models import Order, StripeEvent
 from tests.payments.rows import make_offer_row, make_order_row, make_quote_row
 from tests.payments.signing import event_body, signature
+from tests.payments.simulating import Stripe
+from tests.payments.test_gateway import checkout_params
 
 pytestmark = pytest.mark.django_db
 
@@ -142,7 +144,9 @@ def test_an_event_is_delivered_by_post_only() -> None:
 def order(archive: Organization, lab: Organization) -> Order:
     with access.system("test events"):
         quote = make_quote_row(lab, make_offer_row(archive))
-        return make_order_row(quote, checkout_session="cs_test_1", payment_intent="pi_1")
+        return make_order_row(
+            quote, checkout_session="cs_test_1", payment_intent="pi_1", charge="ch_1"
+        )
 
 
 @pytest.fixture
@@ -167,11 +171,14 @@ def test_several_events_of_one_order_cost_one_sync(order: Order, synced: list[UU
     receive(id="evt_2", **subject(client_reference_id=str(order.pk)))
     receive(id="evt_3", **subject(metadata={"order": str(order.pk)}))
     receive(id="evt_4", **subject(id="pi_1"))
+    # A dispute, and a refund that was made at Stripe, say no more than this.
+    receive(id="evt_5", **subject(id="dp_1", payment_intent="pi_1", metadata={}))
+    receive(id="evt_6", **subject(id="re_1", charge="ch_1", metadata={}))
 
-    assert stripe_events.handle_due() == 4
+    assert stripe_events.handle_due() == 6
 
     assert synced == [order.pk]
-    assert [event.handled_at is not None for event in stored()] == [True] * 4
+    assert [event.handled_at is not None for event in stored()] == [True] * 6
 
 
 def test_a_thin_event_names_its_order_too(order: Order, synced: list[UUID]) -> None:
@@ -245,3 +252,27 @@ def test_an_event_whose_worker_died_is_taken_again(order: Order, synced: list[UU
 
     assert stripe_events.handle_due() == 1
     assert synced == [order.pk]
+
+
+def test_events_that_stripe_could_not_deliver_are_fetched_and_handled(
+    order: Order, synced: list[UUID], stripe: Stripe, nobody_takes: None
+) -> None:
+    session = stripe_gateway.create_checkout(
+        checkout_params(client_reference_id=str(order.pk)), key="key_1"
+    )
+    stripe._control(f"sessions/{session.session}/expire", {})
+
+    assert stripe_events.fetch_undelivered() == 1
+    assert stripe_events.fetch_undelivered() == 1
+    assert [(event.type, event.order_ref) for event in stored()] == [
+        ("checkout.session.expired", str(order.pk))
+    ]
+
+    assert stripe_events.handle_due() == 1
+    assert synced == [order.pk]
+
+
+@pytest.fixture
+def nobody_takes(stripe: Stripe) -> None:
+    """Deliveries fail."""
+    stripe.simulator.world.webhook_url = "http://127.0.0.1:9/"

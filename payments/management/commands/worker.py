@@ -25,7 +25,7 @@ from licensing import (
 from licensing.ledger import sequencer
 from marketplace import uploads
 from marketplace.imports import queue
-from payments import commands, erasures, stripe_events, sync
+from payments import commands, connect, erasures, stripe_events, sync, transfers
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,15 @@ JOBS = [
     Job("Stripe's events", 0.2, lambda: stripe_events.handle_due()),
     Job("calls to Stripe", 0.5, lambda: commands.complete_due()),
     Job("unsettled orders", 1, lambda: sync.complete_due()),
+    Job("accounts of sellers", 5, lambda: connect.complete_due()),
+    Job("transfers that wait", 5, lambda: transfers.start_waiting()),
+    Job(
+        "events that did not arrive",
+        3600,
+        lambda: stripe_events.fetch_undelivered(),
+        # What happened just now is under way.
+        run_alone=lambda: None,
+    ),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
