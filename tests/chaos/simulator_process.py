@@ -93,9 +93,11 @@ def simulated_stripe() -> Iterator[Stripe]:
     mailbox = ThreadingHTTPServer(("127.0.0.1", 0), _handler(letters))
     threading.Thread(target=mailbox.serve_forever, args=(0.02,), daemon=True).start()
     process = subprocess.Popen(
-        [sys.executable, "-m", "payments.simulator", "--port", "0"]
-        + ["--webhook-url", f"http://127.0.0.1:{mailbox.server_port}/"]
-        + ["--webhook-secret", settings.STRIPE_WEBHOOK_SECRETS[0]],
+        [
+            *(sys.executable, "-m", "payments.simulator", "--port", "0"),
+            *("--webhook-url", f"http://127.0.0.1:{mailbox.server_port}/"),
+            *("--webhook-secret", settings.STRIPE_WEBHOOK_SECRETS[0]),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

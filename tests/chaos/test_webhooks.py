@@ -1,4 +1,4 @@
-"""Whatever befalls deliveries and processes, each order ends as Stripe has it; a naive one's don't."""
+"""Whatever befalls deliveries and processes, each order ends as Stripe has it."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ def test_shuffled_repeated_and_lost_deliveries_leave_each_order_as_stripe_has_it
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ten_thousand_deliveries_leave_each_order_as_stripe_has_it(seed: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.webhooks", "--json"]
-        + ["--orders", str(ORDERS), "--seed", str(seed)],
+        [
+            *(sys.executable, "-m", "tests.chaos.webhooks", "--json"),
+            *("--orders", str(ORDERS), "--seed", str(seed)),
+        ],
         cwd=ROOT,
         env={**os.environ, "LICET_DEBUG": "1"},
         capture_output=True,
