@@ -1,4 +1,4 @@
-"""Orders paid, declined, expired, refunded and disputed, and their deliveries thrown at handlers."""
+"""Orders paid, declined, expired, refunded and disputed: their deliveries, at two handlers."""
 
 from __future__ import annotations
 
@@ -397,7 +397,7 @@ class Storm:
         # Each order is looked at once; what that brings about is done after it.
         with access.system("let the time pass"):
             Order.objects.filter(next_sync_at__isnull=False).update(next_sync_at=timezone.now())
-        while any([job(50) for job in jobs]):
+        while any(job(50) for job in jobs):
             pass
 
 
