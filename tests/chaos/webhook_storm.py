@@ -21,9 +21,9 @@ from django.utils import timezone
 
 from marketplace import access
 from marketplace.errors import DomainError
-from payments import commands, connect, orders, quotes, refunds, stripe_events, sync, transfers
+from payments import commands, orders, refunds, stripe_events, sync, transfers
 from payments.models import Command, Order, StripeEvent
-from tests.chaos import stripe_truth
+from tests.chaos import market, stripe_truth
 from tests.chaos.naive_handler import NaiveHandler
 from tests.chaos.simulator_process import Letter, Stripe, simulated_stripe
 from tests.make import make_offer
@@ -190,12 +190,9 @@ class Storm:
 
     def _place(self, stripe: Stripe) -> list[Deal]:
         """Orders with an open pay page: of a seller who is paid at once, and of one who waits."""
-        self.sellers = [found("Archive", "platform"), found("Waiting", "platform")]
-        self.buyer = caller_for(found("Lab", "lab"))
-        account = connect.open(caller_for(self.sellers[0]), country="US")
-        stripe.control(f"accounts/{account.stripe_id}/complete")
-        connect.sync_account(account.pk)
-        offers = [make_offer(seller, price_minor=PRICE_MINOR) for seller in self.sellers]
+        sellers = [market.paid_seller(stripe), found("Waiting", "platform")]
+        self._buyer = caller_for(found("Lab", "lab"))
+        offers = [str(make_offer(seller, price_minor=PRICE_MINOR).pk) for seller in sellers]
         fates = self._random.choices(list(FATES), list(FATES.values()), k=self._count)
         lost = set(self._random.sample(range(self._count), max(2, round(LOSSES * self._count))))
         deals = [Deal(fate, self._random.random() < 0.5, n in lost) for n, fate in enumerate(fates)]
@@ -205,7 +202,7 @@ class Storm:
             while waiting:
                 with contextlib.suppress(IndexError):
                     number, deal = waiting.pop()
-                    order = self._order(offers[number % 2])
+                    order = market.place(self._buyer, offers[number % 2])
                     deal.id, deal.session = str(order.pk), str(order.checkout_session)
             connection.close()
 
@@ -214,19 +211,6 @@ class Storm:
             if deal.is_lost:
                 stripe.control("webhooks", lose_about=deal.id)
         return deals
-
-    def _order(self, offer: Any) -> Order:
-        quote = quotes.make(self.buyer, offer=str(offer.pk), uses=["pretrain"], territories=["DE"])
-        return orders.place(
-            self.buyer,
-            quote=str(quote.pk),
-            accept={
-                "document_sha256": bytes(quote.document_sha256).hex(),
-                "name": "Lin Chen",
-                "title": "Counsel",
-                "authority": True,
-            },
-        )
 
     def _pay(self, stripe: Stripe, deals: list[Deal]) -> None:
         """Everybody tries to pay; some go back to their bank at once."""
@@ -253,7 +237,7 @@ class Storm:
                 continue
             amount = PRICE_MINOR // 3 if deal.fate == "refunded_in_part" else None
             try:
-                refunds.request(self.buyer, deal.id, amount_minor=amount, reason=REASON)
+                refunds.request(self._buyer, deal.id, amount_minor=amount, reason=REASON)
             except DomainError:
                 # We have not heard of the payment: somebody gives it back at Stripe.
                 self._turn(stripe, deal)

@@ -1,4 +1,4 @@
-"""Shuffled, repeated and lost webhooks, with crashes: what our handler and a naive one make of them.
+"""Shuffled, repeated and lost webhooks, with crashes: what two handlers make of them.
 
     python -m tests.chaos.webhooks --orders 200 --seed 1 --json
 
