@@ -30,6 +30,7 @@ NAMES = {
     "snapshot": "snapshots",
     "status": "status_roots",
     "table": "tables",
+    "webhooks": "webhooks",
 }
 
 
