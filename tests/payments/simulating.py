@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.core.management import call_command
@@ -117,6 +118,16 @@ class Stripe:
         with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
             found: list[dict[str, Any]] = json.load(response)["data"]
             return found
+
+    def post(self, path: str, fields: dict[str, Any]) -> Any:
+        """Call the API as somebody at Stripe's dashboard would."""
+        request = urllib.request.Request(
+            f"{self.url}{path}",
+            data=urlencode(fields).encode(),
+            headers={"Authorization": "Bearer sk_test_devstripe_t"},
+        )
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
+            return json.load(response)
 
     def session_of(self, order: dict[str, Any]) -> str:
         """The Checkout session of an order, from the address of its pay page."""
