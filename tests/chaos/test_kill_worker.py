@@ -76,8 +76,7 @@ class Workers:
 
     def call(self, order: Order, kind: str) -> Command:
         """Make a call after workers died at each stage of it; a retry finds the original result."""
-        with access.system("find a call"):
-            command = Command.objects.get(order=order, kind=kind)
+        command = given(order, kind)
         for stage in STAGES[:-1]:
             self.die(f"{kind}: {stage}", "call", command.pk.hex)
         # Made again, and cut off after it was kept.
@@ -124,9 +123,16 @@ def times() -> int:
     return int(os.environ.get("LICET_KILLS", TIMES))
 
 
-def whole(order: Order) -> Order:
-    with access.system("read an order"):
-        return Order.objects.get(pk=order.pk)
+def bought(order: Order, stripe: Stripe) -> Order:
+    """An order that was paid and granted, undisturbed."""
+    opened = commands.carry_out(given(order, "create_checkout").pk)
+    stripe.control(f"sessions/{opened.stripe_id}/pay")
+    return sync.sync_order(order.pk)
+
+
+def given(order: Order, kind: str) -> Command:
+    with access.system("find a call"):
+        return Command.objects.get(order=order, kind=kind)
 
 
 def counted() -> dict[str, int]:
@@ -139,7 +145,7 @@ def counted() -> dict[str, int]:
 
 
 @pytest.mark.chaos
-def test_an_order_is_paid_granted_and_refunded_once_wherever_workers_are_killed(
+def test_an_order_is_opened_granted_and_paid_on_once_wherever_workers_are_killed(
     buyer: Caller, stripe: Stripe, workers: Workers
 ) -> None:
     for order in placed(buyer, stripe):
@@ -147,11 +153,25 @@ def test_an_order_is_paid_granted_and_refunded_once_wherever_workers_are_killed(
         stripe.control(f"sessions/{opened.stripe_id}/pay")
         assert workers.settle(order, PAID).status == "granted"
         workers.call(order, "transfer")
+
+    n = times()
+    assert stripe_truth.mistakes_of_ours(stripe_truth.read(stripe)) == NO_MISTAKE
+    assert counted() == dict.fromkeys(["grants", "entries", "payment", "sale", "transfer"], n)
+    assert set(workers.kills.values()) == {n}
+
+
+@pytest.mark.chaos
+def test_a_payment_goes_back_once_wherever_workers_are_killed(
+    buyer: Caller, stripe: Stripe, workers: Workers
+) -> None:
+    for order in placed(buyer, stripe):
+        assert bought(order, stripe).status == "granted"
+        commands.carry_out(given(order, "transfer").pk)
         refunds.request(buyer, str(order.pk), reason="It is not what it seemed.")
         workers.call(order, "refund")
         assert workers.settle(order, REFUNDED).status == "refunded"
         workers.call(order, "reverse_transfer")
-        assert whole(order).refunded_minor == 50_000
+        assert grant_status(order) == "revoked"
 
     n = times()
     assert stripe_truth.mistakes_of_ours(stripe_truth.read(stripe)) == NO_MISTAKE
@@ -166,11 +186,7 @@ def test_a_disputed_license_stops_and_comes_back_once_wherever_workers_are_kille
     buyer: Caller, stripe: Stripe, workers: Workers
 ) -> None:
     for order in placed(buyer, stripe):
-        with access.system("find the call"):
-            command = Command.objects.get(order=order)
-        stripe.control(f"sessions/{commands.carry_out(command.pk).stripe_id}/pay")
-        charge = sync.sync_order(order.pk).charge
-        dispute = stripe.control(f"charges/{charge}/dispute")
+        dispute = stripe.control(f"charges/{bought(order, stripe).charge}/dispute")
         assert workers.settle(order, DISPUTED).status == "disputed"
         assert grant_status(order) == "suspended"
         workers.call(order, "send_evidence")
