@@ -34,7 +34,9 @@ from tests.people import ApiClient
 ROOT = Path(__file__).resolve().parents[2]
 ClientFor = Callable[..., ApiClient]
 # Stripe's, and our own keys. That the simulator's begin so is no secret.
-SECRET = re.compile(r"\b(?!sk_test_devstripe\b)(?:[sr]k_(?:live|test)_|whsec_|licet_(?:live|test)_)[A-Za-z0-9_]{8,}")
+SECRET = re.compile(
+    r"\b(?!sk_test_devstripe\b)(?:[sr]k_(?:live|test)_|whsec_|licet_(?:live|test)_)\w{8,}"
+)
 # What stands for a login: a payment's own secret, and the way back from its page.
 LOGIN = re.compile(r"_secret_[A-Za-z0-9]+|/checkout/return/ord_\w+:\S+")
 # As issuers number cards: https://en.wikipedia.org/wiki/Payment_card_number
