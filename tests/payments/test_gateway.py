@@ -192,14 +192,14 @@ def test_every_request_of_ours_fits_the_sdks_own_contract(
     payment = stripe_gateway.retrieve_checkout(session := stripe.session_of(order)).payment
     assert payment is not None
     stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k3")
-    stripe_gateway.refund({"payment_intent": payment.payment_intent, "amount": 50_000}, key="k4")
+    # A payment of which something was given back takes one more request.
+    assert stripe_gateway.retrieve_checkout(session).payment is not None
 
     seen = set()
     for request in stripe.requests():
         checked = contract.check(request["method"], request["path"], request["params"], form=True)
         seen.add(checked.operation)
         assert request["stripe_version"] == sdk.api_version
-    assert session
     assert {str(operation) for operation in seen} == {
         "POST /v1/checkout/sessions",
         "GET /v1/checkout/sessions/{session}",
