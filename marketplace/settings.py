@@ -346,10 +346,14 @@ INVOICE_GRACE_DAYS = int(_environ.get("LICET_INVOICE_GRACE_DAYS", "7"))
 # {"USD": 100000}: a refund above this, in minor units, needs two people. Left out: none does.
 REFUND_LIMITS: dict[str, int] = json.loads(_environ.get("LICET_REFUND_LIMITS", "{}"))
 
+_LOG_LEVEL = _environ.get("LICET_LOG_LEVEL", "WARNING").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": _environ.get("LICET_LOG_LEVEL", "WARNING")},
+    "root": {"handlers": ["console"], "level": _LOG_LEVEL},
+    # At DEBUG the SDK tells whole answers of Stripe's: buyers' names, payments' secrets, and the
+    # addresses by which buyers come back, which stand for a login.
+    "loggers": {"stripe": {"level": "INFO" if _LOG_LEVEL == "DEBUG" else _LOG_LEVEL}},
 }

@@ -269,6 +269,11 @@ def _order_of(event: StripeEvent) -> UUID | None:
             | Q(refunds__stripe_id=event.object_id)
             | Q(invoice__stripe_id=event.object_id)
         )
+    # A dispute, and a refund that somebody made at Stripe, name no order of ours.
+    subject = _about(event.body)
+    for name in ("payment_intent", "charge"):
+        if isinstance(subject.get(name), str):
+            about |= Q(**{name: subject[name]})
     return orders.filter(about).values_list("pk", flat=True).first() if about else None
 
 

@@ -352,7 +352,9 @@ def _next_look(order: Order) -> datetime | None:
     if order.method == Order.Method.INVOICE and order.status in _OWED:
         return invoices.next_look(order)
     is_settled = not order.paid_minor or order.settled_minor is not None
-    if order.status in _SETTLED and is_settled and not _is_refunding(order):
+    # A won dispute ends an order, unless its license could not be given yet.
+    is_owed = order.grant_id is None and order.status in _GRANTABLE and not order.refusal
+    if order.status in _SETTLED and is_settled and not is_owed and not _is_refunding(order):
         return None
     wait = min(LOOK_SECONDS * 2 ** min(order.sync_attempts, 16), LOOK_SECONDS_MAX)
     return timezone.now() + timedelta(seconds=wait)

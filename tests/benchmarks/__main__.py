@@ -31,6 +31,7 @@ NAMES = {
     "snapshot": "snapshots",
     "status": "status_roots",
     "table": "tables",
+    "webhooks": "webhooks",
 }
 
 

@@ -9,8 +9,10 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,11 +26,14 @@ from tests.database import TestDatabase
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
 from tests.payments.simulating import Delivery, Stripe, work
+from tests.payments.test_sync import SOLD
 from tests.people import ApiClient
 
 pytestmark = pytest.mark.chaos
 WEB = Path(__file__).with_name("dying_web.py")
 ROOT = WEB.parents[2]
+# Each point is tried so often: with every order once.
+TIMES = int(os.environ.get("LICET_KILLS", "20"))
 
 
 class Webs:
@@ -100,41 +105,64 @@ def send(address: str, path: str, delivery: Delivery | None = None) -> int | Non
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("point", POINTS)
 def test_one_grant_comes_of_a_payment_wherever_the_web_process_is_killed(
-    point: str,
     archive: Organization,
     lab: Organization,
     client_for: Callable[..., ApiClient],
     stripe: Stripe,
     webs: Webs,
 ) -> None:
+    """Each order's web process is killed at each point, one after the other."""
     client = client_for(lab)
-    order = order_for(client, make_offer(archive, price_minor=50_000))
-    with access.system("find the return address"):
-        back = urlsplit(checkouts.return_url(Order.objects.get(pk=order["id"]))).path
-    stripe.pay(order)
-    delivery = next(d for d in stripe.mailbox.deliveries if d.type == "checkout.session.completed")
+    offer = make_offer(archive, price_minor=50_000)
+    sold = [paid_order(client, offer, stripe) for _time in range(TIMES)]
 
-    address, _pid = webs.start(point, stripe)
-    answers = [send(address, "/stripe/webhook", delivery), send(address, back)]
-    assert answers in ([None, None], [200, None]), "it did not die at this point"
-    assert webs.ended() == -signal.SIGKILL
+    for order in sold:
+        for point in POINTS:
+            address, _pid = webs.start(point, stripe)
+            answers = [
+                send(address, "/stripe/webhook", order.delivery),
+                send(address, order.back),
+            ]
+            assert answers in ([None, None], [200, None]), f"it did not die at “{point}”"
+            assert webs.ended() == -signal.SIGKILL
 
-    # Restarted: Stripe delivers what was not answered, the buyer reloads, the worker works.
+    # Restarted: Stripe delivers what was not answered, the buyers reload, the worker works.
     address, pid = webs.start(NOWHERE, stripe)
-    assert send(address, "/stripe/webhook", delivery) == 200
-    assert send(address, back) == 200
+    for order in sold:
+        assert send(address, "/stripe/webhook", order.delivery) == 200
+        assert send(address, order.back) == 200
     os.kill(pid, signal.SIGKILL)
     assert webs.ended() == -signal.SIGKILL
     work()
 
-    assert order_now(client, order)["status"] == "granted"
-    assert made_of(order) == GRANTED_ONCE
-    assert balances() == {"stripe_clearing": 50_000, "seller_payable": -50_000}
-    with access.system("read the event"):
-        assert StripeEvent.objects.filter(handled_at__isnull=False).count() == 1
+    for order in sold:
+        assert order_now(client, order.placed)["status"] == "granted"
+        assert made_of(order.placed) == {**GRANTED_ONCE, "entries": TIMES}
+    assert balances() == {code: TIMES * amount for code, amount in SOLD.items()}
+    with access.system("read the events"):
+        assert StripeEvent.objects.filter(handled_at__isnull=False).count() == TIMES
 
 
-def test_there_are_at_least_six_points() -> None:
-    assert len(POINTS) >= 6
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """An order that was paid at Stripe, what Stripe delivers, and where the buyer comes back."""
+
+    placed: dict[str, Any]
+    delivery: Delivery
+    back: str
+
+
+def paid_order(client: ApiClient, offer: Any, stripe: Stripe) -> Sold:
+    order = order_for(client, offer)
+    with access.system("find the return address"):
+        back = urlsplit(checkouts.return_url(Order.objects.get(pk=order["id"]))).path
+    stripe.pay(order)
+    delivered = list(stripe.mailbox.deliveries)
+    stripe.mailbox.deliveries.clear()
+    delivery = next(d for d in delivered if d.type == "checkout.session.completed")
+    return Sold(order, delivery, back)
+
+
+def test_web_processes_are_killed_at_ten_points() -> None:
+    assert len(POINTS) >= 10

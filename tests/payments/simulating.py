@@ -143,7 +143,7 @@ class Stripe:
 
     def refund(self, order: dict[str, Any], amount: int) -> dict[str, Any]:
         """Give a part of a payment back at Stripe, past our application."""
-        made: dict[str, Any] = self._post(
+        made: dict[str, Any] = self.post(
             "/v1/refunds", {"charge": self.charge_of(order)["id"], "amount": amount}
         )
         return made
@@ -178,7 +178,7 @@ class Stripe:
 
     def mark_paid_outside(self, invoice: str) -> None:
         """Say at Stripe, as the market's bookkeeper would, that an invoice was paid by bank."""
-        self._post(f"/v1/invoices/{invoice}/pay", {"paid_out_of_band": "true"})
+        self.post(f"/v1/invoices/{invoice}/pay", {"paid_out_of_band": "true"})
         self.wait_for("invoice.paid")
 
     def tell_thinly(self) -> None:
@@ -210,10 +210,11 @@ class Stripe:
             found: list[dict[str, Any]] = json.load(response)["data"]
             return found
 
-    def _post(self, path: str, params: dict[str, Any]) -> Any:
+    def post(self, path: str, fields: dict[str, Any]) -> Any:
+        """Call the API as somebody at Stripe's dashboard would."""
         request = urllib.request.Request(
-            self.url + path,
-            data=urllib.parse.urlencode(params).encode(),
+            f"{self.url}{path}",
+            data=urllib.parse.urlencode(fields).encode(),
             headers={"Authorization": "Bearer sk_test_devstripe_t"},
         )
         with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:

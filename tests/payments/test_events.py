@@ -142,7 +142,9 @@ def test_an_event_is_delivered_by_post_only() -> None:
 def order(archive: Organization, lab: Organization) -> Order:
     with access.system("test events"):
         quote = make_quote_row(lab, make_offer_row(archive))
-        return make_order_row(quote, checkout_session="cs_test_1", payment_intent="pi_1")
+        return make_order_row(
+            quote, checkout_session="cs_test_1", payment_intent="pi_1", charge="ch_1"
+        )
 
 
 @pytest.fixture
@@ -167,11 +169,14 @@ def test_several_events_of_one_order_cost_one_sync(order: Order, synced: list[UU
     receive(id="evt_2", **subject(client_reference_id=str(order.pk)))
     receive(id="evt_3", **subject(metadata={"order": str(order.pk)}))
     receive(id="evt_4", **subject(id="pi_1"))
+    # A dispute, and a refund that was made at Stripe, say no more than this.
+    receive(id="evt_5", **subject(id="dp_1", payment_intent="pi_1", metadata={}))
+    receive(id="evt_6", **subject(id="re_1", charge="ch_1", metadata={}))
 
-    assert stripe_events.handle_due() == 4
+    assert stripe_events.handle_due() == 6
 
     assert synced == [order.pk]
-    assert [event.handled_at is not None for event in stored()] == [True] * 4
+    assert [event.handled_at is not None for event in stored()] == [True] * 6
 
 
 def test_a_thin_event_names_its_order_too(order: Order, synced: list[UUID]) -> None:

@@ -10,7 +10,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from licensing import delivery_counts
 from licensing.models import Coverage, DeliveryCount, Grant
 from marketplace import access
 from marketplace.errors import MissingScope
@@ -55,7 +54,6 @@ def deliver_something(order: dict[str, Any]) -> None:
         DeliveryCount.objects.create(
             coverage=coverage, day=timezone.now().date(), what="works", answers=3, bytes=8
         )
-    delivery_counts.flush()
 
 
 def state_of(client: ApiClient, refund: dict[str, Any]) -> str:

@@ -379,6 +379,36 @@ def test_a_failure_of_ours_keeps_paid_and_is_tried_again(
     assert made_of(order) == GRANTED_ONCE
 
 
+def test_a_failure_of_ours_after_a_won_dispute_is_tried_again(
+    archive: Organization,
+    buyer: ApiClient,
+    stripe: Stripe,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    [charge] = stripe.list("/v1/charges")
+    stripe._control(f"charges/{charge['id']}/dispute", {})
+    assert settle(order).status == "disputed"
+    [dispute] = stripe.list("/v1/disputes")
+    evidence = {"evidence[uncategorized_text]": "They have it.", "submit": "true"}
+    stripe.post(f"/v1/disputes/{dispute['id']}", evidence)
+    stripe._control(f"disputes/{dispute['id']}/win", {})
+
+    def fail(**_arguments: Any) -> Any:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
+        patch.setattr(grants, "issue", fail)
+        assert settle(order).status == "dispute_won"
+    assert row_of(order).next_sync_at is not None
+
+    assert settle(order).status == "granted"
+    assert row_of(order).next_sync_at is None
+    assert made_of(order) == GRANTED_ONCE
+
+
 def test_another_amount_than_asked_for_goes_back(
     archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
