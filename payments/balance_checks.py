@@ -18,7 +18,7 @@ from payments import journal, stripe_gateway
 from payments.journal import Code
 from payments.mismatches import Found, Kind
 from payments.models import Journal, Order, StripeEvent
-from payments.stripe_gateway import LineFacts, SettledFacts
+from payments.stripe_facts import LineFacts, SettledFacts
 
 # https://docs.stripe.com/reports/balance-transaction-types. Those of a sale, of what goes back of
 # it, and of what is sent on: `sync.sync_order` books them.

@@ -16,7 +16,7 @@ from payments import commands, order_states, stripe_gateway
 from payments.commands import Call
 from payments.models import Command, Order
 from payments.order_states import Event
-from payments.stripe_gateway import CheckoutFacts
+from payments.stripe_facts import CheckoutFacts
 
 RETURN_SALT = "payments.orders.return"
 

@@ -35,7 +35,7 @@ from marketplace.models import Organization, User
 from payments import commands, regions, stripe_gateway
 from payments.commands import Call
 from payments.models import Command, ConnectedAccount
-from payments.stripe_gateway import AccountFacts, RequirementFacts
+from payments.stripe_facts import AccountFacts, RequirementFacts
 
 logger = logging.getLogger(__name__)
 State = ConnectedAccount.State

@@ -24,7 +24,7 @@ from payments.commands import Call
 from payments.journal import Code, Line
 from payments.models import Command, Dispute, Order
 from payments.order_states import Event
-from payments.stripe_gateway import DisputeFacts
+from payments.stripe_facts import DisputeFacts
 
 logger = logging.getLogger(__name__)
 

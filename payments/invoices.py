@@ -26,7 +26,7 @@ from payments.commands import Call
 from payments.models import Command, Invoice, Order, Quote, StripeCustomer
 from payments.order_states import Event
 from payments.settlements import Shares
-from payments.stripe_gateway import InvoiceFacts
+from payments.stripe_facts import InvoiceFacts
 
 logger = logging.getLogger(__name__)
 Status = Invoice.Status

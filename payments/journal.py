@@ -12,7 +12,7 @@ from django.db import connection
 from marketplace.money import currency as known_currency
 from payments.models import Account, Journal, Order
 from payments.settlements import Shares
-from payments.stripe_gateway import SettledFacts
+from payments.stripe_facts import SettledFacts
 
 Code = Account.Code
 

@@ -31,7 +31,7 @@ from payments.models import (
     RoyaltyPayment,
     RoyaltyPayout,
 )
-from payments.stripe_gateway import TransferFacts
+from payments.stripe_facts import TransferFacts
 
 State = RoyaltyPayment.State
 

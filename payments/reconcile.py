@@ -24,7 +24,7 @@ from payments import balance_checks, mismatches, stripe_events, stripe_gateway, 
 from payments.balance_checks import Booked
 from payments.mismatches import Found
 from payments.models import Mismatch, Order, ReconcileCursor, StripeEvent
-from payments.stripe_gateway import LineFacts
+from payments.stripe_facts import LineFacts
 
 logger = logging.getLogger(__name__)
 

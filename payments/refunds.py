@@ -40,7 +40,7 @@ from payments.commands import Call
 from payments.journal import Code, Line
 from payments.models import Command, Order, Refund, RefundApproval
 from payments.order_states import Event
-from payments.stripe_gateway import RefundFacts
+from payments.stripe_facts import RefundFacts
 
 logger = logging.getLogger(__name__)
 State = Refund.State

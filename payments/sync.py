@@ -38,7 +38,7 @@ from payments import (
 )
 from payments.models import Account, Order, Refund
 from payments.order_states import Event
-from payments.stripe_gateway import CheckoutFacts, InvoiceFacts, PaymentFacts
+from payments.stripe_facts import CheckoutFacts, InvoiceFacts, PaymentFacts
 
 logger = logging.getLogger(__name__)
 Status = Order.Status

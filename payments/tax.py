@@ -16,7 +16,7 @@ from marketplace.models import Organization
 from marketplace.money import round_half_even
 from payments import stripe_gateway
 from payments.fees import BASIS_POINTS_IN_ONE, share_minor
-from payments.stripe_gateway import TaxFacts
+from payments.stripe_facts import TaxFacts
 
 
 class Provider(StrEnum):

@@ -19,7 +19,7 @@ from payments import commands, journal, settlements, stripe_gateway
 from payments.commands import Call
 from payments.journal import Code, Line
 from payments.models import Command, ConnectedAccount, Order, Transfer, TransferReversal
-from payments.stripe_gateway import TransferFacts
+from payments.stripe_facts import TransferFacts
 
 State = Transfer.State
 Account = ConnectedAccount

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from marketplace.typeid import uuid7
 from payments import orders, quotes, stripe_gateway, sync
 from payments.models import Order
-from payments.stripe_gateway import CheckoutFacts, PaymentFacts
+from payments.stripe_facts import CheckoutFacts, PaymentFacts
 from tests import make
 from tests.benchmarks.measure import CpuClock, Figure, app, django_backend, median, owner, progress
 from tests.people import caller_for, found

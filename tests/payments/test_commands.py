@@ -14,7 +14,7 @@ from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailabl
 from marketplace.models import Organization
 from payments import commands, refunds, stripe_gateway
 from payments.models import Command, Order, Refund
-from payments.stripe_gateway import CheckoutFacts, RefundFacts
+from payments.stripe_facts import CheckoutFacts, RefundFacts
 from tests.payments.rows import make_offer_row, make_order_row, make_quote_row, paid_order_row
 from tests.people import caller_for
 

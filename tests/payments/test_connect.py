@@ -19,7 +19,7 @@ from marketplace.errors import (
 from marketplace.models import Organization, User
 from payments import commands, connect, regions, stripe_gateway
 from payments.models import Command, ConnectedAccount
-from payments.stripe_gateway import AccountFacts
+from payments.stripe_facts import AccountFacts
 from tests.make import make_offer
 from tests.payments.buying import quote_for
 from tests.payments.selling import onboarded, opened

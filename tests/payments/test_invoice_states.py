@@ -12,7 +12,7 @@ from marketplace import access
 from marketplace.models import Organization
 from payments import invoices, orders, stripe_events, stripe_gateway, sync
 from payments.models import Command, Dispute, Invoice
-from payments.stripe_gateway import InvoiceFacts
+from payments.stripe_facts import InvoiceFacts
 from tests.payments.buying import GRANTED_ONCE, acceptance, balances, made_of, quote_for
 from tests.payments.invoicing import (
     invoice_of,

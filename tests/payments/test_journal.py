@@ -16,7 +16,7 @@ from marketplace.models import Organization
 from marketplace.money import STRIPE_MAXIMUM_MINOR
 from payments import fees, journal, settlements
 from payments.models import Account, Journal, Order, Posting
-from payments.stripe_gateway import SettledFacts
+from payments.stripe_facts import SettledFacts
 from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
 
 PAYMENTS = Path(journal.__file__).parent

@@ -22,7 +22,7 @@ from payments.models import (
     RoyaltyPayout,
 )
 from payments.royalty_shares import MICRO_IN_MINOR, Cut
-from payments.stripe_gateway import SettledFacts, TransferFacts
+from payments.stripe_facts import SettledFacts, TransferFacts
 from tests.make import make_offer
 from tests.payments.buying import balances
 from tests.payments.royalty_sales import give_back, make_works, person, sell, set_rule

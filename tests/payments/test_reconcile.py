@@ -18,7 +18,7 @@ from marketplace.errors import InvalidInput, MissingScope, PaymentProviderUnavai
 from marketplace.models import Audit, Organization, User
 from payments import balance_checks, journal, mismatches, reconcile, stripe_events
 from payments.models import Account, Mismatch, Order, ReconcileCursor, StripeEvent
-from payments.stripe_gateway import SettledFacts
+from payments.stripe_facts import SettledFacts
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
 from tests.payments.selling import opened

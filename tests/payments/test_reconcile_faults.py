@@ -17,7 +17,7 @@ from marketplace.errors import PaymentProviderRefused
 from marketplace.models import Organization
 from payments import balance_checks, journal, reconcile, stripe_gateway, sync
 from payments.models import Mismatch, Order
-from payments.stripe_gateway import LineFacts, Page, SettledFacts
+from payments.stripe_facts import LineFacts, Page, SettledFacts
 from tests.payments.buying import balances
 from tests.payments.rows import make_offer_row, make_order_row, make_quote_row
 

@@ -23,7 +23,7 @@ from payments.models import (
     RoyaltyRule,
 )
 from payments.royalty_shares import MICRO_IN_MINOR
-from payments.stripe_gateway import DisputeFacts
+from payments.stripe_facts import DisputeFacts
 from tests.make import make_offer, records
 from tests.payments.buying import balances, order_for
 from tests.payments.royalty_sales import (

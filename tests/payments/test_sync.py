@@ -20,7 +20,7 @@ from marketplace.errors import RightsTaken
 from marketplace.models import Organization
 from payments import orders, stripe_gateway, sync
 from payments.models import Command, Dispute, Order
-from payments.stripe_gateway import CheckoutFacts, DisputeFacts, PaymentFacts, RefundFacts
+from payments.stripe_facts import CheckoutFacts, DisputeFacts, PaymentFacts, RefundFacts
 from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import (
     GRANTED_ONCE,
