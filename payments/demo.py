@@ -25,7 +25,7 @@ from licensing.ledger import guard, succession
 from marketplace import api_keys, organizations
 from marketplace.access import Scope, system
 from marketplace.models import Organization
-from payments import demo_opt_out
+from payments import demo_opt_out, demo_royalties
 from payments.processes import World
 
 # A step that says nothing for this long says that it is still at it.
@@ -212,6 +212,8 @@ class Story:
         self.folder = folder or Path(sysconfig.get_path("stdlib"))
         self.archive = Http(world.web_url, cast.archive_key)
         self.lab = Http(world.web_url, cast.lab_key)
+        # Three correspondents' letters; the first one's is taken out at the end.
+        self.letters: list[demo_opt_out.Letter] = []
         self.letter: demo_opt_out.Letter
         self.directory = Path(settings.DATA_DIR) / "demo"
         # In life, the lab gets the log's key once, over a way that it trusts.
@@ -229,6 +231,7 @@ class Story:
         self.vkey.write_bytes(self.lab.raw("/ledger/test/vkey"))
         works = self.pull(grant["id"], receipt)
         self.verify(receipt)
+        self.pay_out(order["id"])
         self.opt_out(grant["id"])
         self.cast.grant, self.cast.receipt = grant["id"], str(receipt)
         self.cast.save()
@@ -240,8 +243,15 @@ class Story:
         collection = self.collection()
         with self.script.step(f"Demo archive imports {self.shown_folder()}"):
             self.import_folder(collection)
-        with self.script.step("Demo archive uploads a correspondent's letter"):
-            self.letter = demo_opt_out.write_letter(self.archive, collection)
+        with self.script.step("Demo archive uploads letters of three correspondents"):
+            self.letters = [
+                demo_opt_out.write_letter(self.archive, collection) for _each in range(3)
+            ]
+            self.letter = self.letters[0]
+        with self.script.step("It promises them 40 % of each sale, and opens its own account"):
+            rule = demo_royalties.set_rule(self.archive, collection, self.letters)
+            account = demo_royalties.open_account(self.archive)
+        self.script.detail(f"{rule}\n{account}")
         with self.script.step("Demo archive freezes a snapshot"):
             snapshot = self.archive.post(f"/v1/collections/{collection}/snapshots")
         self.script.detail(f"{snapshot['size']} works, root {snapshot['root'][:16]}…")
@@ -323,6 +333,15 @@ class Story:
             },
         )
         return self.archive.post(f"/v1/offers/{draft['id']}/publish")
+
+    def pay_out(self, order: str) -> None:
+        """The sale's money reaches the archive, and the three correspondents."""
+        with self.script.step("The archive's share is sent to its account (simulated)"):
+            sent = demo_royalties.sent(self.archive, order)
+        self.script.detail(sent)
+        with self.script.step("The correspondents' shares, each computed again from its statement"):
+            lines = demo_royalties.statements(self.archive, order, self.letters)
+        self.script.detail("\n".join(lines))
 
     # --- the lab ---
 

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from licensing.models import ScopeClaim
@@ -53,6 +55,38 @@ def test_a_failing_job_rests_before_it_goes_on() -> None:
 
     assert worker.pause_after(job, is_done=True) == 0.01
     assert worker.pause_after(job, is_done=False) == worker.REST_SECONDS
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("every_seconds", "is_kept"), [(0.01, True), (30, False)])
+def test_a_job_that_rests_gives_its_connection_back(every_seconds: float, is_kept: bool) -> None:
+    """The pool is smaller than the number of jobs: one that kept its own would starve others."""
+    seen: list[bool] = []
+
+    class Once(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            seen.append(connection.connection is not None)
+            self.set()
+            return True
+
+    stopping = Once()
+    job = worker.Job("looks", every_seconds, lambda: connection.ensure_connection())
+    thread = threading.Thread(target=worker.repeat, args=(job, stopping))
+    thread.start()
+    thread.join(10)
+
+    assert seen == [is_kept]
+
+
+def test_the_jobs_that_keep_their_connections_leave_some_to_the_others() -> None:
+    kept = [
+        job
+        for job in worker.JOBS
+        if not isinstance(job.every_seconds, int | float)
+        or job.every_seconds < worker.KEEPS_SECONDS
+    ]
+    # The pool has 16: marketplace/settings.py.
+    assert len(kept) <= 8
 
 
 @pytest.mark.django_db

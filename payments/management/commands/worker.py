@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 # After a failure of its own a job rests this long: a database that is away is not hammered.
 REST_SECONDS = 2
+# A job that is done again sooner keeps its connection.
+KEEPS_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,11 @@ def repeat(job: Job, stopping: threading.Event) -> None:
     """Do a job until told to stop; what fails is logged, and done again later."""
     try:
         while not stopping.is_set():
-            stopping.wait(pause_after(job, is_done=run_safely(job)))
+            pause = pause_after(job, is_done=run_safely(job))
+            if pause >= KEEPS_SECONDS:
+                # Back into the pool, which is smaller than the number of jobs.
+                connection.close()
+            stopping.wait(pause)
     finally:
         connection.close()
 
