@@ -24,7 +24,16 @@ M = TypeVar("M", bound=Model)
 _SHOWN: dict[type[Model], tuple[str, ...]] = {
     Offer: (
         *("id", "organization", "collection", "snapshot", "terms", "audience", "price"),
-        *("price_minor", "currency", "access", "opens_at", "closes_at", "published_at"),
+        *(
+            "price_minor",
+            "currency",
+            "access",
+            "invoice_days",
+            "grants_on",
+            "opens_at",
+            "closes_at",
+            "published_at",
+        ),
         *("rights_basis", "rights_license", "rights_statement"),
     ),
     Organization: ("id", "name", "legal_name", "jurisdiction", "registration_number"),

@@ -121,5 +121,5 @@ def _wait(look: Any, is_so: Any, otherwise: str) -> Any:
         found = look()
         if is_so(found):
             return found
-        time.sleep(0.1)
+        time.sleep(1)
     raise Failed(f"{otherwise} See .data/logs/worker.log.")

@@ -49,7 +49,7 @@ REMINDERS: dict[str, timedelta] = {
     "after": timedelta(days=5),
 }
 # Events say what happens to an invoice; a look heals what they did not bring.
-LOOK_WITHIN = timedelta(hours=1)
+LOOK_WITHIN = timedelta(minutes=5)
 CUSTOM_FIELD_NAME = "Purchase order"
 # Orders whose invoice may still be paid, as far as we know.
 _UNPAID = frozenset({Order.Status.AWAITING_PAYMENT, Order.Status.PAST_DUE})

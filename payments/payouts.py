@@ -171,7 +171,7 @@ def paid_outside(caller: Caller, payment: str, *, reference: str) -> RoyaltyPaym
                 _account(found, Code.SELLER_PAYABLE): -found.amount_minor,
             },
         )
-        audit.record(caller, "royalty_payment.paid_outside", subject=found)
+        audit.record(caller, "royalty_payment.noted", subject=found)
         idempotency.names(caller, found)
     return found
 

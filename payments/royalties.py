@@ -115,7 +115,7 @@ def set_rule(
         )
         rule.save(force_insert=True)
         audit.record(
-            caller, "royalty_rule.set", subject=rule, basis_points=rule.basis_points,
+            caller, "royalty_rule.made", subject=rule, basis_points=rule.basis_points,
             method=rule.method,
         )  # fmt: skip
         idempotency.names(caller, rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ WRITTEN: dict[str, tuple[str, dict[str, str]]] = {
     "licensing_ledgerentry": ("id = %(entry)s", {"subject_ref": "grant_ref"}),
     "licensing_ledgeropening": ("entry_id = %(entry)s", {"entry_id": "entry"}),
     "licensing_ledgerpending": ("entry_id = %(entry)s", {"entry_id": "entry"}),
+    # Two parties, each with a number of its own: no order's two rows are of one party.
+    "licensing_ledgerparty": ("entry_id = %(entry)s", {"entry_id": "entry", "sequence": "number"}),
     "licensing_agreement": ("made_by = %(made_by)s", {"id": "agreement", "made_by": "made_by"}),
     "licensing_grant": (
         "id = %(grant)s",
@@ -52,15 +55,30 @@ WRITTEN: dict[str, tuple[str, dict[str, str]]] = {
         "grant_id = %(grant)s",
         {"id": "coverage", "grant_id": "grant", "entry_id": "entry"},
     ),
-    "payments_journal": ("order_id = %(order)s", {"id": "journal", "order_id": "order"}),
-    "payments_posting": (
-        "journal_id IN (SELECT id FROM payments_journal WHERE order_id = %(order)s)",
-        {"journal_id": "journal"},
-    ),
+    # What came in, and what it is for: each a journal of its own.
+    **{
+        f"payments_journal:{kind}": (
+            f"order_id = %(order)s AND kind = '{kind}'",
+            {"id": kind, "order_id": "order"},
+        )
+        for kind in ("payment", "sale")
+    },
+    **{
+        f"payments_posting:{kind}": (
+            "journal_id IN (SELECT id FROM payments_journal"
+            f" WHERE order_id = %(order)s AND kind = '{kind}')",
+            {"journal_id": kind},
+        )
+        for kind in ("payment", "sale")
+    },
+    "payments_transfer": ("order_id = %(order)s", {"id": "transfer", "order_id": "order"}),
 }
 FILLED_BY_A_SEQUENCE = {"licensing_ledgerentry", "payments_posting"}
 FILLED_BY_A_DEFAULT = {"xid"}
-NEW_IDS = ("agreement", "grant", "period", "coverage", "journal")
+NEW_IDS = ("agreement", "grant", "period", "coverage", "payment", "sale", "transfer")
+
+# Beyond what the market's own orders count up to.
+_NUMBERS = itertools.count(1_000_000)
 
 TAKE_OVER = """
 UPDATE licensing_scopeclaim SET state = 'active', grant_id = %(grant)s, held_until = NULL
@@ -175,7 +193,6 @@ def _paid(session: str) -> CheckoutFacts:
         payment=PaymentFacts(
             payment_intent=f"pi_{session}",
             received_minor=PRICE_MINOR,
-            refunded_minor=0,
             paid_at=timezone.now(),
             decline="",
         ),
@@ -238,9 +255,10 @@ class _Bare:
             cursor = opened.cursor(row_factory=dict_row)
             self._statements = [
                 _insertion(
-                    table, cursor.execute(f"SELECT * FROM {table} WHERE {of}", keys).fetchall()
+                    label,
+                    cursor.execute(f"SELECT * FROM {_table(label)} WHERE {of}", keys).fetchall(),
                 )
-                for table, (of, _own) in WRITTEN.items()
+                for label, (of, _own) in WRITTEN.items()
             ]
 
     def grant(self, placed: list[Order]) -> _Cost:
@@ -262,6 +280,7 @@ class _Bare:
             "grant_ref": os.urandom(16),
             "intent": f"pi_{order.pk}",
             "now": timezone.now(),
+            "number": next(_NUMBERS),
         }
         execute = self._connection.execute
         with self._connection.transaction():
@@ -274,9 +293,14 @@ class _Bare:
             execute(GRANTED, own, prepare=True)
 
 
-def _insertion(table: str, rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+def _table(label: str) -> str:
+    """The table of an entry of WRITTEN: one table may stand there for several sorts of its rows."""
+    return label.partition(":")[0]
+
+
+def _insertion(label: str, rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """One statement for a table's rows of one order; its own keys are named parameters."""
-    own = WRITTEN[table][1]
+    table, own = _table(label), WRITTEN[label][1]
     left_out = FILLED_BY_A_DEFAULT | ({"id"} if table in FILLED_BY_A_SEQUENCE else set())
     columns = [name for name in rows[0] if name not in left_out]
     values: dict[str, Any] = {}

@@ -274,6 +274,10 @@ def use_every_verb_of_reconciling(stripe: Stripe) -> None:
     since = until - timedelta(days=9)
     [line, *_others] = stripe_gateway.balance_lines(since, until).items
     assert stripe_gateway.balance_line(line.transaction) == line
+    # A disputed payment took more than there is: another one comes, and is available a week later.
+    params = checkout_params()
+    params["line_items"][0]["price_data"]["unit_amount"] = 50_000_000
+    stripe.control_pay(stripe_gateway.create_checkout(params, key="k-last").session)
     stripe.advance(8 * 24 * 3600)
     assert stripe_gateway.payout_lines(stripe.pay_out()["id"])
     stripe_gateway.undelivered_events(since, until)

@@ -208,5 +208,17 @@ def test_a_reply_that_was_lost_a_day_ago_is_looked_for_before_anything_is_made(
     assert sum(one["method"] == "POST" for one in deal.stripe.requests()) == posts
 
 
+# Lost in tests of their own.
+ELSEWHERE = {
+    # Each of their calls has its own key: tests/payments/test_invoice_states.py.
+    "create_customer",
+    "send_invoice",
+    "void_invoice",
+    "credit_note",
+    # The same call to Stripe as "transfer", by the same key: tests/payments/test_payouts.py.
+    "royalty_transfer",
+}
+
+
 def test_every_call_that_changes_something_at_stripe_is_tried() -> None:
-    assert set(KINDS) == set(commands.CALLS)
+    assert set(KINDS) | ELSEWHERE == set(commands.CALLS)
