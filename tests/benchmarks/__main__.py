@@ -30,6 +30,7 @@ NAMES = {
     "search": "listings",
     "snapshot": "snapshots",
     "status": "status_roots",
+    "stripe-rules": "stripe_rules",
     "table": "tables",
     "webhooks": "webhooks",
 }
