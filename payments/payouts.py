@@ -232,6 +232,12 @@ class Statement:
 LINES_MAX = 10_000
 
 
+def find(caller: Caller, id: str) -> RoyaltyPayout:
+    """A payout of the caller's. Raises NotFound."""
+    with acting(caller, writing=False):
+        return RoyaltyPayout.objects.get_visible(caller, id)
+
+
 def statement(
     caller: Caller,
     contributor: str,

@@ -193,12 +193,7 @@ def _priced(
     subtotal = price_minor - due.taken_out_minor
     total = subtotal + due.line.amount_minor
     money.check_price(total, offer.currency, param="offer")
-    if caller.livemode:
-        for party in (offer.organization, caller.organization):
-            organizations.check_identity(party)
-    if total:
-        stripe_gateway.check_mode(caller.livemode)
-        connect.check_payable(offer.organization, livemode=caller.livemode)
+    _check_parties(caller, offer, total)
     document = agreements.render(
         licensor=offer.organization,
         licensee=caller.organization,
@@ -237,6 +232,16 @@ def _priced(
         document=document,
         document_sha256=hashlib.sha256(document.encode()).digest(),
     )
+
+
+def _check_parties(caller: Caller, offer: Offer, total_minor: int) -> None:
+    """Refuse what could not be paid, or not be paid on, before anybody accepts it."""
+    if caller.livemode:
+        for party in (offer.organization, caller.organization):
+            organizations.check_identity(party)
+    if total_minor:
+        stripe_gateway.check_mode(caller.livemode)
+        connect.check_payable(offer.organization, livemode=caller.livemode)
 
 
 def _lines_of(offer: Offer, price: Price, out: int) -> tuple[dict[str, Any], list[Line]]:

@@ -215,7 +215,7 @@ class RoyaltyPaymentViewSet(Listing, Retrieving, TenantViewSet):
         payout = self.request.query_params.get("payout")
         if payout is None or self.action != "list":
             return rows
-        return rows.filter(payout=RoyaltyPayout.objects.get_visible(self.caller, payout))
+        return rows.filter(payout=payouts.find(self.caller, payout))
 
     @extend_schema(
         summary="List payments to contributors",
