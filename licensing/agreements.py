@@ -76,16 +76,22 @@ def render(
         f"Total: {money.show(total_minor, currency)}",
         "",
         "E. What controls",
-        "The scope above is within the terms below. Where the typed form of the terms"
-        f" (SHA-256 {bytes(terms.typed_sha256).hex()}) and this text differ, the typed form"
-        " controls.",
-        "The person who accepts states to have the authority to bind the Licensee.",
+        *_controls(terms),
         "",
         f"F. Terms: {terms.name}, version {terms.version}",
         "",
         terms.text,
     ]
     return "\n".join(lines)
+
+
+def _controls(terms: Terms) -> list[str]:
+    return [
+        "The scope above is within the terms below. Where the typed form of the terms"
+        f" (SHA-256 {bytes(terms.typed_sha256).hex()}) and this text differ, the typed form"
+        " controls.",
+        "The person who accepts states to have the authority to bind the Licensee.",
+    ]
 
 
 def make(
