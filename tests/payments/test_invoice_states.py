@@ -144,7 +144,18 @@ def said(invoice: str, fact: str) -> InvoiceFacts:
     return InvoiceFacts(invoice, status, "USD", payment=payment)
 
 
-@pytest.mark.parametrize(("grants_on", "state", "fact"), CASES)
+# What stays as it is takes as long to try, and stands in the table that `test_order_states` tries
+# whole: `make oracles` brings it about for each of these, too.
+PARAMS = [
+    pytest.param(
+        *case,
+        marks=[] if case[1:] in LEADS_TO[case[0]] else pytest.mark.oracle,
+    )
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize(("grants_on", "state", "fact"), PARAMS)
 def test_facts_only_grow(
     grants_on: str,
     state: str,

@@ -536,7 +536,15 @@ LEADS_TO = {
 }
 
 
-@pytest.mark.parametrize(("state", "fact"), list(product(STEPS, FACTS)))
+# What stays as it is takes as long to try, and stands in the table that `test_order_states` tries
+# whole: `make oracles` brings it about for each of these, too.
+CASES = [
+    pytest.param(*case, marks=[] if case in LEADS_TO else pytest.mark.oracle)
+    for case in product(STEPS, FACTS)
+]
+
+
+@pytest.mark.parametrize(("state", "fact"), CASES)
 def test_facts_only_grow(
     state: str,
     fact: str,
