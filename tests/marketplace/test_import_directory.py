@@ -260,12 +260,14 @@ def test_it_is_never_silent_for_long(world: World) -> None:
     os.set_blocking(running.stderr.fileno(), True)
     # From the first line on: what a process needs to start is not the import's silence.
     lines = [running.stderr.readline()]
-    begin = last = time.monotonic()
+    last = time.monotonic()
     longest = 0.0
     for line in running.stderr:
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
         lines.append(line)
+    # Its end is the last thing that it says.
+    longest = max(longest, time.monotonic() - last)
     running.communicate()
-    assert last - begin > 1
+    assert running.returncode == 0
     assert lines[0].endswith(" MB read\n")
     assert longest < 5
