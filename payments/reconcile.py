@@ -41,6 +41,8 @@ LISTED_AFTER = timedelta(minutes=2)
 # So much of Stripe's time is looked at before the cursor moves on: what dies is done again.
 STEP = timedelta(hours=1)
 STEP_OF_EVENTS = timedelta(hours=6)
+# After a step in which nothing was, the next one is twice as wide, up to this.
+STEP_WIDEST = timedelta(days=1)
 # So many steps back, what was listed is remembered; what is older is asked for one by one.
 STEPS_SEEN = 48
 # Who looks says so again with each step; one who died is followed by somebody else.
@@ -81,6 +83,23 @@ class _Look:
     orders: dict[str, UUID | None] = field(default_factory=dict)
 
 
+class _Steps:
+    """A time, in steps; whoever takes one says whether it was empty."""
+
+    def __init__(self, low: datetime, until: datetime, step: timedelta) -> None:
+        # Stripe's times are whole seconds.
+        self._low, self._until = low.replace(microsecond=0), until.replace(microsecond=0)
+        self._step = step
+        self.was_empty = False
+
+    def __iter__(self) -> Iterator[tuple[datetime, datetime]]:
+        low, step = self._low, self._step
+        while low < self._until:
+            high = min(low + step, self._until)
+            yield low, high
+            low, step = high, min(step * 2, STEP_WIDEST) if self.was_empty else self._step
+
+
 def quiet(_said: str) -> None:
     """Tell nobody how far it is."""
 
@@ -115,8 +134,10 @@ def fetch_events(*, since: datetime | None = None, tell: Tell = quiet) -> Report
         return Report(is_done=False)
     begin = max(since or start - EVENTS_OVERLAP, now - EVENTS_KEPT)
     try:
-        for low, high in _steps(begin, now, STEP_OF_EVENTS):
-            report.events_stored += _fetch_step(low, high)
+        for low, high in (steps := _Steps(begin, now, STEP_OF_EVENTS)):
+            stored = _fetch_step(low, high)
+            steps.was_empty = not stored
+            report.events_stored += stored
             tell(f"events until {high:%Y-%m-%d %H:%M}: {report.events_stored} stored")
             _go_on(EVENTS, max(high, start) if since is None else None)
         found = balance_checks.unhandled_events(livemode=settings.STRIPE_LIVEMODE)
@@ -144,8 +165,10 @@ def check_balance(
     look = _Look(settings.STRIPE_LIVEMODE, report, tell)
     try:
         end = until or timezone.now() - LISTED_AFTER
-        for low, high in _steps(since or start, end, STEP):
+        for low, high in (steps := _Steps(since or start, end, STEP)):
+            lines = report.lines
             _check_step(look, low, high)
+            steps.was_empty = report.lines == lines
             tell(f"balance until {high:%Y-%m-%d %H:%M}: {report.lines} transactions")
             _go_on(BALANCE, high if since is None else None)
         _look_again(look)
@@ -318,15 +341,6 @@ def _open_subjects(kind: Mismatch.Kind) -> set[str]:
 
 
 # --- how far it is ----------------------------------------------------------------------------
-
-
-def _steps(low: datetime, until: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
-    # Stripe's times are whole seconds.
-    low, until = low.replace(microsecond=0), until.replace(microsecond=0)
-    while low < until:
-        high = min(low + step, until)
-        yield low, high
-        low = high
 
 
 def _cursor(name: str) -> ReconcileCursor | None:
