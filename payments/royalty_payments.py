@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection
@@ -22,10 +23,15 @@ State = RoyaltyPayment.State
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     State.DUE: frozenset({State.SENDING, State.PAID}),
-    State.SENDING: frozenset({State.PAID, State.RETURNED}),
+    # Due again: our balance at Stripe did not cover it.
+    State.SENDING: frozenset({State.PAID, State.RETURNED, State.DUE}),
     # Paid and returned are final: what came back is owed again, and part of a later payout.
 }
 REFERENCE_MAX = 200
+# What a charge brought is available after days: a transfer that came too soon is made again.
+AGAIN_AFTER = timedelta(hours=1)
+# The account cannot be paid, whatever its events said so far.
+OF_THE_ACCOUNT = frozenset({"insufficient_capabilities_for_transfer", "account_closed"})
 
 
 def paid_outside(caller: Caller, payment: str, *, reference: str) -> RoyaltyPayment:
@@ -63,7 +69,7 @@ def paid_outside(caller: Caller, payment: str, *, reference: str) -> RoyaltyPaym
 def send_due(limit: int = 100) -> int:
     """Send what contributors with an account that can be paid are owed. The worker's."""
     with system("find royalties that can be sent"), connection.cursor() as cursor:
-        cursor.execute(_SENDABLE, {"limit": limit})
+        cursor.execute(_SENDABLE, {"limit": limit, "now": timezone.now()})
         due = cursor.fetchall()
     for payment_id, account_id in due:
         with system("send royalties"):
@@ -85,7 +91,7 @@ def send_due(limit: int = 100) -> int:
                     "metadata": {"licet": str(payment.pk)},
                 },
                 account=account,
-                reference=str(payment.pk),
+                reference=_attempt(payment),
             )
     return len(due)
 
@@ -99,6 +105,18 @@ def checked_reference(text: str) -> str:
             param="reference",
         )
     return text
+
+
+def _attempt(payment: RoyaltyPayment) -> str:
+    """What names one call about a payment: another one after each wait."""
+    if payment.waits_until is None:
+        return str(payment.pk)
+    return f"{payment.pk}:{int(payment.waits_until.timestamp())}"
+
+
+def _subject(command: Command) -> RoyaltyPayment:
+    id = command.reference.partition(":")[0]
+    return RoyaltyPayment.objects.select_for_update().get(pk=id)
 
 
 def _post(payment: RoyaltyPayment, kind: str, lines: Mapping[Key, int]) -> None:
@@ -132,7 +150,7 @@ def _find(command: Command) -> TransferFacts | None:
 
 
 def _keep(command: Command, result: TransferFacts) -> str:
-    payment = RoyaltyPayment.objects.select_for_update().get(pk=command.reference)
+    payment = _subject(command)
     _move(payment, State.PAID)
     payment.stripe_id, payment.settled_at = result.id, timezone.now()
     payment.save(update_fields=["state", "stripe_id", "settled_at"])
@@ -168,8 +186,19 @@ def _keep(command: Command, result: TransferFacts) -> str:
 
 
 def _refuse(command: Command, why: str, code: str) -> None:
-    """It is owed again, and part of the next payout."""
-    payment = RoyaltyPayment.objects.select_for_update().get(pk=command.reference)
+    """It is owed again, and part of the next payout; or it waits until we have the money there."""
+    payment = _subject(command)
+    if code == "balance_insufficient":
+        _move(payment, State.DUE)
+        payment.waits_until = timezone.now() + AGAIN_AFTER
+        payment.save(update_fields=["state", "waits_until"])
+        return
+    if code in OF_THE_ACCOUNT:
+        ConnectedAccount.objects.filter(
+            organization=payment.organization_id,
+            livemode=payment.livemode,
+            contributor=payment.contributor_id,
+        ).update(state=ConnectedAccount.State.RESTRICTED, next_sync_at=timezone.now())
     _move(payment, State.RETURNED)
     payment.refusal, payment.settled_at = why[:1000], timezone.now()
     payment.save(update_fields=["state", "refusal", "settled_at"])
@@ -191,7 +220,8 @@ SELECT payment.id, account.id
 FROM payments_royaltypayment payment
 JOIN payments_connectedaccount account ON account.organization_id = payment.organization_id
     AND account.livemode = payment.livemode AND account.contributor_id = payment.contributor_id
-WHERE payment.state = 'due' AND account.state = 'active'
+WHERE payment.state = 'due' AND (payment.waits_until IS NULL OR payment.waits_until <= %(now)s)
+    AND account.state = 'active'
     AND account.clearance <> 'refused' AND (account.clearance = 'cleared' OR NOT account.livemode)
 ORDER BY payment.id LIMIT %(limit)s
 """

@@ -38,6 +38,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "royaltypayout", "written", models.IntegerField(db_default=0, default=0)
         ),
+        migrations.AddField(
+            "royaltypayment", "waits_until", models.DateTimeField(blank=True, null=True)
+        ),
         AddConstraintNotValid(
             "royaltypayout",
             models.CheckConstraint(

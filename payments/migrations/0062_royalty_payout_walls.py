@@ -12,6 +12,7 @@ COMPOSITE = [
 FIXED = """
 DROP TRIGGER insert_only ON payments_royaltypayout;
 GRANT UPDATE (state, cursor, written, done_at) ON payments_royaltypayout TO licet_app;
+GRANT UPDATE (waits_until) ON payments_royaltypayment TO licet_app;
 REVOKE UPDATE, DELETE ON payments_royaltycounted, payments_royaltybalance FROM licet_app;
 GRANT UPDATE (carried_micro, advance_minor, minimum_minor) ON payments_royaltybalance TO licet_app;
 CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE ON payments_royaltycounted
@@ -25,6 +26,7 @@ FIXED_UNDONE = """
 DROP TRIGGER insert_only ON payments_royaltycounted;
 DROP TRIGGER insert_only_truncate ON payments_royaltycounted;
 GRANT UPDATE, DELETE ON payments_royaltycounted, payments_royaltybalance TO licet_app;
+REVOKE UPDATE (waits_until) ON payments_royaltypayment FROM licet_app;
 REVOKE UPDATE (state, cursor, written, done_at) ON payments_royaltypayout FROM licet_app;
 CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE ON payments_royaltypayout
     FOR EACH ROW EXECUTE FUNCTION licet_refuse_change();

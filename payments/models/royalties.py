@@ -592,6 +592,8 @@ class RoyaltyPayment(models.Model):
     reference = models.CharField(max_length=200, blank=True)
     stripe_id = models.CharField(max_length=255, null=True, blank=True, unique=True)
     refusal = models.CharField(max_length=1000, blank=True)
+    # Not sent before: the market's balance at Stripe did not cover it yet.
+    waits_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     settled_at = models.DateTimeField(null=True, blank=True)
 

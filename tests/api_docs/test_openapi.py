@@ -25,6 +25,7 @@ DOCUMENT: dict[str, Any] = json.loads(COMMITTED.read_text())
 ONLY_ASK = {
     "/v1/decisions",
     "/v1/payout-account/links",
+    "/v1/contributors/{id}/payout-account/links",
     "/v1/royalty-payouts/preview",
     "/v1/royalty-rules/preview",
 }
