@@ -122,9 +122,11 @@ def confirm(
 
     What it counts is fixed here: what is sold, disputed, advanced or comes back from now on is
     another payout's. Raises RoyaltyPayoutChanged where the figures are not what would be paid now,
-    RoyaltyPayoutRunning.
+    RoyaltyPayoutRunning, InvalidInput.
     """
     code = money.currency(currency, param="currency").code
+    if contributors < 1:
+        raise InvalidInput(_("A payout is to somebody."), param="contributors")
     with acting(caller), connection.cursor() as cursor:
         _lock(cursor, caller)
         cursor.execute(journal.PLANNED)

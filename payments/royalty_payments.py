@@ -199,6 +199,11 @@ def _refuse(command: Command, why: str, code: str) -> None:
             livemode=payment.livemode,
             contributor=payment.contributor_id,
         ).update(state=ConnectedAccount.State.RESTRICTED, next_sync_at=timezone.now())
+    give_back(payment, why)
+
+
+def give_back(payment: RoyaltyPayment, why: str) -> None:
+    """Owe a payment that was under way again. In the transaction that learns of it."""
     _move(payment, State.RETURNED)
     payment.refusal, payment.settled_at = why[:1000], timezone.now()
     payment.save(update_fields=["state", "refusal", "settled_at"])
