@@ -51,7 +51,7 @@ def test_a_payout_is_written_and_sent_once_wherever_workers_are_killed(
     seller = market.paid_seller(stripe)
     # What royalties are sent from.
     bought(market.place(buyer, str(make_offer(seller, price_minor=50_000).pk)), stripe)
-    stripe.control("clock", advance_seconds=8 * 24 * 3600)
+    stripe.control("funds")
     collection = make_works(seller, dict.fromkeys(PEOPLE, 1))
     set_rule(seller, collection, basis_points=10_000)
     offer = make_offer(seller, collection=collection)

@@ -288,7 +288,7 @@ def payroll(
 
 
 def test_a_contributor_with_an_account_is_paid_by_one_transfer(payroll: Payroll) -> None:
-    payroll.stripe.advance(8 * 24 * 3600)
+    payroll.stripe.make_available()
     payroll.confirm()
     for _again in range(2):
         payroll.send()
@@ -310,7 +310,7 @@ def test_a_contributor_with_an_account_is_paid_by_one_transfer(payroll: Payroll)
 def test_a_transfer_that_stripe_refuses_is_owed_again_and_paid_by_the_next_payout(
     payroll: Payroll,
 ) -> None:
-    payroll.stripe.advance(8 * 24 * 3600)
+    payroll.stripe.make_available()
     payroll.confirm()
     account = str(payroll.account.stripe_id)
     payroll.stripe.account(account, "restrict", requirement="identity.individual.documents")
@@ -346,7 +346,7 @@ def test_what_our_balance_at_stripe_does_not_cover_yet_is_sent_later(payroll: Pa
     assert waiting.waits_until is not None
     assert royalty_payments.send_due() == 0
 
-    payroll.stripe.advance(8 * 24 * 3600)
+    payroll.stripe.make_available()
     with access.system("let an hour pass"):
         RoyaltyPayment.objects.update(waits_until=timezone.now() - timedelta(seconds=1))
     assert royalty_payments.send_due() == 1
@@ -360,7 +360,7 @@ def test_what_our_balance_at_stripe_does_not_cover_yet_is_sent_later(payroll: Pa
 @pytest.mark.oracle
 @pytest.mark.parametrize("is_a_day_ago", [False, True])
 def test_a_lost_reply_leaves_exactly_one_transfer(is_a_day_ago: bool, payroll: Payroll) -> None:
-    payroll.stripe.advance(8 * 24 * 3600)
+    payroll.stripe.make_available()
     payroll.confirm()
     payroll.stripe.lose("/v1/transfers", stripe_gateway.RETRIES_MAX + 1)
     payroll.send()
@@ -381,7 +381,7 @@ def test_a_lost_reply_leaves_exactly_one_transfer(is_a_day_ago: bool, payroll: P
 
 @pytest.mark.oracle
 def test_a_contributor_who_was_erased_is_still_sent_what_is_owed(payroll: Payroll) -> None:
-    payroll.stripe.advance(8 * 24 * 3600)
+    payroll.stripe.make_available()
     payroll.confirm()
     contributors.erase(caller_for(payroll.seller), str(payroll.ann.pk))
 
