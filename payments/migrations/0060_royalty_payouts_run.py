@@ -1,11 +1,16 @@
 """A payout of royalties is written by a job, from balances and what no payout counted yet."""
 
+from typing import Any
+
 import django.db.models.deletion
 from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 from django.db.models import F, Q
 
-ORGANIZATION = {"on_delete": django.db.models.deletion.PROTECT, "to": "marketplace.organization"}
+ORGANIZATION: dict[str, Any] = {
+    "on_delete": django.db.models.deletion.PROTECT,
+    "to": "marketplace.organization",
+}
 
 
 class Migration(migrations.Migration):
