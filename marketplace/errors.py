@@ -388,6 +388,12 @@ class RegionNotSupported(DomainError):
     code, status, title = "region_not_supported", 409, "No payments between these countries"
 
 
+class ContributorErased(DomainError):
+    """Who the contributor is was erased: nothing new is opened for somebody nobody knows."""
+
+    code, status, title = "contributor_erased", 409, "The contributor was erased"
+
+
 class OrderWrongState(DomainError):
     """The order's state does not allow this step."""
 
@@ -398,6 +404,12 @@ class RoyaltyPayoutChanged(DomainError):
     """What would be paid to contributors now is not what was previewed."""
 
     code, status, title = "royalty_payout_changed", 409, "What is to be paid has changed"
+
+
+class RoyaltyPayoutRunning(DomainError):
+    """A payout in the same currency is still being written."""
+
+    code, status, title = "royalty_payout_running", 409, "Another payout is being written"
 
 
 class RoyaltyPaymentWrongState(DomainError):

@@ -17,8 +17,8 @@ class PaymentsConfig(AppConfig):
             connect,
             disputes,
             invoices,
-            payouts,
             refunds,
+            royalty_payments,
             transfers,
         )
         from payments.models import Command
@@ -31,7 +31,7 @@ class PaymentsConfig(AppConfig):
             Kind.CREATE_ACCOUNT: connect.CREATE,
             Kind.TRANSFER: transfers.SEND,
             Kind.REVERSE_TRANSFER: transfers.REVERSE,
-            Kind.ROYALTY_TRANSFER: payouts.TRANSFER,
+            Kind.ROYALTY_TRANSFER: royalty_payments.TRANSFER,
             Kind.SEND_EVIDENCE: disputes.EVIDENCE,
             Kind.CREATE_CUSTOMER: invoices.CREATE_CUSTOMER,
             Kind.SEND_INVOICE: invoices.SEND,

@@ -1,4 +1,4 @@
-"""Connected accounts: whether a seller can be paid, as Stripe and this market say.
+"""Connected accounts: whether a seller or a contributor can be paid, as Stripe and we say.
 
 Accounts of API version 2 with the recipient configuration: https://docs.stripe.com/connect/accounts-v2.
 Stripe asks who they are, and for their bank, on its own pages.
@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from marketplace import audit, organizations
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
+    ContributorErased,
     InvalidInput,
     MissingScope,
     NotFound,
@@ -31,7 +32,7 @@ from marketplace.errors import (
     RegionNotSupported,
     SellerCannotBePaid,
 )
-from marketplace.models import Organization, User
+from marketplace.models import Contributor, Organization, User
 from payments import commands, regions, stripe_gateway
 from payments.commands import Call
 from payments.models import Command, ConnectedAccount
@@ -69,11 +70,33 @@ def open(caller: Caller, *, country: str = "") -> ConnectedAccount:
     if len(where) != 2 or not where.isascii() or not where.isalpha():
         raise InvalidInput(_("Give the country as two letters (ISO 3166-1)."), param="country")
     _check_region(where)
+    return _open(caller, where)
+
+
+def open_for(caller: Caller, contributor: str, *, country: str) -> ConnectedAccount:
+    """Open an account that one of the caller's contributors is paid with, or go on with it.
+
+    Repeatable. Stripe asks the person who they are; it hears nothing of it from us. Raises
+    NotFound, ContributorErased, and what `open` raises.
+    """
+    stripe_gateway.check_mode(caller.livemode)
+    if caller.livemode:
+        organizations.check_identity(caller.organization)
+    with acting(caller, writing=False):
+        found = Contributor.objects.get_visible(caller, contributor)
+    _check_region(country)
+    return _open(caller, country, found)
+
+
+def _open(caller: Caller, where: str, contributor: Contributor | None = None) -> ConnectedAccount:
     with acting(caller):
+        if contributor is not None:
+            contributor = Contributor.objects.get_visible(caller, contributor.pk, lock=True)
+            _check_known(contributor)
         account, is_new = ConnectedAccount.objects.select_for_update().get_or_create(
             organization=caller.organization,
             livemode=caller.livemode,
-            contributor=None,
+            contributor=contributor,
             defaults={"country": where},
         )
         if is_new:
@@ -90,7 +113,17 @@ def open(caller: Caller, *, country: str = "") -> ConnectedAccount:
     command = commands.carry_out(command.pk, caller=caller)
     if command.state == Command.State.REFUSED:
         raise PaymentProviderRefused(command.refusal)
-    return own(caller)
+    return own(caller) if contributor is None else of_contributor(caller, str(contributor.pk))
+
+
+def of_contributor(caller: Caller, contributor: str) -> ConnectedAccount:
+    """The account of one of the caller's contributors. Raises NotFound, also where none is open."""
+    with acting(caller, writing=False):
+        found = Contributor.objects.get_visible(caller, contributor)
+        account = ConnectedAccount.objects.visible_to(caller).filter(contributor=found).first()
+    if account is None:
+        raise NotFound(_("No account to be paid with was opened for this contributor yet."))
+    return account
 
 
 def own(caller: Caller) -> ConnectedAccount:
@@ -105,9 +138,13 @@ def own(caller: Caller) -> ConnectedAccount:
 def onboarding_url(account: ConnectedAccount) -> str:
     """An address of Stripe's where the account's details are given. It works once, for minutes.
 
-    Raises PaymentProviderUnavailable, PaymentProviderRefused.
+    Raises ContributorErased, PaymentProviderUnavailable, PaymentProviderRefused.
     """
-    assert account.stripe_id is not None
+    if account.stripe_id is None:
+        raise NotFound(_("The account is being opened at Stripe. Try again in a minute."))
+    if account.contributor_id is not None:
+        with system("look whether a contributor was erased"):
+            _check_known(Contributor.objects.get(pk=account.contributor_id))
     token = signing.Signer(salt=RETURN_SALT).sign(str(account.pk))
     back = f"{settings.BASE_URL}/payout-account"
     return stripe_gateway.account_link(
@@ -115,6 +152,16 @@ def onboarding_url(account: ConnectedAccount) -> str:
         refresh_url=f"{back}/again/{token}",
         return_url=f"{back}/return/{token}",
     )
+
+
+def lasting_url(account: ConnectedAccount) -> str:
+    """An address of ours that leads on to Stripe's pages as long as something is missing there.
+
+    For somebody who has no login here. It stands for one: whoever holds it may tell Stripe who
+    they are.
+    """
+    token = signing.Signer(salt=RETURN_SALT).sign(str(account.pk))
+    return f"{settings.BASE_URL}/payout-account/again/{token}"
 
 
 def returned(token: str) -> ConnectedAccount:
@@ -294,6 +341,11 @@ def _set(account: ConnectedAccount, clearance: str, *, by: str, note: str) -> No
     account.save(update_fields=["clearance", "cleared_by", "clearance_note"])
 
 
+def _check_known(contributor: Contributor) -> None:
+    if contributor.erased_at is not None:
+        raise ContributorErased(_("Nobody knows any more who this contributor is."))
+
+
 def _check_region(country: str) -> None:
     if not regions.are_one(settings.PLATFORM_COUNTRY, country):
         raise RegionNotSupported(
@@ -326,7 +378,10 @@ def _params(account: ConnectedAccount) -> dict[str, Any]:
         "include": [*stripe_gateway.ACCOUNT_INCLUDES],
         "metadata": {"licet": str(account.pk), "organization": str(owner.pk)},
     }
-    if owner.contact_email:
+    if account.contributor_id is not None:
+        # By our reference alone: calls are kept, and Stripe asks the person for the rest.
+        params["display_name"] = params["metadata"]["contributor"] = str(account.contributor_id)
+    elif owner.contact_email:
         params["contact_email"] = owner.contact_email
     return params
 
@@ -356,10 +411,15 @@ def _screened(account: ConnectedAccount) -> bool | None:
     """
     if not account.livemode or account.clearance != Clearance.NONE or not settings.SCREENING:
         return None
-    screen: Callable[[Organization], bool | None] = import_string(settings.SCREENING)
+    screen: Callable[[Organization | Contributor], bool | None] = import_string(settings.SCREENING)
     with system("screen who shall be paid"):
-        owner = Organization.objects.get(pk=account.organization_id)
-    return screen(owner)
+        if account.contributor_id is not None:
+            party: Organization | Contributor = Contributor.objects.select_related("identity").get(
+                pk=account.contributor_id
+            )
+        else:
+            party = Organization.objects.get(pk=account.organization_id)
+    return screen(party)
 
 
 def _requirement(facts: RequirementFacts) -> dict[str, Any]:

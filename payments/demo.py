@@ -342,6 +342,11 @@ class Story:
         with self.script.step("The correspondents' shares, each computed again from its statement"):
             lines = demo_royalties.statements(self.archive, order, self.letters)
         self.script.detail("\n".join(lines))
+        paid = self.letters[-1]
+        with self.script.step("One of them opens an account by a link, and is paid (simulated)"):
+            account = demo_royalties.open_theirs(self.archive, paid)
+            said = demo_royalties.pay_out(self.archive, paid, self.world.simulator_url)
+        self.script.detail(f"{account}\n{said}")
 
     # --- the lab ---
 

@@ -23,14 +23,23 @@ PARTS = (5, 3, 2)
 def open_account(archive: Client) -> str:
     """Open the archive's account at Stripe, and complete it on Stripe's page. How it stands."""
     if archive.post("/v1/payout-account")["state"] != "active":
-        link = str(archive.post("/v1/payout-account/links")["url"])
-        data = urllib.parse.urlencode({"action": "complete"}).encode()
-        with urllib.request.urlopen(link, timeout=30):
-            pass
-        with urllib.request.urlopen(link, data=data, timeout=30) as back:
-            # Led back to the market, which asks Stripe how the account stands.
-            back.read()
-    account = archive.get("/v1/payout-account")
+        _complete(str(archive.post("/v1/payout-account/links")["url"]))
+    return _active(archive, "/v1/payout-account")
+
+
+def _complete(link: str) -> None:
+    """Tell Stripe everything on its page."""
+    data = urllib.parse.urlencode({"action": "complete"}).encode()
+    with urllib.request.urlopen(link, timeout=30) as page:
+        # Where a link of ours led to.
+        stripes = page.geturl()
+    with urllib.request.urlopen(stripes, data=data, timeout=30) as back:
+        # Led back to the market, which asks Stripe how the account stands.
+        back.read()
+
+
+def _active(archive: Client, path: str) -> str:
+    account = archive.get(path)
     if account["state"] != "active":
         raise Failed(f"The account is “{account['state']}” and not active.")
     return f"account {account['id']}: {account['state']}"
@@ -93,6 +102,36 @@ def statements(archive: Client, order: str, letters: list[Letter]) -> list[str]:
             f" {money.show(whole, 'USD')}" + (f" and {rest} millionths of a cent" if rest else "")
         )
     return said
+
+
+def open_theirs(archive: Client, letter: Letter) -> str:
+    """Open a correspondent's account, who completes it by the link that the archive hands on."""
+    path = f"/v1/contributors/{letter.contributor}/payout-account"
+    archive.post(path, {"country": "DE"})
+    _complete(str(archive.post(f"{path}/links")["lasting_url"]))
+    return _active(archive, path)
+
+
+def pay_out(archive: Client, letter: Letter, simulator_url: str) -> str:
+    """Pay all that contributors are owed; wait until a correspondent with an account has it."""
+    # What a sale brought is available at Stripe after some days: nobody waits for them here.
+    with urllib.request.urlopen(f"{simulator_url}/_simulator/funds", data=b"{}", timeout=30):
+        pass
+    now = archive.post("/v1/royalty-payouts/preview", {"currency": "USD"})
+    names = ("currency", "contributors", "paid_minor", "recouped_minor")
+    payout = archive.post("/v1/royalty-payouts", {name: now[name] for name in names})["id"]
+
+    def look() -> Any:
+        listed = archive.get(f"/v1/royalty-payments?payout={payout}&limit=200")["data"]
+        return next((one for one in listed if one["contributor"] == letter.contributor), None)
+
+    payment = _wait(
+        look,
+        lambda found: found is not None and found["state"] == "paid",
+        "The correspondent was not paid.",
+    )
+    paid = money.show(payment["amount_minor"], "USD")
+    return f"payout {payout}: {now['contributors']} contributors; {paid} to {letter.contributor}"
 
 
 def computed(line: dict[str, Any], contributor: str) -> int:

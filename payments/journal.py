@@ -40,7 +40,7 @@ STRIPE_FEE = "stripe_fee"  # what Stripe takes beside the fee of a movement
 # Those that record a balance transaction of Stripe's, each its own.
 OF_STRIPE = (SETTLED, PAYOUT, STRIPE_FEE)
 ROYALTIES = "royalties"  # the allocation's id
-ROYALTY_PAYOUT = "royalty_payout"  # the payout's id
+ROYALTY_PAYOUT = "royalty_payout"  # the payout's id, and how many were written before
 ROYALTY_TRANSFER = "royalty_transfer"  # the payment's id
 ROYALTY_RETURNED = "royalty_returned"  # the payment's id
 ROYALTY_PAID_OUTSIDE = "royalty_paid_outside"  # the payment's id

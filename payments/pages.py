@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from marketplace import money
 from marketplace.errors import (
+    ContributorErased,
     NotFound,
     PaymentProviderRefused,
     PaymentProviderUnavailable,
@@ -81,8 +82,11 @@ def onboard_again(request: HttpRequest, token: str) -> HttpResponse:
     """A link to Stripe's pages was used or is too old: lead on to a new one."""
     try:
         account = connect.returned(token)
+        if account.state == account.State.ACTIVE and not connect.missing(account):
+            # An old address must not lead anybody to where a bank account can be changed.
+            return redirect("payout-account-return", token)
         return redirect(connect.onboarding_url(account))
-    except NotFound:
+    except (NotFound, ContributorErased):
         raise Http404 from None
     except (PaymentProviderUnavailable, PaymentProviderRefused):
         return render(

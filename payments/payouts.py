@@ -1,10 +1,14 @@
-"""Payouts to contributors: in batches, in whole minor units, after advances were paid back."""
+"""Payouts to contributors: previewed, confirmed, and written by a job, in whole minor units.
+
+A payout counts what is new since the last one, and what that left over (`RoyaltyBalance`): what it
+takes grows with what was sold since, not with all that was ever sold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,33 +18,25 @@ from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency, money
 from marketplace.access import Caller, acting, system
-from marketplace.errors import (
-    InvalidInput,
-    RoyaltyPaymentWrongState,
-    RoyaltyPayoutChanged,
-)
+from marketplace.errors import InvalidInput, RoyaltyPayoutChanged, RoyaltyPayoutRunning
 from marketplace.models import Contributor
 from marketplace.typeid import TypeID
-from payments import commands, journal, stripe_gateway, transfers
-from payments.commands import Call
+from payments import journal, royalty_payments, royalty_statements
 from payments.journal import Code, Key
-from payments.models import (
-    Command,
-    ConnectedAccount,
-    RoyaltyAdvance,
-    RoyaltyPayment,
-    RoyaltyPayout,
-)
-from payments.stripe_facts import TransferFacts
+from payments.models import RoyaltyAdvance, RoyaltyPayout
 
-State = RoyaltyPayment.State
+logger = logging.getLogger(__name__)
+State = RoyaltyPayout.State
 
 TRANSITIONS: dict[str, frozenset[str]] = {
-    State.DUE: frozenset({State.SENDING, State.PAID}),
-    State.SENDING: frozenset({State.PAID, State.RETURNED}),
-    # Paid and returned are final: what came back is owed again, and part of a later payout.
+    State.RUNNING: frozenset({State.DONE}),
+    # Done is final: what comes back is counted by a later payout.
 }
+# Contributors in one transaction: a process that dies loses no more than these.
+BATCH = 50_000
 PREVIEWED = 20
+# All contributors are between these.
+FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +69,8 @@ def advance(
     code = money.currency(currency, param="currency").code
     if not 0 < amount_minor <= money.STRIPE_MAXIMUM_MINOR:
         raise InvalidInput(_("Give an amount of 1 or more."), param="amount_minor")
-    reference = _reference(reference)
+    reference = royalty_payments.checked_reference(reference)
     with acting(caller):
-        _lock(caller)
         found = Contributor.objects.get_visible(caller, contributor)
         said = {"amount_minor": amount_minor, "currency": code}
         row, is_new = RoyaltyAdvance.objects.get_or_create(
@@ -96,140 +91,73 @@ def advance(
 
 
 def preview(caller: Caller, *, currency: str) -> Preview:
-    """Say who would be paid how much now. Writes nothing."""
+    """Say who would be paid how much now. Writes nothing.
+
+    Raises RoyaltyPayoutRunning while one is written whose payments are not known yet.
+    """
     code = money.currency(currency, param="currency").code
     with acting(caller, writing=False), connection.cursor() as cursor:
         cursor.execute(journal.PLANNED)
-        return _previewed(cursor, caller, code)
+        _check_alone(caller, code)
+        sales = _uncounted(cursor, caller, code)
+        values = _values(caller, code) | sales.values()
+        cursor.execute(_SUMMED.format(parted=_parted(_NEW)), values | {"limit": PREVIEWED})
+        contributors, paid, recouped, largest = cursor.fetchone()
+    return Preview(
+        currency=code,
+        contributors=contributors,
+        paid_minor=paid,
+        recouped_minor=recouped,
+        largest=[
+            Payable(str(TypeID("ctr", UUID(contributor))), amount, back)
+            for contributor, amount, back in largest or []
+        ],
+    )
 
 
 def confirm(
     caller: Caller, *, currency: str, contributors: int, paid_minor: int, recouped_minor: int
 ) -> RoyaltyPayout:
-    """Owe to each contributor what a preview said, in one journal; the transfers follow.
+    """Commit to paying each contributor what a preview said; `write_due` writes the payments.
 
-    Raises RoyaltyPayoutChanged where that is not what would be paid now.
+    What it counts is fixed here: what is sold, disputed, advanced or comes back from now on is
+    another payout's. Raises RoyaltyPayoutChanged where the figures are not what would be paid now,
+    RoyaltyPayoutRunning, InvalidInput.
     """
     code = money.currency(currency, param="currency").code
-    with system("a payout is posted among accounts of the market"), acting(caller):
-        _lock(caller)
-        with connection.cursor() as cursor:
-            cursor.execute(journal.PLANNED)
-            now = _previewed(cursor, caller, code)
-            told = (contributors, paid_minor, recouped_minor)
-            if not now.contributors or told != (
-                now.contributors,
-                now.paid_minor,
-                now.recouped_minor,
-            ):
-                raise RoyaltyPayoutChanged(
-                    _("What is to be paid has changed. Preview it again."),
-                    contributors=now.contributors,
-                    paid_minor=now.paid_minor,
-                    recouped_minor=now.recouped_minor,
-                )
-            payout = RoyaltyPayout(
-                organization=caller.organization,
-                livemode=caller.livemode,
-                currency=code,
-                contributors=contributors,
-                paid_minor=paid_minor,
-                recouped_minor=recouped_minor,
-                actor=caller.actor,
+    if contributors < 1:
+        raise InvalidInput(_("A payout is to somebody."), param="contributors")
+    with acting(caller), connection.cursor() as cursor:
+        _lock(cursor, caller)
+        cursor.execute(journal.PLANNED)
+        _check_alone(caller, code)
+        sales = _uncounted(cursor, caller, code)
+        payout = RoyaltyPayout(
+            organization=caller.organization,
+            livemode=caller.livemode,
+            currency=code,
+            contributors=contributors,
+            paid_minor=paid_minor,
+            recouped_minor=recouped_minor,
+            held=[str(TypeID("ral", id)) for id in sales.held],
+            actor=caller.actor,
+        )
+        payout.save(force_insert=True)
+        values = _values(caller, code) | sales.values() | {"payout": payout.pk}
+        cursor.execute(_COUNT, values)
+        cursor.execute(_SUMMED.format(parted=_parted(_COUNTED)), values | {"limit": 0})
+        now = cursor.fetchone()[:3]
+        if not now[0] or now != (contributors, paid_minor, recouped_minor):
+            # With it goes what it counted.
+            raise RoyaltyPayoutChanged(
+                _("What is to be paid has changed. Preview it again."),
+                contributors=now[0],
+                paid_minor=now[1],
+                recouped_minor=now[2],
             )
-            payout.save(force_insert=True)
-            _pay(cursor, payout)
         audit.record(caller, "royalty_payout.confirmed", subject=payout, contributors=contributors)
         idempotency.names(caller, payout)
     return payout
-
-
-def paid_outside(caller: Caller, payment: str, *, reference: str) -> RoyaltyPayment:
-    """Record that the seller paid a contributor itself. Repeating it changes nothing.
-
-    The market owes the amount to the seller then. Raises NotFound, RoyaltyPaymentWrongState.
-    """
-    reference = _reference(reference)
-    with system("a payment outside is posted among accounts of the market"), acting(caller):
-        found = RoyaltyPayment.objects.get_visible(caller, payment, lock=True)
-        if found.state == State.PAID and found.reference == reference:
-            return found
-        if found.state != State.DUE:
-            raise RoyaltyPaymentWrongState(
-                _("This payment is not waiting to be paid."),
-                payment=str(found.pk),
-                payment_state=found.state,
-            )
-        _move(found, State.PAID)
-        found.reference, found.settled_at = reference, timezone.now()
-        found.save(update_fields=["state", "reference", "settled_at"])
-        _post(
-            found,
-            journal.ROYALTY_PAID_OUTSIDE,
-            {
-                _account(found, Code.CONTRIBUTOR_PAYABLE): found.amount_minor,
-                _account(found, Code.SELLER_PAYABLE): -found.amount_minor,
-            },
-        )
-        audit.record(caller, "royalty_payment.noted", subject=found)
-        idempotency.names(caller, found)
-    return found
-
-
-def send_due(limit: int = 100) -> int:
-    """Send what contributors with an account that can be paid are owed. The worker's."""
-    with system("find royalties that can be sent"), connection.cursor() as cursor:
-        cursor.execute(_SENDABLE, {"limit": limit})
-        due = cursor.fetchall()
-    for payment_id, account_id in due:
-        with system("send royalties"):
-            payment = RoyaltyPayment.objects.select_for_update().get(pk=payment_id)
-            account = ConnectedAccount.objects.get(pk=account_id)
-            if payment.state != State.DUE or not transfers.is_cleared(account):
-                continue
-            _move(payment, State.SENDING)
-            payment.save(update_fields=["state"])
-            commands.give(
-                Command.Kind.ROYALTY_TRANSFER,
-                {
-                    "amount": payment.amount_minor,
-                    "currency": payment.currency.lower(),
-                    "destination": account.stripe_id,
-                    "transfer_group": str(payment.payout_id),
-                    "metadata": {"licet": str(payment.pk)},
-                },
-                account=account,
-                reference=str(payment.pk),
-            )
-    return len(due)
-
-
-# --- statements -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What a contributor earned, lost again, paid back and was paid, in one period and currency."""
-
-    contributor: str
-    currency: str
-    begins_at: datetime
-    ends_at: datetime
-    opening_micro: int
-    accrued_micro: int
-    recouped_minor: int
-    paid_minor: int
-    # Paid before, and back in this period: it is owed again.
-    returned_minor: int
-    closing_micro: int
-    # Now, whatever the period: of disputed sales, or being shared out anew.
-    held_micro: int
-    advances_open_minor: int
-    lines: list[Mapping[str, Any]]
-
-
-# A statement with more lines is asked for in shorter periods.
-LINES_MAX = 10_000
 
 
 def find(caller: Caller, id: str) -> RoyaltyPayout:
@@ -238,369 +166,314 @@ def find(caller: Caller, id: str) -> RoyaltyPayout:
         return RoyaltyPayout.objects.get_visible(caller, id)
 
 
-def statement(
-    caller: Caller,
-    contributor: str,
-    *,
-    currency: str,
-    begins_at: datetime,
-    ends_at: datetime,
-) -> Statement:
-    """A contributor's account over [begins_at, ends_at), line by line.
+# --- writing ----------------------------------------------------------------------------------
 
-    Each line can be computed again from what it says (`royalty_shares.share`). Raises NotFound,
-    InvalidInput.
+
+def write_due(limit: int = 20) -> int:
+    """Write the payments of payouts that were confirmed. Returns how many there were. The worker's.
+
+    Can be called any time, by several at once: each step is one transaction under its payout's
+    lock, and goes on where the last one ended.
     """
-    with acting(caller, writing=False), connection.cursor() as cursor:
-        found = Contributor.objects.get_visible(caller, contributor)
-        code = money.currency(currency, param="currency").code
-        if begins_at >= ends_at:
-            raise InvalidInput(_("A period ends after it begins."), param="to")
-        values = {
-            "organization": caller.organization.pk,
-            "livemode": caller.livemode,
-            "currency": code,
-            "contributor": found.pk,
-            "begins_at": begins_at,
-            "ends_at": ends_at,
-            "limit": LINES_MAX + 1,
-        }
-        cursor.execute(_LINES, values)
-        names = [column.name for column in cursor.description]
-        lines = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        if len(lines) > LINES_MAX:
-            raise InvalidInput(
-                _("More than %(max)s lines: ask for a shorter period.") % {"max": f"{LINES_MAX:,}"},
-                param="from",
-            )
-        cursor.execute(_SUMS, values)
-        sums = dict(
-            zip((column.name for column in cursor.description), cursor.fetchone(), strict=True)
+    with system("find payouts of royalties to be written"):
+        due = list(
+            RoyaltyPayout.objects.filter(state=State.RUNNING)
+            .order_by("pk")
+            .values_list("pk", flat=True)[:limit]
         )
-    micro = 1_000_000
-    opening = sums["earned_before"] - micro * (sums["paid_before"] - sums["returned_before"])
-    moved = sums["recouped"] + sums["paid"] - sums["returned"]
-    return Statement(
-        contributor=str(found.pk),
-        currency=code,
-        begins_at=begins_at,
-        ends_at=ends_at,
-        opening_micro=opening,
-        accrued_micro=sums["earned"],
-        recouped_minor=sums["recouped"],
-        paid_minor=sums["paid"],
-        returned_minor=sums["returned"],
-        closing_micro=opening + sums["earned"] - micro * moved,
-        held_micro=sums["held"],
-        advances_open_minor=sums["advanced"] - sums["recouped_ever"],
-        lines=[_shown(line) for line in lines],
-    )
+    for payout_id in due:
+        try:
+            while step(payout_id):
+                pass
+        except Exception:
+            # The edge of a retry loop: it stays due, and the others are written.
+            logger.exception("could not write %s", payout_id)
+    return len(due)
 
 
-def _shown(line: dict[str, Any]) -> dict[str, Any]:
-    for name, prefix in (("allocation", "ral"), ("order", "ord"), ("rule", "rrl"), ("tie", "ral")):
-        line[name] = str(TypeID(prefix, line[name]))
-    for name in ("cut_before_hash", "cut_after_hash"):
-        line[name] = None if line[name] is None else bytes(line[name]).hex()
-    for name in ("cut_before_remainder", "cut_after_remainder"):
-        line[name] = line[name] or None
-    return line
+def step(payout_id: UUID) -> bool:
+    """Write the next batch of a payout, and commit it. Whether the caller should go on.
+
+    A batch is its payments, what it leaves in the balances, and one journal.
+    """
+    with system("write a payout of royalties"), connection.cursor() as cursor:
+        cursor.execute(journal.PLANNED)
+        payout = (
+            RoyaltyPayout.objects.select_for_update(skip_locked=True)
+            .filter(pk=payout_id, state=State.RUNNING)
+            .first()
+        )
+        if payout is None:
+            # Done, or in somebody else's hands.
+            return False
+        values = _batch(cursor, payout)
+        cursor.execute(_WRITE.format(parted=_parted(_COUNTED)), values)
+        count, paid, recouped = cursor.fetchone()
+        if count:
+            _post(payout, paid, recouped, values)
+        payout.cursor = values["upto"]
+        payout.written += count
+        fields = ["cursor", "written"]
+        if payout.cursor == LAST:
+            _move(payout, State.DONE)
+            payout.done_at = timezone.now()
+            fields += ["state", "done_at"]
+        payout.save(update_fields=fields)
+    return payout.state == State.RUNNING
 
 
-# --- paying -----------------------------------------------------------------------------------
-
-
-def _previewed(cursor: Any, caller: Caller, currency: str) -> Preview:
-    values = {
-        "organization": caller.organization.pk,
-        "livemode": caller.livemode,
-        "currency": currency,
-        "limit": PREVIEWED,
-    }
-    cursor.execute(
-        "SELECT count(*), coalesce(sum(amount), 0)::bigint, coalesce(sum(recouped), 0)::bigint"
-        f" FROM ({_PAYABLE}) payable",
-        values,
-    )
-    contributors, paid, recouped = cursor.fetchone()
-    cursor.execute(
-        f"SELECT contributor_id, amount, recouped FROM ({_PAYABLE}) payable"
-        " ORDER BY amount DESC, contributor_id LIMIT %(limit)s",
-        values,
-    )
-    return Preview(
-        currency=currency,
-        contributors=contributors,
-        paid_minor=paid,
-        recouped_minor=recouped,
-        largest=[
-            Payable(str(TypeID("ctr", contributor)), amount, back)
-            for contributor, amount, back in cursor.fetchall()
-        ],
-    )
-
-
-def _pay(cursor: Any, payout: RoyaltyPayout) -> None:
-    """Write a payment for each, and one journal of all."""
-    values = {
+def _batch(cursor: Any, payout: RoyaltyPayout) -> dict[str, Any]:
+    """Of whom the next batch is, and what is counted for them."""
+    values: dict[str, Any] = {
         "organization": payout.organization_id,
         "livemode": payout.livemode,
         "currency": payout.currency,
         "payout": payout.pk,
-        "now": payout.created_at,
-        # Of UUIDv7: the instant, to the millisecond.
-        "begin": payout.pk.hex[:12],
+        "after": payout.cursor or FIRST,
+        "held": [TypeID.parse("ral", id) for id in payout.held],
+        "skipped": BATCH - 1,
     }
-    cursor.execute(_WRITE, values)
+    cursor.execute(_UPTO, values)
+    last = cursor.fetchone()
+    cursor.execute(_SOURCES_COUNTED, values)
+    sources = cursor.fetchall()
+    made = TypeID.new("rpm").hex
+    return values | {
+        "upto": LAST if last is None else last[0],
+        "sources": [id for id, _minimum in sources],
+        "minimums": [minimum for _id, minimum in sources],
+        "now": timezone.now(),
+        # Of the payments' ids: the instant and some bits of chance, as of any UUIDv7. A counter
+        # follows: ids in the order of their index are written several times faster.
+        "begin": made[:22],
+    }
+
+
+def _post(payout: RoyaltyPayout, paid: int, recouped: int, values: Mapping[str, Any]) -> None:
     posted = journal.begin(
         payout.organization_id,
         livemode=payout.livemode,
         kind=journal.ROYALTY_PAYOUT,
-        reference=str(payout.pk),
+        reference=f"{payout.pk}:{payout.written}",
     )
     owner = payout.organization_id
     journal.post_many(
         posted,
         [
-            (Key(Code.ROYALTY_PAYABLE, owner, None, payout.currency), payout.paid_minor
-             + payout.recouped_minor),
+            (Key(Code.ROYALTY_PAYABLE, owner, None, payout.currency), paid + recouped),
             # The seller advanced it: it is owed to the seller.
-            (Key(Code.SELLER_PAYABLE, owner, None, payout.currency), -payout.recouped_minor),
+            (Key(Code.SELLER_PAYABLE, owner, None, payout.currency), -recouped),
         ],
-        selected=(
-            "SELECT 'contributor_payable', organization_id, contributor_id, currency,"
-            " -amount_minor FROM payments_royaltypayment"
-            " WHERE payout_id = %(payout)s AND amount_minor > 0",
-            values,
-        ),
-    )  # fmt: skip
-
-
-def _post(payment: RoyaltyPayment, kind: str, lines: Mapping[Key, int]) -> None:
-    posted = journal.begin(
-        payment.organization_id, livemode=payment.livemode, kind=kind, reference=str(payment.pk)
+        selected=(_OWED, values),
     )
-    journal.write(posted, list(lines.items()))
 
 
-def _account(payment: RoyaltyPayment, code: Code) -> Key:
-    owner: UUID | None = payment.organization_id
-    of = payment.contributor_id if code == Code.CONTRIBUTOR_PAYABLE else None
-    if code in {Code.STRIPE_CLEARING, Code.STRIPE_BALANCE, Code.STRIPE_FEES}:
-        owner = None
-    return Key(code, owner, of, payment.currency)
+def _move(payout: RoyaltyPayout, state: RoyaltyPayout.State) -> None:
+    allowed = TRANSITIONS.get(payout.state, frozenset())
+    assert state in allowed, f"A payout does not go from {payout.state} to {state}."
+    payout.state = state
 
 
-def _move(payment: RoyaltyPayment, state: RoyaltyPayment.State) -> None:
-    allowed = TRANSITIONS.get(payment.state, frozenset())
-    assert state in allowed, f"A payment does not go from {payment.state} to {state}."
-    payment.state = state
+# --- what is counted --------------------------------------------------------------------------
 
 
-def _reference(text: str) -> str:
-    text = text.strip()
-    if not 0 < len(text) <= 200:
-        raise InvalidInput(_("Name the payment, in up to 200 characters."), param="reference")
-    return text
+@dataclass(frozen=True, slots=True)
+class _Sales:
+    """Allocations that no payout counted yet, and counted ones that are held now."""
+
+    fresh: Sequence[UUID]
+    minimums: Sequence[int]
+    held: Sequence[UUID]
+
+    def values(self) -> dict[str, Any]:
+        return {"sources": self.fresh, "minimums": self.minimums, "held": self.held}
 
 
-def _lock(caller: Caller) -> None:
+def _uncounted(cursor: Any, caller: Caller, currency: str) -> _Sales:
+    cursor.execute(_SOURCES_NOW, _values(caller, currency))
+    rows = cursor.fetchall()
+    fresh = [(id, minimum) for id, minimum, is_held, is_new in rows if is_new and not is_held]
+    return _Sales(
+        [id for id, _minimum in fresh],
+        [minimum for _id, minimum in fresh],
+        [id for id, _minimum, is_held, is_new in rows if is_held and not is_new],
+    )
+
+
+def _values(caller: Caller, currency: str) -> dict[str, Any]:
+    return {
+        "organization": caller.organization.pk,
+        "livemode": caller.livemode,
+        "currency": currency,
+        "after": FIRST,
+        "upto": LAST,
+    }
+
+
+def _check_alone(caller: Caller, currency: str) -> None:
+    running = (
+        RoyaltyPayout.objects.visible_to(caller)
+        .filter(currency=currency, state=State.RUNNING)
+        .first()
+    )
+    if running is not None:
+        raise RoyaltyPayoutRunning(
+            _("Another payout in this currency is being written. Wait until it is done."),
+            payout=str(running.pk),
+        )
+
+
+def _lock(cursor: Any, caller: Caller) -> None:
     """Make payouts of one organization wait for each other: nobody is paid twice."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('payments.payouts' || %s, 0))",
-            [f"{caller.organization.pk}{caller.livemode}"],
-        )
-
-
-def _send(command: Command) -> TransferFacts:
-    return stripe_gateway.transfer(command.params, key=str(command.pk))
-
-
-def _find(command: Command) -> TransferFacts | None:
-    params = command.params
-    return stripe_gateway.find_transfer(params["transfer_group"], params["metadata"]["licet"])
-
-
-def _keep(command: Command, result: TransferFacts) -> str:
-    payment = RoyaltyPayment.objects.select_for_update().get(pk=command.reference)
-    _move(payment, State.PAID)
-    payment.stripe_id, payment.settled_at = result.id, timezone.now()
-    payment.save(update_fields=["state", "stripe_id", "settled_at"])
-    _post(
-        payment,
-        journal.ROYALTY_TRANSFER,
-        {
-            _account(payment, Code.CONTRIBUTOR_PAYABLE): payment.amount_minor,
-            _account(payment, Code.STRIPE_CLEARING): -payment.amount_minor,
-        },
-    )
-    settled = result.settled
-    if settled is not None:
-        posted = journal.begin(
-            payment.organization_id,
-            livemode=payment.livemode,
-            kind=journal.SETTLED,
-            reference=settled.transaction,
-        )
-        currency = settled.currency
-        journal.write(
-            posted,
-            [
-                (Key(Code.STRIPE_CLEARING, None, None, currency), -settled.amount_minor),
-                (Key(Code.STRIPE_FEES, None, None, currency), settled.fee_minor),
-                (
-                    Key(Code.STRIPE_BALANCE, None, None, currency),
-                    settled.amount_minor - settled.fee_minor,
-                ),
-            ],
-        )
-    return result.id
-
-
-def _refuse(command: Command, why: str, code: str) -> None:
-    """It is owed again, and part of the next payout."""
-    payment = RoyaltyPayment.objects.select_for_update().get(pk=command.reference)
-    _move(payment, State.RETURNED)
-    payment.refusal, payment.settled_at = why[:1000], timezone.now()
-    payment.save(update_fields=["state", "refusal", "settled_at"])
-    _post(
-        payment,
-        journal.ROYALTY_RETURNED,
-        {
-            _account(payment, Code.CONTRIBUTOR_PAYABLE): payment.amount_minor,
-            _account(payment, Code.ROYALTY_PAYABLE): -payment.amount_minor,
-        },
+    cursor.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('payments.payouts' || %s, 0))",
+        [f"{caller.organization.pk}{caller.livemode}"],
     )
 
 
-TRANSFER = Call(send=_send, keep=_keep, refuse=_refuse, find=_find, is_money=True)
-
-
-# What was shared out of one organization's sales in one currency, and whether it is held: while
-# the sale is disputed and its rule says so, and while a part of it is about to be taken back.
-_SOURCES = """
-SELECT allocation.id, allocation.done_at,
-    coalesce((rule.minimum_minor ->> %(currency)s)::bigint, 1) AS minimum,
-    sold.status = 'disputed' AND rule.holds_while_disputed OR EXISTS (
-        SELECT 1 FROM payments_royaltyallocation other
-        WHERE other.order_id = allocation.order_id AND other.state <> 'done'
-    ) AS is_held
-FROM payments_royaltyallocation allocation
-JOIN payments_royaltyrule rule ON rule.id = allocation.rule_id
-JOIN payments_order sold ON sold.id = allocation.order_id
-WHERE allocation.organization_id = %(organization)s AND allocation.livemode = %(livemode)s
-    AND allocation.currency = %(currency)s AND allocation.state = 'done'
+_OWNED = """
+organization_id = %(organization)s AND livemode = %(livemode)s AND currency = %(currency)s
 """
-# Down to whole minor units only here; what is left over stays accrued. Of several rules that
-# somebody earned by, the least minimum counts.
-_PAYABLE = f"""
-WITH source AS MATERIALIZED ({_SOURCES}),
-earned AS (
-    SELECT accrual.contributor_id, sum(accrual.amount_micro) AS micro, min(minimum) AS minimum
-    FROM source JOIN payments_royaltyaccrual accrual ON accrual.allocation_id = source.id
-    WHERE NOT is_held AND accrual.contributor_id IS NOT NULL
-    GROUP BY accrual.contributor_id
+_SOURCES_NOW = f"""
+SELECT source.id, source.minimum, source.is_held, counted.id IS NULL
+FROM ({royalty_statements.SOURCES}) source
+LEFT JOIN payments_royaltycounted counted ON counted.allocation_id = source.id
+WHERE source.is_held OR counted.id IS NULL
+"""
+_SOURCES_COUNTED = """
+SELECT allocation.id, coalesce((rule.minimum_minor ->> %(currency)s)::bigint, 1)
+FROM payments_royaltycounted counted
+JOIN payments_royaltyallocation allocation ON allocation.id = counted.allocation_id
+JOIN payments_royaltyrule rule ON rule.id = allocation.rule_id
+WHERE counted.payout_id = %(payout)s
+"""
+_COUNT = f"""
+INSERT INTO payments_royaltycounted (
+    organization_id, livemode, payout_id, allocation_id, advance_id, payment_id
+)
+SELECT %(organization)s, %(livemode)s, %(payout)s, id, NULL::uuid, NULL::uuid
+FROM unnest(%(sources)s::uuid[]) id
+UNION ALL
+SELECT %(organization)s, %(livemode)s, %(payout)s, NULL, id, NULL
+FROM payments_royaltyadvance advance
+WHERE {_OWNED} AND NOT EXISTS (
+    SELECT 1 FROM payments_royaltycounted WHERE advance_id = advance.id
+)
+UNION ALL
+SELECT %(organization)s, %(livemode)s, %(payout)s, NULL, NULL, id
+FROM payments_royaltypayment payment
+WHERE {_OWNED} AND state = 'returned' AND NOT EXISTS (
+    SELECT 1 FROM payments_royaltycounted WHERE payment_id = payment.id
+)
+"""
+_UPTO = """
+SELECT id FROM marketplace_contributor
+WHERE organization_id = %(organization)s AND id > %(after)s ORDER BY id
+OFFSET %(skipped)s LIMIT 1
+"""
+# What a payout counts beside sales: what it took, or, before there is one, what none took yet.
+_COUNTED = "payout_id = %(payout)s"
+_NEW = "id IS NULL"
+
+
+def _parted(counted: str) -> str:
+    """Of each contributor in (after, upto]: what is paid, what pays advances back, what is left.
+
+    Down to whole minor units only here; what is left over stays accrued. Of several rules that
+    somebody earned by, the least minimum counts.
+    """
+    return _PARTED.format(counted=counted)
+
+
+_RANGE = "contributor_id > %(after)s AND contributor_id <= %(upto)s"
+# The parts of sales by their index, a stretch each: whatever else is there is not read.
+_PARTED = f"""
+SELECT contributor_id, is_new, minimum, carried, advance, recouped,
+    CASE WHEN whole - recouped >= coalesce(minimum, 1) THEN whole - recouped ELSE 0 END AS amount
+FROM (
+    SELECT *, least(whole, greatest(advance, 0)) AS recouped
+    FROM (
+        SELECT contributor_id, bool_or(is_new) AS is_new, min(minimum) AS minimum,
+            sum(carried)::bigint AS carried, sum(advance)::bigint AS advance,
+            greatest(sum(carried)::bigint - sum(held)::bigint, 0) / 1000000 AS whole
+        FROM (
+            SELECT contributor_id, false AS is_new, minimum_minor AS minimum,
+                carried_micro AS carried, advance_minor AS advance, 0::bigint AS held
+            FROM payments_royaltybalance WHERE {_OWNED} AND {_RANGE}
+            UNION ALL
+            SELECT part.contributor_id, true, source.minimum, part.amount_micro, 0, 0
+            FROM unnest(%(sources)s::uuid[], %(minimums)s::bigint[]) AS source (id, minimum),
+            LATERAL (
+                SELECT contributor_id, amount_micro FROM payments_royaltyaccrual
+                WHERE allocation_id = source.id AND {_RANGE} OFFSET 0
+            ) part
+            UNION ALL
+            SELECT contributor_id, false, NULL, 0, 0, amount_micro
+            FROM payments_royaltyaccrual
+            WHERE allocation_id = ANY(%(held)s::uuid[]) AND {_RANGE}
+            UNION ALL
+            SELECT contributor_id, true, NULL, 0, amount_minor, 0
+            FROM payments_royaltyadvance advance
+            LEFT JOIN payments_royaltycounted counted ON counted.advance_id = advance.id
+            WHERE advance.organization_id = %(organization)s AND advance.livemode = %(livemode)s
+                AND advance.currency = %(currency)s AND {_RANGE} AND counted.{{counted}}
+            UNION ALL
+            SELECT contributor_id, true, NULL, amount_minor * 1000000, 0, 0
+            FROM payments_royaltypayment payment
+            LEFT JOIN payments_royaltycounted counted ON counted.payment_id = payment.id
+            WHERE payment.organization_id = %(organization)s AND payment.livemode = %(livemode)s
+                AND payment.currency = %(currency)s AND payment.state = 'returned' AND {_RANGE}
+                AND counted.{{counted}}
+        ) part
+        GROUP BY contributor_id
+    ) summed
+) parted
+"""
+_SUMMED = """
+WITH payable AS MATERIALIZED (
+    SELECT * FROM ({parted}) parted WHERE recouped > 0 OR amount > 0
+)
+SELECT count(*), coalesce(sum(amount), 0)::bigint, coalesce(sum(recouped), 0)::bigint,
+    (SELECT json_agg(json_build_array(contributor_id, amount, recouped)) FROM (
+        SELECT * FROM payable ORDER BY amount DESC, contributor_id LIMIT %(limit)s
+    ) largest)
+FROM payable
+"""
+# All in the order of the contributors: each index is written from page to page.
+_WRITE = """
+WITH parted AS MATERIALIZED ({parted}),
+payable AS MATERIALIZED (
+    SELECT contributor_id, amount, recouped, row_number() OVER (ORDER BY contributor_id) AS place
+    FROM parted WHERE recouped > 0 OR amount > 0
 ),
 paid AS (
-    SELECT contributor_id, sum(recouped_minor) AS recouped,
-        sum(recouped_minor + CASE state WHEN 'returned' THEN 0 ELSE amount_minor END) AS minor
-    FROM payments_royaltypayment
-    WHERE organization_id = %(organization)s AND livemode = %(livemode)s
-        AND currency = %(currency)s
-    GROUP BY contributor_id
-),
-advanced AS (
-    SELECT contributor_id, sum(amount_minor) AS minor FROM payments_royaltyadvance
-    WHERE organization_id = %(organization)s AND livemode = %(livemode)s
-        AND currency = %(currency)s
-    GROUP BY contributor_id
-),
-available AS (
-    SELECT contributor_id, minimum,
-        floor(micro / 1000000)::bigint - coalesce(paid.minor, 0)::bigint AS minor,
-        (coalesce(advanced.minor, 0) - coalesce(paid.recouped, 0))::bigint AS advance
-    FROM earned LEFT JOIN paid USING (contributor_id) LEFT JOIN advanced USING (contributor_id)
-),
-parted AS (
-    SELECT contributor_id, least(minor, advance) AS recouped,
-        CASE WHEN minor - least(minor, advance) >= minimum THEN minor - least(minor, advance)
-        ELSE 0 END AS amount
-    FROM available WHERE minor > 0
-)
-SELECT contributor_id, recouped, amount FROM parted WHERE recouped > 0 OR amount > 0
-"""
-_WRITE = f"""
-INSERT INTO payments_royaltypayment (
-    id, organization_id, livemode, payout_id, contributor_id, currency, amount_minor,
-    recouped_minor, state, reference, refusal, created_at, settled_at
-)
-SELECT (%(begin)s || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid,
-    %(organization)s, %(livemode)s, %(payout)s, contributor_id, %(currency)s,
-    amount, recouped, CASE WHEN amount > 0 THEN 'due' ELSE 'paid' END, '', '', %(now)s,
-    CASE WHEN amount = 0 THEN %(now)s END
-FROM ({_PAYABLE}) payable
-"""
-_SENDABLE = """
-SELECT payment.id, account.id
-FROM payments_royaltypayment payment
-JOIN payments_connectedaccount account ON account.organization_id = payment.organization_id
-    AND account.livemode = payment.livemode AND account.contributor_id = payment.contributor_id
-WHERE payment.state = 'due' AND account.state = 'active'
-    AND account.clearance <> 'refused' AND (account.clearance = 'cleared' OR NOT account.livemode)
-ORDER BY payment.id LIMIT %(limit)s
-"""
-_LINES = """
-SELECT allocation.id AS allocation, allocation.order_id AS "order", allocation.cause,
-    allocation.sold_at, allocation.done_at, rule.id AS rule, rule.version AS rule_version,
-    rule.method, rule.unit, rule.basis_points,
-    coalesce(allocation.sale_id, allocation.id) AS tie,
-    allocation.kept_before_minor, allocation.pool_minor, accrual.weight, base.total_weight,
-    allocation.cut_before_remainder, allocation.cut_before_hash,
-    allocation.cut_after_remainder, allocation.cut_after_hash, accrual.amount_micro
-FROM payments_royaltyaccrual accrual
-JOIN payments_royaltyallocation allocation ON allocation.id = accrual.allocation_id
-JOIN payments_royaltyrule rule ON rule.id = allocation.rule_id
-JOIN payments_royaltybase base ON base.id = allocation.base_id
-WHERE accrual.contributor_id = %(contributor)s AND accrual.organization_id = %(organization)s
-    AND accrual.livemode = %(livemode)s AND accrual.currency = %(currency)s
-    AND allocation.done_at >= %(begins_at)s AND allocation.done_at < %(ends_at)s
-ORDER BY allocation.done_at, accrual.id LIMIT %(limit)s
-"""
-_SUMS = f"""
-WITH source AS (
-    {_SOURCES} AND allocation.id IN (
-        SELECT allocation_id FROM payments_royaltyaccrual WHERE contributor_id = %(contributor)s
+    INSERT INTO payments_royaltypayment (
+        id, organization_id, livemode, payout_id, contributor_id, currency, amount_minor,
+        recouped_minor, state, reference, refusal, created_at, settled_at
     )
+    SELECT (%(begin)s || lpad(to_hex(place), 10, '0'))::uuid,
+        %(organization)s, %(livemode)s, %(payout)s, contributor_id, %(currency)s,
+        amount, recouped, CASE WHEN amount > 0 THEN 'due' ELSE 'paid' END, '', '', %(now)s,
+        CASE WHEN amount = 0 THEN %(now)s::timestamptz END
+    FROM payable ORDER BY place
 ),
-earned AS (
-    SELECT accrual.amount_micro AS micro, source.done_at, source.is_held
-    FROM payments_royaltyaccrual accrual JOIN source ON source.id = accrual.allocation_id
-    WHERE accrual.contributor_id = %(contributor)s
-),
-payment AS (
-    SELECT * FROM payments_royaltypayment
-    WHERE contributor_id = %(contributor)s AND organization_id = %(organization)s
-        AND livemode = %(livemode)s AND currency = %(currency)s
+left_over AS (
+    INSERT INTO payments_royaltybalance AS balance (
+        organization_id, livemode, currency, contributor_id, carried_micro, advance_minor,
+        minimum_minor
+    )
+    SELECT %(organization)s, %(livemode)s, %(currency)s, contributor_id,
+        carried - (amount + recouped) * 1000000, advance - recouped, minimum
+    FROM parted WHERE is_new OR recouped > 0 OR amount > 0 ORDER BY contributor_id
+    ON CONFLICT (organization_id, livemode, currency, contributor_id) DO UPDATE SET
+        carried_micro = excluded.carried_micro, advance_minor = excluded.advance_minor,
+        minimum_minor = excluded.minimum_minor
 )
-SELECT
-    (SELECT coalesce(sum(micro), 0)::bigint FROM earned WHERE done_at < %(begins_at)s)
-        AS earned_before,
-    (SELECT coalesce(sum(micro), 0)::bigint FROM earned
-     WHERE done_at >= %(begins_at)s AND done_at < %(ends_at)s) AS earned,
-    (SELECT coalesce(sum(micro), 0)::bigint FROM earned WHERE is_held) AS held,
-    (SELECT coalesce(sum(amount_minor + recouped_minor), 0)::bigint FROM payment
-     WHERE created_at < %(begins_at)s) AS paid_before,
-    (SELECT coalesce(sum(amount_minor), 0)::bigint FROM payment
-     WHERE state = 'returned' AND settled_at < %(begins_at)s) AS returned_before,
-    (SELECT coalesce(sum(amount_minor), 0)::bigint FROM payment
-     WHERE created_at >= %(begins_at)s AND created_at < %(ends_at)s) AS paid,
-    (SELECT coalesce(sum(recouped_minor), 0)::bigint FROM payment
-     WHERE created_at >= %(begins_at)s AND created_at < %(ends_at)s) AS recouped,
-    (SELECT coalesce(sum(amount_minor), 0)::bigint FROM payment WHERE state = 'returned'
-        AND settled_at >= %(begins_at)s AND settled_at < %(ends_at)s) AS returned,
-    (SELECT coalesce(sum(recouped_minor), 0)::bigint FROM payment) AS recouped_ever,
-    (SELECT coalesce(sum(amount_minor), 0)::bigint FROM payments_royaltyadvance
-     WHERE contributor_id = %(contributor)s AND organization_id = %(organization)s
-        AND livemode = %(livemode)s AND currency = %(currency)s) AS advanced
+SELECT count(*), coalesce(sum(amount), 0)::bigint, coalesce(sum(recouped), 0)::bigint
+FROM payable
+"""
+_OWED = f"""
+SELECT 'contributor_payable', organization_id, contributor_id, currency, -amount_minor
+FROM payments_royaltypayment
+WHERE payout_id = %(payout)s AND amount_minor > 0 AND {_RANGE}
 """

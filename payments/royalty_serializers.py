@@ -314,9 +314,13 @@ class RoyaltyPayoutSerializer(Resource[RoyaltyPayout]):
             "contributors",
             "paid_minor",
             "recouped_minor",
+            "state",
+            "written",
             "created_at",
+            "done_at",
         ]
         read_only_fields = fields
+        extra_kwargs = {"written": {"help_text": _("How many of the payments are written by now.")}}
 
 
 class RoyaltyPaymentSerializer(Resource[RoyaltyPayment]):

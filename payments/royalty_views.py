@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from marketplace.access import Scope
 from marketplace.errors import InvalidInput
 from marketplace.http import Listing, Retrieving, TenantViewSet
-from payments import payouts, royalties
+from payments import payouts, royalties, royalty_payments, royalty_statements
 from payments.models import (
     RoyaltyAdvance,
     RoyaltyAllocation,
@@ -125,7 +125,7 @@ class RoyaltyStatementViewSet(TenantViewSet):
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         asked = request.query_params
-        found = payouts.statement(
+        found = royalty_statements.of(
             self.caller,
             pk,
             currency=asked.get("currency", ""),
@@ -235,7 +235,9 @@ class RoyaltyPaymentViewSet(Listing, Retrieving, TenantViewSet):
         responses={200: RoyaltyPaymentSerializer},
     )
     def paid_outside(self, request: Request, pk: str) -> Response:
-        return self.answered(payouts.paid_outside(self.caller, pk, **self.read(PaidOutside)))
+        return self.answered(
+            royalty_payments.paid_outside(self.caller, pk, **self.read(PaidOutside))
+        )
 
 
 def _instant(text: str | None, param: str, otherwise: datetime) -> datetime:

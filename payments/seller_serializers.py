@@ -33,6 +33,14 @@ class OpenPayoutAccount(Body):
     )
 
 
+class OpenContributorAccount(Body):
+    """Where the account is to be."""
+
+    country = serializers.RegexField(
+        "^[A-Z]{2}$", help_text=_("ISO 3166-1: where the contributor lives, or is established.")
+    )
+
+
 class RequestRefund(Body):
     """What to give back, and why."""
 
@@ -77,7 +85,7 @@ class RequirementSerializer(serializers.Serializer[Any]):
 
 
 class PayoutAccountSerializer(Resource[ConnectedAccount]):
-    """The account at Stripe that an organization is paid with."""
+    """An account at Stripe that an organization, or one of its contributors, is paid with."""
 
     object_name = "payout_account"
     requirements = serializers.SerializerMethodField()
@@ -87,6 +95,7 @@ class PayoutAccountSerializer(Resource[ConnectedAccount]):
         fields = [
             "id",
             "livemode",
+            "contributor",
             "country",
             "state",
             "requirements",
@@ -110,6 +119,9 @@ class PayoutAccountLinkSerializer(serializers.Serializer[Any]):
 
     object = ObjectField(name="payout_account_link")
     url = serializers.URLField(help_text=_("Works once, for some minutes. Open it in a browser."))
+    lasting_url = serializers.URLField(
+        help_text=_("Leads on to a new one each time, as long as something is missing.")
+    )
 
 
 class SharesSerializer(serializers.Serializer[Any]):

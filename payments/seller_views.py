@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from marketplace.access import Scope
+from marketplace.errors import InvalidInput
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.serializers import Nothing
 from payments import connect, refunds, statements
@@ -19,6 +21,7 @@ from payments.seller_serializers import (
     AskStatement,
     BalancesSerializer,
     DisputeSerializer,
+    OpenContributorAccount,
     OpenPayoutAccount,
     PayoutAccountLinkSerializer,
     PayoutAccountSerializer,
@@ -72,8 +75,90 @@ class PayoutAccountLinkViewSet(TenantViewSet):
     )
     def create(self, request: Request) -> Response:
         self.read(Nothing)
-        url = connect.onboarding_url(connect.own(self.caller))
-        return Response(PayoutAccountLinkSerializer({"url": url}).data)
+        return _links(connect.own(self.caller))
+
+
+class PayoutAccountsViewSet(Listing, TenantViewSet):
+    """Your account, and those of your contributors."""
+
+    model = ConnectedAccount
+    serializer_class = PayoutAccountSerializer
+    scopes = {"list": Scope.PAYOUTS_READ}
+
+    def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        state = self.request.query_params.get("state")
+        if state is None:
+            return rows
+        if state not in ConnectedAccount.State.values:
+            raise InvalidInput(
+                _("Use one of: %(known)s.") % {"known": ", ".join(ConnectedAccount.State.values)},
+                param="state",
+            )
+        return rows.filter(state=state)
+
+    @extend_schema(
+        summary="List the accounts that you and your contributors are paid with",
+        parameters=[
+            OpenApiParameter(
+                "state", str, enum=ConnectedAccount.State.values, description="In this state only."
+            )
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        return super().list(request)
+
+
+class ContributorAccountViewSet(TenantViewSet):
+    """The account at Stripe that one of your contributors is paid with."""
+
+    model = ConnectedAccount
+    serializer_class = PayoutAccountSerializer
+    scopes = {"retrieve": Scope.PAYOUTS_READ, "create": Scope.PAYOUTS_WRITE}
+
+    @extend_schema(summary="Get the account that a contributor is paid with")
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return self.answered(connect.of_contributor(self.caller, pk))
+
+    @extend_schema(
+        summary="Open an account that a contributor is paid with",
+        description=(
+            "Opens one at Stripe, or finds the one that was opened. Stripe asks the person who they"
+            " are, and for their bank: ask for a link next, and hand it to them. Once `state` is"
+            " `active`, what payouts owe them is sent. An erased contributor gets none."
+        ),
+        request=OpenContributorAccount,
+        responses={200: PayoutAccountSerializer},
+    )
+    def create(self, request: Request, pk: str) -> Response:
+        opened = connect.open_for(self.caller, pk, **self.read(OpenContributorAccount))
+        return self.answered(opened)
+
+
+class ContributorAccountLinkViewSet(TenantViewSet):
+    """The way to Stripe's pages about a contributor's account."""
+
+    model = ConnectedAccount
+    serializer_class = PayoutAccountLinkSerializer
+    scopes = {"create": Scope.PAYOUTS_WRITE}
+    only_asks = True
+
+    @extend_schema(
+        summary="Get a link to Stripe's pages about a contributor's account",
+        description=(
+            "Hand `lasting_url` to the person: who needs no login here, and is led on to Stripe"
+            " whenever they come back. Whoever holds it stands for them: send it to nobody else."
+        ),
+        request=Nothing,
+        responses={200: PayoutAccountLinkSerializer},
+    )
+    def create(self, request: Request, pk: str) -> Response:
+        self.read(Nothing)
+        return _links(connect.of_contributor(self.caller, pk))
+
+
+def _links(account: ConnectedAccount) -> Response:
+    links = {"url": connect.onboarding_url(account), "lasting_url": connect.lasting_url(account)}
+    return Response(PayoutAccountLinkSerializer(links).data)
 
 
 @extend_schema_view(

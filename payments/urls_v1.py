@@ -29,6 +29,15 @@ urlpatterns = [
         seller_views.PayoutAccountViewSet.as_view({"get": "retrieve", "post": "create"}),
     ),
     path("payout-account/links", seller_views.PayoutAccountLinkViewSet.as_view({"post": "create"})),
+    path("payout-accounts", seller_views.PayoutAccountsViewSet.as_view({"get": "list"})),
+    path(
+        "contributors/<str:pk>/payout-account",
+        seller_views.ContributorAccountViewSet.as_view({"get": "retrieve", "post": "create"}),
+    ),
+    path(
+        "contributors/<str:pk>/payout-account/links",
+        seller_views.ContributorAccountLinkViewSet.as_view({"post": "create"}),
+    ),
     path("balances", seller_views.BalanceViewSet.as_view({"get": "retrieve"})),
     path("statement", seller_views.StatementViewSet.as_view({"get": "retrieve"})),
     path("orders/<str:pk>/cancel", views.OrderViewSet.as_view({"post": "cancel"})),

@@ -72,8 +72,6 @@ class Account(models.Model):
                 fields=["livemode", "code", "organization", "contributor", "currency"],
                 nulls_distinct=False,
             ),
-            # The target of the postings' composite key: a posting is in its account's currency.
-            models.UniqueConstraint(name="account_of_currency", fields=["id", "currency"]),
             models.CheckConstraint(
                 name="account_code_is_known",
                 condition=Q(

@@ -389,10 +389,16 @@ class RoyaltyPayoutQuerySet(TenantQuerySet["RoyaltyPayout"]):
 
 
 class RoyaltyPayout(models.Model):
-    """A batch of payments to contributors, in one currency. Written by `payouts.confirm`.
+    """A batch of payments to contributors, in one currency. Written by `payouts`.
 
-    Updates: cannot. Deletion: cannot.
+    Lifecycle: running -> done. What was confirmed stays; a job writes the payments, in the order
+    of the contributors' ids. A deferred trigger lets it be done only with payments that add up to
+    what was confirmed. Deletion: cannot.
     """
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("Being written")
+        DONE = "done", _("Written")
 
     id = TypeIDField(prefix="rpo", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
@@ -401,8 +407,17 @@ class RoyaltyPayout(models.Model):
     contributors = models.IntegerField()
     paid_minor = models.BigIntegerField()
     recouped_minor = models.BigIntegerField()
+    # ["ral_…"] of earlier payouts whose sales were held when this one was confirmed.
+    held = models.JSONField(default=list, blank=True, db_default=[])
+    state = models.CharField(
+        max_length=7, choices=State, default=State.RUNNING, db_default=State.DONE
+    )
+    # The last contributor who was worked off, and how many payments are written.
+    cursor = models.UUIDField(null=True, blank=True)
+    written = models.IntegerField(default=0, db_default=0)
     actor = models.CharField(max_length=40)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    done_at = models.DateTimeField(null=True, blank=True)
 
     objects = RoyaltyPayoutQuerySet.as_manager()
 
@@ -412,14 +427,131 @@ class RoyaltyPayout(models.Model):
             models.UniqueConstraint(
                 name="royalty_payout_of_organization", fields=["organization", "livemode", "id"]
             ),
+            # Also serves the worker, and whoever asks whether one is running.
+            models.UniqueConstraint(
+                name="royalty_payout_runs_alone",
+                fields=["organization", "livemode", "currency"],
+                condition=Q(state="running"),
+            ),
             models.CheckConstraint(
                 name="royalty_payout_moves_something",
                 condition=Q(contributors__gte=1, paid_minor__gte=0, recouped_minor__gte=0),
+            ),
+            models.CheckConstraint(
+                name="royalty_payout_state_is_known", condition=Q(state__in=["running", "done"])
+            ),
+            models.CheckConstraint(
+                name="royalty_payout_writes_no_more_than_it_says",
+                condition=Q(written__gte=0, written__lte=F("contributors")),
+            ),
+            # Of those from before there was a job, nobody wrote down when.
+            models.CheckConstraint(
+                name="royalty_payout_done_at_only_if_done",
+                condition=Q(state="done") | Q(done_at__isnull=True),
             ),
         ]
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class RoyaltyCountedQuerySet(TenantQuerySet["RoyaltyCounted"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization, livemode=caller.livemode)
+
+
+class RoyaltyCounted(models.Model):
+    """That a payout counts something: an allocation, an advance, or a payment that came back.
+
+    Each is counted by one payout, and stands in the balances from then on: what happens while the
+    payout is written is a later one's. Insert-only. Written by `payouts.confirm`.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    livemode = models.BooleanField()
+    payout = models.ForeignKey(
+        RoyaltyPayout, models.PROTECT, related_name="counted", db_constraint=False
+    )
+    allocation = models.ForeignKey(
+        RoyaltyAllocation, models.PROTECT, null=True, related_name="+", db_index=False,
+        db_constraint=False,
+    )  # fmt: skip
+    advance = models.ForeignKey(
+        RoyaltyAdvance, models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    payment = models.ForeignKey(
+        "RoyaltyPayment", models.PROTECT, null=True, related_name="+", db_index=False
+    )
+
+    objects = RoyaltyCountedQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("counted by a payout of royalties")
+        verbose_name_plural = _("counted by payouts of royalties")
+        constraints = [
+            models.UniqueConstraint(
+                name="royalty_allocation_is_counted_once", fields=["allocation"]
+            ),
+            models.UniqueConstraint(name="royalty_advance_is_counted_once", fields=["advance"]),
+            models.UniqueConstraint(name="royalty_payment_is_counted_once", fields=["payment"]),
+            models.CheckConstraint(
+                name="royalty_counted_is_one_thing",
+                condition=Q(allocation__isnull=False, advance__isnull=True, payment__isnull=True)
+                | Q(allocation__isnull=True, advance__isnull=False, payment__isnull=True)
+                | Q(allocation__isnull=True, advance__isnull=True, payment__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.allocation_id or self.advance_id or self.payment_id)
+
+
+class RoyaltyBalanceQuerySet(TenantQuerySet["RoyaltyBalance"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization, livemode=caller.livemode)
+
+
+class RoyaltyBalance(models.Model):
+    """What the payouts so far have left of a contributor's account, in one currency and mode.
+
+    The sum of all that is counted, less what was paid: a payout reads it, and what is new, instead
+    of everything since the beginning. Written by `payouts.step`, in the transaction of the
+    payments. Deletion: cannot.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    # No checks of their own for each of millions of rows: what they sum up has them.
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    livemode = models.BooleanField()
+    currency = models.CharField(max_length=3)
+    contributor = models.ForeignKey(
+        Contributor, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    # Earned and not paid, in millionths; negative where something was taken back that was paid.
+    carried_micro = models.BigIntegerField()
+    # Advances that are not paid back yet.
+    advance_minor = models.BigIntegerField()
+    # The least minimum of the rules that somebody earned by; null: by none yet.
+    minimum_minor = models.BigIntegerField(null=True)
+
+    objects = RoyaltyBalanceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("balance of royalties")
+        verbose_name_plural = _("balances of royalties")
+        constraints = [
+            # Also serves `payouts`, which reads them in this order.
+            models.UniqueConstraint(
+                name="royalty_balance_is_one",
+                fields=["organization", "livemode", "currency", "contributor"],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.carried_micro} millionths {self.currency}"
 
 
 class RoyaltyPaymentQuerySet(TenantQuerySet["RoyaltyPayment"]):
@@ -430,7 +562,8 @@ class RoyaltyPaymentQuerySet(TenantQuerySet["RoyaltyPayment"]):
 class RoyaltyPayment(models.Model):
     """What one contributor gets of a payout, and what of it pays an advance back.
 
-    Lifecycle: `payouts.TRANSITIONS`. Written by `payouts`.
+    Lifecycle: `royalty_payments.TRANSITIONS`. Written by `payouts.step`, and then by
+    `royalty_payments`.
     """
 
     class State(models.TextChoices):
@@ -444,8 +577,9 @@ class RoyaltyPayment(models.Model):
         Organization, models.PROTECT, related_name="+", db_index=False, db_constraint=False
     )
     livemode = models.BooleanField()
+    # No checks of their own for each of millions of rows: a trigger makes them, once a statement.
     payout = models.ForeignKey(
-        RoyaltyPayout, models.PROTECT, related_name="payments", db_constraint=False
+        RoyaltyPayout, models.PROTECT, related_name="payments", db_index=False, db_constraint=False
     )
     contributor = models.ForeignKey(
         Contributor, models.PROTECT, related_name="+", db_index=False, db_constraint=False
@@ -458,6 +592,8 @@ class RoyaltyPayment(models.Model):
     reference = models.CharField(max_length=200, blank=True)
     stripe_id = models.CharField(max_length=255, null=True, blank=True, unique=True)
     refusal = models.CharField(max_length=1000, blank=True)
+    # Not sent before: the market's balance at Stripe did not cover it yet.
+    waits_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     settled_at = models.DateTimeField(null=True, blank=True)
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from payments.simulator import (
+    account_balances,
     connect_controls,
     due,
     invoice_payments,
@@ -40,6 +41,7 @@ class Controls:
         self._posts: dict[str, Callable[[dict[str, Any]], Any]] = {
             "clock": self._clock,
             "faults": self._faults,
+            "funds": self._funds,
             "reset": self._reset,
             "redeliver": self._redeliver,
             "payouts": lambda wanted: connect_controls.pay_out(self.world, wanted),
@@ -101,6 +103,10 @@ class Controls:
             self.world.advance(seconds)
             due.run(self.world)
         return {"now": self.world.now()}
+
+    def _funds(self, _wanted: dict[str, Any]) -> Resource:
+        with self.world.change():
+            return account_balances.hasten_platform(self.world)
 
     def _settlement(self, wanted: dict[str, Any]) -> Resource:
         with self.world.change():

@@ -29,7 +29,14 @@ STAGES = (
     "kept, before the commit",
     "committed, before the end",
 )
-CALLS = ("create_checkout", "transfer", "refund", "reverse_transfer", "send_evidence")
+CALLS = (
+    "create_checkout",
+    "transfer",
+    "refund",
+    "reverse_transfer",
+    "send_evidence",
+    "royalty_transfer",
+)
 CALL_POINTS = {f"{kind}: {stage}": (kind, stage) for kind in CALLS for stage in STAGES}
 # What a settlement passes, in its order: of a payment, a refund, a dispute, and a won one.
 PAID = {
@@ -64,7 +71,17 @@ WON = {
     "license reinstated, before the commit": Point("payments.licenses", "reinstate"),
     "win settled, before the end": Point("payments.sync", "_sync"),
 }
-POINTS = PAID | REFUNDED | DISPUTED | WON
+# What writing a payout of royalties passes, batch by batch.
+PAYOUT = {
+    "batch claimed, nothing written": Point("payments.payouts", "_batch"),
+    "payments written, not posted": Point("payments.payouts", "_post", before=True),
+    "batch posted, its end not kept": Point("payments.payouts", "_post"),
+    "batch committed, before the next": Point("payments.payouts", "step"),
+    "last batch written, before it is done": Point("payments.payouts", "_move"),
+}
+# Contributors in a batch of theirs: several for a few people.
+PAYOUT_BATCH = 2
+POINTS = PAID | REFUNDED | DISPUTED | WON | PAYOUT
 
 
 # Otherwise imported by their first use, in every worker anew, which takes longer than the rest.
@@ -106,14 +123,19 @@ def live(point: str, stripe_url: str, act: str, id: str) -> NoReturn:
     """The life of one worker."""
     from django.conf import settings
 
-    from payments import commands, sync
+    from payments import commands, payouts, sync
 
     settings.STRIPE_API_BASE = stripe_url
+    payouts.BATCH = PAYOUT_BATCH
     if point in POINTS:
         die_at(POINTS[point])
     else:
         die_in_call(*CALL_POINTS[point])
-    acts: dict[str, Callable[[Any], Any]] = {"sync": sync.sync_order, "call": commands.carry_out}
+    acts: dict[str, Callable[[Any], Any]] = {
+        "sync": sync.sync_order,
+        "call": commands.carry_out,
+        "payout": lambda _id: payouts.write_due(),
+    }
     acts[act](UUID(id))
     os._exit(0)
 

@@ -13,7 +13,9 @@ from payments.models import (
     RoyaltyAccrual,
     RoyaltyAdvance,
     RoyaltyAllocation,
+    RoyaltyBalance,
     RoyaltyBase,
+    RoyaltyCounted,
     RoyaltyPayment,
     RoyaltyPayout,
     RoyaltyRule,
@@ -151,6 +153,40 @@ def payment(w: Any, *, of: RoyaltyPayout | None = None, **fields: Any) -> Royalt
     return RoyaltyPayment.objects.create(**{**values, **fields})
 
 
+def counted(w: Any, *, of: RoyaltyPayout | None = None, **fields: Any) -> RoyaltyCounted:
+    values = {"organization": w.seller, "livemode": False, "payout": of or payout(w)}
+    return RoyaltyCounted.objects.create(**{**values, **fields})
+
+
+def balance(w: Any, **fields: Any) -> RoyaltyBalance:
+    values = {
+        "organization": w.seller,
+        "livemode": False,
+        "currency": "USD",
+        "contributor": contributor(w),
+        "carried_micro": 1,
+        "advance_minor": 0,
+    }
+    return RoyaltyBalance.objects.create(**{**values, **fields})
+
+
+def finished(w: Any) -> RoyaltyPayout:
+    made = payout(w)
+    payment(w, of=made)
+    made.state, made.written = "done", 1
+    made.save(update_fields=["state", "written"])
+    return made
+
+
+def finished_twice(w: Any) -> None:
+    finished(w).save(update_fields=["written"])
+
+
+def counted_twice(w: Any, **what: Any) -> None:
+    made = payout(w, currency="EUR")
+    twice(lambda: counted(w, of=made, **what))
+
+
 def twice(act: Callable[[], Any]) -> None:
     act()
     act()
@@ -257,6 +293,20 @@ BREAKS: dict[str, Callable[[Any], Any]] = {
     ),
     "royalty_payment_payout_belongs": lambda w: payment(w, livemode=True),
     "royalty_payment_contributor_belongs": lambda w: payment(w, contributor=stranger(w)),
+    "royalty_payout_runs_alone": lambda w: twice(lambda: payout(w)),
+    "royalty_payout_state_is_known": lambda w: payout(w, state="lost"),
+    "royalty_payout_writes_no_more_than_it_says": lambda w: payout(w, written=2),
+    "royalty_payout_done_at_only_if_done": lambda w: payout(w, done_at=timezone.now()),
+    "royalty_payout_adds_up": lambda w: payout(w, state="done"),
+    "royalty_payout_stays_done": finished_twice,
+    # what payouts count
+    "royalty_allocation_is_counted_once": lambda w: counted_twice(w, allocation=done(w)),
+    "royalty_advance_is_counted_once": lambda w: counted_twice(w, advance=advance(w)),
+    "royalty_payment_is_counted_once": lambda w: counted_twice(w, payment=payment(w)),
+    "royalty_counted_is_one_thing": lambda w: counted(w),
+    "royalty_counted_payout_belongs": lambda w: counted(w, livemode=True, advance=advance(w)),
+    "royalty_counted_allocation_belongs": lambda w: counted(w, allocation_id=contributor(w).pk),
+    "royalty_balance_is_one": lambda w: twice(lambda: balance(w)),
     "payments_royaltypayment_stripe_id_key": same_transfer,
 }
 TARGETS = {

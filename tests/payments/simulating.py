@@ -168,6 +168,10 @@ class Stripe:
         made: dict[str, Any] = self._control("payouts", {"currency": currency})
         return made
 
+    def make_available(self) -> None:
+        """Let the market have at once what waits some days for it."""
+        self._control("funds", {})
+
     def account(self, id: str, verb: str, **wanted: Any) -> Any:
         """Have something happen to a connected account: complete, leave_out, restrict …"""
         return self._control(f"accounts/{id}/{verb}", wanted)

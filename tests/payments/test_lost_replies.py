@@ -215,7 +215,7 @@ ELSEWHERE = {
     "send_invoice",
     "void_invoice",
     "credit_note",
-    # The same call to Stripe as "transfer", by the same key: tests/payments/test_payouts.py.
+    # tests/payments/test_contributor_accounts.py.
     "royalty_transfer",
 }
 

@@ -11,7 +11,15 @@ from marketplace import access
 from marketplace.errors import PaymentProviderRefused
 from marketplace.models import Organization
 from marketplace.typeid import TypeID
-from payments import commands, journal, payouts, royalties, royalty_shares, stripe_gateway
+from payments import (
+    commands,
+    journal,
+    payouts,
+    royalties,
+    royalty_payments,
+    royalty_shares,
+    stripe_gateway,
+)
 from payments.models import (
     Command,
     ConnectedAccount,
@@ -67,7 +75,9 @@ class Market:
             for name, value in self.preview().items()
             if name in {"currency", "contributors", "paid_minor", "recouped_minor"}
         }
-        return self.client.post("/v1/royalty-payouts", {**named, **changed})
+        answer = self.client.post("/v1/royalty-payouts", {**named, **changed})
+        payouts.write_due()
+        return answer
 
     def statement(self, name: str, **asked: str) -> dict[str, Any]:
         query = "&".join(f"{key}={value}" for key, value in {"currency": "USD", **asked}.items())
@@ -205,6 +215,7 @@ def test_the_same_request_twice_pays_once(market: Market) -> None:
 
     assert [answer.status_code for answer in answers] == [201, 201]
     assert answers[0].json() == answers[1].json()
+    payouts.write_due()
     with access.system("count in a test"):
         assert RoyaltyPayment.objects.count() == 2
 
@@ -298,8 +309,8 @@ def test_who_has_an_account_is_sent_the_money_once(market: Market, gateway: Fake
     market.account("ann")
     market.confirm()
 
-    assert payouts.send_due() == 1
-    assert payouts.send_due() == 0
+    assert royalty_payments.send_due() == 1
+    assert royalty_payments.send_due() == 0
     for _again in range(2):
         commands.complete_due()
 
@@ -309,7 +320,7 @@ def test_who_has_an_account_is_sent_the_money_once(market: Market, gateway: Fake
         "amount": 10_000,
         "currency": "usd",
         "destination": "acct_ann",
-        "transfer_group": str(payment.payout_id),
+        "transfer_group": str(payment.pk),
         "metadata": {"licet": str(payment.pk)},
     }
     assert payment.state == "paid"
@@ -326,7 +337,7 @@ def test_what_stripe_refuses_is_owed_again(market: Market, gateway: FakeGateway)
     market.confirm()
     gateway.refusal = PaymentProviderRefused("No such account.")
 
-    payouts.send_due()
+    royalty_payments.send_due()
     commands.complete_due()
 
     payment = market.payment("ann")
@@ -337,7 +348,7 @@ def test_what_stripe_refuses_is_owed_again(market: Market, gateway: FakeGateway)
     assert balances()["royalty_payable"] == -20_000
     gateway.refusal = None
     market.confirm()
-    payouts.send_due()
+    royalty_payments.send_due()
     commands.complete_due()
     assert market.payment("ann").state == "paid"
 
@@ -350,7 +361,7 @@ def test_an_account_that_was_refused_is_sent_nothing(market: Market, gateway: Fa
         account.save(update_fields=["clearance", "cleared_by"])
     market.confirm()
 
-    assert payouts.send_due() == 0
+    assert royalty_payments.send_due() == 0
 
     assert market.payment("ann").state == "due"
     with access.system("count in a test"):

@@ -17,7 +17,7 @@ from tests.payments.test_constraints import World, as_application, as_owner, bro
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-INSERT_ONLY = ["accrual", "advance", "base", "payout", "rule", "weight"]
+INSERT_ONLY = ["accrual", "advance", "base", "counted", "rule", "weight"]
 
 
 @pytest.fixture
@@ -26,8 +26,9 @@ def world(archive: Organization, lab: Organization) -> World:
     with access.system("write one of each"):
         made = World(archive, lab)
         rows.done(made)
-        rows.advance(made)
-        rows.payment(made)
+        payment = rows.payment(made)
+        rows.counted(made, of=payment.payout, advance=rows.advance(made))
+        rows.balance(made)
     return made
 
 
@@ -54,6 +55,10 @@ def test_what_was_written_stays(
         "UPDATE payments_royaltypayment SET amount_minor = amount_minor + 1",
         "UPDATE payments_royaltypayment SET contributor_id = contributor_id",
         "DELETE FROM payments_royaltypayment",
+        "UPDATE payments_royaltypayout SET paid_minor = paid_minor + 1",
+        "DELETE FROM payments_royaltypayout",
+        "UPDATE payments_royaltybalance SET contributor_id = contributor_id",
+        "DELETE FROM payments_royaltybalance",
     ],
 )
 def test_only_how_far_it_is_can_change(verb: str, world: World) -> None:

@@ -124,6 +124,8 @@ MATRIX: dict[str, Row] = {
     "contributors/<pk>/royalty-advances": Row(
         "contributor", {"post": {"amount_minor": 1, "currency": "USD", "reference": "a"}}
     ),
+    "contributors/<pk>/payout-account": Row("contributor", {"post": {"country": "DE"}}),
+    "contributors/<pk>/payout-account/links": Row("contributor"),
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/status-proof": Row("grant"),

@@ -298,6 +298,7 @@ def _royalties(world: World, order: Any, livemode: bool) -> None:
     payout = payouts.confirm(
         seller, currency="USD", contributors=1, paid_minor=95, recouped_minor=5
     )
+    assert payouts.write_due() == 1
     with acting(seller, writing=False):
         payment = payout.payments.get()
     world.subjects |= {

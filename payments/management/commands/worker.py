@@ -32,6 +32,7 @@ from payments import (
     payouts,
     reconcile,
     royalties,
+    royalty_payments,
     stripe_events,
     stripe_pace,
     sync,
@@ -71,7 +72,8 @@ JOBS = [
     Job("connected accounts", 5, lambda: connect.complete_due()),
     Job("transfers that were waiting", 5, lambda: transfers.start_waiting()),
     Job("royalties to be shared out", 1, lambda: royalties.allocate_due()),
-    Job("royalties to be sent", 5, lambda: payouts.send_due()),
+    Job("payouts of royalties", 1, lambda: payouts.write_due()),
+    Job("royalties to be sent", 5, lambda: royalty_payments.send_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
