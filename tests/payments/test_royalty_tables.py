@@ -17,7 +17,7 @@ from tests.payments.test_constraints import World, as_application, as_owner, bro
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-INSERT_ONLY = ["accrual", "advance", "base", "payout", "rule", "weight"]
+INSERT_ONLY = ["accrual", "advance", "advanceline", "base", "payout", "rule", "weight"]
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def world(archive: Organization, lab: Organization) -> World:
         made = World(archive, lab)
         rows.done(made)
         rows.advance(made)
+        rows.advance_line(made)
         rows.payment(made)
     return made
 
@@ -101,7 +102,8 @@ def test_accruals_of_a_stranger_do_not_add_up(archive: Organization, lab: Organi
 
 
 @pytest.mark.parametrize(
-    "table", ["accrual", "advance", "allocation", "base", "payment", "payout", "weight"]
+    "table",
+    ["accrual", "advance", "advanceline", "allocation", "base", "payment", "payout", "weight"],
 )
 def test_without_a_tenant_a_private_table_shows_nothing(table: str, world: World) -> None:
     with access.system("count in a test"):

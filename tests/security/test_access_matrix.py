@@ -124,6 +124,9 @@ MATRIX: dict[str, Row] = {
     "contributors/<pk>/royalty-advances": Row(
         "contributor", {"post": {"amount_minor": 1, "currency": "USD", "reference": "a"}}
     ),
+    "collections/<pk>/royalty-advances": Row(
+        "collection", {"post": {"amount_minor": 1, "currency": "USD", "reference": "a"}}
+    ),
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/status-proof": Row("grant"),
