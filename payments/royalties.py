@@ -380,7 +380,7 @@ def _begin(allocation: RoyaltyAllocation) -> bool:
 def _go_on(allocation: RoyaltyAllocation) -> bool:
     """Write the next batch of accruals; with the last one, what they add up to is owed."""
     with connection.cursor() as cursor:
-        cursor.execute(_ACCRUE, _values(allocation) | {"batch": BATCH})
+        cursor.execute(_ACCRUE, values_of(allocation) | {"batch": BATCH})
         last, count = cursor.fetchone()
     fields = ["cursor"]
     if count:
@@ -421,7 +421,8 @@ def _shared_minor(allocation: RoyaltyAllocation) -> tuple[int, int]:
     )
 
 
-def _values(allocation: RoyaltyAllocation) -> dict[str, Any]:
+def values_of(allocation: RoyaltyAllocation) -> dict[str, Any]:
+    """What `SHARES` asks for, of an allocation that has begun; but for the batch."""
     base = allocation.base
     assert base is not None
     before, after = (amount * MICRO_IN_MINOR for amount in _shared_minor(allocation))
@@ -641,14 +642,16 @@ def _share(name: str) -> str:
     )
 
 
-_ACCRUE = f"""
-WITH part AS MATERIALIZED (
+# A batch of an allocation's shares, in the order of the weights.
+SHARES = f"""
+SELECT id, contributor_id, weight, {_share("after")} - {_share("before")} AS amount
+FROM (
     SELECT id, contributor_id, weight FROM payments_royaltyweight
     WHERE base_id = %(base)s AND id > %(cursor)s ORDER BY id LIMIT %(batch)s
-),
-shares AS MATERIALIZED (
-    SELECT contributor_id, weight, {_share("after")} - {_share("before")} AS amount FROM part
-),
+) part
+"""
+_ACCRUE = f"""
+WITH shares AS MATERIALIZED ({SHARES}),
 added AS (
     INSERT INTO payments_royaltyaccrual (
         organization_id, livemode, allocation_id, contributor_id, currency, weight, amount_micro
@@ -657,5 +660,5 @@ added AS (
         amount
     FROM shares WHERE amount <> 0
 )
-SELECT max(id), count(*) FROM part
+SELECT max(id), count(*) FROM shares
 """

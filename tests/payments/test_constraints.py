@@ -363,7 +363,6 @@ BREAKS: dict[str, Callable[[World], Any]] = {
 TARGETS = {
     "quote_of_organization",
     "order_of_organization",
-    "account_of_currency",
     "connected_account_of_organization",
     "transfer_of_organization",
     "refund_of_organization",
