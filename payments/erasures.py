@@ -23,6 +23,7 @@ from marketplace.typeid import TypeID
 # holds both to each other.
 KEPT = {
     "payments_royaltyadvance.reference": "17(3)(b)",
+    "payments_royaltyadvanceline.reference": "17(3)(b)",
     "payments_royaltypayment.reference": "17(3)(b)",
     "payments_royaltypayment.refusal": "17(3)(b)",
     "licensing_agreement.accepted_by_name": "17(3)(e)",

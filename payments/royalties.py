@@ -20,7 +20,7 @@ from marketplace.access import Caller, acting, system
 from marketplace.errors import InvalidInput
 from marketplace.models import Collection, Contributor
 from marketplace.typeid import TypeID
-from payments import fees, journal, settlements
+from payments import advances, fees, journal, royalty_shares, settlements
 from payments.journal import Code, Line
 from payments.models import Order, RoyaltyAllocation, RoyaltyBase, RoyaltyRule
 from payments.royalty_shares import MICRO_IN_MINOR
@@ -70,11 +70,13 @@ class Preview:
 
     fee_minor: int
     pool_minor: int
+    # Of the pool: it pays advances on the collection back.
+    recouped_minor: int
     seller_minor: int
     currency: str
     contributors: int
     total_weight: int
-    # The part of works of nobody knows whom.
+    # The part of works of nobody knows whom, and fixed parts of who opted out.
     unallocated_micro: int
     largest: list[PreviewedShare]
 
@@ -150,6 +152,7 @@ def preview(
         of_it = Offer(organization=caller.organization, collection=owned)
         fee = fees.of_sale(of_it, subtotal_minor=price_minor, currency=code).amount_minor
         pool = fees.share_minor(price_minor - fee, rule.basis_points)
+        open_minor = advances.open_minor(owned.pk, livemode=caller.livemode, currency=code)
         weighed = _Weighed(rule, owned, owned.next_snapshot, timezone.now())
         with connection.cursor() as cursor:
             cursor.execute(
@@ -166,10 +169,12 @@ def preview(
                 {**weighed.values, "limit": PREVIEWED},
             )
             largest = cursor.fetchall()
-    micro = pool * MICRO_IN_MINOR
+    recouped = min(pool, open_minor)
+    micro = (pool - recouped) * MICRO_IN_MINOR
     return Preview(
         fee_minor=fee,
         pool_minor=pool,
+        recouped_minor=recouped,
         seller_minor=price_minor - fee - pool,
         currency=code,
         contributors=contributors,
@@ -347,13 +352,13 @@ def step(allocation_id: UUID) -> bool:
 
 
 def _begin(allocation: RoyaltyAllocation) -> bool:
-    """Find or count the weights, and where the remainders end."""
+    """Find or count the weights, pay advances back, and find where the remainders end."""
     base = _base(allocation)
-    if base is None:
+    # Last, so that others wait for the advances of a collection as short as can be.
+    if base is None or not advances.recoup(allocation):
         return False
     tie = allocation.sale_id or allocation.pk
-    before = allocation.kept_before_minor * MICRO_IN_MINOR
-    after = before + allocation.pool_minor * MICRO_IN_MINOR
+    before, after = (amount * MICRO_IN_MINOR for amount in _shared_minor(allocation))
     cut_before, cut_after = _cut(base, before, tie), _cut(base, after, tie)
     allocation.base = base
     allocation.cut_before_remainder, allocation.cut_before_hash = cut_before
@@ -375,7 +380,7 @@ def _begin(allocation: RoyaltyAllocation) -> bool:
 def _go_on(allocation: RoyaltyAllocation) -> bool:
     """Write the next batch of accruals; with the last one, what they add up to is owed."""
     with connection.cursor() as cursor:
-        cursor.execute(_ACCRUE, _values(allocation) | {"batch": BATCH})
+        cursor.execute(_ACCRUE, values_of(allocation) | {"batch": BATCH})
         last, count = cursor.fetchone()
     fields = ["cursor"]
     if count:
@@ -384,12 +389,16 @@ def _go_on(allocation: RoyaltyAllocation) -> bool:
         _move(allocation, State.DONE)
         allocation.done_at = timezone.now()
         fields += ["state", "done_at"]
+        before, after = _shared_minor(allocation)
+        recouped, owner = allocation.pool_minor - (after - before), allocation.organization_id
         journal.post(
             allocation.order,
             journal.ROYALTIES,
             [
-                Line(Code.ROYALTY_POOL, allocation.pool_minor, allocation.organization_id),
-                Line(Code.ROYALTY_PAYABLE, -allocation.pool_minor, allocation.organization_id),
+                Line(Code.ROYALTY_POOL, allocation.pool_minor, owner),
+                Line(Code.ROYALTY_PAYABLE, before - after, owner),
+                # The seller advanced it: it is owed to the seller.
+                Line(Code.SELLER_PAYABLE, -recouped, owner),
             ],
             reference=str(allocation.pk),
         )
@@ -403,10 +412,20 @@ def _move(allocation: RoyaltyAllocation, state: RoyaltyAllocation.State) -> None
     allocation.state = state
 
 
-def _values(allocation: RoyaltyAllocation) -> dict[str, Any]:
+def _shared_minor(allocation: RoyaltyAllocation) -> tuple[int, int]:
+    """What is shared of the sale before an allocation, and after it: without what pays back."""
+    recoups, before = advances.recouped_minor(allocation), allocation.kept_before_minor
+    return (
+        royalty_shares.left(before, recoups),
+        royalty_shares.left(before + allocation.pool_minor, recoups),
+    )
+
+
+def values_of(allocation: RoyaltyAllocation) -> dict[str, Any]:
+    """What `SHARES` asks for, of an allocation that has begun; but for the batch."""
     base = allocation.base
     assert base is not None
-    before = allocation.kept_before_minor * MICRO_IN_MINOR
+    before, after = (amount * MICRO_IN_MINOR for amount in _shared_minor(allocation))
     return {
         "allocation": allocation.pk,
         "organization": allocation.organization_id,
@@ -417,7 +436,7 @@ def _values(allocation: RoyaltyAllocation) -> dict[str, Any]:
         "cursor": allocation.cursor,
         "tie": allocation.sale_id or allocation.pk,
         "before": before,
-        "after": before + allocation.pool_minor * MICRO_IN_MINOR,
+        "after": after,
         "before_remainder": allocation.cut_before_remainder or None,
         "before_hash": allocation.cut_before_hash,
         "after_remainder": allocation.cut_after_remainder or None,
@@ -441,11 +460,9 @@ class _Weighed:
             "at": at,
             "unit": rule.unit,
         }
+        self.excluded = _EXCLUDED.format(of=_IN_SNAPSHOT)
         if rule.method == Method.FIXED:
-            self.sql = (
-                "SELECT * FROM unnest(%(contributors)s::uuid[], %(parts)s::bigint[])"
-                " AS part (contributor_id, weight)"
-            )
+            self.sql, self.excluded = _OF_PARTS, _EXCLUDED.format(of=_OF_PEOPLE)
             self.values["contributors"] = [
                 TypeID.parse("ctr", part["contributor"]) for part in rule.parts
             ]
@@ -463,12 +480,10 @@ class _Weighed:
 def _base(allocation: RoyaltyAllocation) -> RoyaltyBase | None:
     """The weights that an allocation is by; counted now, if no other sale had the same before.
 
-    None where somebody counts them just now.
+    None where somebody counts them just now. What goes back of a sale waits for the sale.
     """
     if allocation.sale_id is not None:
-        sale = RoyaltyAllocation.objects.select_related("base").get(pk=allocation.sale_id)
-        if sale.base is not None:
-            return sale.base
+        return RoyaltyAllocation.objects.select_related("base").get(pk=allocation.sale_id).base
     rule, snapshot = allocation.rule, allocation.snapshot
     weighed = _Weighed(rule, snapshot.collection, snapshot.number, allocation.sold_at)
     with connection.cursor() as cursor:
@@ -478,12 +493,8 @@ def _base(allocation: RoyaltyAllocation) -> RoyaltyBase | None:
         )
         if not cursor.fetchone()[0]:
             return None
-        cursor.execute(_EXCLUDED, weighed.values)
+        cursor.execute(weighed.excluded, weighed.values)
         excluded, excluded_sha256 = cursor.fetchone()
-        if rule.method == Method.FIXED:
-            # Fixed parts ask for no works.
-            cursor.execute("SELECT 0, sha256('')")
-            excluded, excluded_sha256 = cursor.fetchone()
         found = RoyaltyBase.objects.filter(
             rule=rule, snapshot=snapshot, excluded_sha256=excluded_sha256
         ).first()
@@ -547,8 +558,45 @@ FROM (
         ON form.organization_id = %(organization)s AND form.digest = reserved.digest
     JOIN marketplace_collectionitem item
         ON item.organization_id = %(organization)s AND item.representation_id = form.id
-    WHERE {_WAS_RESERVED} AND {_IN_SNAPSHOT}
+    JOIN marketplace_work work ON work.id = item.work_id
+    WHERE {_WAS_RESERVED} AND {{of}}
 ) excluded
+"""
+# Also of works that left the collection since: an update feed takes out what it deletes.
+_EVER = "item.collection_number = %(collection)s AND item.added_in <= %(number)s"
+_OF_PEOPLE = f"{_EVER} AND work.contributor_id = ANY(%(contributors)s::uuid[])"
+# Who opted out with works of the collection, and has none left that can be licensed, has no part
+# of later sales. It stays visible as nobody's: what somebody else gives up raises no fixed part.
+# Who never had works here (an editor, say) has the part for something else, and keeps it.
+_OF_PARTS = f"""
+WITH opted_out AS MATERIALIZED (
+    SELECT DISTINCT work.contributor_id AS person
+    FROM marketplace_reserveddigest reserved
+    JOIN marketplace_representation form
+        ON form.organization_id = %(organization)s AND form.digest = reserved.digest
+    JOIN marketplace_collectionitem item
+        ON item.organization_id = %(organization)s AND item.representation_id = form.id
+    JOIN marketplace_work work ON work.id = item.work_id
+    WHERE {_WAS_RESERVED} AND {_OF_PEOPLE}
+),
+remains AS MATERIALIZED (
+    SELECT DISTINCT work.contributor_id AS person
+    FROM marketplace_collectionitem item
+    JOIN marketplace_representation form ON form.id = item.representation_id
+    JOIN marketplace_work work ON work.id = item.work_id
+    JOIN opted_out ON opted_out.person = work.contributor_id
+    WHERE {_IN_SNAPSHOT} AND NOT EXISTS (
+        SELECT 1 FROM marketplace_reserveddigest reserved
+        WHERE reserved.digest = form.digest AND {_WAS_RESERVED}
+    )
+),
+part AS (
+    SELECT person, parts, person IN (SELECT * FROM opted_out)
+        AND person NOT IN (SELECT * FROM remains) AS is_out
+    FROM unnest(%(contributors)s::uuid[], %(parts)s::bigint[]) AS named (person, parts)
+)
+SELECT CASE WHEN NOT is_out THEN person END AS contributor_id, sum(parts)::bigint AS weight
+FROM part GROUP BY 1
 """
 # Where nobody has a weight, all of it is nobody's. In the order of the index that accruals go
 # into: a million in another order touch each of its pages again and again.
@@ -594,14 +642,16 @@ def _share(name: str) -> str:
     )
 
 
-_ACCRUE = f"""
-WITH part AS MATERIALIZED (
+# A batch of an allocation's shares, in the order of the weights.
+SHARES = f"""
+SELECT id, contributor_id, weight, {_share("after")} - {_share("before")} AS amount
+FROM (
     SELECT id, contributor_id, weight FROM payments_royaltyweight
     WHERE base_id = %(base)s AND id > %(cursor)s ORDER BY id LIMIT %(batch)s
-),
-shares AS MATERIALIZED (
-    SELECT contributor_id, weight, {_share("after")} - {_share("before")} AS amount FROM part
-),
+) part
+"""
+_ACCRUE = f"""
+WITH shares AS MATERIALIZED ({SHARES}),
 added AS (
     INSERT INTO payments_royaltyaccrual (
         organization_id, livemode, allocation_id, contributor_id, currency, weight, amount_micro
@@ -610,5 +660,5 @@ added AS (
         amount
     FROM shares WHERE amount <> 0
 )
-SELECT max(id), count(*) FROM part
+SELECT max(id), count(*) FROM shares
 """

@@ -166,12 +166,18 @@ class RoyaltyPreviewSerializer(serializers.Serializer[Any]):
     object = ObjectField(name="royalty_preview")
     fee_minor = serializers.IntegerField(help_text=_("The market's."))
     pool_minor = serializers.IntegerField(help_text=_("The contributors'."))
+    recouped_minor = serializers.IntegerField(
+        help_text=_("Of the pool: it pays advances on the collection back.")
+    )
     seller_minor = serializers.IntegerField(help_text=_("Yours."))
     currency = serializers.CharField()
     contributors = serializers.IntegerField()
     total_weight = serializers.IntegerField()
     unallocated_micro = serializers.IntegerField(
-        help_text=_("Of works whose contributor nobody knows. In millionths of a minor unit.")
+        help_text=_(
+            "Of works whose contributor nobody knows, and fixed parts of who opted out. In"
+            " millionths of a minor unit."
+        )
     )
     largest = PreviewedShareSerializer(many=True)
 
@@ -232,6 +238,9 @@ class RoyaltyStatementLineSerializer(serializers.Serializer[Any]):
     tie = TypeIDSerializerField(prefix="ral", help_text=_("Decides between equal remainders."))
     kept_before_minor = serializers.IntegerField()
     pool_minor = serializers.IntegerField()
+    recoups_minor = serializers.IntegerField(
+        help_text=_("Of the whole sale's pool: it paid advances on the collection back, first.")
+    )
     weight = serializers.IntegerField()
     total_weight = serializers.IntegerField()
     cut_before_remainder = serializers.CharField(allow_null=True)

@@ -35,14 +35,14 @@ def tie_hash(tie: UUID, contributor: UUID | None) -> bytes:
 def cut(amount: int, weights: Mapping[UUID | None, int], tie: UUID) -> Cut | None:
     """Where the largest remainders end. None where every share is whole."""
     total = sum(weights.values())
-    left = amount - sum(amount * weight // total for weight in weights.values())
-    if not left:
+    odd = amount - sum(amount * weight // total for weight in weights.values())
+    if not odd:
         return None
     ranked = sorted(
         (-(amount * weight % total), tie_hash(tie, contributor))
         for contributor, weight in weights.items()
     )
-    remainder, last = ranked[left - 1]
+    remainder, last = ranked[odd - 1]
     return Cut(-remainder, last)
 
 
@@ -67,14 +67,25 @@ def split(amount: int, weights: Mapping[UUID | None, int], tie: UUID) -> dict[UU
     }
 
 
+def left(kept_minor: int, recoups_minor: int) -> int:
+    """What is shared of what is kept of a sale's pool, once an advance has its part: that first."""
+    return max(0, kept_minor - recoups_minor)
+
+
 def accruals(
-    kept_before_minor: int, pool_minor: int, weights: Mapping[UUID | None, int], tie: UUID
+    kept_before_minor: int,
+    pool_minor: int,
+    weights: Mapping[UUID | None, int],
+    tie: UUID,
+    *,
+    recoups_minor: int = 0,
 ) -> dict[UUID | None, int]:
     """What a pool brings to each, or takes from each, in micro-units.
 
-    The difference between two splits of what contributors keep of a sale, so that reversals in
-    parts end where nothing is kept by anybody.
+    The difference between two splits of what is shared of a sale, so that reversals in parts end
+    where nothing is kept by anybody. `recoups_minor` of the whole sale pay advances back.
     """
-    before = split(kept_before_minor * MICRO_IN_MINOR, weights, tie)
-    after = split((kept_before_minor + pool_minor) * MICRO_IN_MINOR, weights, tie)
+    kept_minor = kept_before_minor + pool_minor
+    before = split(left(kept_before_minor, recoups_minor) * MICRO_IN_MINOR, weights, tie)
+    after = split(left(kept_minor, recoups_minor) * MICRO_IN_MINOR, weights, tie)
     return {contributor: after[contributor] - before[contributor] for contributor in weights}

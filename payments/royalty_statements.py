@@ -130,13 +130,16 @@ SELECT allocation.id AS allocation, allocation.order_id AS "order", allocation.c
     allocation.sold_at, allocation.done_at, rule.id AS rule, rule.version AS rule_version,
     rule.method, rule.unit, rule.basis_points,
     coalesce(allocation.sale_id, allocation.id) AS tie,
-    allocation.kept_before_minor, allocation.pool_minor, accrual.weight, base.total_weight,
+    allocation.kept_before_minor, allocation.pool_minor,
+    coalesce(-advance.moved_minor, 0) AS recoups_minor, accrual.weight, base.total_weight,
     allocation.cut_before_remainder, allocation.cut_before_hash,
     allocation.cut_after_remainder, allocation.cut_after_hash, accrual.amount_micro
 FROM payments_royaltyaccrual accrual
 JOIN payments_royaltyallocation allocation ON allocation.id = accrual.allocation_id
 JOIN payments_royaltyrule rule ON rule.id = allocation.rule_id
 JOIN payments_royaltybase base ON base.id = allocation.base_id
+LEFT JOIN payments_royaltyadvanceline advance
+    ON advance.allocation_id = coalesce(allocation.sale_id, allocation.id)
 WHERE accrual.contributor_id = %(contributor)s AND accrual.organization_id = %(organization)s
     AND accrual.livemode = %(livemode)s AND accrual.currency = %(currency)s
     AND allocation.done_at >= %(begins_at)s AND allocation.done_at < %(ends_at)s

@@ -6,6 +6,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from payments import royalty_views, seller_views, views
+from payments.advance_views import CollectionAdvanceViewSet
 from payments.sample_views import ListingSampleViewSet
 
 router = SimpleRouter(trailing_slash=False)
@@ -65,6 +66,10 @@ urlpatterns = [
     path(
         "contributors/<str:pk>/royalty-advances",
         royalty_views.RoyaltyAdvanceViewSet.as_view({"post": "create"}),
+    ),
+    path(
+        "collections/<str:pk>/royalty-advances",
+        CollectionAdvanceViewSet.as_view({"get": "list", "post": "create"}),
     ),
     *router.urls,
 ]

@@ -383,6 +383,72 @@ class RoyaltyAdvance(models.Model):
         return str(self.pk)
 
 
+class RoyaltyAdvanceLineQuerySet(TenantQuerySet["RoyaltyAdvanceLine"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization, livemode=caller.livemode)
+
+
+class RoyaltyAdvanceLine(models.Model):
+    """One movement of what is open of a collection's advances, and what is open after it.
+
+    Given by the seller; paid back by the pool of a sale; open again, because a sale that had paid
+    it back went back itself. Updates: cannot. Deletion: cannot. Guarantees: a trigger lets a line
+    follow only on the last one, and computes again what a pool pays back. Written by `advances`.
+    """
+
+    id = TypeIDField(prefix="rav", primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    livemode = models.BooleanField()
+    collection = models.ForeignKey(
+        Collection, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    currency = models.CharField(max_length=3)
+    # From 1, without a gap, for each collection, mode and currency.
+    number = models.IntegerField()
+    # More is open, or, negative, less.
+    moved_minor = models.BigIntegerField()
+    open_minor = models.BigIntegerField()
+    # The pool that paid it back, or no longer does; null: it was given.
+    allocation = models.OneToOneField(
+        RoyaltyAllocation, models.PROTECT, null=True, blank=True, related_name="advance_line",
+        db_constraint=False,
+    )  # fmt: skip
+    # Of what was given: the seller's own word for the payment.
+    reference = models.CharField(max_length=200, blank=True)
+    actor = models.CharField(max_length=40)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = RoyaltyAdvanceLineQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("line of a collection's advances")
+        verbose_name_plural = _("lines of collections' advances")
+        constraints = [
+            # Also serves `advances`: the last line.
+            models.UniqueConstraint(
+                name="royalty_advance_line_number_is_unique",
+                fields=["collection", "livemode", "currency", "number"],
+            ),
+            models.UniqueConstraint(
+                name="royalty_advance_line_is_recorded_once",
+                fields=["collection", "livemode", "reference"],
+                condition=~Q(reference=""),
+            ),
+            models.CheckConstraint(
+                name="royalty_advance_line_moves_something",
+                condition=~Q(moved_minor=0) & Q(open_minor__gte=0, number__gte=1),
+            ),
+            models.CheckConstraint(
+                name="royalty_advance_line_is_given_or_of_a_pool",
+                condition=Q(allocation__isnull=True, moved_minor__gt=0) & ~Q(reference="")
+                | Q(allocation__isnull=False, reference=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.moved_minor} {self.currency}"
+
+
 class RoyaltyPayoutQuerySet(TenantQuerySet["RoyaltyPayout"]):
     def visible_to(self, caller: Caller) -> Self:
         return self.filter(organization=caller.organization, livemode=caller.livemode)

@@ -12,6 +12,7 @@ from marketplace.models import Contributor
 from payments.models import (
     RoyaltyAccrual,
     RoyaltyAdvance,
+    RoyaltyAdvanceLine,
     RoyaltyAllocation,
     RoyaltyBalance,
     RoyaltyBase,
@@ -125,6 +126,31 @@ def advance(w: Any, **fields: Any) -> RoyaltyAdvance:
         "actor": "system",
     }
     return RoyaltyAdvance.objects.create(**{**values, **fields})
+
+
+def advance_line(w: Any, **fields: Any) -> RoyaltyAdvanceLine:
+    """The first line of a collection: 5 minor units are given."""
+    values = {
+        "organization": w.seller,
+        "livemode": False,
+        "collection": w.offer.collection,
+        "currency": "USD",
+        "number": 1,
+        "moved_minor": 5,
+        "open_minor": 5,
+        "reference": "SEPA 1",
+        "actor": "system",
+    }
+    return RoyaltyAdvanceLine.objects.create(**{**values, **fields})
+
+
+def recouped(w: Any, **fields: Any) -> RoyaltyAdvanceLine:
+    """All 5 minor units of a sale's pool pay back what was given."""
+    advance_line(w)
+    values = {"number": 2, "moved_minor": -5, "open_minor": 0, "reference": ""}
+    if "allocation" not in fields and "allocation_id" not in fields:
+        values["allocation"] = allocation(w)
+    return advance_line(w, **{**values, **fields})
 
 
 def payout(w: Any, **fields: Any) -> RoyaltyPayout:
@@ -282,6 +308,25 @@ BREAKS: dict[str, Callable[[Any], Any]] = {
     "royalty_advance_is_recorded_once": lambda w: twice(lambda: advance(w)),
     "royalty_advance_is_some": lambda w: advance(w, amount_minor=0),
     "royalty_advance_contributor_belongs": lambda w: advance(w, contributor=stranger(w)),
+    "royalty_advance_line_number_is_unique": lambda w: [
+        advance_line(w, reference=reference) for reference in ("SEPA 1", "SEPA 2")
+    ],
+    "royalty_advance_line_is_recorded_once": lambda w: [
+        advance_line(w, number=number, open_minor=5 * number) for number in (1, 2)
+    ],
+    "royalty_advance_line_moves_something": lambda w: advance_line(w, number=0),
+    "royalty_advance_line_is_given_or_of_a_pool": lambda w: advance_line(w, reference=""),
+    "royalty_advance_line_collection_belongs": lambda w: advance_line(
+        w, collection=w.other_offer().collection
+    ),
+    "royalty_advance_line_allocation_belongs": lambda w: recouped(
+        w, allocation_id=contributor(w).pk
+    ),
+    "royalty_advance_line_follows": lambda w: advance_line(w, open_minor=6),
+    "royalty_advance_line_replays": lambda w: recouped(w, moved_minor=-4, open_minor=1),
+    "payments_royaltyadvanceline_allocation_id_key": lambda w: advance_line(
+        w, number=3, moved_minor=5, open_minor=5, reference="", allocation=recouped(w).allocation
+    ),
     # payouts
     "royalty_payout_moves_something": lambda w: payout(w, contributors=0),
     "royalty_payment_is_one": same_payment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from licensing import optouts, snapshots
-from marketplace import access, contributors, imports
+from marketplace import access, collections, contributors, imports
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.models import Organization
 from payments import commands, disputes, journal, refunds, royalties, stripe_events, sync
@@ -51,6 +52,17 @@ def pool(organization: Organization) -> dict[str, int]:
             )
             for code in ("royalty_pool", "royalty_payable")
         }
+
+
+def parts_of(seller: Organization, **parts: int) -> list[dict[str, Any]]:
+    return [
+        {"contributor": str(person(seller, name).pk), "parts": count}
+        for name, count in parts.items()
+    ]
+
+
+def opt_out(seller: Organization, **chosen: Any) -> None:
+    optouts.record(caller_for(seller), by="contributor", reason="No more.", **chosen)
 
 
 # --- rules ------------------------------------------------------------------------------------
@@ -196,16 +208,70 @@ def test_bytes_are_a_unit_that_every_work_has(archive: Organization, lab: Organi
 
 def test_fixed_parts_ask_for_no_works(archive: Organization, lab: Organization) -> None:
     collection = make_works(archive, {"ann": 5, "bob": 1})
-    parts = [
-        {"contributor": str(person(archive, name).pk), "parts": parts}
-        for name, parts in (("ann", 1), ("bob", 3))
-    ]
-    set_rule(archive, collection, method="fixed", parts=parts)
+    set_rule(archive, collection, method="fixed", parts=parts_of(archive, ann=1, bob=3))
     order = sell(lab, make_offer(archive, collection=collection))
 
     royalties.allocate_due()
 
     assert accrued(order) == {"ann": 6_250 * M, "bob": 18_750 * M}
+
+
+def test_who_opted_out_with_all_works_has_no_fixed_part_of_later_sales(
+    archive: Organization, lab: Organization
+) -> None:
+    collection = make_works(archive, {"ann": 2, "bob": 1})
+    contributors.add(caller_for(archive), external_id="editor", consent="granted")
+    set_rule(archive, collection, method="fixed", parts=parts_of(archive, ann=2, bob=1, editor=1))
+    offer = make_offer(archive, collection=collection)
+    before = sell(lab, offer)
+    opt_out(archive, external_ids=["Letters ann 0"])
+    some = sell(lab, offer)
+    opt_out(archive, external_ids=["Letters ann 1"])
+    after = sell(lab, offer)
+    royalties.allocate_due()
+    give_back(after, 25_000, cause="rfd_1")
+    royalties.allocate_due()
+
+    # One of Ann's works could still be licensed. The editor has a part without any.
+    whole = {"ann": 12_500 * M, "bob": 6_250 * M, "editor": 6_250 * M}
+    assert accrued(before) == accrued(some) == whole
+    # Nobody else's part is raised by it; and what goes back goes by the same parts.
+    assert accrued(after) == {"": 6_250 * M, "bob": 3_125 * M, "editor": 3_125 * M}
+    bases = [allocations(order)[0].base for order in (before, some, after)]
+    assert [(base.excluded, base.sharers, base.total_weight) for base in bases if base] == [
+        (0, 3, 4), (1, 3, 4), (2, 3, 4),
+    ]  # fmt: skip
+
+
+def test_a_fixed_part_ends_also_where_an_opted_out_work_has_left_the_collection(
+    archive: Organization, lab: Organization
+) -> None:
+    collection = make_works(archive, {"ann": 1, "bob": 1, "cy": 1})
+    set_rule(archive, collection, method="fixed", parts=parts_of(archive, ann=1, bob=1, cy=1))
+    caller = caller_for(archive)
+    snapshots.finalize(caller, str(collection.pk))
+    opt_out(archive, contributor=str(person(archive, "bob").pk))
+    # Cy's works left without an opt-out: the rule is what its seller may change.
+    digests = [hashlib.sha256(f"Letters {name} 0".encode()).digest() for name in ("bob", "cy")]
+    collections.remove(caller, str(collection.pk), digests=digests)
+    order = sell(lab, make_offer(archive, collection=collection), price_minor=600)
+
+    royalties.allocate_due()
+
+    assert accrued(order) == {"ann": 100 * M, "": 100 * M, "cy": 100 * M}
+
+
+def test_a_preview_of_fixed_parts_leaves_out_who_opted_out(archive: Organization) -> None:
+    collection = make_works(archive, {"ann": 1, "bob": 1})
+    opt_out(archive, contributor=str(person(archive, "bob").pk))
+
+    found = royalties.preview(
+        caller_for(archive), str(collection.pk), price_minor=400, currency="USD",
+        basis_points=10_000, method="fixed", parts=parts_of(archive, ann=3, bob=1),
+    )  # fmt: skip
+
+    assert (found.contributors, found.total_weight, found.unallocated_micro) == (1, 4, 100 * M)
+    assert [share.amount_micro for share in found.largest] == [300 * M]
 
 
 def test_where_nobody_has_a_weight_all_of_it_stays_visible_as_unallocated(
@@ -231,10 +297,7 @@ def test_an_opt_out_ends_accrual_and_never_claws_back(
     late = sell(lab, offer)
     royalties.step(allocations(before)[0].pk)
 
-    optouts.record(
-        caller_for(archive), by="contributor", reason="No more.",
-        contributor=str(person(archive, "bob").pk),
-    )  # fmt: skip
+    opt_out(archive, contributor=str(person(archive, "bob").pk))
     after = sell(lab, offer)
     royalties.allocate_due()
 
@@ -341,10 +404,7 @@ def test_a_reversal_replays_the_weights_of_its_sale(
     order = sell(lab, make_offer(archive, collection=collection))
     royalties.allocate_due()
     set_rule(archive, collection, basis_points=100)
-    optouts.record(
-        caller_for(archive), by="contributor", reason="No more.",
-        contributor=str(person(archive, "bob").pk),
-    )  # fmt: skip
+    opt_out(archive, contributor=str(person(archive, "bob").pk))
 
     give_back(order, 25_000, cause="rfd_1")
     royalties.allocate_due()
@@ -394,6 +454,7 @@ def test_a_preview_says_who_would_get_how_much_and_writes_nothing(
         "object": "royalty_preview",
         "fee_minor": 0,
         "pool_minor": 20_000,
+        "recouped_minor": 0,
         "seller_minor": 30_000,
         "currency": "USD",
         "contributors": 2,

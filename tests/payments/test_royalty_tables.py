@@ -17,7 +17,7 @@ from tests.payments.test_constraints import World, as_application, as_owner, bro
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-INSERT_ONLY = ["accrual", "advance", "base", "counted", "rule", "weight"]
+INSERT_ONLY = ["accrual", "advance", "advanceline", "base", "counted", "rule", "weight"]
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def world(archive: Organization, lab: Organization) -> World:
         rows.done(made)
         payment = rows.payment(made)
         rows.counted(made, of=payment.payout, advance=rows.advance(made))
+        rows.advance_line(made)
         rows.balance(made)
     return made
 
@@ -106,7 +107,8 @@ def test_accruals_of_a_stranger_do_not_add_up(archive: Organization, lab: Organi
 
 
 @pytest.mark.parametrize(
-    "table", ["accrual", "advance", "allocation", "base", "payment", "payout", "weight"]
+    "table",
+    ["accrual", "advance", "advanceline", "allocation", "base", "payment", "payout", "weight"],
 )
 def test_without_a_tenant_a_private_table_shows_nothing(table: str, world: World) -> None:
     with access.system("count in a test"):

@@ -126,6 +126,9 @@ MATRIX: dict[str, Row] = {
     ),
     "contributors/<pk>/payout-account": Row("contributor", {"post": {"country": "DE"}}),
     "contributors/<pk>/payout-account/links": Row("contributor"),
+    "collections/<pk>/royalty-advances": Row(
+        "collection", {"post": {"amount_minor": 1, "currency": "USD", "reference": "a"}}
+    ),
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/status-proof": Row("grant"),

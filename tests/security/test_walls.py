@@ -89,6 +89,7 @@ PRIVATE = {
     "payments_refundapproval",
     "payments_royaltyaccrual",
     "payments_royaltyadvance",
+    "payments_royaltyadvanceline",
     "payments_royaltyallocation",
     "payments_royaltybalance",
     "payments_royaltybase",

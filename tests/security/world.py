@@ -52,7 +52,7 @@ from marketplace.models import (
     Work,
 )
 from marketplace.typeid import TypeID
-from payments import orders, payouts, quotes, royalties
+from payments import advances, orders, payouts, quotes, royalties
 from payments import samples as taking
 from payments.models import (
     Account,
@@ -283,6 +283,8 @@ def _royalties(world: World, order: Any, livemode: bool) -> None:
         parts=[{"contributor": str(contributor), "parts": 1}],
     )
     payouts.advance(seller, str(contributor), amount_minor=5, currency="USD", reference="SEPA 1")
+    collection = str(world.subjects["collection"])
+    advances.give(seller, collection, amount_minor=5, currency="EUR", reference="SEPA 2")
     with system("fill the world of a test"):
         allocation = RoyaltyAllocation.objects.create(
             organization=order.seller,
