@@ -160,6 +160,27 @@ def post_many(
     return count
 
 
+def post_owed(
+    journal: Journal, owed: str, values: Mapping[str, Any], *, organization_id: UUID, currency: str
+) -> None:
+    """Owe to contributors what a query selects, as (contributor_id, amount_minor), beside `write`.
+
+    `values` are the query's. Accounts of others are not read: a part of a large journal costs what
+    it holds, and not what there is.
+    """
+    names = {
+        **values,
+        "journal": journal.pk,
+        "livemode": journal.livemode,
+        "code": Code.CONTRIBUTOR_PAYABLE,
+        "organization": organization_id,
+        "currency": currency,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN_OWED.format(owed=owed), names)
+        cursor.execute(_WRITE_OWED.format(owed=owed), names)
+
+
 def settle(order: Order, settled: SettledFacts, presentment_minor: int) -> None:
     """Record what Stripe made of one movement: into our balance there, less its fee, once.
 
@@ -412,4 +433,26 @@ FROM journal_staged staged JOIN payments_account account
     AND account.contributor_id IS NULL
 WHERE staged.contributor_id IS NULL
 ORDER BY 2
+"""
+# One look by the whole key for each, and no join: before a large table is analyzed, joins of it are
+# planned as if it held nothing.
+_ACCOUNT_OWED = """
+(
+    SELECT id FROM payments_account
+    WHERE livemode = %(livemode)s AND code = %(code)s::varchar
+        AND organization_id = %(organization)s AND contributor_id = owed.contributor_id
+        AND currency = %(currency)s::varchar
+)
+"""
+_OPEN_OWED = f"""
+INSERT INTO payments_account (livemode, code, organization_id, contributor_id, currency)
+SELECT %(livemode)s, %(code)s::varchar, %(organization)s, contributor_id, %(currency)s::varchar
+FROM ({{owed}}) owed WHERE {_ACCOUNT_OWED} IS NULL
+ORDER BY contributor_id
+ON CONFLICT DO NOTHING
+"""
+_WRITE_OWED = f"""
+INSERT INTO payments_posting (journal_id, account_id, currency, amount_minor)
+SELECT %(journal)s, {_ACCOUNT_OWED}, %(currency)s::varchar, -amount_minor
+FROM ({{owed}}) owed ORDER BY 2
 """

@@ -257,15 +257,15 @@ def _post(payout: RoyaltyPayout, paid: int, recouped: int, values: Mapping[str, 
         reference=f"{payout.pk}:{payout.written}",
     )
     owner = payout.organization_id
-    journal.post_many(
+    journal.write(
         posted,
         [
             (Key(Code.ROYALTY_PAYABLE, owner, None, payout.currency), paid + recouped),
             # The seller advanced it: it is owed to the seller.
             (Key(Code.SELLER_PAYABLE, owner, None, payout.currency), -recouped),
         ],
-        selected=(_OWED, values),
     )
+    journal.post_owed(posted, _OWED, values, organization_id=owner, currency=payout.currency)
 
 
 def _move(payout: RoyaltyPayout, state: RoyaltyPayout.State) -> None:
@@ -473,7 +473,6 @@ SELECT count(*), coalesce(sum(amount), 0)::bigint, coalesce(sum(recouped), 0)::b
 FROM payable
 """
 _OWED = f"""
-SELECT 'contributor_payable', organization_id, contributor_id, currency, -amount_minor
-FROM payments_royaltypayment
+SELECT contributor_id, amount_minor FROM payments_royaltypayment
 WHERE payout_id = %(payout)s AND amount_minor > 0 AND {_RANGE}
 """
