@@ -47,9 +47,10 @@ class Account(models.Model):
     id = models.BigAutoField(primary_key=True)
     livemode = models.BooleanField()
     code = models.CharField(max_length=19, choices=Code)
-    # Whose it is; null for the market's own.
+    # Whose it is; null for the market's own. `account_contributor_belongs` looks for it and for the
+    # contributor, once for all accounts that a payout opens.
     organization = models.ForeignKey(
-        Organization, models.PROTECT, null=True, blank=True, related_name="+"
+        Organization, models.PROTECT, null=True, blank=True, related_name="+", db_constraint=False
     )
     # Of the organization's contributors, the one to whom it belongs.
     contributor = models.ForeignKey(
