@@ -18,6 +18,7 @@ from payments import fees, journal, settlements
 from payments.models import Account, Journal, Order, Posting
 from payments.stripe_facts import SettledFacts
 from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
+from tests.payments.test_constraints import broken_by
 
 PAYMENTS = Path(journal.__file__).parent
 
@@ -135,6 +136,24 @@ def test_lines_that_do_not_balance_are_refused_at_the_commit(order: Order) -> No
             transaction.set_rollback(True)
 
         assert Journal.objects.count() == 0
+
+
+def test_postings_on_no_account_are_refused(order: Order) -> None:
+    """What a key held before a trigger did, for all rows of a statement together."""
+
+    def post_two(account: int) -> None:
+        made = Journal.objects.create(livemode=False, kind="test", reference="1")
+        usual = Account.objects.create(livemode=False, code="bank", currency="USD")
+        rows = [(usual.pk, 5), (account, -5)]
+        Posting.objects.bulk_create(
+            Posting(journal=made, account_id=id, currency="USD", amount_minor=amount)
+            for id, amount in rows
+        )
+
+    with access.system("test the journal"):
+        before = Account.objects.count()
+        assert broken_by(lambda: post_two(0)) == "posting_currency_belongs"
+        assert (Account.objects.count(), Posting.objects.count()) == (before, 0)
 
 
 @given(
