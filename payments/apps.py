@@ -19,6 +19,7 @@ class PaymentsConfig(AppConfig):
             invoices,
             payouts,
             refunds,
+            remittances,
             transfers,
         )
         from payments.models import Command
@@ -32,6 +33,7 @@ class PaymentsConfig(AppConfig):
             Kind.TRANSFER: transfers.SEND,
             Kind.REVERSE_TRANSFER: transfers.REVERSE,
             Kind.ROYALTY_TRANSFER: payouts.TRANSFER,
+            Kind.REMITTANCE: remittances.SEND,
             Kind.SEND_EVIDENCE: disputes.EVIDENCE,
             Kind.CREATE_CUSTOMER: invoices.CREATE_CUSTOMER,
             Kind.SEND_INVOICE: invoices.SEND,

@@ -193,10 +193,15 @@ class BalanceSerializer(serializers.Serializer[Any]):
 
     currency = serializers.CharField()
     owed_to_you_minor = serializers.IntegerField(
-        help_text=_("Your shares of sales that were not sent yet.")
+        help_text=_(
+            "Not sent yet: your shares of sales, royalties that paid back your advances, and"
+            " royalties that you paid yourself."
+        )
     )
     you_owe_minor = serializers.IntegerField(
-        help_text=_("What could not be taken back from your account: later sales pay it.")
+        help_text=_(
+            "What could not be taken back from your account: what you are owed later pays it."
+        )
     )
 
 

@@ -26,6 +26,8 @@ Account = ConnectedAccount
 
 # A transfer that an account refuses for its lack of capability is tried so often.
 ATTEMPTS_MAX = 5
+# How Stripe says that an account cannot be paid.
+ACCOUNT_REFUSALS = frozenset({"insufficient_capabilities_for_transfer", "account_closed"})
 
 
 def plan(order: Order) -> None:
@@ -99,6 +101,25 @@ def owed_minor(organization_id: UUID, *, livemode: bool, currency: str) -> int:
     )
 
 
+def lock_debts(organization_id: UUID) -> None:
+    """Make what is sent to one seller wait for each other: a debt is withheld once.
+
+    After the order's lock, where there is one: nothing waits for an order while it has this one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('payments.debts' || %s, 0))",
+            [str(organization_id)],
+        )
+
+
+def restrict(organization_id: UUID, *, livemode: bool) -> None:
+    """Note that Stripe refused to pay a seller's account, and have it looked at now."""
+    Account.objects.filter(
+        organization=organization_id, livemode=livemode, contributor=None
+    ).update(state=Account.State.RESTRICTED, next_sync_at=timezone.now())
+
+
 def send_again(transfer: Transfer) -> None:
     """Try a transfer again that Stripe refused, once what it complained of is settled."""
     with system("send a transfer again"):
@@ -155,7 +176,7 @@ def _withhold(order: Order, transfer: Transfer, left_minor: int) -> None:
     """Let a share pay what its seller owes, once."""
     if transfer.withheld_minor:
         return
-    _lock_debts(transfer.organization_id)
+    lock_debts(transfer.organization_id)
     owed = owed_minor(transfer.organization_id, livemode=order.livemode, currency=transfer.currency)
     transfer.withheld_minor = max(0, min(left_minor, owed))
     if transfer.withheld_minor:
@@ -212,15 +233,6 @@ def _fee_minor(order: Order) -> int:
     return order.settled_fee_minor if settlements.stripe_fees_borne_by_seller(order) else 0
 
 
-def _lock_debts(organization_id: UUID) -> None:
-    """Make transfers to one seller wait for each other: a debt is withheld once."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('payments.debts' || %s, 0))",
-            [str(organization_id)],
-        )
-
-
 def _send(command: Command) -> TransferFacts:
     return stripe_gateway.transfer(command.params, key=str(command.pk))
 
@@ -258,12 +270,9 @@ def _keep_sent(command: Command, result: TransferFacts) -> str:
 def _refuse_sent(command: Command, why: str, code: str) -> None:
     """An account that lost its capability waits for it; any other refusal waits for people."""
     order, transfer = _subject(command)
-    is_account = code in {"insufficient_capabilities_for_transfer", "account_closed"}
-    if is_account and _attempts(order, transfer) < ATTEMPTS_MAX:
+    if code in ACCOUNT_REFUSALS and _attempts(order, transfer) < ATTEMPTS_MAX:
         transfer.state = State.WAITING
-        Account.objects.filter(
-            organization=order.seller_id, livemode=order.livemode, contributor=None
-        ).update(state=Account.State.RESTRICTED, next_sync_at=timezone.now())
+        restrict(order.seller_id, livemode=order.livemode)
     else:
         transfer.state = State.REFUSED
     transfer.refusal = why[:1000]

@@ -67,6 +67,7 @@ from payments.models import (
     ReconcileCursor,
     Refund,
     RefundApproval,
+    Remittance,
     RoyaltyAllocation,
     StripeCustomer,
     StripeEvent,
@@ -358,6 +359,9 @@ def _back_and_forth(world: World, order: Any, livemode: bool) -> None:
     transfer = Transfer.objects.create(**seller, order=order, share_minor=100, currency="USD")
     TransferReversal.objects.create(
         **seller, transfer=transfer, cause="rfd_1", amount_minor=50, settled_minor=50
+    )
+    Remittance.objects.create(
+        **seller, currency="USD", withheld_minor=0, amount_minor=100, state="sending"
     )
     parties = {"organization": order.organization, "seller": order.seller, "livemode": livemode}
     money = {**parties, "order": order, "amount_minor": 50, "currency": "USD"}
