@@ -91,6 +91,7 @@ PRIVATE = {
     "payments_royaltyadvance",
     "payments_royaltyallocation",
     "payments_royaltybase",
+    "payments_remittance",
     "payments_royaltypayment",
     "payments_royaltypayout",
     "payments_royaltyweight",
