@@ -7,6 +7,7 @@ and the change is slow (`slowly`), so that a missing lock shows each time.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -284,35 +285,43 @@ def test_a_pay_page_that_opens_while_its_order_is_cancelled_is_closed(
     assert count(Command, kind="expire_checkout") == 1
 
 
+@pytest.mark.parametrize("kind", ["create_checkout", "create_account"])
 def test_a_call_that_several_make_is_kept_once(
-    archive: Organization, lab: Organization, monkeypatch: pytest.MonkeyPatch
+    kind: str, archive: Organization, lab: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the locks of `commands.carry_out`. Each has the same key: Stripe makes one object."""
-    order = unpaid(archive, lab)
+    """Without the locks of `commands.carry_out`: the order's, or the command's where it has none.
+
+    Each call has the same key: Stripe makes one object.
+    """
     expires_at = int((timezone.now() + timedelta(hours=1)).timestamp())
-    with access.system("commit to a page in a test"):
-        command = commands.give(
-            Command.Kind.CREATE_CHECKOUT, {"expires_at": expires_at}, order=order
+    order = unpaid(archive, lab)
+    with access.system("commit to a call in a test"):
+        account = make_connected_row(archive)
+        about: dict[str, Any] = (
+            {"order": order}
+            if kind == "create_checkout"
+            else {"account": account, "reference": str(account.pk)}
         )
+        command = commands.give(Command.Kind(kind), {"expires_at": expires_at}, **about)
     kept: list[str] = []
     keys: set[str] = set()
 
-    def send(_params: Any, *, key: str) -> CheckoutFacts:
+    def send(_params: Any, *, key: str) -> Any:
         keys.add(key)
         time.sleep(0.05)
+        if kind == "create_account":
+            return AccountFacts("acct_1", "US", "restricted", False, ())
         return CheckoutFacts("cs_1", "https://pay/cs_1", False, False, "USD", None)
 
-    call = commands.CALLS["create_checkout"]
+    call = commands.CALLS[kind]
 
     def keep(of: Command, result: Any) -> str:
         time.sleep(0.05)
         kept.append(str(of.pk))
         return call.keep(of, result)
 
-    monkeypatch.setattr(stripe_gateway, "create_checkout", send)
-    monkeypatch.setitem(
-        commands.CALLS, "create_checkout", commands.Call(call.send, keep, call.refuse)
-    )
+    monkeypatch.setattr(stripe_gateway, kind, send)
+    monkeypatch.setitem(commands.CALLS, kind, commands.Call(call.send, keep, call.refuse))
 
     results = at_once(*[lambda: commands.carry_out(command.pk)] * 4)
 
@@ -420,7 +429,7 @@ def test_shares_of_several_sales_at_once_pay_a_debt_once(
 
 
 def test_a_refused_transfer_that_several_send_again_is_sent_once(
-    archive: Organization, lab: Organization, slowly: Slowly
+    archive: Organization, lab: Organization, operator: User, slowly: Slowly
 ) -> None:
     """Without the lock in `transfers.send_again`."""
     with access.system("a refused transfer in a test"):
@@ -430,10 +439,11 @@ def test_a_refused_transfer_that_several_send_again_is_sent_once(
         )
     slowly(transfers, "_payable")
 
-    results = at_once(*[lambda: transfers.send_again(transfer)] * 4)
+    results = at_once(*[lambda: transfers.send_again(operator, str(transfer.pk))] * 4)
 
     assert codes(results) == []
     assert count(Command, kind="transfer") == 1
+    assert count(Audit, action="transfer.sent_again") == 1
 
 
 def test_an_account_that_several_open_is_one(
@@ -597,6 +607,24 @@ def test_an_event_is_taken_by_one_worker(
 
     assert codes(results) == []
     assert (sorted(results), followed) == ([0, 0, 0, 1], [order.pk])
+
+
+def test_an_event_that_is_delivered_at_once_is_stored_once(
+    monkeypatch: pytest.MonkeyPatch, slowly: Slowly
+) -> None:
+    """Without `ignore_conflicts` in `stripe_events.receive` and `store_fetched`."""
+    monkeypatch.setattr(stripe_gateway, "verify_webhook", lambda _raw, _signature: None)
+    body = {"id": "evt_1", "type": "x", "livemode": False}
+    raw = json.dumps(body).encode()
+    slowly(StripeEvent.objects, "bulk_create")
+
+    results = at_once(
+        *[lambda: stripe_events.receive(raw, "")] * 2,
+        *[lambda: stripe_events.store_fetched([body])] * 2,
+    )
+
+    assert codes(results) == []
+    assert count(StripeEvent) == 1
 
 
 def test_a_difference_that_several_find_is_one_and_is_closed_once(
