@@ -18,7 +18,15 @@ from marketplace.http import (
     TypeIDSerializerField,
 )
 from payments import connect, settlements
-from payments.models import ConnectedAccount, Dispute, Refund, RefundApproval, Sale, Transfer
+from payments.models import (
+    ConnectedAccount,
+    Dispute,
+    Refund,
+    RefundApproval,
+    Remittance,
+    Sale,
+    Transfer,
+)
 
 # --- in ---------------------------------------------------------------------------------------
 
@@ -143,6 +151,27 @@ class TransferSerializer(Resource[Transfer]):
             "refusal",
             "created_at",
             "sent_at",
+        ]
+        read_only_fields = fields
+
+
+class RemittanceSerializer(Resource[Remittance]):
+    """One sum of what a seller is owed beside its shares of sales: less what it owes."""
+
+    object_name = "remittance"
+
+    class Meta:
+        model = Remittance
+        fields = [
+            "id",
+            "livemode",
+            "state",
+            "currency",
+            "withheld_minor",
+            "amount_minor",
+            "refusal",
+            "created_at",
+            "ended_at",
         ]
         read_only_fields = fields
 

@@ -1,6 +1,6 @@
 """Verbs of money, each done by several at once: what is counted, sent or decided is so once.
 
-Each test was seen to fail without the lock that its docstring names. Something between the look
+Each test that names a lock was seen to fail without it. Something between the look
 and the change is slow (`slowly`), so that a missing lock shows each time.
 """
 
@@ -263,7 +263,7 @@ def test_an_invoice_that_several_cancel_is_taken_back_once(
 def test_a_pay_page_that_opens_while_its_order_is_cancelled_is_closed(
     archive: Organization, lab: Organization, slowly: Slowly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `commands._locked`, or the lock in `orders.cancel`."""
+    """Without the order's lock in `commands._locked`."""
     order = unpaid(archive, lab)
     expires_at = int((timezone.now() + timedelta(hours=1)).timestamp())
     with access.system("commit to a page in a test"):
@@ -428,6 +428,21 @@ def test_shares_of_several_sales_at_once_pay_a_debt_once(
     assert withheld == [0, 0, 10_000, 50_000]
 
 
+def test_a_share_that_waited_is_sent_once(
+    archive: Organization, lab: Organization, slowly: Slowly
+) -> None:
+    """Without the lock in `transfers.start_waiting`."""
+    with access.system("a transfer that waits in a test"):
+        make_connected_row(archive, stripe_id="acct_1", state="active")
+        make_transfer_row(sold(archive, lab), share_minor=50_000)
+    slowly(transfers, "_payable")
+
+    results = at_once(*[transfers.start_waiting] * 4)
+
+    assert codes(results) == []
+    assert count(Command, kind="transfer") == 1
+
+
 def test_a_refused_transfer_that_several_send_again_is_sent_once(
     archive: Organization, lab: Organization, operator: User, slowly: Slowly
 ) -> None:
@@ -449,7 +464,7 @@ def test_a_refused_transfer_that_several_send_again_is_sent_once(
 def test_an_account_that_several_open_is_one(
     archive: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the lock in `connect.open`, calls about rows that are gone, or two calls."""
+    """Its key makes the others wait: this one passes without the lock in `connect.open`, too."""
 
     def create(_params: Any, *, key: str) -> AccountFacts:
         time.sleep(0.05)

@@ -56,7 +56,7 @@ VERBS: dict[str, Proof] = {
         f"{RACES}an_order_that_several_cancel_is_cancelled_once",
     ),
     "commands.give": Proof(
-        f"{RACES}an_account_that_several_open_is_one",
+        f"{RACES}a_refused_transfer_that_several_send_again_is_sent_once",
         "test_commands.py::test_a_command_is_given_once_for_an_order",
     ),
     "commands.carry_out": Proof(
@@ -255,7 +255,7 @@ VERBS: dict[str, Proof] = {
         "test_transfers.py::test_a_share_is_sent_once_from_its_charge",
     ),
     "transfers.start_waiting": Proof(
-        "test_transfers.py::test_eight_workers_at_once_plan_and_send_one_transfer",
+        f"{RACES}a_share_that_waited_is_sent_once",
         "test_transfers.py::test_a_share_waits_for_an_account_that_can_be_paid",
     ),
     "transfers.take_back": Proof(

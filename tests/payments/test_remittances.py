@@ -177,6 +177,9 @@ def test_advances_paid_back_and_royalties_paid_outside_reach_the_seller_once(
         str(row.pk),
     )
     assert (row.state, row.stripe_id) == ("sent", of_royalties["id"])
+    [shown] = own.get("/v1/remittances").json()["data"]
+    assert (shown["id"], shown["state"], shown["amount_minor"]) == (str(row.pk), "sent", 12_500)
+    assert own.get(f"/v1/remittances/{row.pk}").json() == shown
     found = balances()
     assert (found["seller_payable"], found["stripe_clearing"]) == (0, 0)
     # What is left is Bob's, and the seller sees where its money went.

@@ -186,7 +186,7 @@ def test_an_account_that_lost_its_capability_is_waited_for(
 def test_eight_workers_at_once_plan_and_send_one_transfer(
     archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:
-    """Seen to fail without the order's lock in `sync` and `transfers.start_waiting`."""
+    """Seen to fail without the order's lock in `sync`."""
     onboarded(archive, stripe)
     order = order_for(buyer, make_offer(archive, price_minor=50_000))
     stripe.pay(order)

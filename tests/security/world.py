@@ -360,7 +360,7 @@ def _back_and_forth(world: World, order: Any, livemode: bool) -> None:
     TransferReversal.objects.create(
         **seller, transfer=transfer, cause="rfd_1", amount_minor=50, settled_minor=50
     )
-    Remittance.objects.create(
+    remittance = Remittance.objects.create(
         **seller, currency="USD", withheld_minor=0, amount_minor=100, state="sending"
     )
     parties = {"organization": order.organization, "seller": order.seller, "livemode": livemode}
@@ -376,6 +376,7 @@ def _back_and_forth(world: World, order: Any, livemode: bool) -> None:
         organization=order.seller, version=1 + livemode, basis_points=100, actor="system"
     )
     world.subjects |= {"transfer": transfer.pk, "refund": refund.pk, "dispute": dispute.pk}
+    world.subjects |= {"remittance": remittance.pk}
 
 
 @pytest.fixture(scope="module")
