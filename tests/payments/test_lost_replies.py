@@ -217,6 +217,8 @@ ELSEWHERE = {
     "credit_note",
     # The same call to Stripe as "transfer", by the same key: tests/payments/test_payouts.py.
     "royalty_transfer",
+    # tests/payments/test_remittances.py
+    "remittance",
 }
 
 
