@@ -31,6 +31,10 @@ admin.site.register(
     models.TransferReversal, show("id", "organization", "transfer", "state", "amount_minor")
 )
 admin.site.register(
+    models.Remittance,
+    show("id", "organization", "state", "withheld_minor", "amount_minor", "currency", "refusal"),
+)
+admin.site.register(
     models.Refund,
     show("id", "organization", "seller", "order", "state", "amount_minor", "currency", "cause"),
 )

@@ -18,6 +18,7 @@ class PaymentsConfig(AppConfig):
             disputes,
             invoices,
             refunds,
+            remittances,
             royalty_payments,
             transfers,
         )
@@ -32,6 +33,7 @@ class PaymentsConfig(AppConfig):
             Kind.TRANSFER: transfers.SEND,
             Kind.REVERSE_TRANSFER: transfers.REVERSE,
             Kind.ROYALTY_TRANSFER: royalty_payments.TRANSFER,
+            Kind.REMITTANCE: remittances.SEND,
             Kind.SEND_EVIDENCE: disputes.EVIDENCE,
             Kind.CREATE_CUSTOMER: invoices.CREATE_CUSTOMER,
             Kind.SEND_INVOICE: invoices.SEND,

@@ -17,7 +17,7 @@ from marketplace.errors import PaymentProviderRefused
 from payments import journal, stripe_gateway
 from payments.journal import Code
 from payments.mismatches import Found, Kind
-from payments.models import Journal, Order, StripeEvent
+from payments.models import Command, Journal, Order, Remittance, RoyaltyPayment, StripeEvent
 from payments.stripe_facts import LineFacts, SettledFacts
 
 # https://docs.stripe.com/reports/balance-transaction-types. Those of a sale, of what goes back of
@@ -160,6 +160,38 @@ def book_own(line: LineFacts, *, livemode: bool) -> None:
                 journal.take_fee(settled, livemode=livemode)
 
 
+def calls_like(line: LineFacts) -> list[UUID]:
+    """Calls of no order that may have made a transfer, and whose answer was lost."""
+    if line.type != "transfer":
+        return []
+    with system("find calls whose answer was lost"):
+        return list(
+            Command.objects.filter(
+                kind__in=_OF_NO_ORDER,
+                state=Command.State.PENDING,
+                first_sent_at__isnull=False,
+                params__amount=-line.amount_minor,
+                params__currency=line.currency.lower(),
+            )
+            .order_by("pk")
+            .values_list("pk", flat=True)
+        )
+
+
+def book_sent(line: LineFacts, *, livemode: bool) -> bool:
+    """Book what Stripe made of a transfer of no order, if it is one of ours. Repeatable."""
+    if line.type != "transfer" or not line.source:
+        return False
+    settled = SettledFacts(line.transaction, line.currency, line.amount_minor, line.fee_minor)
+    with system("book a transfer that belongs to no order"):
+        for model in (Remittance, RoyaltyPayment):
+            sent = model.objects.filter(stripe_id=line.source, livemode=livemode).first()
+            if sent is not None:
+                journal.settle_own(sent.organization_id, settled, livemode=livemode)
+                return True
+    return False
+
+
 def payout_differs(line: LineFacts) -> Found | None:
     """Whether a payout is another sum than that of what it took along: of automatic ones Stripe
     says what that was."""
@@ -246,6 +278,9 @@ def _order_by(which: Q, livemode: bool) -> UUID | None:
         )
         return found
 
+
+# Transfers that belong to no order.
+_OF_NO_ORDER = (Command.Kind.REMITTANCE, Command.Kind.ROYALTY_TRANSFER)
 
 # What Stripe's ids begin with.
 _KINDS = [

@@ -34,6 +34,8 @@ TRANSFER = "transfer"
 WITHHELD = "withheld"
 REVERSAL = "reversal"  # the reversal's id
 OWED = "owed"  # the reversal's id
+# Of no order: the remittance's id. So is that of what it withheld.
+REMITTANCE = "remittance"
 # Of no order: the id of Stripe's balance transaction.
 PAYOUT = "payout"  # between our balance there and our bank, either way
 STRIPE_FEE = "stripe_fee"  # what Stripe takes beside the fee of a movement
@@ -218,6 +220,25 @@ def settle_plain(order: Order, settled: SettledFacts) -> None:
         ],
         reference=settled.transaction,
     )
+
+
+def settle_own(organization_id: UUID, settled: SettledFacts, *, livemode: bool) -> Journal:
+    """The same for what moved of an organization's money, and is of no order. Once, as `post`."""
+    posted = Journal.objects.filter(order=None, kind=SETTLED, reference=settled.transaction)
+    if posted.exists():
+        return posted.get()
+    journal = begin(organization_id, livemode=livemode, kind=SETTLED, reference=settled.transaction)
+    amount, fee = settled.amount_minor, settled.fee_minor
+    moved = {
+        Code.STRIPE_CLEARING: -amount,
+        Code.STRIPE_FEES: fee,
+        Code.STRIPE_BALANCE: amount - fee,
+    }
+    write(
+        journal,
+        [(Key(code, None, None, settled.currency), minor) for code, minor in moved.items()],
+    )
+    return journal
 
 
 def post_own(kind: str, lines: Sequence[Line], *, reference: str, livemode: bool) -> Journal:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from marketplace import audit
 from marketplace.access import Caller, system
 from marketplace.errors import InvalidInput, MissingScope, NotFound
-from marketplace.models import User
+from marketplace.models import Organization, User
 from payments.models import Mismatch
 
 Kind = Mismatch.Kind
@@ -118,7 +118,7 @@ def close(operator: User, mismatch_id: str, *, note: str) -> Mismatch:
         try:
             row = (
                 Mismatch.objects.select_for_update(of=("self",))
-                .select_related("order__seller")
+                .select_related("order__seller", "journal__organization")
                 .get(pk=mismatch_id)
             )
         except (Mismatch.DoesNotExist, ValidationError):
@@ -128,13 +128,23 @@ def close(operator: User, mismatch_id: str, *, note: str) -> Mismatch:
         row.resolved_at, row.resolved_by = timezone.now(), str(operator.pk)
         row.note = note.strip()[:1000]
         row.save(update_fields=["resolved_at", "resolved_by", "note"])
-        if row.order is not None:
-            # What is of no order is of no organization: who closed it stands in its row.
-            seller = Caller(
-                row.order.seller, livemode=row.livemode, scopes=frozenset(), user=operator
-            )
-            audit.record(seller, "mismatch.closed", subject=row, order=str(row.order_id))
+        whose = _whose(row)
+        if whose is not None:
+            seller = Caller(whose, livemode=row.livemode, scopes=frozenset(), user=operator)
+            audit.record(seller, "mismatch.closed", subject=row, order=str(row.order_id or ""))
     return row
+
+
+def _whose(row: Mismatch) -> Organization | None:
+    """The seller in whose audit it stands that somebody closed a mismatch.
+
+    Of the market's own money, or of nobody's that we know, None: the audit is one organization's,
+    and the trace is the row, which says who closed it, when and why, and is never changed
+    afterward (`mismatch_stays_resolved`).
+    """
+    if row.order is not None:
+        return row.order.seller
+    return None if row.journal is None else row.journal.organization
 
 
 def _is_explained(each: Found, livemode: bool) -> bool:

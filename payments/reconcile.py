@@ -20,7 +20,15 @@ from django.utils import timezone
 
 from marketplace.access import system
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
-from payments import balance_checks, mismatches, stripe_events, stripe_gateway, stripe_pace, sync
+from payments import (
+    balance_checks,
+    commands,
+    mismatches,
+    stripe_events,
+    stripe_gateway,
+    stripe_pace,
+    sync,
+)
 from payments.balance_checks import Booked
 from payments.mismatches import Found
 from payments.models import Mismatch, Order, ReconcileCursor, StripeEvent
@@ -277,22 +285,43 @@ def _heal(look: _Look, lines: list[LineFacts]) -> None:
             look.report.booked += 1
             continue
         order = _order_of(look, line)
-        if order is None or order in look.synced:
+        if order in look.synced:
             continue
-        look.synced.add(order)
         try:
-            try:
-                sync.sync_order(order)
-            except sync.AskedJustNow:
-                time.sleep(stripe_pace.FETCH_GAP.total_seconds())
-                sync.sync_order(order)
-            look.report.synced += 1
+            if order is None:
+                look.report.booked += _book_sent(look, line)
+            else:
+                look.synced.add(order)
+                _sync(order)
+                look.report.synced += 1
         except PaymentProviderUnavailable:
             # Stripe is away for the others too: this step is done again later.
             raise
         except Exception:
             # The edge of a retry loop: one order must not keep the others from being looked at.
-            logger.exception("could not settle %s", order)
+            logger.exception("could not settle %s", order or line.transaction)
+
+
+def _sync(order: UUID) -> None:
+    try:
+        sync.sync_order(order)
+    except sync.AskedJustNow:
+        time.sleep(stripe_pace.FETCH_GAP.total_seconds())
+        sync.sync_order(order)
+
+
+def _book_sent(look: _Look, line: LineFacts) -> bool:
+    """Book a transfer of no order; a call whose answer was lost is made again before, and says it.
+
+    Its key, or what Stripe finds, leads to the first call's transfer.
+    """
+    if balance_checks.book_sent(line, livemode=look.livemode):
+        return True
+    for command in balance_checks.calls_like(line):
+        commands.carry_out(command)
+        if balance_checks.booked([line.transaction], livemode=look.livemode):
+            return True
+    return False
 
 
 def _check_by_id(look: _Look, transactions: list[str]) -> None:

@@ -18,7 +18,15 @@ from marketplace.http import (
     TypeIDSerializerField,
 )
 from payments import connect, settlements
-from payments.models import ConnectedAccount, Dispute, Refund, RefundApproval, Sale, Transfer
+from payments.models import (
+    ConnectedAccount,
+    Dispute,
+    Refund,
+    RefundApproval,
+    Remittance,
+    Sale,
+    Transfer,
+)
 
 # --- in ---------------------------------------------------------------------------------------
 
@@ -159,6 +167,27 @@ class TransferSerializer(Resource[Transfer]):
         read_only_fields = fields
 
 
+class RemittanceSerializer(Resource[Remittance]):
+    """One sum of what a seller is owed beside its shares of sales: less what it owes."""
+
+    object_name = "remittance"
+
+    class Meta:
+        model = Remittance
+        fields = [
+            "id",
+            "livemode",
+            "state",
+            "currency",
+            "withheld_minor",
+            "amount_minor",
+            "refusal",
+            "created_at",
+            "ended_at",
+        ]
+        read_only_fields = fields
+
+
 class SaleSerializer(Resource[Sale]):
     """A sale: an order as its seller sees it, with who gets what of it."""
 
@@ -205,10 +234,15 @@ class BalanceSerializer(serializers.Serializer[Any]):
 
     currency = serializers.CharField()
     owed_to_you_minor = serializers.IntegerField(
-        help_text=_("Your shares of sales that were not sent yet.")
+        help_text=_(
+            "Not sent yet: your shares of sales, royalties that paid back your advances, and"
+            " royalties that you paid yourself."
+        )
     )
     you_owe_minor = serializers.IntegerField(
-        help_text=_("What could not be taken back from your account: later sales pay it.")
+        help_text=_(
+            "What could not be taken back from your account: what you are owed later pays it."
+        )
     )
 
 

@@ -16,7 +16,15 @@ from marketplace.errors import InvalidInput
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.serializers import Nothing
 from payments import connect, refunds, statements
-from payments.models import Account, ConnectedAccount, Dispute, Refund, Sale, Transfer
+from payments.models import (
+    Account,
+    ConnectedAccount,
+    Dispute,
+    Refund,
+    Remittance,
+    Sale,
+    Transfer,
+)
 from payments.seller_serializers import (
     AskStatement,
     BalancesSerializer,
@@ -26,6 +34,7 @@ from payments.seller_serializers import (
     PayoutAccountLinkSerializer,
     PayoutAccountSerializer,
     RefundSerializer,
+    RemittanceSerializer,
     RequestRefund,
     SaleSerializer,
     StatementSerializer,
@@ -185,6 +194,18 @@ class TransferViewSet(Listing, Retrieving, TenantViewSet):
 
     model = Transfer
     serializer_class = TransferSerializer
+    scopes = {"list": Scope.SALES_READ, "retrieve": Scope.SALES_READ}
+
+
+@extend_schema_view(
+    list=extend_schema(summary="List what you were sent beside your sales"),
+    retrieve=extend_schema(summary="Get a remittance"),
+)
+class RemittanceViewSet(Listing, Retrieving, TenantViewSet):
+    """What you are owed beside your sales, on its way to your account."""
+
+    model = Remittance
+    serializer_class = RemittanceSerializer
     scopes = {"list": Scope.SALES_READ, "retrieve": Scope.SALES_READ}
 
 

@@ -25,9 +25,9 @@ class Balance:
     """How a seller stands in one currency. Every amount is 0 or more, but for corrections."""
 
     currency: str
-    # Shares of sales that were not sent yet.
+    # Not sent yet: shares of sales, and what is owed beside them (`remittances`).
     owed_to_you_minor: int
-    # What could not be taken back: later sales pay it.
+    # What could not be taken back: later sales and remittances pay it.
     you_owe_minor: int
 
 

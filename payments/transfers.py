@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from marketplace.access import system
+from marketplace import audit
+from marketplace.access import Caller, system
+from marketplace.errors import MissingScope, NotFound
+from marketplace.models import User
 from marketplace.money import round_half_even
 from payments import commands, journal, settlements, stripe_gateway
 from payments.commands import Call
@@ -26,6 +31,8 @@ Account = ConnectedAccount
 
 # A transfer that an account refuses for its lack of capability is tried so often.
 ATTEMPTS_MAX = 5
+# How Stripe says that an account cannot be paid.
+ACCOUNT_REFUSALS = frozenset({"insufficient_capabilities_for_transfer", "account_closed"})
 
 
 def plan(order: Order) -> None:
@@ -83,8 +90,8 @@ def take_back(order: Order, *, cause: str) -> None:
     transfer = Transfer.objects.filter(order=order).first()
     if transfer is None or TransferReversal.objects.filter(transfer=transfer, cause=cause).exists():
         return
-    if transfer.state in {State.WAITING, State.SENDING}:
-        # `_start` and `_keep_sent` count what went back meanwhile.
+    if transfer.state == State.SENDING:
+        # `_keep_sent` and `_refuse_sent` count what went back meanwhile.
         return
     _reverse(order, transfer, cause)
 
@@ -99,15 +106,48 @@ def owed_minor(organization_id: UUID, *, livemode: bool, currency: str) -> int:
     )
 
 
-def send_again(transfer: Transfer) -> None:
-    """Try a transfer again that Stripe refused, once what it complained of is settled."""
-    with system("send a transfer again"):
-        order = Order.objects.select_for_update().get(pk=transfer.order_id)
-        transfer = Transfer.objects.get(pk=transfer.pk)
+def lock_debts(organization_id: UUID) -> None:
+    """Make what is sent to one seller wait for each other: a debt is withheld once.
+
+    After the order's lock, where there is one: nothing waits for an order while it has this one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('payments.debts' || %s, 0))",
+            [str(organization_id)],
+        )
+
+
+def restrict(organization_id: UUID, *, livemode: bool) -> None:
+    """Note that Stripe refused to pay a seller's account, and have it looked at now."""
+    Account.objects.filter(
+        organization=organization_id, livemode=livemode, contributor=None
+    ).update(state=Account.State.RESTRICTED, next_sync_at=timezone.now())
+
+
+def send_again(operator: User, transfer_id: str) -> Transfer:
+    """Try a transfer again that Stripe refused, once what it complained of is settled.
+
+    Repeating it changes nothing. Raises MissingScope, NotFound.
+    """
+    if not operator.is_operator or not operator.is_active:
+        raise MissingScope(_("Only an operator of this market sends a transfer again."))
+    with system("an operator has a transfer sent again"):
+        try:
+            found = Transfer.objects.get(pk=transfer_id)
+        except (Transfer.DoesNotExist, ValidationError):
+            raise NotFound(_("There is no transfer “%(id)s”.") % {"id": transfer_id}) from None
+        order = Order.objects.select_for_update().select_related("seller").get(pk=found.order_id)
+        transfer = Transfer.objects.get(pk=found.pk)
         if transfer.state == State.REFUSED:
             transfer.state, transfer.refusal = State.WAITING, ""
             transfer.save(update_fields=["state", "refusal"])
+            seller = Caller(
+                order.seller, livemode=order.livemode, scopes=frozenset(), user=operator
+            )
+            audit.record(seller, "transfer.sent_again", subject=transfer)
             _start(order, transfer)
+    return transfer
 
 
 # --- sending ----------------------------------------------------------------------------------
@@ -133,6 +173,8 @@ def _start(order: Order, transfer: Transfer) -> None:
         update_fields=["state", "withheld_minor", "sent_minor", "settled_minor", "settled_currency"]
     )
     if transfer.state == State.DROPPED:
+        # Stripe's fee may take all of a small share, where the seller bears it.
+        _post_sent(order, transfer)
         _reverse(order, transfer, cause=f"dropped:{transfer.pk}")
         return
     commands.give(
@@ -155,7 +197,7 @@ def _withhold(order: Order, transfer: Transfer, left_minor: int) -> None:
     """Let a share pay what its seller owes, once."""
     if transfer.withheld_minor:
         return
-    _lock_debts(transfer.organization_id)
+    lock_debts(transfer.organization_id)
     owed = owed_minor(transfer.organization_id, livemode=order.livemode, currency=transfer.currency)
     transfer.withheld_minor = max(0, min(left_minor, owed))
     if transfer.withheld_minor:
@@ -212,15 +254,6 @@ def _fee_minor(order: Order) -> int:
     return order.settled_fee_minor if settlements.stripe_fees_borne_by_seller(order) else 0
 
 
-def _lock_debts(organization_id: UUID) -> None:
-    """Make transfers to one seller wait for each other: a debt is withheld once."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('payments.debts' || %s, 0))",
-            [str(organization_id)],
-        )
-
-
 def _send(command: Command) -> TransferFacts:
     return stripe_gateway.transfer(command.params, key=str(command.pk))
 
@@ -235,6 +268,18 @@ def _keep_sent(command: Command, result: TransferFacts) -> str:
     transfer.state, transfer.stripe_id = State.SENT, result.id
     transfer.sent_at = timezone.now()
     transfer.save(update_fields=["state", "stripe_id", "sent_at"])
+    _post_sent(order, transfer)
+    if result.settled is not None:
+        journal.settle_plain(order, result.settled)
+    # What went back to the buyer meanwhile is taken back from here.
+    _reverse(order, transfer, cause=f"sent:{transfer.pk}")
+    return result.id
+
+
+def _post_sent(order: Order, transfer: Transfer) -> None:
+    """Book that a share is owed no more: sent, less what came off for Stripe's fee."""
+    if not transfer.sent_minor:
+        return
     whole = _as_settled(order, transfer.sent_minor)
     fee = whole - transfer.settled_minor
     journal.post(
@@ -248,26 +293,20 @@ def _keep_sent(command: Command, result: TransferFacts) -> str:
             Line(Code.STRIPE_CLEARING, -transfer.settled_minor, currency=order.settled_currency),
         ],
     )
-    if result.settled is not None:
-        journal.settle_plain(order, result.settled)
-    # What went back to the buyer meanwhile is taken back from here.
-    _reverse(order, transfer, cause=f"sent:{transfer.pk}")
-    return result.id
 
 
 def _refuse_sent(command: Command, why: str, code: str) -> None:
     """An account that lost its capability waits for it; any other refusal waits for people."""
     order, transfer = _subject(command)
-    is_account = code in {"insufficient_capabilities_for_transfer", "account_closed"}
-    if is_account and _attempts(order, transfer) < ATTEMPTS_MAX:
+    if code in ACCOUNT_REFUSALS and _attempts(order, transfer) < ATTEMPTS_MAX:
         transfer.state = State.WAITING
-        Account.objects.filter(
-            organization=order.seller_id, livemode=order.livemode, contributor=None
-        ).update(state=Account.State.RESTRICTED, next_sync_at=timezone.now())
+        restrict(order.seller_id, livemode=order.livemode)
     else:
         transfer.state = State.REFUSED
     transfer.refusal = why[:1000]
     transfer.save(update_fields=["state", "refusal"])
+    # More may have gone back meanwhile than is left beside what paid a debt.
+    _reverse(order, transfer, cause=f"refused:{command.reference}")
 
 
 def _subject(command: Command) -> tuple[Order, Transfer]:
@@ -282,10 +321,13 @@ def _subject(command: Command) -> tuple[Order, Transfer]:
 def _reverse(order: Order, transfer: Transfer, cause: str) -> None:
     """Take back so much that the seller keeps its share of what the market keeps.
 
-    Of what arrived, in proportion; what paid a debt, or never arrived, is owed again.
+    Of what arrived, in proportion; what paid a debt, or never arrived, is owed again. What was not
+    sent yet is kept back first: `_start` sends so much less.
     """
+    is_unsent = transfer.state in {State.WAITING, State.REFUSED}
     before = transfer.reversals.aggregate(sum=Sum("amount_minor"), settled=Sum("settled_minor"))
-    gone_before = transfer.share_minor - transfer.withheld_minor - transfer.sent_minor
+    kept = transfer.withheld_minor + (0 if is_unsent else transfer.sent_minor)
+    gone_before = transfer.share_minor - kept
     back = _gone_minor(order) - gone_before - (before["sum"] or 0)
     if back <= 0:
         return

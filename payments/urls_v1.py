@@ -21,6 +21,7 @@ router.register("royalty-payments", royalty_views.RoyaltyPaymentViewSet, basenam
 
 router.register("sales", seller_views.SaleViewSet, basename="sale")
 router.register("transfers", seller_views.TransferViewSet, basename="transfer")
+router.register("remittances", seller_views.RemittanceViewSet, basename="remittance")
 router.register("refunds", seller_views.RefundViewSet, basename="refund")
 router.register("disputes", seller_views.DisputeViewSet, basename="dispute")
 

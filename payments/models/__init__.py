@@ -10,6 +10,7 @@ from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote, Sale
 from payments.models.reconciliation import Mismatch, ReconcileCursor, StripePace
 from payments.models.refunds import Dispute, Refund, RefundApproval
+from payments.models.remittances import Remittance
 from payments.models.royalties import (
     POOL_MINOR_MAX,
     RoyaltyAccrual,
@@ -41,6 +42,7 @@ __all__ = [
     "ReconcileCursor",
     "Refund",
     "RefundApproval",
+    "Remittance",
     "RoyaltyAccrual",
     "RoyaltyAdvance",
     "RoyaltyAdvanceLine",

@@ -35,6 +35,7 @@ class Command(models.Model):
         TRANSFER = "transfer", _("Transfer")
         REVERSE_TRANSFER = "reverse_transfer", _("Reverse a transfer")
         ROYALTY_TRANSFER = "royalty_transfer", _("Transfer of royalties")
+        REMITTANCE = "remittance", _("Transfer of what is owed beside sales")
         SEND_EVIDENCE = "send_evidence", _("Send evidence about a dispute")
         CREATE_CUSTOMER = "create_customer", _("Create a customer")
         SEND_INVOICE = "send_invoice", _("Send an invoice")
@@ -98,6 +99,7 @@ class Command(models.Model):
                         "transfer",
                         "reverse_transfer",
                         "royalty_transfer",
+                        "remittance",
                         "send_evidence",
                         "create_customer",
                         "send_invoice",

@@ -58,6 +58,7 @@ TABLES = [
     "payments.Quote",
     "payments.Refund",
     "payments.RefundApproval",
+    "payments.Remittance",
     "payments.RoyaltyAllocation",
     "payments.RoyaltyPayment",
     "payments.RoyaltyPayout",

@@ -46,6 +46,7 @@ ALL_TENANT_CALLERS = {
     "payments.fees": "An operator sets the fees of any seller.",
     "payments.orders": "What a sale's seller gets is no business of its buyer.",
     "payments.refunds": "A refund is of a buyer and of a seller.",
+    "payments.remittances": "The worker sends what all sellers are owed beside their sales.",
     "payments.statements": "Whole journals belong to no tenant; a seller reads its own postings.",
     "payments.transfers": "The worker sends the shares of all sellers.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",

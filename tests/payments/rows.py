@@ -20,6 +20,7 @@ from payments.models import (
     Order,
     Quote,
     Refund,
+    Remittance,
     StripeCustomer,
     Transfer,
     TransferReversal,
@@ -170,6 +171,18 @@ def make_reversal_row(of: Transfer, **fields: Any) -> TransferReversal:
         "settled_minor": 10,
     }
     return TransferReversal.objects.create(**{**values, **fields})
+
+
+def make_remittance_row(seller: Organization, **fields: Any) -> Remittance:
+    values: dict[str, Any] = {
+        "organization": seller,
+        "livemode": False,
+        "currency": "USD",
+        "withheld_minor": 0,
+        "amount_minor": 100,
+        "state": "sending",
+    }
+    return Remittance.objects.create(**{**values, **fields})
 
 
 def _back(of: Order) -> dict[str, Any]:

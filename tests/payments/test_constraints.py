@@ -38,6 +38,7 @@ from tests.payments.rows import (
     make_order_row,
     make_quote_row,
     make_refund_row,
+    make_remittance_row,
     make_reversal_row,
     make_transfer_row,
     paid_order_row,
@@ -78,6 +79,17 @@ class World:
 def world(archive: Organization, lab: Organization) -> Iterator[World]:
     with access.system("test the tables"):
         yield World(archive, lab)
+
+
+def same_remittance(world: World) -> None:
+    for _again in range(2):
+        make_remittance_row(world.seller, state="sent", stripe_id="tr_1", ended_at=timezone.now())
+
+
+def resolved_again(world: World) -> None:
+    row = mismatch(resolved_at=timezone.now(), resolved_by="usr_1", note="So.")
+    row.note = "Otherwise."
+    row.save(update_fields=["note"])
 
 
 def order_again(world: World, **fields: Any) -> None:
@@ -156,9 +168,9 @@ def event(**fields: Any) -> None:
     StripeEvent.objects.create(id="evt_1", type="x", livemode=False, body={}, **fields)
 
 
-def mismatch(**fields: Any) -> None:
+def mismatch(**fields: Any) -> Mismatch:
     values = {"livemode": False, "kind": "amount_differs", "subject": "txn_1", **fields}
-    Mismatch.objects.create(**values)
+    return Mismatch.objects.create(**values)
 
 
 def cursor() -> None:
@@ -336,6 +348,24 @@ BREAKS: dict[str, Callable[[World], Any]] = {
         for refund in [make_refund_row(w.order)]
         for _again in range(2)
     ],
+    # remittances
+    "payments_remittance_stripe_id_key": same_remittance,
+    "remittance_state_is_known": lambda w: make_remittance_row(
+        w.seller, state="lost", ended_at=timezone.now()
+    ),
+    "remittance_moves_something": lambda w: make_remittance_row(
+        w.seller, state="withheld", amount_minor=0, ended_at=timezone.now()
+    ),
+    "remittance_sends_nothing_iff_all_is_withheld": lambda w: make_remittance_row(
+        w.seller, state="withheld", ended_at=timezone.now()
+    ),
+    "remittance_is_sent_iff_stripe_has_it": lambda w: make_remittance_row(
+        w.seller, state="sent", ended_at=timezone.now()
+    ),
+    "remittance_ended_at_iff_ended": lambda w: make_remittance_row(
+        w.seller, ended_at=timezone.now()
+    ),
+    "remittance_is_sent_one_at_a_time": lambda w: [make_remittance_row(w.seller) for _ in "ab"],
     # disputes
     "payments_dispute_stripe_id_key": lambda w: [make_dispute_row(w.order) for _ in range(2)],
     "dispute_status_is_known": lambda w: make_dispute_row(w.order, status="odd"),
@@ -353,6 +383,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "mismatch_closed_by_people_says_why": lambda w: mismatch(
         resolved_at=timezone.now(), resolved_by="usr_1"
     ),
+    "mismatch_stays_resolved": resolved_again,
     "reconcile_cursor_is_one": lambda w: [cursor(), cursor()],
     "posting_moves_something": lambda w: w.posting(w.journal(), 0),
     "posting_currency_belongs": foreign_account,

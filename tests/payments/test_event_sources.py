@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from licensing.models import Grant
 from marketplace import access
 from marketplace.models import Organization
 from payments import reconcile, stripe_events
@@ -75,6 +76,53 @@ def test_either_kind_of_events_leads_to_one_grant(
     kinds = {event.is_thin for event in stored()}
     assert kinds == {"snapshot": {False}, "thin": {True}, "both": {False, True}}[style]
     assert is_foreign() == [False] * len(stored())
+
+
+@pytest.mark.parametrize(
+    ("type", "status"),
+    [("v1.charge.dispute.created", "disputed"), ("v1.refund.created", "partially_refunded")],
+)
+def test_a_thin_event_alone_tells_of_what_is_new_about_a_payment(
+    type: str,
+    status: str,
+    archive: Organization,
+    lab: Organization,
+    client_for: ClientFor,
+    stripe: Stripe,
+) -> None:
+    """It names the dispute, or the refund, and no order: to which payment that belongs is asked."""
+    client = client_for(lab)
+    order = order_for(client, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    stripe.deliver()
+    work()
+    assert order_now(client, order)["status"] == "granted"
+    with access.system("nothing else has it looked at"):
+        Order.objects.update(next_sync_at=None)
+    stripe.tell_thinly()
+    made = stripe.dispute(order) if status == "disputed" else stripe.refund(order, 20_000)
+    id = made["id"]
+    stripe.wait_for(type)
+    [told] = [each for each in stripe.mailbox.deliveries if each.type == type]
+    seen = len(stripe.requests())
+
+    assert told.post().status_code == 200
+    # What it is about was not heard of before, and nothing in it says whose it is.
+    event = stored()[-1]
+    assert (event.is_thin, event.object_id, event.order_ref) == (True, id, "")
+    assert event.body.get("data") is None
+    assert stripe_events.handle_due() == 1
+
+    asked = [(one["method"], one["path"]) for one in stripe.requests()[seen:]]
+    kind = "disputes" if status == "disputed" else "refunds"
+    assert asked[0] == ("GET", f"/v1/{kind}/{id}")
+    assert order_now(client, order)["status"] == status
+    with access.system("read the license"):
+        grant = Grant.objects.get(pk=order_now(client, order)["grant"])
+    assert grant.status == ("suspended" if status == "disputed" else "active")
+    # A repeat of it asks for nothing that it does not know.
+    assert told.post().status_code == 200
+    assert stripe_events.handle_due() == 0
 
 
 def test_rolling_the_secret_rejects_no_delivery(

@@ -217,6 +217,8 @@ ELSEWHERE = {
     "credit_note",
     # tests/payments/test_contributor_accounts.py.
     "royalty_transfer",
+    # tests/payments/test_remittances.py
+    "remittance",
 }
 
 

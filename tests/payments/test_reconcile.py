@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from marketplace import access, organizations
@@ -334,6 +335,46 @@ def test_closing_one_about_an_order_stands_in_the_sellers_audit(
     with access.system("read the audit"):
         [act] = Audit.objects.filter(action="mismatch.closed")
     assert (act.subject, act.actor) == (str(row.pk), str(operator.pk))
+
+
+def test_closing_one_about_a_sellers_money_of_no_order_stands_in_its_audit_too(
+    archive: Organization, operator: User
+) -> None:
+    with access.system("one about a transfer of royalties"):
+        posted = journal.settle_own(
+            archive.pk, SettledFacts("txn_1", "USD", 900, 0), livemode=False
+        )
+        row = Mismatch.objects.create(
+            livemode=False, kind="amount_differs", subject="txn_1", journal=posted
+        )
+
+    for _again in range(2):
+        mismatches.close(operator, str(row.pk), note="Rounded by hand.")
+
+    with access.system("read the audit"):
+        [act] = Audit.objects.filter(action="mismatch.closed")
+    assert (act.organization, act.subject) == (archive, str(row.pk))
+
+
+def test_who_closed_one_of_nobodys_stands_in_its_row_for_good(operator: User) -> None:
+    with access.system("one about nobody's money"):
+        row = Mismatch.objects.create(livemode=False, kind="unknown_type", subject="txn_1")
+    mismatches.close(operator, str(row.pk), note="A loan of Stripe's.")
+
+    assert mismatches.close(operator, str(row.pk), note="Another word.").note == row_note(row)
+    with access.system("try to change it"), pytest.raises(IntegrityError), transaction.atomic():
+        Mismatch.objects.filter(pk=row.pk).update(note="It never was.")
+
+    assert row_note(row) == "A loan of Stripe's."
+    with access.system("read the audit"):
+        assert not Audit.objects.filter(action="mismatch.closed").exists()
+
+
+def row_note(row: Mismatch) -> str:
+    with access.system("read a mismatch in a test"):
+        found = Mismatch.objects.get(pk=row.pk)
+    assert found.resolved_by.startswith("usr_")
+    return found.note
 
 
 def test_a_stripe_that_is_away_stops_the_look_and_moves_no_mark(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from marketplace import access
-from marketplace.models import Organization, User
-from payments import connect, journal, stripe_gateway, sync, transfers
+from marketplace.errors import MissingScope, PaymentProviderRefused
+from marketplace.models import Audit, Organization, User
+from payments import commands, connect, journal, stripe_gateway, sync, transfers
+from payments.journal import Code, Key
 from payments.models import Command, Journal, Order, Transfer
+from payments.stripe_facts import SettledFacts, TransferFacts
 from tests.make import make_offer
 from tests.payments.buying import balances, order_for, order_now
 from tests.payments.racing import at_once
+from tests.payments.rows import make_connected_row
+from tests.payments.royalty_sales import give_back, sell
 from tests.payments.selling import (
     onboarded,
     opened,
@@ -179,7 +186,7 @@ def test_an_account_that_lost_its_capability_is_waited_for(
 def test_eight_workers_at_once_plan_and_send_one_transfer(
     archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:
-    """Seen to fail without the order's lock in `sync` and `transfers.start_waiting`."""
+    """Seen to fail without the order's lock in `sync`."""
     onboarded(archive, stripe)
     order = order_for(buyer, make_offer(archive, price_minor=50_000))
     stripe.pay(order)
@@ -343,3 +350,134 @@ def test_a_lost_answer_reverses_once(
 def _id(order: dict[str, Any]) -> Any:
     with access.system("read an order in a test"):
         return Order.objects.get(pk=order["id"]).pk
+
+
+# --- not sent: rows alone, and a gateway that refuses -------------------------------------------
+
+
+class FakeGateway:
+    """Stands for Stripe's transfers: refuses them at first."""
+
+    def __init__(self) -> None:
+        self.is_refusing = True
+        self.sent: list[int] = []
+
+    def transfer(self, params: dict[str, Any], *, key: str) -> TransferFacts:
+        if self.is_refusing:
+            raise PaymentProviderRefused("No funds.", provider_code="balance_insufficient")
+        amount = params["amount"]
+        self.sent.append(amount)
+        settled = SettledFacts(f"txn_{key}", "USD", amount_minor=-amount, fee_minor=0)
+        return TransferFacts(f"tr_{key}", amount, "USD", settled)
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
+    fake = FakeGateway()
+    monkeypatch.setattr(stripe_gateway, "transfer", fake.transfer)
+    return fake
+
+
+def shared_out(seller: Organization, buyer: Organization) -> Order:
+    """A sale for 500.00 that came to 485.20 at Stripe, its share on the way."""
+    order = sell(buyer, make_offer(seller, price_minor=50_000))
+    with access.system("settle in a test"):
+        make_connected_row(seller, stripe_id="acct_1", state="active")
+        Order.objects.filter(pk=order.pk).update(
+            charge="ch_1", settled_minor=50_000, settled_currency="USD", settled_fee_minor=1_480
+        )
+        transfers.plan(Order.objects.select_for_update().get(pk=order.pk))
+    commands.complete_due()
+    return order
+
+
+def goes_back(order: Order, amount_minor: int, *, cause: str = "rfd_1") -> None:
+    give_back(order, amount_minor, cause=cause)
+    with access.system("take back in a test"):
+        transfers.take_back(Order.objects.select_for_update().get(pk=order.pk), cause=cause)
+
+
+def shown(order: Order) -> tuple[str, list[tuple[str, int]], int, int]:
+    """How a share stands: its state, what was taken back, and what the seller is owed and owes."""
+    named = {"id": str(order.pk)}
+    found = balances()
+    return (
+        transfer_of(named).state,
+        [(each.state, each.amount_minor) for each in reversals_of(named)],
+        -found["seller_payable"],
+        found.get("seller_receivable", 0),
+    )
+
+
+def test_an_operator_has_a_refused_transfer_sent_again_once(
+    archive: Organization, lab: Organization, operator: User, gateway: FakeGateway
+) -> None:
+    order = shared_out(archive, lab)
+    assert shown(order) == ("refused", [], 50_000, 0)
+    id, said = str(transfer_of({"id": str(order.pk)}).pk), io.StringIO()
+    gateway.is_refusing = False
+    assert transfers.start_waiting() == 0
+    with pytest.raises(MissingScope):
+        transfers.send_again(User(email="nobody@example.org"), id)
+    with pytest.raises(CommandError, match="no transfer"):
+        call_command("transfer", "again", "trf_x", "--operator", operator.email)
+    assert shown(order) == ("refused", [], 50_000, 0)
+
+    for _again in range(2):
+        call_command("transfer", "again", id, "--operator", operator.email, stdout=said)
+        commands.complete_due()
+
+    assert said.getvalue().split()[1::2] == ["sending", "sent"]
+    assert (gateway.sent, shown(order)) == ([50_000], ("sent", [], 0, 0))
+    with access.system("read the audit"):
+        assert Audit.objects.filter(action="transfer.sent_again", subject=id).count() == 1
+
+
+def test_what_goes_back_while_a_transfer_is_refused_is_taken_once(
+    archive: Organization, lab: Organization, operator: User, gateway: FakeGateway
+) -> None:
+    order = shared_out(archive, lab)
+    goes_back(order, 20_000)
+    # Nothing was sent: nothing is owed, and so much less is sent.
+    assert shown(order) == ("refused", [], 30_000, 0)
+    gateway.is_refusing = False
+
+    transfers.send_again(operator, str(transfer_of({"id": str(order.pk)}).pk))
+    commands.complete_due()
+
+    assert (gateway.sent, shown(order)) == ([30_000], ("sent", [], 0, 0))
+
+
+def test_a_debt_that_an_unsent_share_paid_is_owed_again_as_far_as_the_share_goes_back(
+    archive: Organization, lab: Organization, operator: User, gateway: FakeGateway
+) -> None:
+    with access.system("a debt of 400.00 in a test"):
+        posted = journal.begin(archive.pk, livemode=False, kind=journal.OWED, reference="trr_1")
+        lines = {Code.SELLER_RECEIVABLE: 40_000, Code.ROYALTY_PAYABLE: -40_000}
+        keyed = [(Key(code, archive.pk, None, "USD"), minor) for code, minor in lines.items()]
+        journal.write(posted, keyed)
+    order = shared_out(archive, lab)
+    assert shown(order) == ("refused", [], 10_000, 0)
+
+    goes_back(order, 30_000)
+
+    # 100.00 were still here; the rest had paid the debt.
+    assert shown(order) == ("refused", [("owed", 20_000)], 0, 20_000)
+    gateway.is_refusing = False
+    transfers.send_again(operator, str(transfer_of({"id": str(order.pk)}).pk))
+    commands.complete_due()
+    assert (gateway.sent, shown(order)) == ([], ("dropped", [("owed", 20_000)], 0, 20_000))
+
+
+def test_a_share_that_stripes_fee_takes_whole_is_owed_no_more(
+    archive: Organization, lab: Organization, operator: User, gateway: FakeGateway
+) -> None:
+    set_fee(9_980, operator, stripe_fees="seller")
+
+    order = shared_out(archive, lab)
+
+    # Of 14.80 that Stripe took, the seller bore its 1.00.
+    assert (gateway.sent, shown(order)) == ([], ("dropped", [], 0, 0))
+    assert balances()["stripe_fees"] == -100
+    goes_back(order, 50_000)
+    assert shown(order) == ("dropped", [("owed", 100)], 0, 100)

@@ -111,6 +111,7 @@ MATRIX: dict[str, Row] = {
     "orders/<pk>/cancel": Row("order"),
     "sales/<pk>": Row("order"),
     "transfers/<pk>": Row("transfer"),
+    "remittances/<pk>": Row("remittance"),
     "refunds/<pk>": Row("refund"),
     "refunds/<pk>/approve": Row("refund"),
     "refunds/<pk>/decline": Row("refund"),

@@ -93,6 +93,7 @@ PRIVATE = {
     "payments_royaltyallocation",
     "payments_royaltybalance",
     "payments_royaltybase",
+    "payments_remittance",
     "payments_royaltycounted",
     "payments_royaltypayment",
     "payments_royaltypayout",

@@ -67,6 +67,7 @@ from payments.models import (
     ReconcileCursor,
     Refund,
     RefundApproval,
+    Remittance,
     RoyaltyAllocation,
     StripeCustomer,
     StripeEvent,
@@ -362,6 +363,9 @@ def _back_and_forth(world: World, order: Any, livemode: bool) -> None:
     TransferReversal.objects.create(
         **seller, transfer=transfer, cause="rfd_1", amount_minor=50, settled_minor=50
     )
+    remittance = Remittance.objects.create(
+        **seller, currency="USD", withheld_minor=0, amount_minor=100, state="sending"
+    )
     parties = {"organization": order.organization, "seller": order.seller, "livemode": livemode}
     money = {**parties, "order": order, "amount_minor": 50, "currency": "USD"}
     refund = Refund.objects.create(**money, cause="buyer", requested_by="system")
@@ -375,6 +379,7 @@ def _back_and_forth(world: World, order: Any, livemode: bool) -> None:
         organization=order.seller, version=1 + livemode, basis_points=100, actor="system"
     )
     world.subjects |= {"transfer": transfer.pk, "refund": refund.pk, "dispute": dispute.pk}
+    world.subjects |= {"remittance": remittance.pk}
 
 
 @pytest.fixture(scope="module")
