@@ -1,0 +1,125 @@
+"""Attacks on the money: what happens at Stripe behind our back, twice, late or otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from marketplace import access
+from marketplace.models import Organization
+from payments import stripe_gateway, sync
+from payments.models import Command, Dispute, Order
+from tests.make import make_offer
+from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
+from tests.payments.simulating import Stripe
+from tests.payments.test_refunds import decide, dispute, grant_status
+from tests.payments.test_sync import facts
+from tests.payments.test_transfers import bought, settled
+from tests.people import ApiClient
+
+pytestmark = pytest.mark.django_db
+ClientFor = Callable[..., ApiClient]
+
+
+@pytest.fixture
+def buyer(lab: Organization, client_for: ClientFor) -> ApiClient:
+    return client_for(lab)
+
+
+@pytest.fixture
+def seller(archive: Organization, client_for: ClientFor) -> ApiClient:
+    return client_for(archive)
+
+
+@pytest.fixture
+def order(archive: Organization, buyer: ApiClient, stripe: Stripe) -> dict[str, Any]:
+    return bought(buyer, archive, stripe)
+
+
+def pk_of(order: dict[str, Any]) -> UUID:
+    found: UUID = Order._meta.pk.to_python(order["id"])
+    return found
+
+
+# --- disputes ---------------------------------------------------------------------------------
+
+
+def test_of_two_disputes_one_that_was_won_lets_nothing_go_on(
+    buyer: ApiClient, order: dict[str, Any], stripe: Stripe
+) -> None:
+    first, second = dispute(order, stripe, amount=20_000), dispute(order, stripe, amount=10_000)
+    settled(order)
+
+    decide(order, stripe, first, "win")
+
+    assert order_now(buyer, order)["status"] == "disputed"
+    assert grant_status(order) == "suspended"
+    assert balances()["dispute_hold"] == 10_000
+
+    decide(order, stripe, second, "lose")
+
+    assert order_now(buyer, order)["status"] == "dispute_lost"
+    assert grant_status(order) == "revoked"
+    found = balances()
+    assert (found["dispute_hold"], found["stripe_clearing"]) == (0, 0)
+    assert found["seller_payable"] == -40_000
+
+
+def test_of_two_disputes_one_that_was_lost_is_not_won_by_the_other(
+    buyer: ApiClient, order: dict[str, Any], stripe: Stripe
+) -> None:
+    first, second = dispute(order, stripe, amount=20_000), dispute(order, stripe, amount=10_000)
+    settled(order)
+
+    decide(order, stripe, first, "lose")
+    decide(order, stripe, second, "win")
+
+    assert order_now(buyer, order)["status"] == "dispute_lost"
+    assert grant_status(order) == "revoked"
+    assert balances()["dispute_hold"] == 0
+
+
+def test_an_inquiry_that_becomes_a_chargeback_is_answered_again(
+    order: dict[str, Any], stripe: Stripe
+) -> None:
+    id = dispute(order, stripe, status="warning_needs_response")
+    settled(order)
+    assert len(stripe.posts(f"/v1/disputes/{id}")) == 1
+
+    stripe.decide(id, "escalate")
+    settled(order)
+    settled(order)
+
+    # The simulator's bank decides for the seller only where the chargeback itself was answered.
+    assert [each["status"] for each in stripe.posts(f"/v1/disputes/{id}")] == [200, 200]
+    decide(order, stripe, id, "win")
+    assert grant_status(order) == "active"
+    with access.system("read a dispute in a test"):
+        assert Dispute.objects.get().evidence_sent_at is not None
+
+
+def test_what_an_appeal_brings_back_before_any_license_is_granted_and_passed_on(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    said = {"dispute": "lost"}
+    monkeypatch.setattr(
+        stripe_gateway,
+        "retrieve_checkout",
+        lambda session: facts(session, is_paid=True, **said),
+    )
+    assert sync.sync_order(pk_of(order)).status == "dispute_lost"
+    assert made_of(order)["grants"] == 0
+
+    said["dispute"] = "won"
+    assert sync.sync_order(pk_of(order)).status == "granted"
+    sync.sync_order(pk_of(order))
+
+    assert made_of(order) == GRANTED_ONCE
+    found = balances()
+    assert found["buyer_receivable"] == found["dispute_hold"] == 0
+    assert (found["stripe_clearing"], found["seller_payable"]) == (50_000, -50_000)
