@@ -38,7 +38,7 @@ from payments import (
 )
 from payments.commands import Call
 from payments.journal import Code, Line
-from payments.models import Command, Order, Refund, RefundApproval
+from payments.models import Command, Order, Posting, Refund, RefundApproval
 from payments.order_states import Event
 from payments.stripe_facts import RefundFacts
 
@@ -407,11 +407,14 @@ def _take(order: Order, refund: Refund) -> None:
     """Count a refund, and take it from everybody who had a share of the payment."""
     gone = order.refunded_minor + order.lost_minor
     taken = min(refund.amount_minor, order.paid_minor - gone)
+    again = min(refund.amount_minor - taken, _returned_minor(order))
     order.refunded_minor += taken
     back = [
         Line(journal.came_to(order), -refund.amount_minor),
+        # Given back before, and not taken: the market has owed it since.
+        Line(Code.BUYER_RECEIVABLE, again, order.organization_id),
         # What the bank had taken before is lost twice.
-        Line(Code.DISPUTE_LOSSES, refund.amount_minor - taken),
+        Line(Code.DISPUTE_LOSSES, refund.amount_minor - taken - again),
     ]
     if not journal.is_posted(order, journal.SALE):
         # No license was given: it stood on the buyer's own account.
@@ -433,6 +436,18 @@ def _take(order: Order, refund: Refund) -> None:
             reason=_("The whole payment was given back."),
             effect=refund.effect,
         )
+
+
+def _returned_minor(order: Order) -> int:
+    """What the buyer's bank did not take of earlier refunds, and nobody gave back since."""
+    moved = Posting.objects.filter(
+        journal__order=order,
+        journal__kind__in=[journal.REFUND, journal.REFUND_FAILED],
+        account__code=Code.BUYER_RECEIVABLE,
+    ).aggregate(sum=Sum("amount_minor"))
+    # Without a sale, each refund is taken from the buyer's own account.
+    own = 0 if journal.is_posted(order, journal.SALE) else order.refunded_minor
+    return own - int(moved["sum"] or 0)
 
 
 def _credit(order: Order, refund: Refund, gone: int, taken: int) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from licensing.models import Grant
 from marketplace import access
+from marketplace.errors import RightsTaken
 from marketplace.models import Organization
-from payments import stripe_gateway, sync
-from payments.models import Command, Dispute, Order
+from payments import orders, stripe_gateway, sync
+from payments.models import Dispute, Order
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
-from tests.payments.simulating import Stripe
+from tests.payments.simulating import Stripe, work
 from tests.payments.test_refunds import decide, dispute, grant_status
 from tests.payments.test_sync import facts
 from tests.payments.test_transfers import bought, settled
@@ -43,6 +44,10 @@ def order(archive: Organization, buyer: ApiClient, stripe: Stripe) -> dict[str, 
 def pk_of(order: dict[str, Any]) -> UUID:
     found: UUID = Order._meta.pk.to_python(order["id"])
     return found
+
+
+def look(order: dict[str, Any]) -> None:
+    sync.sync_order(pk_of(order))
 
 
 # --- disputes ---------------------------------------------------------------------------------
@@ -123,3 +128,45 @@ def test_what_an_appeal_brings_back_before_any_license_is_granted_and_passed_on(
     found = balances()
     assert found["buyer_receivable"] == found["dispute_hold"] == 0
     assert (found["stripe_clearing"], found["seller_payable"]) == (50_000, -50_000)
+
+
+# --- refunds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_license", [True, False])
+def test_what_a_bank_sent_back_and_was_refunded_again_is_owed_no_more(
+    has_license: bool,
+    archive: Organization,
+    buyer: ApiClient,
+    stripe: Stripe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    if not has_license:
+        monkeypatch.setattr(orders, "issue_grant", refuse_to_grant)
+    look(order)
+    work()
+    if has_license:
+        stripe.refund(order, 50_000)
+        look(order)
+    [made] = stripe.list("/v1/refunds")
+    stripe.fail_refund(made["id"])
+    look(order)
+    assert balances()["buyer_receivable"] == -50_000
+
+    # In two parts, by somebody at Stripe.
+    stripe.refund(order, 20_000)
+    look(order)
+    assert balances()["buyer_receivable"] == -30_000
+    stripe.refund(order, 30_000)
+    look(order)
+
+    found = balances()
+    assert found["buyer_receivable"] == found["stripe_clearing"] == 0
+    assert found.get("dispute_losses", 0) == found.get("seller_payable", 0) == 0
+    assert order_now(buyer, order)["status"] == "refunded"
+
+
+def refuse_to_grant(_order: Order) -> Grant:
+    raise RightsTaken("Somebody else has these rights.")
