@@ -112,9 +112,7 @@ def carry_out(command_id: UUID, *, caller: Caller | None = None) -> Command:
     call = CALLS[command.kind]
     is_old = first_sent_at is not None and now - first_sent_at > KEY_LASTS
     try:
-        result = call.find(command) if is_old and call.find is not None else None
-        if result is None:
-            result = call.send(command)
+        result = _called(call, command, is_old=is_old)
     except PaymentProviderRefused as refusal:
         return _refused(command, refusal, caller)
     except PaymentProviderUnavailable as error:
@@ -145,6 +143,29 @@ def complete_due(limit: int = 20) -> int:
         with contextlib.suppress(PaymentProviderUnavailable):
             carry_out(command_id)
     return len(due)
+
+
+def _called(call: Call, command: Command, *, is_old: bool) -> Any:
+    """Make a call, or find what an earlier one made.
+
+    Stripe refuses a key that came with other parameters before, such as those of an older release,
+    and does not say whether that call was carried out. It is no refusal of ours to act on: the
+    same call under another key could pay twice. What it made is found, or it is made once Stripe
+    has forgotten the key.
+    """
+    found = call.find(command) if is_old and call.find is not None else None
+    if found is not None:
+        return found
+    try:
+        return call.send(command)
+    except PaymentProviderRefused as refusal:
+        was_used = refusal.data.get("provider_code") == stripe_gateway.KEY_WAS_USED
+        if not was_used or call.find is None:
+            raise
+        found = call.find(command)
+        if found is None:
+            raise PaymentProviderUnavailable(refusal.detail) from refusal
+        return found
 
 
 def _as(caller: Caller | None) -> AbstractContextManager[None]:

@@ -41,6 +41,10 @@ RETRIES_MAX = 2
 # How old a signed delivery may be (the SDK's default, said aloud).
 SIGNATURE_TOLERANCE_SECONDS = 300
 
+# The `provider_code` of a refusal that says nothing of the call itself: its key was sent before
+# with other parameters, such as by an older release.
+KEY_WAS_USED = "idempotency_error"
+
 LISTED_MAX = 100
 ACCOUNT_INCLUDES: tuple[
     Literal["configuration.recipient"], Literal["identity"], Literal["requirements"]
@@ -499,8 +503,9 @@ def _call(use: Callable[[stripe.StripeClient], T]) -> T:
         ):
             # A lock at Stripe passes by itself, a wrong key of ours by its repair.
             raise _unavailable() from error
+        code = KEY_WAS_USED if isinstance(error, stripe.IdempotencyError) else error.code or ""
         raise PaymentProviderRefused(
-            error.user_message or _("Stripe refused the request."), provider_code=error.code or ""
+            error.user_message or _("Stripe refused the request."), provider_code=code
         ) from error
     except stripe.StripeError as error:
         raise _unavailable() from error

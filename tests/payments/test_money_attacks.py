@@ -10,12 +10,14 @@ import pytest
 
 from licensing.models import Grant
 from marketplace import access
-from marketplace.errors import RightsTaken
+from marketplace.errors import PaymentProviderUnavailable, RightsTaken
 from marketplace.models import Organization
 from payments import orders, stripe_gateway, sync
 from payments.models import Dispute, Order
+from payments.stripe_facts import TransferFacts
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
+from tests.payments.selling import onboarded, transfer_of
 from tests.payments.simulating import Stripe, work
 from tests.payments.test_refunds import decide, dispute, grant_status
 from tests.payments.test_sync import facts
@@ -166,6 +168,36 @@ def test_what_a_bank_sent_back_and_was_refunded_again_is_owed_no_more(
     assert found["buyer_receivable"] == found["stripe_clearing"] == 0
     assert found.get("dispute_losses", 0) == found.get("seller_payable", 0) == 0
     assert order_now(buyer, order)["status"] == "refunded"
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+def test_a_key_that_an_older_release_used_otherwise_pays_once(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onboarded(archive, stripe)
+    of_today = stripe_gateway.transfer
+
+    def of_old(params: dict[str, Any], *, key: str) -> TransferFacts:
+        of_today({**params, "description": "As it was said before."}, key=key)
+        raise PaymentProviderUnavailable("The answer was lost.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stripe_gateway, "transfer", of_old)
+        order = bought(buyer, archive, stripe)
+        work()
+
+    with monkeypatch.context() as patch:
+        # Not listed yet: then it is neither given up nor sent under another key.
+        patch.setattr(stripe_gateway, "find_transfer", lambda _group, _ours: None)
+        settled(order)
+        assert transfer_of(order).state == "sending"
+    settled(order)
+
+    assert transfer_of(order).state == "sent"
+    assert len(stripe.list("/v1/transfers")) == 1
+    assert balances()["seller_payable"] == balances()["stripe_clearing"] == 0
 
 
 def refuse_to_grant(_order: Order) -> Grant:
