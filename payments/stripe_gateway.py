@@ -560,13 +560,23 @@ def _finish_invoice(
 def _invoice(found: stripe.Invoice, payment: PaymentFacts | None = None) -> InvoiceFacts:
     return InvoiceFacts(
         invoice=found.id,
-        status=found.status or "draft",
+        status=_invoice_status(found),
         currency=found.currency.upper(),
         number=found.number or "",
         url=found.hosted_invoice_url or "",
         lines={_line(line.metadata): line.id for line in found.lines.data},
         payment=payment,
     )
+
+
+def _invoice_status(found: stripe.Invoice) -> str:
+    """What became of an invoice.
+
+    One that was wholly credited before anybody paid is "paid" at Stripe, for nothing is left to
+    pay: it was taken back. https://docs.stripe.com/invoicing/integration/programmatic-credit-notes
+    """
+    is_credited = 0 < found.total <= found.pre_payment_credit_notes_amount
+    return "void" if found.status == "paid" and is_credited else found.status or "draft"
 
 
 def _line(metadata: Any) -> str:

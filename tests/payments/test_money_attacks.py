@@ -17,6 +17,7 @@ from payments.models import Dispute, Order
 from payments.stripe_facts import TransferFacts
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
+from tests.payments.invoicing import at_stripe, invoice_of, invoiced_offer, ordered_on_invoice
 from tests.payments.selling import onboarded, transfer_of
 from tests.payments.simulating import Stripe, work
 from tests.payments.test_refunds import decide, dispute, grant_status
@@ -168,6 +169,29 @@ def test_what_a_bank_sent_back_and_was_refunded_again_is_owed_no_more(
     assert found["buyer_receivable"] == found["stripe_clearing"] == 0
     assert found.get("dispute_losses", 0) == found.get("seller_payable", 0) == 0
     assert order_now(buyer, order)["status"] == "refunded"
+
+
+# --- invoices ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grants_on", ["issue", "payment"])
+def test_an_invoice_that_somebody_credited_wholly_gives_no_license_for_nothing(
+    grants_on: str, archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = ordered_on_invoice(buyer, invoiced_offer(archive, grants_on=grants_on))
+    look(order)
+    order = order_now(buyer, order)
+    assert (order["grant"] is not None) == (grants_on == "issue")
+
+    stripe.post("/v1/credit_notes", {"invoice": invoice_of(order).stripe_id, "amount": 50_000})
+    assert at_stripe(stripe, order)["status"] == "paid"
+    look(order)
+
+    assert order_now(buyer, order)["status"] == "cancelled"
+    assert made_of(order)["claims"] == 0
+    assert all(left == 0 for left in balances().values())
+    if order["grant"]:
+        assert grant_status(order) == "revoked"
 
 
 # --- keys -------------------------------------------------------------------------------------
