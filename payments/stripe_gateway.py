@@ -362,6 +362,18 @@ def find_reversal(transfer: str, ours: str) -> TransferFacts | None:
     return _call(find)
 
 
+def reversals_by_others(transfer: str) -> tuple[TransferFacts, ...]:
+    """What was taken back of a transfer for none of our rows: by somebody at Stripe's dashboard."""
+
+    def fetch(client: stripe.StripeClient) -> tuple[TransferFacts, ...]:
+        listed = client.v1.transfers.reversals.list(
+            transfer, {"limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
+        )
+        return tuple(_transfer(each) for each in listed.auto_paging_iter() if not _ours(each))
+
+    return _call(fetch)
+
+
 def calculate_tax(params: dict[str, Any]) -> TaxFacts:
     """Ask Stripe Tax what is due. Nothing is collected, and nothing reported, by asking."""
     return _call(lambda client: _tax(client.v1.tax.calculations.create(cast(Any, params))))

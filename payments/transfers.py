@@ -355,8 +355,24 @@ def _owe(order: Order, reversal: TransferReversal) -> None:
 
 
 def _send_reversal(command: Command) -> TransferFacts:
+    """Take a part of a transfer back, unless somebody did so at Stripe: a seller pays once."""
     params = dict(command.params)
-    return stripe_gateway.reverse_transfer(params.pop("transfer"), params, key=str(command.pk))
+    transfer = params.pop("transfer")
+    found = _reversed_by_others(transfer, params["amount"])
+    return found or stripe_gateway.reverse_transfer(transfer, params, key=str(command.pk))
+
+
+def _reversed_by_others(transfer: str, amount_minor: int) -> TransferFacts | None:
+    """What somebody took back by hand, just as much, and no row of ours counts yet."""
+    made = stripe_gateway.reversals_by_others(transfer)
+    with system("see which reversals at Stripe are counted already"):
+        counted = set(
+            TransferReversal.objects.filter(stripe_id__in=[each.id for each in made]).values_list(
+                "stripe_id", flat=True
+            )
+        )
+    alike = (each for each in made if each.amount_minor == amount_minor)
+    return next((each for each in alike if each.id not in counted), None)
 
 
 def _find_reversal(command: Command) -> TransferFacts | None:

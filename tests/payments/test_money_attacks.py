@@ -18,7 +18,7 @@ from payments.stripe_facts import TransferFacts
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
 from tests.payments.invoicing import at_stripe, invoice_of, invoiced_offer, ordered_on_invoice
-from tests.payments.selling import onboarded, transfer_of
+from tests.payments.selling import onboarded, reversals_of, transfer_of
 from tests.payments.simulating import Stripe, work
 from tests.payments.test_refunds import decide, dispute, grant_status
 from tests.payments.test_sync import facts
@@ -169,6 +169,32 @@ def test_what_a_bank_sent_back_and_was_refunded_again_is_owed_no_more(
     assert found["buyer_receivable"] == found["stripe_clearing"] == 0
     assert found.get("dispute_losses", 0) == found.get("seller_payable", 0) == 0
     assert order_now(buyer, order)["status"] == "refunded"
+
+
+# --- transfers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amount", [20_000, 50_000])
+def test_what_an_operator_took_back_at_stripe_is_not_taken_from_the_seller_again(
+    amount: int, archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    onboarded(archive, stripe)
+    order = bought(buyer, archive, stripe)
+    work()
+    transfer = transfer_of(order).stripe_id
+
+    # Refund and reversal, both by hand: what is left of the transfer would cover a second one.
+    stripe.refund(order, amount)
+    stripe.post(f"/v1/transfers/{transfer}/reversals", {"amount": amount})
+    look(order)
+    work()
+
+    [made] = stripe.list("/v1/transfers")
+    assert made["amount_reversed"] == amount
+    assert [(each.state, each.amount_minor) for each in reversals_of(order)] == [("done", amount)]
+    found = balances()
+    assert found.get("seller_receivable", 0) == found["seller_payable"] == 0
+    assert found["stripe_clearing"] == 0
 
 
 # --- invoices ---------------------------------------------------------------------------------
