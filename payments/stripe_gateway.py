@@ -536,8 +536,12 @@ def _checkout(
     # https://docs.stripe.com/payments/checkout/fulfill-orders#delayed-notification
     is_delayed = session.status == "complete" and not is_paid
     intent = session.payment_intent
+    # A bank debit may wait for its buyer, who looks up two small deposits, for ten days:
+    # https://docs.stripe.com/payments/ach-direct-debit/accept-a-payment
     is_under_way = (
-        is_delayed and isinstance(intent, stripe.PaymentIntent) and intent.status == "processing"
+        is_delayed
+        and isinstance(intent, stripe.PaymentIntent)
+        and intent.status in {"processing", "requires_action"}
     )
     return CheckoutFacts(
         session=session.id,
