@@ -15,6 +15,7 @@ from payments import (
     journal,
     licenses,
     order_states,
+    refunds,
     royalties,
     settlements,
     stripe_gateway,
@@ -172,17 +173,22 @@ def _lost(order: Order, dispute: Dispute) -> None:
     """
     left = order.paid_minor - order.refunded_minor - order.lost_minor
     taken = min(left, dispute.amount_minor)
-    hold = Line(Code.DISPUTE_HOLD, -dispute.amount_minor)
-    twice = Line(Code.DISPUTE_LOSSES, dispute.amount_minor - taken)
+    # Of refunds that the buyer's bank did not take: this is how the buyer got it.
+    again = min(dispute.amount_minor - taken, refunds.returned_minor(order))
+    hold = [
+        Line(Code.DISPUTE_HOLD, -dispute.amount_minor),
+        Line(Code.BUYER_RECEIVABLE, again, order.organization_id),
+    ]
+    twice = Line(Code.DISPUTE_LOSSES, dispute.amount_minor - taken - again)
     gone = order.refunded_minor + order.lost_minor
     order.lost_minor += taken
     reference = str(dispute.pk)
     if not journal.is_posted(order, journal.SALE):
         owed = Line(Code.BUYER_RECEIVABLE, taken, order.organization_id)
-        journal.post(order, journal.DISPUTE_LOST, [owed, twice, hold], reference=reference)
+        journal.post(order, journal.DISPUTE_LOST, [owed, twice, *hold], reference=reference)
     else:
         shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
-        lines = [*journal.shared(order, shares), twice, hold]
+        lines = [*journal.shared(order, shares), twice, *hold]
         journal.post(order, journal.DISPUTE_LOST, lines, reference=reference)
         transfers.take_back(order, cause=reference)
         royalties.take_back(order, cause=reference, royalties_minor=shares.royalties_minor)

@@ -59,6 +59,9 @@ _REFUNDABLE = frozenset(
     {Order.Status.GRANTED, Order.Status.PARTIALLY_REFUNDED, Order.Status.DISPUTE_WON}
 )
 
+# It went back by itself, unless Stripe refused that.
+_REFUNDABLE_BY_OPERATORS = _REFUNDABLE | {Order.Status.PAID_UNGRANTABLE}
+
 
 def request(
     caller: Caller,
@@ -219,6 +222,23 @@ def merge(order: Order, facts: Sequence[RefundFacts]) -> None:
             refund.save(update_fields=["state"])
 
 
+def returned_minor(order: Order) -> int:
+    """What the buyer's bank did not take of refunds, and the buyer has not got otherwise since.
+
+    Under the order's lock.
+    """
+    kinds = [journal.REFUND, journal.REFUND_FAILED, journal.DISPUTE_LOST, journal.APPEAL_WON]
+    moved = Posting.objects.filter(
+        journal__order=order,
+        journal__kind__in=kinds,
+        account__code=Code.BUYER_RECEIVABLE,
+    ).aggregate(sum=Sum("amount_minor"))
+    # Without a sale, what goes is taken from the buyer's own account.
+    is_sold = journal.is_posted(order, journal.SALE)
+    own = 0 if is_sold else order.refunded_minor + order.lost_minor
+    return own - int(moved["sum"] or 0)
+
+
 # --- asking and agreeing ----------------------------------------------------------------------
 
 
@@ -237,7 +257,8 @@ def _requested(
         raise PaymentDisputed(
             _("The buyer's bank wants this payment back. Answer it first."), order=str(order.pk)
         )
-    if order.status not in _REFUNDABLE or not order.paid_minor:
+    allowed = _REFUNDABLE_BY_OPERATORS if cause == Cause.OPERATOR else _REFUNDABLE
+    if order.status not in allowed or not order.paid_minor:
         raise OrderWrongState(
             _("Nothing of this order can be given back."),
             order=str(order.pk),
@@ -252,6 +273,13 @@ def _requested(
             _("%(left)s of this payment is left to give back.")
             % {"left": money.show(left, order.currency)},
             left_minor=left,
+        )
+    step = money.currency(order.currency).step_minor
+    if amount % step:
+        raise InvalidInput(
+            _("In %(currency)s Stripe gives back whole multiples of %(step)s only.")
+            % {"currency": order.currency, "step": money.show(step, order.currency)},
+            param="amount_minor",
         )
     limit = settings.REFUND_LIMITS.get(order.currency)
     return Refund(
@@ -407,7 +435,7 @@ def _take(order: Order, refund: Refund) -> None:
     """Count a refund, and take it from everybody who had a share of the payment."""
     gone = order.refunded_minor + order.lost_minor
     taken = min(refund.amount_minor, order.paid_minor - gone)
-    again = min(refund.amount_minor - taken, _returned_minor(order))
+    again = min(refund.amount_minor - taken, returned_minor(order))
     order.refunded_minor += taken
     back = [
         Line(journal.came_to(order), -refund.amount_minor),
@@ -436,18 +464,6 @@ def _take(order: Order, refund: Refund) -> None:
             reason=_("The whole payment was given back."),
             effect=refund.effect,
         )
-
-
-def _returned_minor(order: Order) -> int:
-    """What the buyer's bank did not take of earlier refunds, and nobody gave back since."""
-    moved = Posting.objects.filter(
-        journal__order=order,
-        journal__kind__in=[journal.REFUND, journal.REFUND_FAILED],
-        account__code=Code.BUYER_RECEIVABLE,
-    ).aggregate(sum=Sum("amount_minor"))
-    # Without a sale, each refund is taken from the buyer's own account.
-    own = 0 if journal.is_posted(order, journal.SALE) else order.refunded_minor
-    return own - int(moved["sum"] or 0)
 
 
 def _credit(order: Order, refund: Refund, gone: int, taken: int) -> None:

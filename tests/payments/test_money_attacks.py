@@ -10,15 +10,16 @@ import pytest
 
 from licensing.models import Grant
 from marketplace import access
-from marketplace.errors import PaymentProviderUnavailable, RightsTaken
-from marketplace.models import Organization
-from payments import orders, stripe_gateway, sync
+from marketplace.errors import PaymentProviderUnavailable, RefundTooLarge, RightsTaken
+from marketplace.models import Organization, User
+from payments import orders, refunds, stripe_gateway, sync
 from payments.models import Dispute, Order
 from payments.stripe_facts import TransferFacts
-from tests.make import make_offer
+from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
 from tests.payments.invoicing import at_stripe, invoice_of, invoiced_offer, ordered_on_invoice
-from tests.payments.selling import onboarded, reversals_of, transfer_of
+from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
+from tests.payments.selling import onboarded, request_refund, reversals_of, transfer_of
 from tests.payments.simulating import Stripe, work
 from tests.payments.test_refunds import decide, dispute, grant_status
 from tests.payments.test_sync import facts
@@ -169,6 +170,101 @@ def test_what_a_bank_sent_back_and_was_refunded_again_is_owed_no_more(
     assert found["buyer_receivable"] == found["stripe_clearing"] == 0
     assert found.get("dispute_losses", 0) == found.get("seller_payable", 0) == 0
     assert order_now(buyer, order)["status"] == "refunded"
+
+
+def test_what_a_dispute_took_after_a_bank_sent_a_refund_back_is_owed_no_more(
+    order: dict[str, Any], stripe: Stripe
+) -> None:
+    made = stripe.refund(order, 50_000)
+    look(order)
+    stripe.fail_refund(made["id"])
+    look(order)
+    assert balances()["buyer_receivable"] == -50_000
+
+    id = dispute(order, stripe)
+    work()
+    [sent] = stripe.posts(f"/v1/disputes/{id}")
+    # It came back: the bank is not told that the buyer has it.
+    assert "refund_refusal_explanation" not in sent["params"]["evidence"]
+    stripe.decide(id, "lose")
+    look(order)
+
+    found = balances()
+    assert found["buyer_receivable"] == found["dispute_hold"] == found["stripe_clearing"] == 0
+    assert found.get("dispute_losses", 0) == found["seller_payable"] == 0
+
+
+def test_what_stripe_would_not_give_back_by_itself_an_operator_can(
+    archive: Organization,
+    buyer: ApiClient,
+    seller: ApiClient,
+    stripe: Stripe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator = User.objects.create(email="op@example.org", name="Op", is_operator=True)
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    monkeypatch.setattr(orders, "issue_grant", refuse_to_grant)
+    look(order)
+    give = {"amount_minor": None, "reason": "It was refused.", "effect": "prospective"}
+    # Not while the first is under way.
+    with pytest.raises(RefundTooLarge):
+        refunds.give(operator, order["id"], **give)
+    stripe.fail("/v1/refunds", 400)
+    work()
+    assert balances()["buyer_receivable"] == -50_000
+
+    # Nobody else: there is nothing to decide about for buyer and seller.
+    assert request_refund(seller, order).status_code == 409
+    refunds.give(operator, order["id"], **give)
+    work()
+    look(order)
+
+    assert order_now(buyer, order)["status"] == "refunded"
+    assert balances()["buyer_receivable"] == balances()["stripe_clearing"] == 0
+    assert [made["amount"] for made in stripe.list("/v1/refunds")] == [50_000]
+
+
+@pytest.mark.parametrize(("currency", "amount"), [("KWD", 1_005), ("ISK", 150), ("UGX", 1)])
+def test_a_refund_that_stripe_does_not_count_is_refused_before_it_is_asked(
+    currency: str, amount: int, archive: Organization, lab: Organization, seller: ApiClient
+) -> None:
+    with access.system("sell in a test"):
+        quote = make_quote_row(lab, make_offer_row(archive), currency=currency)
+        sold = paid_order_row(quote, status=Order.Status.DISPUTE_WON)
+
+    refused = request_refund(seller, {"id": str(sold.pk)}, amount_minor=amount)
+
+    assert (refused.status_code, refused.json()["param"]) == (422, "amount_minor")
+    with access.system("count in a test"):
+        assert not sold.refunds.exists()
+
+
+# --- bank debits ------------------------------------------------------------------------------
+
+
+def test_a_debit_whose_account_the_buyer_has_to_prove_keeps_its_rights(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    order = order_for(buyer, make_offer(archive, price_minor=50_000, typed=EXCLUSIVE))
+    stripe.session(order, "debit")
+    world = stripe.simulator.api.world
+    with world.change():
+        [intent] = world.newest("payment_intent", match={"transfer_group": order["id"]})
+        # As with two small deposits that the buyer has to look up, within ten days.
+        world.put(intent | {"status": "requires_action"})
+
+    look(order)
+
+    assert order_now(buyer, order)["status"] == "awaiting_payment"
+    assert made_of(order)["claims"] == 1
+
+    with world.change():
+        world.put(intent | {"status": "requires_payment_method"})
+    look(order)
+
+    assert order_now(buyer, order)["status"] == "expired"
+    assert made_of(order)["claims"] == 0
 
 
 # --- transfers --------------------------------------------------------------------------------
