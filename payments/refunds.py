@@ -104,7 +104,8 @@ def request(
 def approve(caller: Caller, refund: str) -> Refund:
     """Agree to a refund as its seller. Repeating it changes nothing.
 
-    Raises NotFound, RefundWrongState.
+    Raises NotFound, RefundWrongState; PaymentDisputed, RefundTooLarge for what has changed since it
+    was asked for.
     """
     with system("a refund is about a buyer and a seller"), acting(caller):
         found, order = _lock_refund(caller, refund)
@@ -158,7 +159,8 @@ def give(
 def approve_as_operator(operator: User, id: str) -> Refund:
     """Be one of the two people that a large refund needs. Stands for no licensor.
 
-    Repeating it changes nothing. Raises MissingScope, NotFound, RefundWrongState.
+    Repeating it changes nothing. Raises MissingScope, NotFound, RefundWrongState, PaymentDisputed,
+    RefundTooLarge.
     """
     _check_operator(operator)
     with system("an operator agrees to a refund"):
@@ -253,10 +255,7 @@ def _requested(
 ) -> Refund:
     if effect not in licenses.Effect.values:
         raise InvalidInput(_("The effect is “prospective” or “void_from_start”."), param="effect")
-    if order.status == Order.Status.DISPUTED:
-        raise PaymentDisputed(
-            _("The buyer's bank wants this payment back. Answer it first."), order=str(order.pk)
-        )
+    _check_undisputed(order)
     allowed = _REFUNDABLE_BY_OPERATORS if cause == Cause.OPERATOR else _REFUNDABLE
     if order.status not in allowed or not order.paid_minor:
         raise OrderWrongState(
@@ -269,11 +268,7 @@ def _requested(
     if amount < 1 and left:
         raise InvalidInput(_("Give back something."), param="amount_minor")
     if amount > left or not left:
-        raise RefundTooLarge(
-            _("%(left)s of this payment is left to give back.")
-            % {"left": money.show(left, order.currency)},
-            left_minor=left,
-        )
+        raise _too_large(order, left)
     step = money.currency(order.currency).step_minor
     if amount % step:
         raise InvalidInput(
@@ -291,6 +286,21 @@ def _requested(
         effect=effect,
         needs_two=limit is not None and amount > limit,
         requested_by=actor,
+    )
+
+
+def _check_undisputed(order: Order) -> None:
+    if order.status == Order.Status.DISPUTED:
+        raise PaymentDisputed(
+            _("The buyer's bank wants this payment back. Answer it first."), order=str(order.pk)
+        )
+
+
+def _too_large(order: Order, left_minor: int) -> RefundTooLarge:
+    return RefundTooLarge(
+        _("%(left)s of this payment is left to give back.")
+        % {"left": money.show(left_minor, order.currency)},
+        left_minor=left_minor,
     )
 
 
@@ -318,6 +328,11 @@ def _send_if_approved(order: Order, refund: Refund) -> None:
     # Keys are no people.
     if refund.needs_two and sum(each.actor.startswith("usr_") for each in approvals) < 2:
         return
+    # Asked for a while ago, perhaps.
+    _check_undisputed(order)
+    left = order.paid_minor - order.refunded_minor - order.lost_minor
+    if refund.amount_minor > left:
+        raise _too_large(order, left)
     _send(order, refund)
 
 
