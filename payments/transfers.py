@@ -12,8 +12,10 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from marketplace.access import system
+from marketplace.errors import PaymentProviderRefused
 from marketplace.money import round_half_even
 from payments import commands, journal, settlements, stripe_gateway
 from payments.commands import Call
@@ -26,6 +28,8 @@ Account = ConnectedAccount
 
 # A transfer that an account refuses for its lack of capability is tried so often.
 ATTEMPTS_MAX = 5
+# The `provider_code` of a refusal that is not Stripe's: the market refuses to pay the seller.
+REFUSED_HERE = "refused_here"
 
 
 def plan(order: Order) -> None:
@@ -206,6 +210,14 @@ def _as_settled(order: Order, amount_minor: int) -> int:
     return round_half_even(amount_minor * order.settled_minor, order.paid_minor)
 
 
+def _as_presented(order: Order, settled_minor: int) -> int:
+    """An amount in the currency that a payment came to, in that of its order, at the same rate."""
+    assert order.settled_minor is not None
+    if order.settled_currency == order.currency:
+        return settled_minor
+    return round_half_even(settled_minor * order.paid_minor, order.settled_minor)
+
+
 def _fee_minor(order: Order) -> int:
     """What comes off for Stripe's fee, where the seller bears it."""
     assert order.settled_fee_minor is not None
@@ -222,7 +234,23 @@ def _lock_debts(organization_id: UUID) -> None:
 
 
 def _send(command: Command) -> TransferFacts:
-    return stripe_gateway.transfer(command.params, key=str(command.pk))
+    """Send a share, unless its seller was refused since it was to be sent: hours ago, perhaps."""
+    if not _is_refused(command):
+        return stripe_gateway.transfer(command.params, key=str(command.pk))
+    # An earlier attempt may have arrived, whose answer was lost.
+    found = _find(command)
+    if found is None:
+        raise PaymentProviderRefused(
+            _("This market does not pay the seller."), provider_code=REFUSED_HERE
+        )
+    return found
+
+
+def _is_refused(command: Command) -> bool:
+    with system("see whether a seller was refused meanwhile"):
+        return Account.objects.filter(
+            stripe_id=command.params["destination"], clearance=Account.Clearance.REFUSED
+        ).exists()
 
 
 def _find(command: Command) -> TransferFacts | None:
@@ -259,7 +287,9 @@ def _refuse_sent(command: Command, why: str, code: str) -> None:
     """An account that lost its capability waits for it; any other refusal waits for people."""
     order, transfer = _subject(command)
     is_account = code in {"insufficient_capabilities_for_transfer", "account_closed"}
-    if is_account and _attempts(order, transfer) < ATTEMPTS_MAX:
+    if code == REFUSED_HERE:
+        transfer.state = State.WAITING
+    elif is_account and _attempts(order, transfer) < ATTEMPTS_MAX:
         transfer.state = State.WAITING
         Account.objects.filter(
             organization=order.seller_id, livemode=order.livemode, contributor=None
@@ -391,9 +421,17 @@ def _keep_reversal(command: Command, result: TransferFacts) -> str:
     transfer.save(update_fields=["reversed_minor"])
     whole = _as_settled(order, reversal.amount_minor)
     # Stripe keeps its fee: where the seller bears it, the seller owes that part.
-    is_sellers = settlements.stripe_fees_borne_by_seller(order)
-    code = Code.SELLER_RECEIVABLE if is_sellers else Code.STRIPE_FEES
-    owner = reversal.organization_id if is_sellers else None
+    fee = whole - settled
+    if settlements.stripe_fees_borne_by_seller(order):
+        # In the order's currency, as every debt: in another one no later sale would pay it.
+        owed = _as_presented(order, fee)
+        kept = [
+            Line(Code.SELLER_RECEIVABLE, owed, reversal.organization_id),
+            Line(Code.CURRENCY_EXCHANGE, -owed),
+            Line(Code.CURRENCY_EXCHANGE, fee, currency=order.settled_currency),
+        ]
+    else:
+        kept = [Line(Code.STRIPE_FEES, fee, currency=order.settled_currency)]
     journal.post(
         order,
         journal.REVERSAL,
@@ -401,7 +439,7 @@ def _keep_reversal(command: Command, result: TransferFacts) -> str:
             Line(Code.SELLER_PAYABLE, -reversal.amount_minor, reversal.organization_id),
             Line(Code.CURRENCY_EXCHANGE, reversal.amount_minor),
             Line(Code.CURRENCY_EXCHANGE, -whole, currency=order.settled_currency),
-            Line(code, whole - settled, owner, currency=order.settled_currency),
+            *kept,
             Line(Code.STRIPE_CLEARING, settled, currency=order.settled_currency),
         ],
         reference=str(reversal.pk),

@@ -7,21 +7,22 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 
 from licensing.models import Grant
 from marketplace import access
 from marketplace.errors import PaymentProviderUnavailable, RefundTooLarge, RightsTaken
 from marketplace.models import Organization, User
-from payments import orders, refunds, stripe_gateway, sync
-from payments.models import Dispute, Order
+from payments import connect, orders, refunds, stripe_gateway, sync, transfers
+from payments.models import Command, Dispute, Order
 from payments.stripe_facts import TransferFacts
 from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
 from tests.payments.invoicing import at_stripe, invoice_of, invoiced_offer, ordered_on_invoice
 from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
-from tests.payments.selling import onboarded, request_refund, reversals_of, transfer_of
+from tests.payments.selling import onboarded, request_refund, reversals_of, set_fee, transfer_of
 from tests.payments.simulating import Stripe, work
-from tests.payments.test_refunds import decide, dispute, grant_status
+from tests.payments.test_refunds import decide, deliver_something, dispute, grant_status
 from tests.payments.test_sync import facts
 from tests.payments.test_transfers import bought, settled
 from tests.people import ApiClient
@@ -43,6 +44,11 @@ def seller(archive: Organization, client_for: ClientFor) -> ApiClient:
 @pytest.fixture
 def order(archive: Organization, buyer: ApiClient, stripe: Stripe) -> dict[str, Any]:
     return bought(buyer, archive, stripe)
+
+
+@pytest.fixture
+def operator() -> User:
+    return User.objects.create(email="op@example.org", name="Op", is_operator=True)
 
 
 def pk_of(order: dict[str, Any]) -> UUID:
@@ -199,9 +205,9 @@ def test_what_stripe_would_not_give_back_by_itself_an_operator_can(
     buyer: ApiClient,
     seller: ApiClient,
     stripe: Stripe,
+    operator: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    operator = User.objects.create(email="op@example.org", name="Op", is_operator=True)
     order = order_for(buyer, make_offer(archive, price_minor=50_000))
     stripe.pay(order)
     monkeypatch.setattr(orders, "issue_grant", refuse_to_grant)
@@ -238,6 +244,29 @@ def test_a_refund_that_stripe_does_not_count_is_refused_before_it_is_asked(
     assert (refused.status_code, refused.json()["param"]) == (422, "amount_minor")
     with access.system("count in a test"):
         assert not sold.refunds.exists()
+
+
+def test_what_a_bank_took_since_a_refund_was_asked_for_is_not_approved_away(
+    buyer: ApiClient, seller: ApiClient, order: dict[str, Any], stripe: Stripe
+) -> None:
+    deliver_something(order)
+    asked = request_refund(buyer, order).json()
+    approval = f"/v1/refunds/{asked['id']}/approve"
+    id = dispute(order, stripe, amount=10_000)
+
+    refused = seller.post(approval, {})
+    assert (refused.status_code, refused.json()["code"]) == (409, "payment_disputed")
+    settled(order)
+    stripe.decide(id, "win")
+    stripe.refund(order, 30_000)
+    look(order)
+    refused = seller.post(approval, {})
+    assert refused.json()["code"] == "refund_too_large"
+    assert refused.json()["left_minor"] == 20_000
+
+    found = seller.get(f"/v1/refunds/{asked['id']}").json()
+    assert (found["state"], found["approvals"]) == ("requested", [])
+    assert stripe.posts("/v1/refunds")[1:] == []
 
 
 # --- bank debits ------------------------------------------------------------------------------
@@ -291,6 +320,75 @@ def test_what_an_operator_took_back_at_stripe_is_not_taken_from_the_seller_again
     found = balances()
     assert found.get("seller_receivable", 0) == found["seller_payable"] == 0
     assert found["stripe_clearing"] == 0
+
+
+def test_a_debt_for_stripes_fee_is_paid_by_later_sales_in_whatever_currency_they_settle(
+    archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe, operator: User
+) -> None:
+    set_fee(0, operator, stripe_fees="seller")
+    stripe.settle_in("eur", usd="0.90")
+    onboarded(archive, stripe)
+    first = bought(buyer, archive, stripe)
+    work()
+    request_refund(seller, first)
+    work()
+    look(first)
+    work()
+    # 13.35 EUR, at the sale's own rate.
+    with access.system("read a debt"):
+        assert transfers.owed_minor(archive.pk, livemode=False, currency="USD") == 1_483
+
+    second = bought(buyer, archive, stripe)
+    work()
+
+    assert transfer_of(second).withheld_minor == 1_483
+    found = balances()
+    assert found["seller_receivable"] == found["seller_payable"] == found["stripe_clearing"] == 0
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_seller_that_is_refused_while_its_share_is_on_its_way_is_sent_no_more(
+    is_lost: bool,
+    archive: Organization,
+    buyer: ApiClient,
+    stripe: Stripe,
+    operator: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    account = onboarded(archive, stripe)
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    look(order)
+    if is_lost:
+        lose_the_answer(monkeypatch)
+    connect.refuse(operator, str(account.pk), note="On a list.")
+
+    work()
+
+    # What had arrived before is known; nothing else is sent until somebody clears the seller.
+    assert transfer_of(order).state == ("sent" if is_lost else "waiting")
+    assert len(stripe.list("/v1/transfers")) == is_lost
+    connect.clear(operator, str(account.pk), note="Another of that name.")
+    work()
+    work()
+    assert transfer_of(order).state == "sent"
+    assert len(stripe.list("/v1/transfers")) == 1
+    assert balances()["seller_payable"] == balances()["stripe_clearing"] == 0
+
+
+def lose_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the transfer that is due, and lose its answer."""
+    of_today = stripe_gateway.transfer
+
+    def lost(params: dict[str, Any], *, key: str) -> TransferFacts:
+        of_today(params, key=key)
+        raise PaymentProviderUnavailable("The answer was lost.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stripe_gateway, "transfer", lost)
+        work()
+    with access.system("make calls due in a test"):
+        Command.objects.filter(state="pending").update(next_attempt_at=timezone.now())
 
 
 # --- invoices ---------------------------------------------------------------------------------
