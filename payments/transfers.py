@@ -137,6 +137,9 @@ def _start(order: Order, transfer: Transfer) -> None:
         update_fields=["state", "withheld_minor", "sent_minor", "settled_minor", "settled_currency"]
     )
     if transfer.state == State.DROPPED:
+        # What is left of it, Stripe's fee takes, where the seller bears that.
+        if transfer.sent_minor:
+            _post_sent(order, transfer)
         _reverse(order, transfer, cause=f"dropped:{transfer.pk}")
         return
     commands.give(
@@ -263,6 +266,16 @@ def _keep_sent(command: Command, result: TransferFacts) -> str:
     transfer.state, transfer.stripe_id = State.SENT, result.id
     transfer.sent_at = timezone.now()
     transfer.save(update_fields=["state", "stripe_id", "sent_at"])
+    _post_sent(order, transfer)
+    if result.settled is not None:
+        journal.settle_plain(order, result.settled)
+    # What went back to the buyer meanwhile is taken back from here.
+    _reverse(order, transfer, cause=f"sent:{transfer.pk}")
+    return result.id
+
+
+def _post_sent(order: Order, transfer: Transfer) -> None:
+    """Record that a share left for the seller, less what Stripe's fee takes of it."""
     whole = _as_settled(order, transfer.sent_minor)
     fee = whole - transfer.settled_minor
     journal.post(
@@ -276,11 +289,6 @@ def _keep_sent(command: Command, result: TransferFacts) -> str:
             Line(Code.STRIPE_CLEARING, -transfer.settled_minor, currency=order.settled_currency),
         ],
     )
-    if result.settled is not None:
-        journal.settle_plain(order, result.settled)
-    # What went back to the buyer meanwhile is taken back from here.
-    _reverse(order, transfer, cause=f"sent:{transfer.pk}")
-    return result.id
 
 
 def _refuse_sent(command: Command, why: str, code: str) -> None:

@@ -346,6 +346,29 @@ def test_a_debt_for_stripes_fee_is_paid_by_later_sales_in_whatever_currency_they
     assert found["seller_receivable"] == found["seller_payable"] == found["stripe_clearing"] == 0
 
 
+def test_a_share_that_stripes_fee_takes_whole_is_owed_to_nobody(
+    archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe, operator: User
+) -> None:
+    set_fee(9_900, operator, stripe_fees="seller")
+    onboarded(archive, stripe)
+    order = bought(buyer, archive, stripe)
+    look(order)
+
+    assert (transfer_of(order).state, transfer_of(order).sent_minor) == ("dropped", 500)
+    assert stripe.list("/v1/transfers") == []
+    found = balances()
+    assert (found["seller_payable"], found["stripe_fees"]) == (0, 980)
+
+    request_refund(seller, order)
+    work()
+    look(order)
+
+    # Stripe keeps its fee, and the seller bears that part: the same as of a larger share.
+    found = balances()
+    assert (found["seller_payable"], found["seller_receivable"]) == (0, 500)
+    assert found["stripe_fees"] == 980
+
+
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_a_seller_that_is_refused_while_its_share_is_on_its_way_is_sent_no_more(
     is_lost: bool,
