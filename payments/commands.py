@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -96,13 +97,14 @@ def carry_out(command_id: UUID, *, caller: Caller | None = None) -> Command:
 
     The command's id is the idempotency key at Stripe, so a repeat finds the first call's object;
     after a day Stripe is asked for that object first. Works as `caller`, or across tenants for the
-    worker. Raises PaymentProviderUnavailable, after which the command stays pending; a refusal is
-    final and stands in the returned command.
+    worker. Raises PaymentProviderUnavailable and PaymentModeUnavailable, after which the command
+    stays pending; a refusal is final and stands in the returned command.
     """
     with _as(caller):
         command = Command.objects.select_for_update().get(pk=command_id)
         if command.state != Command.State.PENDING:
             return command
+        stripe_gateway.check_mode(command.livemode)
         now = timezone.now()
         first_sent_at = command.first_sent_at
         command.attempts += 1
@@ -134,7 +136,11 @@ def complete_due(limit: int = 20) -> int:
     """Make the calls that nobody finished: the process died, or Stripe did not answer."""
     with system("complete commands that are due"):
         due = list(
-            Command.objects.filter(next_attempt_at__lte=timezone.now())
+            # Those of the other mode wait for a key of theirs: with this one, Stripe knows nothing
+            # of what they name.
+            Command.objects.filter(
+                livemode=settings.STRIPE_LIVEMODE, next_attempt_at__lte=timezone.now()
+            )
             .order_by("next_attempt_at")
             .values_list("pk", flat=True)[:limit]
         )

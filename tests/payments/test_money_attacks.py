@@ -11,9 +11,14 @@ from django.utils import timezone
 
 from licensing.models import Grant
 from marketplace import access
-from marketplace.errors import PaymentProviderUnavailable, RefundTooLarge, RightsTaken
+from marketplace.errors import (
+    PaymentModeUnavailable,
+    PaymentProviderUnavailable,
+    RefundTooLarge,
+    RightsTaken,
+)
 from marketplace.models import Organization, User
-from payments import connect, orders, refunds, stripe_gateway, sync, transfers
+from payments import commands, connect, orders, refunds, stripe_gateway, sync, transfers
 from payments.models import Command, Dispute, Order
 from payments.stripe_facts import TransferFacts
 from tests.make import EXCLUSIVE, make_offer
@@ -465,6 +470,31 @@ def test_a_key_that_an_older_release_used_otherwise_pays_once(
     assert transfer_of(order).state == "sent"
     assert len(stripe.list("/v1/transfers")) == 1
     assert balances()["seller_payable"] == balances()["stripe_clearing"] == 0
+
+
+def test_with_a_key_of_the_other_mode_nothing_is_asked_and_nothing_given_up(
+    buyer: ApiClient, seller: ApiClient, order: dict[str, Any], stripe: Stripe, settings: Any
+) -> None:
+    request_refund(seller, order)
+    asked = len(stripe.requests())
+
+    settings.STRIPE_LIVEMODE = True
+    work()
+    look(order)
+    with access.system("read a call in a test"):
+        call = Command.objects.get(kind="refund")
+    with pytest.raises(PaymentModeUnavailable):
+        commands.carry_out(call.pk)
+
+    assert [one["path"] for one in stripe.requests()[asked:] if "events" not in one["path"]] == []
+    with access.system("read a call in a test"):
+        call.refresh_from_db()
+    assert (call.state, call.attempts) == ("pending", 0)
+
+    settings.STRIPE_LIVEMODE = False
+    work()
+    look(order)
+    assert order_now(buyer, order)["status"] == "refunded"
 
 
 def refuse_to_grant(_order: Order) -> Grant:
