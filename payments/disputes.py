@@ -130,7 +130,9 @@ def _won(order: Order, dispute: Dispute) -> None:
     if _takes_more(order, dispute):
         return
     if order_states.move(order, Event.DISPUTE_WON):
-        licenses.reinstate(order, reason=_("The dispute was won."))
+        licenses.reinstate(
+            order, reason=_("The dispute was won."), after=licenses.Cause.PAYMENT_DISPUTED
+        )
 
 
 def _takes_more(order: Order, won: Dispute) -> bool:

@@ -9,6 +9,8 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
+from licensing import lifecycle
+from licensing.lifecycle import Act
 from licensing.models import Grant
 from marketplace import access
 from marketplace.errors import (
@@ -30,7 +32,7 @@ from tests.payments.simulating import Stripe, work
 from tests.payments.test_refunds import decide, deliver_something, dispute, grant_status
 from tests.payments.test_sync import facts
 from tests.payments.test_transfers import bought, settled
-from tests.people import ApiClient
+from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
 ClientFor = Callable[..., ApiClient]
@@ -101,6 +103,21 @@ def test_of_two_disputes_one_that_was_lost_is_not_won_by_the_other(
     assert order_now(buyer, order)["status"] == "dispute_lost"
     assert grant_status(order) == "revoked"
     assert balances()["dispute_hold"] == 0
+
+
+def test_a_license_that_its_seller_suspended_stays_so_when_a_dispute_is_won(
+    archive: Organization, buyer: ApiClient, order: dict[str, Any], stripe: Stripe
+) -> None:
+    breach = Act(by="licensor", cause="breach", reason="Shared.")
+    lifecycle.suspend(caller_for(archive), order["grant"], breach)
+
+    id = dispute(order, stripe)
+    work()
+    stripe.decide(id, "win")
+    look(order)
+
+    assert order_now(buyer, order)["status"] == "dispute_won"
+    assert grant_status(order) == "suspended"
 
 
 def test_an_inquiry_that_becomes_a_chargeback_is_answered_again(
