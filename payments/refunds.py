@@ -284,7 +284,8 @@ def _requested(
         cause=cause,
         reason=reason[:1000],
         effect=effect,
-        needs_two=limit is not None and amount > limit,
+        # Of all that goes back of one order: in parts, too.
+        needs_two=limit is not None and order.paid_minor - order.lost_minor - left + amount > limit,
         requested_by=actor,
     )
 
@@ -315,6 +316,16 @@ def _left_minor(order: Order) -> int:
     return order.paid_minor - gone
 
 
+def _is_all_on_its_way(order: Order) -> bool:
+    """Whether nothing of a payment is left once what is being sent has arrived."""
+    sending = (
+        order.refunds.filter(state=State.SENDING)
+        .exclude(pk__in=_taken(order))
+        .aggregate(sum=Sum("amount_minor"))
+    )
+    return order.refunded_minor + order.lost_minor + (sending["sum"] or 0) >= order.paid_minor
+
+
 def _taken(order: Order) -> list[UUID]:
     """Refunds that `refunded_minor` counts already."""
     references = order.journals.filter(kind=journal.REFUND).values_list("reference", flat=True)
@@ -340,6 +351,13 @@ def _send(order: Order, refund: Refund) -> None:
     _move(refund, State.SENDING)
     refund.sent_at = timezone.now()
     refund.save(update_fields=["state", "sent_at"])
+    if _is_all_on_its_way(order):
+        # Stripe may be away for hours: what is paid back is not fetched meanwhile.
+        licenses.suspend(
+            order,
+            cause=licenses.Cause.REFUNDED,
+            reason=_("The whole payment is on its way back."),
+        )
     if journal.came_to(order) == Code.BANK:
         # Stripe never had it: people give it back, and a credit note says so.
         gone = order.refunded_minor + order.lost_minor
@@ -537,10 +555,15 @@ def _keep(command: Command, result: RefundFacts) -> str:
 
 
 def _refuse(command: Command, why: str, code: str) -> None:
-    refund = Refund.objects.get(pk=command.reference)
+    refund = Refund.objects.select_related("order").get(pk=command.reference)
     _move(refund, State.REFUSED)
     refund.failure = why[:1000]
     refund.save(update_fields=["state", "failure"])
+    licenses.reinstate(
+        refund.order,
+        reason=_("Stripe refused to give the payment back."),
+        after=licenses.Cause.REFUNDED,
+    )
 
 
 REFUND = Call(send=_call, keep=_keep, refuse=_refuse, find=_find, is_money=True)

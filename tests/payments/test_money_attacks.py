@@ -291,6 +291,43 @@ def test_what_a_bank_took_since_a_refund_was_asked_for_is_not_approved_away(
     assert stripe.posts("/v1/refunds")[1:] == []
 
 
+def test_nothing_is_fetched_while_all_of_its_payment_is_on_its_way_back(
+    buyer: ApiClient, order: dict[str, Any], stripe: Stripe
+) -> None:
+    manifest = f"/v1/grants/{order['grant']}/manifest"
+    assert request_refund(buyer, order, amount_minor=20_000).status_code == 201
+    assert grant_status(order) == "active"
+
+    # Nothing was delivered: the rest is given at once. Stripe was not reached yet.
+    assert request_refund(buyer, order).status_code == 201
+    assert buyer.get(manifest).status_code == 409
+
+    stripe.fail("/v1/refunds", 400, times=2)
+    work()
+    assert grant_status(order) == "active"
+
+    assert request_refund(buyer, order).status_code == 201
+    work()
+    look(order)
+    assert grant_status(order) == "revoked"
+
+
+def test_a_large_refund_needs_two_people_in_parts_too(
+    seller: ApiClient, order: dict[str, Any], stripe: Stripe, settings: Any
+) -> None:
+    settings.REFUND_LIMITS = {"USD": 20_000}
+
+    first, second, third = [
+        request_refund(seller, order, amount_minor=10_000).json() for _each in range(3)
+    ]
+
+    assert [each["needs_two"] for each in (first, second, third)] == [False, False, True]
+    assert [each["state"] for each in (first, second, third)] == ["sending", "sending", "requested"]
+    work()
+    look(order)
+    assert request_refund(seller, order, amount_minor=1).json()["needs_two"] is True
+
+
 # --- bank debits ------------------------------------------------------------------------------
 
 
