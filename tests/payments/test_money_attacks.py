@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.utils import timezone
 
 from licensing import lifecycle
 from licensing.lifecycle import Act
@@ -25,13 +24,19 @@ from payments.models import Command, Dispute, Order
 from payments.stripe_facts import TransferFacts
 from tests.make import EXCLUSIVE, make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
-from tests.payments.invoicing import at_stripe, invoice_of, invoiced_offer, ordered_on_invoice
+from tests.payments.invoicing import (
+    at_stripe,
+    invoice_of,
+    invoiced_offer,
+    make_due,
+    ordered_on_invoice,
+)
 from tests.payments.rows import make_offer_row, make_quote_row, paid_order_row
 from tests.payments.selling import onboarded, request_refund, reversals_of, set_fee, transfer_of
 from tests.payments.simulating import Stripe, work
-from tests.payments.test_refunds import decide, deliver_something, dispute, grant_status
+from tests.payments.test_refunds import deliver_something, dispute, grant_status
 from tests.payments.test_sync import facts
-from tests.payments.test_transfers import bought, settled
+from tests.payments.test_transfers import bought
 from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
@@ -74,15 +79,17 @@ def test_of_two_disputes_one_that_was_won_lets_nothing_go_on(
     buyer: ApiClient, order: dict[str, Any], stripe: Stripe
 ) -> None:
     first, second = dispute(order, stripe, amount=20_000), dispute(order, stripe, amount=10_000)
-    settled(order)
+    work()
 
-    decide(order, stripe, first, "win")
+    stripe.decide(first, "win")
+    look(order)
 
     assert order_now(buyer, order)["status"] == "disputed"
     assert grant_status(order) == "suspended"
     assert balances()["dispute_hold"] == 10_000
 
-    decide(order, stripe, second, "lose")
+    stripe.decide(second, "lose")
+    look(order)
 
     assert order_now(buyer, order)["status"] == "dispute_lost"
     assert grant_status(order) == "revoked"
@@ -91,14 +98,17 @@ def test_of_two_disputes_one_that_was_won_lets_nothing_go_on(
     assert found["seller_payable"] == -40_000
 
 
+@pytest.mark.oracle
 def test_of_two_disputes_one_that_was_lost_is_not_won_by_the_other(
     buyer: ApiClient, order: dict[str, Any], stripe: Stripe
 ) -> None:
     first, second = dispute(order, stripe, amount=20_000), dispute(order, stripe, amount=10_000)
-    settled(order)
+    work()
 
-    decide(order, stripe, first, "lose")
-    decide(order, stripe, second, "win")
+    stripe.decide(first, "lose")
+    look(order)
+    stripe.decide(second, "win")
+    look(order)
 
     assert order_now(buyer, order)["status"] == "dispute_lost"
     assert grant_status(order) == "revoked"
@@ -124,16 +134,17 @@ def test_an_inquiry_that_becomes_a_chargeback_is_answered_again(
     order: dict[str, Any], stripe: Stripe
 ) -> None:
     id = dispute(order, stripe, status="warning_needs_response")
-    settled(order)
+    work()
     assert len(stripe.posts(f"/v1/disputes/{id}")) == 1
 
     stripe.decide(id, "escalate")
-    settled(order)
-    settled(order)
+    look(order)
+    work()
 
     # The simulator's bank decides for the seller only where the chargeback itself was answered.
     assert [each["status"] for each in stripe.posts(f"/v1/disputes/{id}")] == [200, 200]
-    decide(order, stripe, id, "win")
+    stripe.decide(id, "win")
+    look(order)
     assert grant_status(order) == "active"
     with access.system("read a dispute in a test"):
         assert Dispute.objects.get().evidence_sent_at is not None
@@ -165,7 +176,7 @@ def test_what_an_appeal_brings_back_before_any_license_is_granted_and_passed_on(
 # --- refunds ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("has_license", [True, False])
+@pytest.mark.parametrize("has_license", [pytest.param(True, marks=pytest.mark.oracle), False])
 def test_what_a_bank_sent_back_and_was_refunded_again_is_owed_no_more(
     has_license: bool,
     archive: Organization,
@@ -278,7 +289,7 @@ def test_what_a_bank_took_since_a_refund_was_asked_for_is_not_approved_away(
 
     refused = seller.post(approval, {})
     assert (refused.status_code, refused.json()["code"]) == (409, "payment_disputed")
-    settled(order)
+    work()
     stripe.decide(id, "win")
     stripe.refund(order, 30_000)
     look(order)
@@ -358,7 +369,7 @@ def test_a_debit_whose_account_the_buyer_has_to_prove_keeps_its_rights(
 # --- transfers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("amount", [20_000, 50_000])
+@pytest.mark.parametrize("amount", [20_000, pytest.param(50_000, marks=pytest.mark.oracle)])
 def test_what_an_operator_took_back_at_stripe_is_not_taken_from_the_seller_again(
     amount: int, archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:
@@ -428,7 +439,7 @@ def test_a_share_that_stripes_fee_takes_whole_is_owed_to_nobody(
     assert found["stripe_fees"] == 980
 
 
-@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("is_lost", [False, pytest.param(True, marks=pytest.mark.oracle)])
 def test_a_seller_that_is_refused_while_its_share_is_on_its_way_is_sent_no_more(
     is_lost: bool,
     archive: Organization,
@@ -469,14 +480,13 @@ def lose_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(stripe_gateway, "transfer", lost)
         work()
-    with access.system("make calls due in a test"):
-        Command.objects.filter(state="pending").update(next_attempt_at=timezone.now())
+    make_due()
 
 
 # --- invoices ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("grants_on", ["issue", "payment"])
+@pytest.mark.parametrize("grants_on", ["issue", pytest.param("payment", marks=pytest.mark.oracle)])
 def test_an_invoice_that_somebody_credited_wholly_gives_no_license_for_nothing(
     grants_on: str, archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:
@@ -517,9 +527,11 @@ def test_a_key_that_an_older_release_used_otherwise_pays_once(
     with monkeypatch.context() as patch:
         # Not listed yet: then it is neither given up nor sent under another key.
         patch.setattr(stripe_gateway, "find_transfer", lambda _group, _ours: None)
-        settled(order)
+        make_due()
+        work()
         assert transfer_of(order).state == "sending"
-    settled(order)
+    make_due()
+    work()
 
     assert transfer_of(order).state == "sent"
     assert len(stripe.list("/v1/transfers")) == 1
