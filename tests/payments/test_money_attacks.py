@@ -115,13 +115,23 @@ def test_of_two_disputes_one_that_was_lost_is_not_won_by_the_other(
     assert balances()["dispute_hold"] == 0
 
 
+@pytest.mark.parametrize("is_first", [True, False])
 def test_a_license_that_its_seller_suspended_stays_so_when_a_dispute_is_won(
-    archive: Organization, buyer: ApiClient, order: dict[str, Any], stripe: Stripe
+    is_first: bool,
+    archive: Organization,
+    buyer: ApiClient,
+    order: dict[str, Any],
+    stripe: Stripe,
 ) -> None:
-    breach = Act(by="licensor", cause="breach", reason="Shared.")
-    lifecycle.suspend(caller_for(archive), order["grant"], breach)
+    def suspend() -> None:
+        breach = Act(by="licensor", cause="breach", reason="Shared.")
+        lifecycle.suspend(caller_for(archive), order["grant"], breach)
 
+    if is_first:
+        suspend()
     id = dispute(order, stripe)
+    if not is_first:
+        suspend()
     work()
     stripe.decide(id, "win")
     look(order)
