@@ -136,7 +136,7 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
         now = timezone.now()
         last = grant.events.order_by("-number").first()
         effective_at = _effective_at(grant, act, effect, now)
-        if last is not None and _is_said(last, kind, effect, effective_at):
+        if last is not None and _is_said(last, kind, act, effect, effective_at):
             return last
         if kind not in TRANSITIONS[None if last is None else last.kind]:
             raise _wrong_state(grant, last, kind)
@@ -175,9 +175,13 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
     return event
 
 
-def _is_said(last: GrantEvent, kind: str, effect: str, effective_at: datetime) -> bool:
+def _is_said(last: GrantEvent, kind: str, act: Act, effect: str, effective_at: datetime) -> bool:
     """Whether what was recorded last says all of it."""
     if last.kind != kind:
+        return False
+    market = GrantEvent.By.MARKET
+    if kind == Kind.SUSPENDED and last.by == market and act.by != market:
+        # The market ends what it suspended for a payment; the licensor's own suspension stays.
         return False
     return last.effect in (effect, Effect.VOID_FROM_START) and last.effective_at <= effective_at
 

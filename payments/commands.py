@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -96,13 +97,14 @@ def carry_out(command_id: UUID, *, caller: Caller | None = None) -> Command:
 
     The command's id is the idempotency key at Stripe, so a repeat finds the first call's object;
     after a day Stripe is asked for that object first. Works as `caller`, or across tenants for the
-    worker. Raises PaymentProviderUnavailable, after which the command stays pending; a refusal is
-    final and stands in the returned command.
+    worker. Raises PaymentProviderUnavailable and PaymentModeUnavailable, after which the command
+    stays pending; a refusal is final and stands in the returned command.
     """
     with _as(caller):
         command = Command.objects.select_for_update().get(pk=command_id)
         if command.state != Command.State.PENDING:
             return command
+        stripe_gateway.check_mode(command.livemode)
         now = timezone.now()
         first_sent_at = command.first_sent_at
         command.attempts += 1
@@ -112,9 +114,7 @@ def carry_out(command_id: UUID, *, caller: Caller | None = None) -> Command:
     call = CALLS[command.kind]
     is_old = first_sent_at is not None and now - first_sent_at > KEY_LASTS
     try:
-        result = call.find(command) if is_old and call.find is not None else None
-        if result is None:
-            result = call.send(command)
+        result = _called(call, command, is_old=is_old)
     except PaymentProviderRefused as refusal:
         return _refused(command, refusal, caller)
     except PaymentProviderUnavailable as error:
@@ -136,7 +136,11 @@ def complete_due(limit: int = 20) -> int:
     """Make the calls that nobody finished: the process died, or Stripe did not answer."""
     with system("complete commands that are due"):
         due = list(
-            Command.objects.filter(next_attempt_at__lte=timezone.now())
+            # Those of the other mode wait for a key of theirs: with this one, Stripe knows nothing
+            # of what they name.
+            Command.objects.filter(
+                livemode=settings.STRIPE_LIVEMODE, next_attempt_at__lte=timezone.now()
+            )
             .order_by("next_attempt_at")
             .values_list("pk", flat=True)[:limit]
         )
@@ -145,6 +149,29 @@ def complete_due(limit: int = 20) -> int:
         with contextlib.suppress(PaymentProviderUnavailable):
             carry_out(command_id)
     return len(due)
+
+
+def _called(call: Call, command: Command, *, is_old: bool) -> Any:
+    """Make a call, or find what an earlier one made.
+
+    Stripe refuses a key that came with other parameters before, such as those of an older release,
+    and does not say whether that call was carried out. It is no refusal of ours to act on: the
+    same call under another key could pay twice. What it made is found, or it is made once Stripe
+    has forgotten the key.
+    """
+    found = call.find(command) if is_old and call.find is not None else None
+    if found is not None:
+        return found
+    try:
+        return call.send(command)
+    except PaymentProviderRefused as refusal:
+        was_used = refusal.data.get("provider_code") == stripe_gateway.KEY_WAS_USED
+        if not was_used or call.find is None:
+            raise
+        found = call.find(command)
+        if found is None:
+            raise PaymentProviderUnavailable(refusal.detail) from refusal
+        return found
 
 
 def _as(caller: Caller | None) -> AbstractContextManager[None]:

@@ -15,6 +15,7 @@ from payments import (
     journal,
     licenses,
     order_states,
+    refunds,
     royalties,
     settlements,
     stripe_gateway,
@@ -46,7 +47,7 @@ def merge(order: Order, facts: Sequence[DisputeFacts]) -> None:
         dispute, before = _heard(order, fact)
         if dispute.status not in HARMLESS:
             _hold(order, dispute)
-        if before is None and dispute.status not in CLOSED:
+        if dispute.status not in CLOSED and _is_asked_anew(dispute, before):
             _give_evidence(order, dispute)
         if dispute.status == "won" and before != "won":
             _won(order, dispute)
@@ -93,6 +94,11 @@ def _heard(order: Order, fact: DisputeFacts) -> tuple[Dispute, str | None]:
     return dispute, before
 
 
+def _is_asked_anew(dispute: Dispute, before: str | None) -> bool:
+    """Whether the bank asks for the first time, or makes a chargeback of what it only asked."""
+    return before is None or (before in INQUIRIES and dispute.status not in HARMLESS)
+
+
 def _hold(order: Order, dispute: Dispute) -> None:
     """The bank took the money for now: nothing is delivered for it."""
     lines = [
@@ -121,12 +127,39 @@ def _won(order: Order, dispute: Dispute) -> None:
             Line(Code.DISPUTE_HOLD, -dispute.amount_minor),
         ]
         journal.post(order, journal.DISPUTE_WON, lines, reference=reference)
+    if _takes_more(order, dispute):
+        return
     if order_states.move(order, Event.DISPUTE_WON):
-        licenses.reinstate(order, reason=_("The dispute was won."))
+        licenses.reinstate(
+            order, reason=_("The dispute was won."), after=licenses.Cause.PAYMENT_DISPUTED
+        )
+
+
+def _takes_more(order: Order, won: Dispute) -> bool:
+    """Whether another dispute of the same payment holds money, or took it for good.
+
+    https://docs.stripe.com/disputes/how-disputes-work#receive-multiple-disputes
+    """
+    others = order.disputes.exclude(pk=won.pk)
+    return others.exclude(status__in=HARMLESS | {"won"}).exists()
 
 
 def _won_on_appeal(order: Order, dispute: Dispute) -> None:
-    """What everybody lost stays lost to them: it is the market's until people decide about it."""
+    """What everybody lost stays lost to them: it is the market's until people decide about it.
+
+    Where no license was given nobody but the buyer lost: it is paid again, and granted or given
+    back.
+    """
+    if not journal.is_posted(order, journal.SALE):
+        back = min(order.lost_minor, dispute.amount_minor)
+        lines = [
+            Line(Code.STRIPE_CLEARING, dispute.amount_minor),
+            Line(Code.BUYER_RECEIVABLE, -back, order.organization_id),
+            Line(Code.DISPUTE_LOSSES, back - dispute.amount_minor),
+        ]
+        journal.post(order, journal.APPEAL_WON, lines, reference=str(dispute.pk))
+        order.lost_minor -= back
+        return
     lines = [
         Line(Code.STRIPE_CLEARING, dispute.amount_minor),
         Line(Code.DISPUTE_LOSSES, -dispute.amount_minor),
@@ -142,17 +175,22 @@ def _lost(order: Order, dispute: Dispute) -> None:
     """
     left = order.paid_minor - order.refunded_minor - order.lost_minor
     taken = min(left, dispute.amount_minor)
-    hold = Line(Code.DISPUTE_HOLD, -dispute.amount_minor)
-    twice = Line(Code.DISPUTE_LOSSES, dispute.amount_minor - taken)
+    # Of refunds that the buyer's bank did not take: this is how the buyer got it.
+    again = min(dispute.amount_minor - taken, refunds.returned_minor(order))
+    hold = [
+        Line(Code.DISPUTE_HOLD, -dispute.amount_minor),
+        Line(Code.BUYER_RECEIVABLE, again, order.organization_id),
+    ]
+    twice = Line(Code.DISPUTE_LOSSES, dispute.amount_minor - taken - again)
     gone = order.refunded_minor + order.lost_minor
     order.lost_minor += taken
     reference = str(dispute.pk)
     if not journal.is_posted(order, journal.SALE):
         owed = Line(Code.BUYER_RECEIVABLE, taken, order.organization_id)
-        journal.post(order, journal.DISPUTE_LOST, [owed, twice, hold], reference=reference)
+        journal.post(order, journal.DISPUTE_LOST, [owed, twice, *hold], reference=reference)
     else:
         shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
-        lines = [*journal.shared(order, shares), twice, hold]
+        lines = [*journal.shared(order, shares), twice, *hold]
         journal.post(order, journal.DISPUTE_LOST, lines, reference=reference)
         transfers.take_back(order, cause=reference)
         royalties.take_back(order, cause=reference, royalties_minor=shares.royalties_minor)
@@ -173,11 +211,16 @@ def _moved_minor(dispute: Dispute, settled_minor: int) -> int:
 
 
 def _give_evidence(order: Order, dispute: Dispute) -> None:
+    """Answer the bank. A chargeback is answered anew, whatever was said to its inquiry."""
+    asked = "inquiry" if dispute.status in INQUIRIES else "chargeback"
+    if dispute.evidence_sent_at is not None:
+        dispute.evidence_sent_at = None
+        dispute.save(update_fields=["evidence_sent_at"])
     commands.give(
         Command.Kind.SEND_EVIDENCE,
         {"dispute": dispute.stripe_id, "evidence": evidence.for_dispute(order, dispute)},
         order=order,
-        reference=str(dispute.pk),
+        reference=f"{dispute.pk}:{asked}",
     )
 
 
@@ -189,7 +232,8 @@ def _send(command: Command) -> str:
 
 
 def _keep(command: Command, result: str) -> str:
-    Dispute.objects.filter(pk=command.reference, evidence_sent_at=None).update(
+    dispute = command.reference.partition(":")[0]
+    Dispute.objects.filter(pk=dispute, evidence_sent_at=None).update(
         evidence_sent_at=timezone.now()
     )
     return str(command.params["dispute"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from licensing import delivery_summaries
 from marketplace import money
+from payments import refunds
 from payments.models import Dispute, Order
 
 # https://docs.stripe.com/api/disputes/evidence_object: characters of one text, and of all.
@@ -24,9 +25,10 @@ def for_dispute(order: Order, dispute: Dispute) -> dict[str, str]:
         "access_activity_log": _deliveries(order),
         "uncategorized_text": _acceptance(order),
     }
-    if order.refunded_minor:
+    refunded = order.refunded_minor - refunds.returned_minor(order)
+    if refunded > 0:
         evidence["refund_refusal_explanation"] = (
-            f"{money.show(order.refunded_minor, order.currency)} of the payment was refunded before"
+            f"{money.show(refunded, order.currency)} of the payment was refunded before"
             " the dispute."
         )
     return {name: text[:TEXT_LENGTH_MAX] for name, text in evidence.items() if text}

@@ -38,7 +38,7 @@ from payments import (
 )
 from payments.commands import Call
 from payments.journal import Code, Line
-from payments.models import Command, Order, Refund, RefundApproval
+from payments.models import Command, Order, Posting, Refund, RefundApproval
 from payments.order_states import Event
 from payments.stripe_facts import RefundFacts
 
@@ -58,6 +58,9 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 _REFUNDABLE = frozenset(
     {Order.Status.GRANTED, Order.Status.PARTIALLY_REFUNDED, Order.Status.DISPUTE_WON}
 )
+
+# It went back by itself, unless Stripe refused that.
+_REFUNDABLE_BY_OPERATORS = _REFUNDABLE | {Order.Status.PAID_UNGRANTABLE}
 
 
 def request(
@@ -101,7 +104,8 @@ def request(
 def approve(caller: Caller, refund: str) -> Refund:
     """Agree to a refund as its seller. Repeating it changes nothing.
 
-    Raises NotFound, RefundWrongState.
+    Raises NotFound, RefundWrongState; PaymentDisputed, RefundTooLarge for what has changed since it
+    was asked for.
     """
     with system("a refund is about a buyer and a seller"), acting(caller):
         found, order = _lock_refund(caller, refund)
@@ -155,7 +159,8 @@ def give(
 def approve_as_operator(operator: User, id: str) -> Refund:
     """Be one of the two people that a large refund needs. Stands for no licensor.
 
-    Repeating it changes nothing. Raises MissingScope, NotFound, RefundWrongState.
+    Repeating it changes nothing. Raises MissingScope, NotFound, RefundWrongState, PaymentDisputed,
+    RefundTooLarge.
     """
     _check_operator(operator)
     with system("an operator agrees to a refund"):
@@ -219,6 +224,23 @@ def merge(order: Order, facts: Sequence[RefundFacts]) -> None:
             refund.save(update_fields=["state"])
 
 
+def returned_minor(order: Order) -> int:
+    """What the buyer's bank did not take of refunds, and the buyer has not got otherwise since.
+
+    Under the order's lock.
+    """
+    kinds = [journal.REFUND, journal.REFUND_FAILED, journal.DISPUTE_LOST, journal.APPEAL_WON]
+    moved = Posting.objects.filter(
+        journal__order=order,
+        journal__kind__in=kinds,
+        account__code=Code.BUYER_RECEIVABLE,
+    ).aggregate(sum=Sum("amount_minor"))
+    # Without a sale, what goes is taken from the buyer's own account.
+    is_sold = journal.is_posted(order, journal.SALE)
+    own = 0 if is_sold else order.refunded_minor + order.lost_minor
+    return own - int(moved["sum"] or 0)
+
+
 # --- asking and agreeing ----------------------------------------------------------------------
 
 
@@ -233,11 +255,9 @@ def _requested(
 ) -> Refund:
     if effect not in licenses.Effect.values:
         raise InvalidInput(_("The effect is “prospective” or “void_from_start”."), param="effect")
-    if order.status == Order.Status.DISPUTED:
-        raise PaymentDisputed(
-            _("The buyer's bank wants this payment back. Answer it first."), order=str(order.pk)
-        )
-    if order.status not in _REFUNDABLE or not order.paid_minor:
+    _check_undisputed(order)
+    allowed = _REFUNDABLE_BY_OPERATORS if cause == Cause.OPERATOR else _REFUNDABLE
+    if order.status not in allowed or not order.paid_minor:
         raise OrderWrongState(
             _("Nothing of this order can be given back."),
             order=str(order.pk),
@@ -248,10 +268,13 @@ def _requested(
     if amount < 1 and left:
         raise InvalidInput(_("Give back something."), param="amount_minor")
     if amount > left or not left:
-        raise RefundTooLarge(
-            _("%(left)s of this payment is left to give back.")
-            % {"left": money.show(left, order.currency)},
-            left_minor=left,
+        raise _too_large(order, left)
+    step = money.currency(order.currency).step_minor
+    if amount % step:
+        raise InvalidInput(
+            _("In %(currency)s Stripe gives back whole multiples of %(step)s only.")
+            % {"currency": order.currency, "step": money.show(step, order.currency)},
+            param="amount_minor",
         )
     limit = settings.REFUND_LIMITS.get(order.currency)
     return Refund(
@@ -261,8 +284,24 @@ def _requested(
         cause=cause,
         reason=reason[:1000],
         effect=effect,
-        needs_two=limit is not None and amount > limit,
+        # Of all that goes back of one order: in parts, too.
+        needs_two=limit is not None and order.paid_minor - order.lost_minor - left + amount > limit,
         requested_by=actor,
+    )
+
+
+def _check_undisputed(order: Order) -> None:
+    if order.status == Order.Status.DISPUTED:
+        raise PaymentDisputed(
+            _("The buyer's bank wants this payment back. Answer it first."), order=str(order.pk)
+        )
+
+
+def _too_large(order: Order, left_minor: int) -> RefundTooLarge:
+    return RefundTooLarge(
+        _("%(left)s of this payment is left to give back.")
+        % {"left": money.show(left_minor, order.currency)},
+        left_minor=left_minor,
     )
 
 
@@ -275,6 +314,16 @@ def _left_minor(order: Order) -> int:
     )
     gone = order.refunded_minor + order.lost_minor + (pending["sum"] or 0)
     return order.paid_minor - gone
+
+
+def _is_all_on_its_way(order: Order) -> bool:
+    """Whether nothing of a payment is left once what is being sent has arrived."""
+    sending = (
+        order.refunds.filter(state=State.SENDING)
+        .exclude(pk__in=_taken(order))
+        .aggregate(sum=Sum("amount_minor"))
+    )
+    return order.refunded_minor + order.lost_minor + (sending["sum"] or 0) >= order.paid_minor
 
 
 def _taken(order: Order) -> list[UUID]:
@@ -290,6 +339,11 @@ def _send_if_approved(order: Order, refund: Refund) -> None:
     # Keys are no people.
     if refund.needs_two and sum(each.actor.startswith("usr_") for each in approvals) < 2:
         return
+    # Asked for a while ago, perhaps.
+    _check_undisputed(order)
+    left = order.paid_minor - order.refunded_minor - order.lost_minor
+    if refund.amount_minor > left:
+        raise _too_large(order, left)
     _send(order, refund)
 
 
@@ -297,6 +351,13 @@ def _send(order: Order, refund: Refund) -> None:
     _move(refund, State.SENDING)
     refund.sent_at = timezone.now()
     refund.save(update_fields=["state", "sent_at"])
+    if _is_all_on_its_way(order):
+        # Stripe may be away for hours: what is paid back is not fetched meanwhile.
+        licenses.suspend(
+            order,
+            cause=licenses.Cause.REFUNDED,
+            reason=_("The whole payment is on its way back."),
+        )
     if journal.came_to(order) == Code.BANK:
         # Stripe never had it: people give it back, and a credit note says so.
         gone = order.refunded_minor + order.lost_minor
@@ -407,11 +468,14 @@ def _take(order: Order, refund: Refund) -> None:
     """Count a refund, and take it from everybody who had a share of the payment."""
     gone = order.refunded_minor + order.lost_minor
     taken = min(refund.amount_minor, order.paid_minor - gone)
+    again = min(refund.amount_minor - taken, returned_minor(order))
     order.refunded_minor += taken
     back = [
         Line(journal.came_to(order), -refund.amount_minor),
+        # Given back before, and not taken: the market has owed it since.
+        Line(Code.BUYER_RECEIVABLE, again, order.organization_id),
         # What the bank had taken before is lost twice.
-        Line(Code.DISPUTE_LOSSES, refund.amount_minor - taken),
+        Line(Code.DISPUTE_LOSSES, refund.amount_minor - taken - again),
     ]
     if not journal.is_posted(order, journal.SALE):
         # No license was given: it stood on the buyer's own account.
@@ -491,10 +555,15 @@ def _keep(command: Command, result: RefundFacts) -> str:
 
 
 def _refuse(command: Command, why: str, code: str) -> None:
-    refund = Refund.objects.get(pk=command.reference)
+    refund = Refund.objects.select_related("order").get(pk=command.reference)
     _move(refund, State.REFUSED)
     refund.failure = why[:1000]
     refund.save(update_fields=["state", "failure"])
+    licenses.reinstate(
+        refund.order,
+        reason=_("Stripe refused to give the payment back."),
+        after=licenses.Cause.REFUNDED,
+    )
 
 
 REFUND = Call(send=_call, keep=_keep, refuse=_refuse, find=_find, is_money=True)

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from marketplace import money
 from marketplace.access import system
-from payments import commands, journal, stripe_gateway, transfers
+from payments import commands, journal, transfers
 from payments.commands import Call
 from payments.journal import Code, Key
 from payments.models import Command, ConnectedAccount, Remittance
@@ -138,15 +138,6 @@ def _due(
         return [Due(*row) for row in cursor.fetchall()]
 
 
-def _send(command: Command) -> TransferFacts:
-    return stripe_gateway.transfer(command.params, key=str(command.pk))
-
-
-def _find(command: Command) -> TransferFacts | None:
-    params = command.params
-    return stripe_gateway.find_transfer(params["transfer_group"], params["metadata"]["licet"])
-
-
 def _keep(command: Command, result: TransferFacts) -> str:
     remittance = _end(command, State.SENT)
     remittance.stripe_id = result.id
@@ -195,10 +186,10 @@ def _of_seller(remittance: Remittance, code: Code) -> Key:
     return Key(code, remittance.organization_id, None, remittance.currency)
 
 
-SEND = Call(send=_send, keep=_keep, refuse=_refuse, find=_find, is_money=True)
+SEND = Call(send=transfers.call, keep=_keep, refuse=_refuse, find=transfers.find, is_money=True)
 
 
-# What a journal of an order moves is what its own transfer sends, but for what its contributors' pool
+# What an order's journals move is what its own transfer sends, but for what its contributors' pool
 # paid back of an advance on the collection.
 _BESIDE = f"(journal.order_id IS NULL OR journal.kind = '{journal.ROYALTIES}')"
 _DUE = f"""

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from marketplace import audit, idempotency
 from marketplace.access import Caller, acting, system
 from marketplace.errors import InvalidInput, RoyaltyPaymentWrongState
-from payments import commands, journal, stripe_gateway, transfers
+from payments import commands, journal, transfers
 from payments.commands import Call
 from payments.journal import Code, Key
 from payments.models import Command, ConnectedAccount, RoyaltyPayment
@@ -140,15 +140,6 @@ def _move(payment: RoyaltyPayment, state: RoyaltyPayment.State) -> None:
     payment.state = state
 
 
-def _send(command: Command) -> TransferFacts:
-    return stripe_gateway.transfer(command.params, key=str(command.pk))
-
-
-def _find(command: Command) -> TransferFacts | None:
-    params = command.params
-    return stripe_gateway.find_transfer(params["transfer_group"], params["metadata"]["licet"])
-
-
 def _keep(command: Command, result: TransferFacts) -> str:
     payment = _subject(command)
     _move(payment, State.PAID)
@@ -162,26 +153,8 @@ def _keep(command: Command, result: TransferFacts) -> str:
             _account(payment, Code.STRIPE_CLEARING): -payment.amount_minor,
         },
     )
-    settled = result.settled
-    if settled is not None:
-        posted = journal.begin(
-            payment.organization_id,
-            livemode=payment.livemode,
-            kind=journal.SETTLED,
-            reference=settled.transaction,
-        )
-        currency = settled.currency
-        journal.write(
-            posted,
-            [
-                (Key(Code.STRIPE_CLEARING, None, None, currency), -settled.amount_minor),
-                (Key(Code.STRIPE_FEES, None, None, currency), settled.fee_minor),
-                (
-                    Key(Code.STRIPE_BALANCE, None, None, currency),
-                    settled.amount_minor - settled.fee_minor,
-                ),
-            ],
-        )
+    if result.settled is not None:
+        journal.settle_own(payment.organization_id, result.settled, livemode=payment.livemode)
     return result.id
 
 
@@ -217,7 +190,7 @@ def give_back(payment: RoyaltyPayment, why: str) -> None:
     )
 
 
-TRANSFER = Call(send=_send, keep=_keep, refuse=_refuse, find=_find, is_money=True)
+TRANSFER = Call(send=transfers.call, keep=_keep, refuse=_refuse, find=transfers.find, is_money=True)
 
 
 _SENDABLE = """

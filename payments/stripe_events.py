@@ -168,8 +168,8 @@ def _follow(subject: Subject) -> None:
 def _parsed(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw)
-        # PostgreSQL keeps no half of a surrogate pair.
-        json.dumps(body, ensure_ascii=False).encode()
+        # PostgreSQL keeps no half of a surrogate pair, and no NaN.
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         body = None
     if (

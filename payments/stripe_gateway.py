@@ -41,6 +41,10 @@ RETRIES_MAX = 2
 # How old a signed delivery may be (the SDK's default, said aloud).
 SIGNATURE_TOLERANCE_SECONDS = 300
 
+# The `provider_code` of a refusal that says nothing of the call itself: its key was sent before
+# with other parameters, such as by an older release.
+KEY_WAS_USED = "idempotency_error"
+
 LISTED_MAX = 100
 ACCOUNT_INCLUDES: tuple[
     Literal["configuration.recipient"], Literal["identity"], Literal["requirements"]
@@ -358,6 +362,18 @@ def find_reversal(transfer: str, ours: str) -> TransferFacts | None:
     return _call(find)
 
 
+def reversals_by_others(transfer: str) -> tuple[TransferFacts, ...]:
+    """What was taken back of a transfer for none of our rows: by somebody at Stripe's dashboard."""
+
+    def fetch(client: stripe.StripeClient) -> tuple[TransferFacts, ...]:
+        listed = client.v1.transfers.reversals.list(
+            transfer, {"limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
+        )
+        return tuple(_transfer(each) for each in listed.auto_paging_iter() if not _ours(each))
+
+    return _call(fetch)
+
+
 def calculate_tax(params: dict[str, Any]) -> TaxFacts:
     """Ask Stripe Tax what is due. Nothing is collected, and nothing reported, by asking."""
     return _call(lambda client: _tax(client.v1.tax.calculations.create(cast(Any, params))))
@@ -499,8 +515,9 @@ def _call(use: Callable[[stripe.StripeClient], T]) -> T:
         ):
             # A lock at Stripe passes by itself, a wrong key of ours by its repair.
             raise _unavailable() from error
+        code = KEY_WAS_USED if isinstance(error, stripe.IdempotencyError) else error.code or ""
         raise PaymentProviderRefused(
-            error.user_message or _("Stripe refused the request."), provider_code=error.code or ""
+            error.user_message or _("Stripe refused the request."), provider_code=code
         ) from error
     except stripe.StripeError as error:
         raise _unavailable() from error
@@ -519,8 +536,12 @@ def _checkout(
     # https://docs.stripe.com/payments/checkout/fulfill-orders#delayed-notification
     is_delayed = session.status == "complete" and not is_paid
     intent = session.payment_intent
+    # A bank debit may wait for its buyer, who looks up two small deposits, for ten days:
+    # https://docs.stripe.com/payments/ach-direct-debit/accept-a-payment
     is_under_way = (
-        is_delayed and isinstance(intent, stripe.PaymentIntent) and intent.status == "processing"
+        is_delayed
+        and isinstance(intent, stripe.PaymentIntent)
+        and intent.status in {"processing", "requires_action"}
     )
     return CheckoutFacts(
         session=session.id,
@@ -555,13 +576,23 @@ def _finish_invoice(
 def _invoice(found: stripe.Invoice, payment: PaymentFacts | None = None) -> InvoiceFacts:
     return InvoiceFacts(
         invoice=found.id,
-        status=found.status or "draft",
+        status=_invoice_status(found),
         currency=found.currency.upper(),
         number=found.number or "",
         url=found.hosted_invoice_url or "",
         lines={_line(line.metadata): line.id for line in found.lines.data},
         payment=payment,
     )
+
+
+def _invoice_status(found: stripe.Invoice) -> str:
+    """What became of an invoice.
+
+    One that was wholly credited before anybody paid is "paid" at Stripe, for nothing is left to
+    pay: it was taken back. https://docs.stripe.com/invoicing/integration/programmatic-credit-notes
+    """
+    is_credited = 0 < found.total <= found.pre_payment_credit_notes_amount
+    return "void" if found.status == "paid" and is_credited else found.status or "draft"
 
 
 def _line(metadata: Any) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -115,7 +116,7 @@ def complete_due(limit: int = 20) -> int:
     with system("take orders that are due for another look"):
         due = list(
             Order.objects.select_for_update(skip_locked=True)
-            .filter(next_sync_at__lte=timezone.now())
+            .filter(livemode=settings.STRIPE_LIVEMODE, next_sync_at__lte=timezone.now())
             .order_by("next_sync_at")
             .values_list("pk", flat=True)[:limit]
         )
@@ -201,7 +202,7 @@ def _claim(order_id: UUID) -> tuple[str, str] | None:
                 OR %(gap)s::interval = interval '0')
             RETURNING checkout_session, (
                 SELECT stripe_id FROM payments_invoice invoice WHERE invoice.order_id = placed.id
-            )
+            ), livemode
             """,
             values,
         )
@@ -211,7 +212,10 @@ def _claim(order_id: UUID) -> tuple[str, str] | None:
             if asked is None:
                 raise NotFound(f"There is no order “{order_id}”.")
             raise AskedJustNow(asked + gap)
-    session, invoice = row
+    session, invoice, livemode = row
+    if livemode != settings.STRIPE_LIVEMODE:
+        # With a key of the other mode, Stripe knows nothing of it.
+        return None
     if invoice is not None:
         return Order.Method.INVOICE, str(invoice)
     return None if session is None else (Order.Method.CHECKOUT, str(session))

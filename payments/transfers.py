@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from marketplace import audit
 from marketplace.access import Caller, system
-from marketplace.errors import MissingScope, NotFound
+from marketplace.errors import MissingScope, NotFound, PaymentProviderRefused
 from marketplace.models import User
 from marketplace.money import round_half_even
 from payments import commands, journal, settlements, stripe_gateway
@@ -33,6 +33,8 @@ Account = ConnectedAccount
 ATTEMPTS_MAX = 5
 # How Stripe says that an account cannot be paid.
 ACCOUNT_REFUSALS = frozenset({"insufficient_capabilities_for_transfer", "account_closed"})
+# The `provider_code` of a refusal that is not Stripe's: the market refuses to pay the seller.
+REFUSED_HERE = "refused_here"
 
 
 def plan(order: Order) -> None:
@@ -173,7 +175,7 @@ def _start(order: Order, transfer: Transfer) -> None:
         update_fields=["state", "withheld_minor", "sent_minor", "settled_minor", "settled_currency"]
     )
     if transfer.state == State.DROPPED:
-        # Stripe's fee may take all of a small share, where the seller bears it.
+        # What is left of it, Stripe's fee takes, where the seller bears that.
         _post_sent(order, transfer)
         _reverse(order, transfer, cause=f"dropped:{transfer.pk}")
         return
@@ -248,17 +250,46 @@ def _as_settled(order: Order, amount_minor: int) -> int:
     return round_half_even(amount_minor * order.settled_minor, order.paid_minor)
 
 
+def _as_presented(order: Order, settled_minor: int) -> int:
+    """An amount in the currency that a payment came to, in that of its order, at the same rate."""
+    assert order.settled_minor is not None
+    if order.settled_currency == order.currency:
+        return settled_minor
+    return round_half_even(settled_minor * order.paid_minor, order.settled_minor)
+
+
 def _fee_minor(order: Order) -> int:
     """What comes off for Stripe's fee, where the seller bears it."""
     assert order.settled_fee_minor is not None
     return order.settled_fee_minor if settlements.stripe_fees_borne_by_seller(order) else 0
 
 
-def _send(command: Command) -> TransferFacts:
-    return stripe_gateway.transfer(command.params, key=str(command.pk))
+def call(command: Command) -> TransferFacts:
+    """Have Stripe make a transfer of any kind, unless its payee was refused since it was begun.
+
+    That may be hours ago. Raises PaymentProviderRefused, with `REFUSED_HERE` then, and
+    PaymentProviderUnavailable.
+    """
+    if not _is_refused(command):
+        return stripe_gateway.transfer(command.params, key=str(command.pk))
+    # An earlier attempt may have arrived, whose answer was lost.
+    found = find(command)
+    if found is None:
+        raise PaymentProviderRefused(
+            _("This market does not pay the seller."), provider_code=REFUSED_HERE
+        )
+    return found
 
 
-def _find(command: Command) -> TransferFacts | None:
+def _is_refused(command: Command) -> bool:
+    with system("see whether a payee was refused meanwhile"):
+        return Account.objects.filter(
+            stripe_id=command.params["destination"], clearance=Account.Clearance.REFUSED
+        ).exists()
+
+
+def find(command: Command) -> TransferFacts | None:
+    """The transfer that such a call made, of which we have no answer."""
     params = command.params
     return stripe_gateway.find_transfer(params["transfer_group"], params["metadata"]["licet"])
 
@@ -298,7 +329,9 @@ def _post_sent(order: Order, transfer: Transfer) -> None:
 def _refuse_sent(command: Command, why: str, code: str) -> None:
     """An account that lost its capability waits for it; any other refusal waits for people."""
     order, transfer = _subject(command)
-    if code in ACCOUNT_REFUSALS and _attempts(order, transfer) < ATTEMPTS_MAX:
+    if code == REFUSED_HERE:
+        transfer.state = State.WAITING
+    elif code in ACCOUNT_REFUSALS and _attempts(order, transfer) < ATTEMPTS_MAX:
         transfer.state = State.WAITING
         restrict(order.seller_id, livemode=order.livemode)
     else:
@@ -397,8 +430,24 @@ def _owe(order: Order, reversal: TransferReversal) -> None:
 
 
 def _send_reversal(command: Command) -> TransferFacts:
+    """Take a part of a transfer back, unless somebody did so at Stripe: a seller pays once."""
     params = dict(command.params)
-    return stripe_gateway.reverse_transfer(params.pop("transfer"), params, key=str(command.pk))
+    transfer = params.pop("transfer")
+    found = _reversed_by_others(transfer, params["amount"])
+    return found or stripe_gateway.reverse_transfer(transfer, params, key=str(command.pk))
+
+
+def _reversed_by_others(transfer: str, amount_minor: int) -> TransferFacts | None:
+    """What somebody took back by hand, just as much, and no row of ours counts yet."""
+    made = stripe_gateway.reversals_by_others(transfer)
+    with system("see which reversals at Stripe are counted already"):
+        counted = set(
+            TransferReversal.objects.filter(stripe_id__in=[each.id for each in made]).values_list(
+                "stripe_id", flat=True
+            )
+        )
+    alike = (each for each in made if each.amount_minor == amount_minor)
+    return next((each for each in alike if each.id not in counted), None)
 
 
 def _find_reversal(command: Command) -> TransferFacts | None:
@@ -417,9 +466,17 @@ def _keep_reversal(command: Command, result: TransferFacts) -> str:
     transfer.save(update_fields=["reversed_minor"])
     whole = _as_settled(order, reversal.amount_minor)
     # Stripe keeps its fee: where the seller bears it, the seller owes that part.
-    is_sellers = settlements.stripe_fees_borne_by_seller(order)
-    code = Code.SELLER_RECEIVABLE if is_sellers else Code.STRIPE_FEES
-    owner = reversal.organization_id if is_sellers else None
+    fee = whole - settled
+    if settlements.stripe_fees_borne_by_seller(order):
+        # In the order's currency, as every debt: in another one no later sale would pay it.
+        owed = _as_presented(order, fee)
+        kept = [
+            Line(Code.SELLER_RECEIVABLE, owed, reversal.organization_id),
+            Line(Code.CURRENCY_EXCHANGE, -owed),
+            Line(Code.CURRENCY_EXCHANGE, fee, currency=order.settled_currency),
+        ]
+    else:
+        kept = [Line(Code.STRIPE_FEES, fee, currency=order.settled_currency)]
     journal.post(
         order,
         journal.REVERSAL,
@@ -427,7 +484,7 @@ def _keep_reversal(command: Command, result: TransferFacts) -> str:
             Line(Code.SELLER_PAYABLE, -reversal.amount_minor, reversal.organization_id),
             Line(Code.CURRENCY_EXCHANGE, reversal.amount_minor),
             Line(Code.CURRENCY_EXCHANGE, -whole, currency=order.settled_currency),
-            Line(code, whole - settled, owner, currency=order.settled_currency),
+            *kept,
             Line(Code.STRIPE_CLEARING, settled, currency=order.settled_currency),
         ],
         reference=str(reversal.pk),
@@ -445,7 +502,7 @@ def _refuse_reversal(command: Command, why: str, code: str) -> None:
     _owe(order, reversal)
 
 
-SEND = Call(send=_send, keep=_keep_sent, refuse=_refuse_sent, find=_find, is_money=True)
+SEND = Call(send=call, keep=_keep_sent, refuse=_refuse_sent, find=find, is_money=True)
 REVERSE = Call(
     send=_send_reversal,
     keep=_keep_reversal,

@@ -119,6 +119,7 @@ def test_an_event_of_the_other_mode_is_refused() -> None:
         event_body(type=None),
         event_body(livemode="false"),
         event_body(data={"object": {"id": "a\x00b"}}),
+        event_body(data={"object": {"id": "a", "amount": float("nan")}}),
     ],
 )
 def test_what_is_signed_but_no_event_is_refused(raw: bytes) -> None:

@@ -29,6 +29,7 @@ from payments import (
     reconcile,
     refunds,
     royalties,
+    royalty_payments,
     stripe_events,
     stripe_gateway,
     sync,
@@ -573,23 +574,24 @@ def test_an_advance_that_is_recorded_at_once_stands_once(
 def test_a_royalty_that_is_sent_and_paid_outside_at_once_is_one_of_both(
     archive: Organization, lab: Organization, slowly: Slowly
 ) -> None:
-    """Without the lock in `payouts.paid_outside`, or in `payouts.send_due`."""
+    """Without the lock in `royalty_payments.paid_outside`, or in `send_due`."""
     collection = make_works(archive, {"ann": 1})
     set_rule(archive, collection, basis_points=10_000)
     sell(lab, make_offer(archive, collection=collection), price_minor=1_000)
     royalties.allocate_due()
     caller = caller_for(archive)
     payouts.confirm(caller, currency="USD", contributors=1, paid_minor=1_000, recouped_minor=0)
+    payouts.write_due()
     with access.system("open an account in a test"):
         make_connected_row(
             archive, contributor=person(archive, "ann"), stripe_id="acct_1", state="active"
         )
         payment = str(RoyaltyPayment.objects.get().pk)
-    slowly(payouts, "_move")
+    slowly(royalty_payments, "_move")
 
     results = at_once(
-        *[lambda: payouts.paid_outside(caller, payment, reference="SEPA 1")] * 2,
-        *[payouts.send_due] * 2,
+        *[lambda: royalty_payments.paid_outside(caller, payment, reference="SEPA 1")] * 2,
+        *[royalty_payments.send_due] * 2,
     )
 
     assert set(codes(results)) <= {"royalty_payment_wrong_state"}

@@ -15,9 +15,11 @@ from marketplace import access
 from marketplace.errors import PaymentProviderRefused
 from marketplace.models import Organization
 from payments import (
+    advances,
     commands,
     connect,
     journal,
+    payouts,
     reconcile,
     remittances,
     royalties,
@@ -32,11 +34,11 @@ from tests.make import make_offer
 from tests.payments.buying import balances, order_for
 from tests.payments.racing import at_once
 from tests.payments.rows import make_connected_row
-from tests.payments.royalty_sales import make_works, person, sell, set_rule
+from tests.payments.royalty_sales import give_back, make_works, person, sell, set_rule
 from tests.payments.selling import onboarded
 from tests.payments.simulating import Stripe, work
 from tests.payments.simulator_account import client_of, session_params
-from tests.people import ApiClient
+from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
 ClientFor = Callable[..., ApiClient]
@@ -129,6 +131,7 @@ def recouped(seller: Organization, buyer: ApiClient, own: ApiClient, stripe: Str
     kept = ("currency", "contributors", "paid_minor", "recouped_minor")
     answer = own.post("/v1/royalty-payouts", {name: named[name] for name in kept})
     assert (answer.status_code, named["recouped_minor"]) == (201, 12_000)
+    payouts.write_due()
     with access.system("find a payment in a test"):
         pk = RoyaltyPayment.objects.get(contributor=ann).pk
     path = f"/v1/royalty-payments/{pk}/paid-outside"
@@ -467,3 +470,34 @@ def test_what_ends_while_another_begins_is_not_sent_twice(
 
     sent = [amount for state, _withheld, amount in remitted() if state == "sent"]
     assert (sum(sent), owed(archive)) == (1_000, 0)
+
+
+def test_what_a_pool_paid_back_of_an_advance_on_its_collection_is_sent(
+    archive: Organization, lab: Organization, gateway: FakeGateway, a_day_later: Callable[[], None]
+) -> None:
+    a_day_later()
+    collection = make_works(archive, {"ann": 1})
+    set_rule(archive, collection, basis_points=10_000)
+    offer = make_offer(archive, collection=collection)
+    advances.give(
+        caller_for(archive),
+        str(collection.pk),
+        amount_minor=10_000,
+        currency="USD",
+        reference="SEPA 1",
+    )
+    payable(archive)
+
+    first = sell(lab, offer, price_minor=4_000)
+    royalties.allocate_due()
+    send()
+
+    assert remitted() == [("sent", 0, 4_000)]
+    # What goes back of the sale opens the advance again: the next sale's part is kept for it.
+    give_back(first, 1_000, cause="a refund")
+    royalties.allocate_due()
+    sell(lab, offer, price_minor=3_000)
+    royalties.allocate_due()
+    send()
+    assert remitted() == [("sent", 0, 4_000), ("sent", 0, 2_000)]
+    assert balances().get("seller_payable", 0) == 0
