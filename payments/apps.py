@@ -19,6 +19,7 @@ class PaymentsConfig(AppConfig):
             invoices,
             payouts,
             refunds,
+            tax_records,
             transfers,
         )
         from payments.models import Command
@@ -37,4 +38,6 @@ class PaymentsConfig(AppConfig):
             Kind.SEND_INVOICE: invoices.SEND,
             Kind.VOID_INVOICE: invoices.VOID,
             Kind.CREDIT_NOTE: invoices.CREDIT,
+            Kind.RECORD_TAX: tax_records.RECORD,
+            Kind.REVERSE_TAX: tax_records.REVERSE,
         }

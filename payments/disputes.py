@@ -18,6 +18,7 @@ from payments import (
     royalties,
     settlements,
     stripe_gateway,
+    tax_records,
     transfers,
 )
 from payments.commands import Call
@@ -152,10 +153,13 @@ def _lost(order: Order, dispute: Dispute) -> None:
         journal.post(order, journal.DISPUTE_LOST, [owed, twice, hold], reference=reference)
     else:
         shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
-        lines = [*journal.shared(order, shares), twice, hold]
+        # What came above the price is lost to the buyer alone.
+        own = Line(Code.BUYER_RECEIVABLE, taken - shares.total_minor, order.organization_id)
+        lines = [*journal.shared(order, shares), own, twice, hold]
         journal.post(order, journal.DISPUTE_LOST, lines, reference=reference)
         transfers.take_back(order, cause=reference)
         royalties.take_back(order, cause=reference, royalties_minor=shares.royalties_minor)
+        tax_records.reverse(order, cause=reference, shares=shares)
     order_states.move(order, Event.DISPUTE_LOST)
     if order.grant_id is None:
         # Nobody gets these rights by this order any more.

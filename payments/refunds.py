@@ -30,10 +30,13 @@ from payments import (
     invoices,
     journal,
     licenses,
+    mismatches,
     order_states,
+    payment_parts,
     royalties,
     settlements,
     stripe_gateway,
+    tax_records,
     transfers,
 )
 from payments.commands import Call
@@ -174,6 +177,37 @@ def approve_as_operator(operator: User, id: str) -> Refund:
     return refund
 
 
+def pay_outside(operator: User, id: str) -> Refund:
+    """Say that the buyer got the money of a refund that had failed by bank. Repeatable.
+
+    Raises MissingScope, NotFound, RefundWrongState.
+    """
+    _check_operator(operator)
+    with system("an operator paid a refund that had failed"):
+        try:
+            found = Refund.objects.get(pk=id)
+        except (Refund.DoesNotExist, ValidationError):
+            raise NotFound(_("There is no refund “%(id)s”.") % {"id": id}) from None
+        order = Order.objects.select_for_update().get(pk=found.order_id)
+        refund = Refund.objects.select_for_update().get(pk=found.pk)
+        if journal.is_posted(order, journal.REFUND_PAID, reference=str(refund.pk)):
+            return refund
+        if _owed_again(order) < refund.amount_minor or refund.state != State.FAILED:
+            raise RefundWrongState(
+                _("The buyer is not owed this refund."),
+                refund=str(refund.pk),
+                refund_state=refund.state,
+            )
+        lines = [
+            Line(Code.BUYER_RECEIVABLE, refund.amount_minor, order.organization_id),
+            Line(Code.BANK, -refund.amount_minor),
+        ]
+        journal.post(order, journal.REFUND_PAID, lines, reference=str(refund.pk))
+        audit.record(_as_seller(operator, order), "refund.paid_outside", subject=refund)
+        mismatches.keep([], livemode=refund.livemode, looked_at=[str(refund.pk)])
+    return refund
+
+
 def start(order: Order) -> None:
     """Commit to giving the whole payment back, for which no license could be given.
 
@@ -182,11 +216,16 @@ def start(order: Order) -> None:
     given = order.refunds.filter(cause=Cause.UNGRANTABLE)
     if given.exclude(state__in=[State.REFUSED, State.FAILED]).exists():
         return
-    left = order.paid_minor - order.refunded_minor - order.lost_minor
-    if left > 0:
+    left = [order.paid_minor - order.refunded_minor - order.lost_minor]
+    if payment_parts.are_of(order):
+        # Each goes back the way that it came.
+        left = [*payment_parts.left(order).values()]
+    for amount_minor in left:
+        if amount_minor <= 0:
+            continue
         refund = Refund(
             **_parties(order),
-            amount_minor=left,
+            amount_minor=amount_minor,
             currency=order.currency,
             cause=Cause.UNGRANTABLE,
             reason=order.refusal,
@@ -207,7 +246,7 @@ def merge(order: Order, facts: Sequence[RefundFacts]) -> None:
         if fact.is_given_back and not journal.is_posted(
             order, journal.REFUND, reference=str(refund.pk)
         ):
-            _take(order, refund)
+            _take(order, refund, is_outside=fact.is_outside)
         if fact.settled is not None:
             journal.settle(order, fact.settled, -refund.amount_minor)
         if not fact.is_given_back:
@@ -253,6 +292,7 @@ def _requested(
             % {"left": money.show(left, order.currency)},
             left_minor=left,
         )
+    _check_one_part(order, amount)
     limit = settings.REFUND_LIMITS.get(order.currency)
     return Refund(
         **_parties(order),
@@ -264,6 +304,18 @@ def _requested(
         needs_two=limit is not None and amount > limit,
         requested_by=actor,
     )
+
+
+def _check_one_part(order: Order, amount_minor: int) -> None:
+    """Refuse more at a time than one payment of several holds: each goes back by itself."""
+    parts = payment_parts.left(order) if payment_parts.are_of(order) else {}
+    most = max(parts.values(), default=amount_minor)
+    if amount_minor > most:
+        raise RefundTooLarge(
+            _("This was paid in several parts: give back at most %(most)s at a time.")
+            % {"most": money.show(most, order.currency)},
+            left_minor=most,
+        )
 
 
 def _left_minor(order: Order) -> int:
@@ -297,7 +349,12 @@ def _send(order: Order, refund: Refund) -> None:
     _move(refund, State.SENDING)
     refund.sent_at = timezone.now()
     refund.save(update_fields=["state", "sent_at"])
-    if journal.came_to(order) == Code.BANK:
+    payment_intent = order.payment_intent
+    if payment_parts.are_of(order):
+        part = payment_parts.holding(order, refund.amount_minor)
+        assert part is not None, "One part holds what is given back."
+        payment_intent = part.payment_intent
+    if payment_intent is None:
         # Stripe never had it: people give it back, and a credit note says so.
         gone = order.refunded_minor + order.lost_minor
         shares = settlements.part(order, gone + refund.amount_minor) - settlements.part(order, gone)
@@ -306,7 +363,7 @@ def _send(order: Order, refund: Refund) -> None:
     commands.give(
         Command.Kind.REFUND,
         {
-            "payment_intent": order.payment_intent,
+            "payment_intent": payment_intent,
             "amount": refund.amount_minor,
             "metadata": {"order": str(order.pk), "licet": str(refund.pk)},
         },
@@ -385,6 +442,9 @@ def _of(order: Order, fact: RefundFacts) -> Refund:
     refund = order.refunds.filter(stripe_id=fact.refund).first()
     if refund is None and fact.ours:
         refund = order.refunds.filter(pk=fact.ours, stripe_id=None).first()
+    if refund is None and fact.is_outside and fact.ours:
+        # The credit note of a refund that failed: that is known.
+        refund = order.refunds.filter(pk=fact.ours).first()
     if refund is None:
         refund = Refund(
             **_parties(order),
@@ -403,15 +463,18 @@ def _of(order: Order, fact: RefundFacts) -> Refund:
     return refund
 
 
-def _take(order: Order, refund: Refund) -> None:
+def _take(order: Order, refund: Refund, *, is_outside: bool) -> None:
     """Count a refund, and take it from everybody who had a share of the payment."""
     gone = order.refunded_minor + order.lost_minor
-    taken = min(refund.amount_minor, order.paid_minor - gone)
+    # What people give back at Stripe pays first what came back of an earlier refund.
+    again = min(refund.amount_minor, _owed_again(order)) if refund.cause == Cause.STRIPE else 0
+    taken = min(refund.amount_minor - again, order.paid_minor - gone)
     order.refunded_minor += taken
     back = [
-        Line(journal.came_to(order), -refund.amount_minor),
+        Line(Code.BANK if is_outside else journal.came_to(order), -refund.amount_minor),
+        Line(Code.BUYER_RECEIVABLE, again, order.organization_id),
         # What the bank had taken before is lost twice.
-        Line(Code.DISPUTE_LOSSES, refund.amount_minor - taken),
+        Line(Code.DISPUTE_LOSSES, refund.amount_minor - taken - again),
     ]
     if not journal.is_posted(order, journal.SALE):
         # No license was given: it stood on the buyer's own account.
@@ -419,12 +482,19 @@ def _take(order: Order, refund: Refund) -> None:
         journal.post(order, journal.REFUND, [owed, *back], reference=str(refund.pk))
     else:
         shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
-        lines = [*journal.shared(order, shares), *back]
+        # What was paid above the price is the buyer's own.
+        own = Line(Code.BUYER_RECEIVABLE, taken - shares.total_minor, order.organization_id)
+        lines = [*journal.shared(order, shares), own, *back]
         journal.post(order, journal.REFUND, lines, reference=str(refund.pk))
         transfers.take_back(order, cause=str(refund.pk))
         royalties.take_back(order, cause=str(refund.pk), royalties_minor=shares.royalties_minor)
-    _credit(order, refund, gone, taken)
+        tax_records.reverse(order, cause=str(refund.pk), shares=shares)
+    if not is_outside:
+        _credit(order, refund, gone, taken)
     is_whole = order.refunded_minor + order.lost_minor == order.paid_minor
+    if gone + taken <= settlements.excess_minor(order) and not is_whole:
+        # Only what was paid above the price went back.
+        return
     order_states.move(order, Event.REFUNDED if is_whole else Event.REFUNDED_IN_PART)
     if is_whole:
         licenses.revoke(
@@ -438,14 +508,16 @@ def _take(order: Order, refund: Refund) -> None:
 def _credit(order: Order, refund: Refund, gone: int, taken: int) -> None:
     """Have the buyer's books say the same: what goes back of an invoice is credited on it."""
     is_ours = refund.cause != Cause.STRIPE
-    if order.method != Order.Method.INVOICE or not is_ours or not order.charge or not taken:
+    shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
+    is_of_invoice = order.method == Order.Method.INVOICE and shares.total_minor > 0
+    if not is_of_invoice or not is_ours or journal.came_to(order) == Code.BANK:
         return
     assert refund.stripe_id is not None
     invoices.credit(
         order,
         refund=str(refund.pk),
         stripe_refund=refund.stripe_id,
-        shares=settlements.part(order, gone + taken) - settlements.part(order, gone),
+        shares=shares,
     )
 
 
@@ -462,7 +534,22 @@ def _fail(order: Order, refund: Refund, why: str) -> None:
     _move(refund, State.FAILED)
     refund.failure = why[:1000]
     refund.save(update_fields=["state", "failure"])
+    # Its credit note stays: the price is less, and the buyer is still owed the difference. Of an
+    # invoice that is paid, Stripe takes no credit note back:
+    # https://docs.stripe.com/invoicing/dashboard/credit-notes#voiding
+    if journal.is_posted(order, journal.REFUND_FAILED, reference=str(refund.pk)):
+        mismatches.refund_failed(refund)
     logger.error("refund %s of %s failed: pay the buyer otherwise", refund.pk, order.pk)
+
+
+def _owed_again(order: Order) -> int:
+    """What is owed to the buyer because refunds came back, and it did not get it otherwise yet."""
+    gone = order.refunded_minor + order.lost_minor
+    if journal.is_posted(order, journal.SALE):
+        still = max(0, settlements.excess_minor(order) - gone)
+    else:
+        still = order.paid_minor - gone
+    return max(0, -journal.owed_by_buyer_minor(order) - still)
 
 
 def _move(refund: Refund, state: Refund.State) -> None:
