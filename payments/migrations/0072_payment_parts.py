@@ -1,12 +1,14 @@
 """Invoices that are paid in several parts: the parts, with their walls and fixed columns."""
 
+from typing import Any
+
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
 import marketplace.typeid
 
-ORGANIZATION = {
+ORGANIZATION: Any = {
     "on_delete": django.db.models.deletion.PROTECT,
     "related_name": "+",
     "to": "marketplace.organization",
