@@ -127,6 +127,7 @@ def test_the_largest_charge_is_the_source_where_it_holds_the_sellers_share(
     assert transfer_of(order).state == "sent"
 
 
+@pytest.mark.oracle
 def test_a_refund_goes_back_by_one_of_the_payments(
     archive: Organization, buyer: ApiClient, client_for: ClientFor, stripe: Stripe
 ) -> None:

@@ -133,6 +133,7 @@ def test_a_lost_dispute_reverses_the_tax_too(
     assert [each["mode"] for each in told(stripe, REVERSALS)] == ["full"]
 
 
+@pytest.mark.oracle
 def test_the_tax_of_a_license_that_begins_with_its_invoice_goes_with_it(
     archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:
