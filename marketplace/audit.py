@@ -49,6 +49,22 @@ def record(caller: Caller, action: str, *, subject: models.Model, **data: Any) -
     )
 
 
+def record_done(asked: str, done: str, *, subject: models.Model) -> None:
+    """Write that what somebody asked for before is done now, as that person's or key's act.
+
+    In the transaction that did it, which sees all tenants. Nothing where nobody had asked.
+    """
+    assert transaction.get_connection().in_atomic_block, "An audit row commits with its act."
+    before = Audit.objects.filter(action=asked, subject=str(subject.pk)).order_by("-id").first()
+    if before is not None:
+        Audit.objects.create(
+            organization_id=before.organization_id,
+            actor=before.actor,
+            action=done,
+            subject=before.subject,
+        )
+
+
 def record_all(caller: Caller, action: str, subjects: Mapping[str, Mapping[str, Any]]) -> None:
     """Write one audit row for each subject (its TypeID, and the row's data), in one statement."""
     assert transaction.get_connection().in_atomic_block, "An audit row commits with its act."

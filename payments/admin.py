@@ -17,6 +17,9 @@ admin.site.register(
 admin.site.register(
     models.Invoice, show("id", "number", "order", "organization", "status", "due_at", "sent_at")
 )
+admin.site.register(
+    models.PaymentPart, show("order", "payment_intent", "amount_minor", "refunded_minor", "paid_at")
+)
 admin.site.register(models.StripeCustomer, show("id", "organization", "livemode", "stripe_id"))
 admin.site.register(models.Command, show("id", "order", "kind", "state", "attempts"))
 admin.site.register(

@@ -20,6 +20,7 @@ class PaymentsConfig(AppConfig):
             refunds,
             remittances,
             royalty_payments,
+            tax_records,
             transfers,
         )
         from payments.models import Command
@@ -39,4 +40,6 @@ class PaymentsConfig(AppConfig):
             Kind.SEND_INVOICE: invoices.SEND,
             Kind.VOID_INVOICE: invoices.VOID,
             Kind.CREDIT_NOTE: invoices.CREDIT,
+            Kind.RECORD_TAX: tax_records.RECORD,
+            Kind.REVERSE_TAX: tax_records.REVERSE,
         }

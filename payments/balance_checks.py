@@ -221,6 +221,7 @@ def order_of(line: LineFacts, *, livemode: bool) -> UUID | None:
     found = _order_by(
         Q(charge=line.source)
         | Q(payment_intent=line.source)
+        | Q(parts__charge=line.source)
         | Q(refunds__stripe_id=line.source)
         | Q(disputes__stripe_id=line.source)
         | Q(transfer__stripe_id=line.source)
@@ -231,7 +232,9 @@ def order_of(line: LineFacts, *, livemode: bool) -> UUID | None:
     if found is not None or not kind:
         return found
     payment = stripe_gateway.payment_of(kind, line.source)
-    return _order_by(Q(payment_intent=payment), livemode) if payment else None
+    if not payment:
+        return None
+    return _order_by(Q(payment_intent=payment) | Q(parts__payment_intent=payment), livemode)
 
 
 def open_clearing(*, livemode: bool) -> list[Found]:
@@ -256,6 +259,13 @@ def open_clearing(*, livemode: bool) -> list[Found]:
             )
             for order_id, code, currency, left, since in cursor.fetchall()
         ]
+
+
+def made_good(*, livemode: bool) -> set[str]:
+    """Subjects of payments and refunds, whose buyer's account of the order is back at 0."""
+    with system("see which payments were made good"), connection.cursor() as cursor:
+        cursor.execute(_EVEN, [livemode, [Kind.PAID_DIFFERS, Kind.REFUND_FAILED]])
+        return {subject for (subject,) in cursor.fetchall()}
 
 
 def unhandled_events(*, livemode: bool) -> list[Found]:
@@ -310,6 +320,16 @@ FROM (
         AND account.code IN ('stripe_balance', 'stripe_fees')
     GROUP BY journal.id
 ) AS one GROUP BY reference
+"""
+_EVEN = """
+SELECT mismatch.subject FROM payments_mismatch mismatch
+WHERE mismatch.livemode = %s AND mismatch.kind = ANY(%s) AND mismatch.resolved_at IS NULL AND (
+    SELECT coalesce(sum(posting.amount_minor), 0) = 0
+    FROM payments_journal journal
+    JOIN payments_posting posting ON posting.journal_id = journal.id
+    JOIN payments_account account ON account.id = posting.account_id
+    WHERE journal.order_id = mismatch.order_id AND account.code = 'buyer_receivable'
+)
 """
 _CLEARING = """
 SELECT journal.order_id, account.code, posting.currency, sum(posting.amount_minor),

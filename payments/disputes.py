@@ -15,10 +15,10 @@ from payments import (
     journal,
     licenses,
     order_states,
-    refunds,
     royalties,
     settlements,
     stripe_gateway,
+    tax_records,
     transfers,
 )
 from payments.commands import Call
@@ -176,7 +176,7 @@ def _lost(order: Order, dispute: Dispute) -> None:
     left = order.paid_minor - order.refunded_minor - order.lost_minor
     taken = min(left, dispute.amount_minor)
     # Of refunds that the buyer's bank did not take: this is how the buyer got it.
-    again = min(dispute.amount_minor - taken, refunds.returned_minor(order))
+    again = min(dispute.amount_minor - taken, journal.returned_minor(order))
     hold = [
         Line(Code.DISPUTE_HOLD, -dispute.amount_minor),
         Line(Code.BUYER_RECEIVABLE, again, order.organization_id),
@@ -190,10 +190,13 @@ def _lost(order: Order, dispute: Dispute) -> None:
         journal.post(order, journal.DISPUTE_LOST, [owed, twice, *hold], reference=reference)
     else:
         shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
-        lines = [*journal.shared(order, shares), twice, *hold]
+        # What came above the price is lost to the buyer alone.
+        own = Line(Code.BUYER_RECEIVABLE, taken - shares.total_minor, order.organization_id)
+        lines = [*journal.shared(order, shares), own, twice, *hold]
         journal.post(order, journal.DISPUTE_LOST, lines, reference=reference)
         transfers.take_back(order, cause=reference)
         royalties.take_back(order, cause=reference, royalties_minor=shares.royalties_minor)
+        tax_records.reverse(order, cause=reference, shares=shares)
     order_states.move(order, Event.DISPUTE_LOST)
     if order.grant_id is None:
         # Nobody gets these rights by this order any more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from licensing import delivery_summaries
 from marketplace import money
-from payments import refunds
+from payments import journal
 from payments.models import Dispute, Order
 
 # https://docs.stripe.com/api/disputes/evidence_object: characters of one text, and of all.
@@ -25,7 +25,7 @@ def for_dispute(order: Order, dispute: Dispute) -> dict[str, str]:
         "access_activity_log": _deliveries(order),
         "uncategorized_text": _acceptance(order),
     }
-    refunded = order.refunded_minor - refunds.returned_minor(order)
+    refunded = order.refunded_minor - journal.returned_minor(order)
     if refunded > 0:
         evidence["refund_refusal_explanation"] = (
             f"{money.show(refunded, order.currency)} of the payment was refunded before"

@@ -8,11 +8,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing import scope_claims
 from licensing.models import Offer
+from marketplace import audit
+from marketplace.access import system
 from marketplace.errors import InvalidInput, LegalIdentityIncomplete
 from payments import (
     commands,
@@ -21,9 +24,10 @@ from payments import (
     order_states,
     settlements,
     stripe_gateway,
+    tax_records,
 )
 from payments.commands import Call
-from payments.models import Command, Invoice, Order, Quote, StripeCustomer
+from payments.models import Command, Invoice, Order, Quote, Refund, StripeCustomer
 from payments.order_states import Event
 from payments.settlements import Shares
 from payments.stripe_facts import InvoiceFacts
@@ -51,6 +55,9 @@ REMINDERS: dict[str, timedelta] = {
 # Events say what happens to an invoice; a look heals what they did not bring.
 LOOK_WITHIN = timedelta(minutes=5)
 CUSTOM_FIELD_NAME = "Purchase order"
+# What the audit says of a buyer who gives an order up: it is cancelled once Stripe has voided its
+# invoice, and not at all if somebody was quicker and paid.
+CANCEL_ASKED, CANCELLED = "order.cancel_asked", "order.cancelled"
 # Orders whose invoice may still be paid, as far as we know.
 _UNPAID = frozenset({Order.Status.AWAITING_PAYMENT, Order.Status.PAST_DUE})
 
@@ -109,14 +116,20 @@ def next_call(order: Order) -> Command | None:
     invoice = of(order)
     if invoice is None:
         return None
-    about_customer = Command.objects.filter(
-        kind=Kind.CREATE_CUSTOMER, reference__startswith=f"{invoice.customer_id}:"
-    )
+    about_customer = _about_customer(invoice)
     about_order = Command.objects.filter(
         order=order, kind__in=[Kind.SEND_INVOICE, Kind.VOID_INVOICE], reference=""
     )
     calls = about_order.order_by("pk") if about_order.exists() else about_customer
     return calls.filter(state=Command.State.PENDING).first()
+
+
+def refusal(order: Order) -> str:
+    """Why no invoice could be sent for an order, in Stripe's words to the buyer, or ours."""
+    sent = Command.objects.filter(order=order, kind=Kind.SEND_INVOICE, reference="").first()
+    if sent is None:
+        sent = _about_customer(Invoice.objects.get(order=order)).order_by("-pk").first()
+    return "" if sent is None else sent.refusal
 
 
 def of(order: Order) -> Invoice | None:
@@ -274,10 +287,12 @@ def _cancel(order: Order, invoice: Invoice) -> None:
     """Nobody can pay the invoice any more: what was given for it ends."""
     if not order_states.move(order, Event.CANCELLED):
         return
+    audit.record_done(CANCEL_ASKED, CANCELLED, subject=order)
     scope_claims.release(str(order.pk))
     if journal.is_posted(order, journal.SALE):
         lines = journal.reversed_lines(journal.sale(order, settlements.of(order)))
         journal.post(order, journal.VOIDED, lines)
+        tax_records.reverse(order, cause=str(invoice.pk), shares=settlements.of(order))
     is_given_up = invoice.void_asked_at is not None
     licenses.revoke(
         order,
@@ -326,6 +341,9 @@ def _give_send(invoice: Invoice) -> None:
         # Nothing of it happens by itself at Stripe: it is sent, and sent again, by us.
         "auto_advance": False,
         "pending_invoice_items_behavior": "exclude",
+        # Its tax is agreed, and a line: where an account has Stripe calculate it by default, it
+        # would come twice. https://docs.stripe.com/tax/invoicing/automatic-tax-default
+        "automatic_tax": {"enabled": False},
         "metadata": {"order": str(order.pk), "licet": str(invoice.pk)},
     }
     if invoice.purchase_order:
@@ -374,6 +392,12 @@ def _credited(order: Order, invoice: Invoice, refund: str, shares: Shares) -> di
         ],
         "metadata": {"order": str(order.pk), "licet": refund},
     }
+
+
+def _about_customer(invoice: Invoice) -> QuerySet[Command]:
+    return Command.objects.filter(
+        kind=Kind.CREATE_CUSTOMER, reference__startswith=f"{invoice.customer_id}:"
+    )
 
 
 def _lock_customer(about: Order | StripeCustomer) -> None:
@@ -473,9 +497,11 @@ def _void(command: Command) -> InvoiceFacts:
 
 
 def _keep_voided(command: Command, result: InvoiceFacts) -> str:
-    """Where somebody was quicker and paid, the order is looked at again."""
+    """Where somebody was quicker and paid, the order is looked at again, and goes on."""
     order = _order(command)
     merge(order, result)
+    if result.status != Status.VOID:
+        Invoice.objects.filter(order=order).update(void_asked_at=None)
     _look_again(order)
     return result.invoice
 
@@ -485,7 +511,24 @@ def _refuse_voided(command: Command, why: str, code: str) -> None:
 
 
 def _credit(command: Command) -> str:
-    return stripe_gateway.create_credit_note(command.params, key=str(command.pk))
+    """Have Stripe issue it. Where the refund failed meanwhile, the note says “outside of Stripe”.
+
+    No note of the first kind is made then: the buyer is owed the amount, and paid otherwise.
+    """
+    params, key = command.params, str(command.pk)
+    if _came_back(command) and "refunds" in params:
+        made = stripe_gateway.find_credit_note(params["invoice"], params["metadata"]["licet"])
+        if made is not None:
+            return made
+        params = dict(params)
+        [of_refund] = params.pop("refunds")
+        params["out_of_band_amount"], key = of_refund["amount_refunded"], f"{key}:outside"
+    return stripe_gateway.create_credit_note(params, key=key)
+
+
+def _came_back(command: Command) -> bool:
+    with system("see whether a refund failed"):
+        return Refund.objects.filter(pk=command.reference, state=Refund.State.FAILED).exists()
 
 
 def _find_credited(command: Command) -> str | None:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Sum
 
 from marketplace.money import currency as known_currency
-from payments.models import Account, Journal, Order
+from payments.models import Account, Journal, Order, Posting
 from payments.settlements import Shares
 from payments.stripe_facts import SettledFacts
 
@@ -26,6 +27,7 @@ VOIDED = "voided"  # that nobody will pay for it after all
 SETTLED = "settled"  # what Stripe made of it: the id of its balance transaction
 REFUND = "refund"  # the refund's id
 REFUND_FAILED = "refund_failed"  # the refund's id
+REFUND_PAID = "refund_paid"  # paid otherwise after it had failed: the refund's id
 DISPUTE = "dispute"  # the dispute's id
 DISPUTE_WON = "dispute_won"  # the dispute's id
 DISPUTE_LOST = "dispute_lost"  # the dispute's id
@@ -293,6 +295,26 @@ def _balance_line(settled: SettledFacts) -> Line:
 def is_posted(order: Order, kind: str, *, reference: str = "") -> bool:
     """Whether a movement was recorded."""
     return Journal.objects.filter(order_id=order.pk, kind=kind, reference=reference).exists()
+
+
+def owed_by_buyer_minor(order: Order) -> int:
+    """What stands on the buyer's account of one order now: below 0, it is owed to the buyer."""
+    found = Posting.objects.filter(journal__order=order, account__code=Code.BUYER_RECEIVABLE)
+    return int(found.aggregate(sum=Sum("amount_minor"))["sum"] or 0)
+
+
+def returned_minor(order: Order) -> int:
+    """What the buyer's bank did not take of refunds, and the buyer has not got otherwise since.
+
+    In the order's currency, under its lock.
+    """
+    gone = order.refunded_minor + order.lost_minor
+    if is_posted(order, journal.SALE):
+        still = max(0, settlements.excess_minor(order) - gone)
+    else:
+        # Without a license all that was paid stands on the buyer's own account.
+        still = order.paid_minor - gone
+    return max(0, -owed_by_buyer_minor(order) - still)
 
 
 def balance_minor(

@@ -16,7 +16,7 @@ from marketplace import audit
 from marketplace.access import Caller, system
 from marketplace.errors import InvalidInput, MissingScope, NotFound
 from marketplace.models import Organization, User
-from payments.models import Mismatch
+from payments.models import Mismatch, Order, Refund
 
 Kind = Mismatch.Kind
 
@@ -94,6 +94,59 @@ def keep(found: Iterable[Found], *, livemode: bool, looked_at: Collection[str]) 
         gone = [row.pk for subject, row in open_rows.items() if subject not in by_subject]
         Mismatch.objects.filter(pk__in=gone).update(resolved_at=now, resolved_by="system")
     return new, len(gone)
+
+
+def paid_otherwise(order: Order, *, found_minor: int, expected_minor: int) -> None:
+    """Keep that an order was paid with another amount than its buyer owed.
+
+    In the transaction that took the payment over. A repeat changes nothing. It is gone once the
+    buyer's account of the order is back at 0 (`balance_checks.made_good`).
+    """
+    found = Found(
+        Kind.PAID_DIFFERS,
+        f"{order.pk}:paid",
+        order_id=order.pk,
+        expected_minor=expected_minor,
+        expected_currency=order.currency,
+        found_minor=found_minor,
+        found_currency=order.currency,
+        since=order.paid_at,
+    )
+    keep([found], livemode=order.livemode, looked_at=())
+
+
+def refund_failed(refund: Refund) -> None:
+    """Keep that a refund came back, and that its buyer is owed it still. A repeat changes nothing.
+
+    In the transaction that took the failure over. It is gone once the buyer has the money.
+    """
+    found = Found(
+        Kind.REFUND_FAILED,
+        str(refund.pk),
+        subject_type=refund.failure[:100],
+        order_id=refund.order_id,
+        expected_minor=0,
+        expected_currency=refund.currency,
+        found_minor=-refund.amount_minor,
+        found_currency=refund.currency,
+    )
+    keep([found], livemode=refund.livemode, looked_at=())
+
+
+def tax_unrecorded(order: Order, subject: str, why: str, *, amount_minor: int) -> None:
+    """Keep that Stripe Tax refused to record a sale, or what went back of it: people report it.
+
+    In the transaction that took the refusal over. It stays open until an operator closes it.
+    """
+    found = Found(
+        Kind.TAX_UNRECORDED,
+        subject,
+        subject_type=why[:100],
+        order_id=order.pk,
+        expected_minor=amount_minor,
+        expected_currency=order.currency,
+    )
+    keep([found], livemode=order.livemode, looked_at=())
 
 
 def still_open(*, livemode: bool) -> QuerySet[Mismatch]:

@@ -134,14 +134,14 @@ def cancel(caller: Caller, id: str) -> Order:
             )
         if order.method == Order.Method.INVOICE:
             _check_nothing_left(order)
-            is_new = invoices.void(order)
+            if invoices.void(order):
+                # Whether it can be cancelled, Stripe says: see `invoices`.
+                audit.record(caller, invoices.CANCEL_ASKED, subject=order)
         else:
-            is_new = True
             order_states.move(order, Event.CANCELLED)
             order.save(update_fields=["status"])
             scope_claims.release(str(order.pk))
             checkouts.close(order)
-        if is_new:
             audit.record(caller, "order.cancelled", subject=order)
     return _taken_back(caller, order) if order.method == Order.Method.INVOICE else order
 
@@ -334,10 +334,16 @@ def _invoice_sent(caller: Caller, order: Order) -> Order:
     order = _carried_on(caller, order)
     if order.status == Order.Status.EXPIRED:
         raise OrderNotPayable(
-            _("Stripe refused to send an invoice. Check your contact_email; ask for a new quote."),
+            _("Stripe refused to send an invoice: %(why)s Ask for a new quote.")
+            % {"why": _why_not_sent(caller, order)},
             order=str(order.pk),
         )
     return order
+
+
+def _why_not_sent(caller: Caller, order: Order) -> str:
+    with acting(caller, writing=False):
+        return invoices.refusal(order)
 
 
 def _taken_back(caller: Caller, order: Order) -> Order:

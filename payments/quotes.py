@@ -229,6 +229,7 @@ def _priced(
         tax_minor=due.line.amount_minor,
         total_minor=total,
         currency=offer.currency,
+        tax_calculation=due.calculation,
         document=document,
         document_sha256=hashlib.sha256(document.encode()).digest(),
     )

@@ -182,6 +182,7 @@ def check_balance(
         _look_again(look)
         found = balance_checks.open_clearing(livemode=look.livemode)
         _keep(report, found, _open_subjects(Mismatch.Kind.CLEARING_OPEN))
+        _keep(report, [], balance_checks.made_good(livemode=look.livemode))
     finally:
         _end(BALANCE)
     return report

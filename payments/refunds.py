@@ -30,15 +30,18 @@ from payments import (
     invoices,
     journal,
     licenses,
+    mismatches,
     order_states,
+    payment_parts,
     royalties,
     settlements,
     stripe_gateway,
+    tax_records,
     transfers,
 )
 from payments.commands import Call
 from payments.journal import Code, Line
-from payments.models import Command, Order, Posting, Refund, RefundApproval
+from payments.models import Command, Order, Refund, RefundApproval
 from payments.order_states import Event
 from payments.stripe_facts import RefundFacts
 
@@ -179,6 +182,37 @@ def approve_as_operator(operator: User, id: str) -> Refund:
     return refund
 
 
+def pay_outside(operator: User, id: str) -> Refund:
+    """Say that the buyer got the money of a refund that had failed by bank. Repeatable.
+
+    Raises MissingScope, NotFound, RefundWrongState.
+    """
+    _check_operator(operator)
+    with system("an operator paid a refund that had failed"):
+        try:
+            found = Refund.objects.get(pk=id)
+        except (Refund.DoesNotExist, ValidationError):
+            raise NotFound(_("There is no refund “%(id)s”.") % {"id": id}) from None
+        order = Order.objects.select_for_update().get(pk=found.order_id)
+        refund = Refund.objects.select_for_update().get(pk=found.pk)
+        if journal.is_posted(order, journal.REFUND_PAID, reference=str(refund.pk)):
+            return refund
+        if journal.returned_minor(order) < refund.amount_minor or refund.state != State.FAILED:
+            raise RefundWrongState(
+                _("The buyer is not owed this refund."),
+                refund=str(refund.pk),
+                refund_state=refund.state,
+            )
+        lines = [
+            Line(Code.BUYER_RECEIVABLE, refund.amount_minor, order.organization_id),
+            Line(Code.BANK, -refund.amount_minor),
+        ]
+        journal.post(order, journal.REFUND_PAID, lines, reference=str(refund.pk))
+        audit.record(_as_seller(operator, order), "refund.paid_outside", subject=refund)
+        mismatches.keep([], livemode=refund.livemode, looked_at=[str(refund.pk)])
+    return refund
+
+
 def start(order: Order) -> None:
     """Commit to giving the whole payment back, for which no license could be given.
 
@@ -187,11 +221,16 @@ def start(order: Order) -> None:
     given = order.refunds.filter(cause=Cause.UNGRANTABLE)
     if given.exclude(state__in=[State.REFUSED, State.FAILED]).exists():
         return
-    left = order.paid_minor - order.refunded_minor - order.lost_minor
-    if left > 0:
+    left = [order.paid_minor - order.refunded_minor - order.lost_minor]
+    if payment_parts.are_of(order):
+        # Each goes back the way that it came.
+        left = [*payment_parts.left(order).values()]
+    for amount_minor in left:
+        if amount_minor <= 0:
+            continue
         refund = Refund(
             **_parties(order),
-            amount_minor=left,
+            amount_minor=amount_minor,
             currency=order.currency,
             cause=Cause.UNGRANTABLE,
             reason=order.refusal,
@@ -212,7 +251,7 @@ def merge(order: Order, facts: Sequence[RefundFacts]) -> None:
         if fact.is_given_back and not journal.is_posted(
             order, journal.REFUND, reference=str(refund.pk)
         ):
-            _take(order, refund)
+            _take(order, refund, is_outside=fact.is_outside)
         if fact.settled is not None:
             journal.settle(order, fact.settled, -refund.amount_minor)
         if not fact.is_given_back:
@@ -222,23 +261,6 @@ def merge(order: Order, facts: Sequence[RefundFacts]) -> None:
         elif fact.status == "succeeded" and refund.state == State.SENDING:
             _move(refund, State.SUCCEEDED)
             refund.save(update_fields=["state"])
-
-
-def returned_minor(order: Order) -> int:
-    """What the buyer's bank did not take of refunds, and the buyer has not got otherwise since.
-
-    Under the order's lock.
-    """
-    kinds = [journal.REFUND, journal.REFUND_FAILED, journal.DISPUTE_LOST, journal.APPEAL_WON]
-    moved = Posting.objects.filter(
-        journal__order=order,
-        journal__kind__in=kinds,
-        account__code=Code.BUYER_RECEIVABLE,
-    ).aggregate(sum=Sum("amount_minor"))
-    # Without a sale, what goes is taken from the buyer's own account.
-    is_sold = journal.is_posted(order, journal.SALE)
-    own = 0 if is_sold else order.refunded_minor + order.lost_minor
-    return own - int(moved["sum"] or 0)
 
 
 # --- asking and agreeing ----------------------------------------------------------------------
@@ -276,6 +298,7 @@ def _requested(
             % {"currency": order.currency, "step": money.show(step, order.currency)},
             param="amount_minor",
         )
+    _check_one_part(order, amount)
     limit = settings.REFUND_LIMITS.get(order.currency)
     return Refund(
         **_parties(order),
@@ -303,6 +326,18 @@ def _too_large(order: Order, left_minor: int) -> RefundTooLarge:
         % {"left": money.show(left_minor, order.currency)},
         left_minor=left_minor,
     )
+
+
+def _check_one_part(order: Order, amount_minor: int) -> None:
+    """Refuse more at a time than one payment of several holds: each goes back by itself."""
+    parts = payment_parts.left(order) if payment_parts.are_of(order) else {}
+    most = max(parts.values(), default=amount_minor)
+    if amount_minor > most:
+        raise RefundTooLarge(
+            _("This was paid in several parts: give back at most %(most)s at a time.")
+            % {"most": money.show(most, order.currency)},
+            left_minor=most,
+        )
 
 
 def _left_minor(order: Order) -> int:
@@ -358,7 +393,12 @@ def _send(order: Order, refund: Refund) -> None:
             cause=licenses.Cause.REFUNDED,
             reason=_("The whole payment is on its way back."),
         )
-    if journal.came_to(order) == Code.BANK:
+    payment_intent = order.payment_intent
+    if payment_parts.are_of(order):
+        part = payment_parts.holding(order, refund.amount_minor)
+        assert part is not None, "One part holds what is given back."
+        payment_intent = part.payment_intent
+    if payment_intent is None:
         # Stripe never had it: people give it back, and a credit note says so.
         gone = order.refunded_minor + order.lost_minor
         shares = settlements.part(order, gone + refund.amount_minor) - settlements.part(order, gone)
@@ -367,7 +407,7 @@ def _send(order: Order, refund: Refund) -> None:
     commands.give(
         Command.Kind.REFUND,
         {
-            "payment_intent": order.payment_intent,
+            "payment_intent": payment_intent,
             "amount": refund.amount_minor,
             "metadata": {"order": str(order.pk), "licet": str(refund.pk)},
         },
@@ -446,6 +486,9 @@ def _of(order: Order, fact: RefundFacts) -> Refund:
     refund = order.refunds.filter(stripe_id=fact.refund).first()
     if refund is None and fact.ours:
         refund = order.refunds.filter(pk=fact.ours, stripe_id=None).first()
+    if refund is None and fact.is_outside and fact.ours:
+        # The credit note of a refund that failed: that is known.
+        refund = order.refunds.filter(pk=fact.ours).first()
     if refund is None:
         refund = Refund(
             **_parties(order),
@@ -464,14 +507,17 @@ def _of(order: Order, fact: RefundFacts) -> Refund:
     return refund
 
 
-def _take(order: Order, refund: Refund) -> None:
+def _take(order: Order, refund: Refund, *, is_outside: bool) -> None:
     """Count a refund, and take it from everybody who had a share of the payment."""
     gone = order.refunded_minor + order.lost_minor
-    taken = min(refund.amount_minor, order.paid_minor - gone)
-    again = min(refund.amount_minor - taken, returned_minor(order))
+    returned = journal.returned_minor(order)
+    # What people give back at Stripe pays first what came back of an earlier refund.
+    first = min(refund.amount_minor, returned) if refund.cause == Cause.STRIPE else 0
+    taken = min(refund.amount_minor - first, order.paid_minor - gone)
+    again = min(refund.amount_minor - taken, returned)
     order.refunded_minor += taken
     back = [
-        Line(journal.came_to(order), -refund.amount_minor),
+        Line(Code.BANK if is_outside else journal.came_to(order), -refund.amount_minor),
         # Given back before, and not taken: the market has owed it since.
         Line(Code.BUYER_RECEIVABLE, again, order.organization_id),
         # What the bank had taken before is lost twice.
@@ -483,12 +529,19 @@ def _take(order: Order, refund: Refund) -> None:
         journal.post(order, journal.REFUND, [owed, *back], reference=str(refund.pk))
     else:
         shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
-        lines = [*journal.shared(order, shares), *back]
+        # What was paid above the price is the buyer's own.
+        own = Line(Code.BUYER_RECEIVABLE, taken - shares.total_minor, order.organization_id)
+        lines = [*journal.shared(order, shares), own, *back]
         journal.post(order, journal.REFUND, lines, reference=str(refund.pk))
         transfers.take_back(order, cause=str(refund.pk))
         royalties.take_back(order, cause=str(refund.pk), royalties_minor=shares.royalties_minor)
-    _credit(order, refund, gone, taken)
+        tax_records.reverse(order, cause=str(refund.pk), shares=shares)
+    if not is_outside:
+        _credit(order, refund, gone, taken)
     is_whole = order.refunded_minor + order.lost_minor == order.paid_minor
+    if gone + taken <= settlements.excess_minor(order) and not is_whole:
+        # Only what was paid above the price went back.
+        return
     order_states.move(order, Event.REFUNDED if is_whole else Event.REFUNDED_IN_PART)
     if is_whole:
         licenses.revoke(
@@ -502,14 +555,16 @@ def _take(order: Order, refund: Refund) -> None:
 def _credit(order: Order, refund: Refund, gone: int, taken: int) -> None:
     """Have the buyer's books say the same: what goes back of an invoice is credited on it."""
     is_ours = refund.cause != Cause.STRIPE
-    if order.method != Order.Method.INVOICE or not is_ours or not order.charge or not taken:
+    shares = settlements.part(order, gone + taken) - settlements.part(order, gone)
+    is_of_invoice = order.method == Order.Method.INVOICE and shares.total_minor > 0
+    if not is_of_invoice or not is_ours or journal.came_to(order) == Code.BANK:
         return
     assert refund.stripe_id is not None
     invoices.credit(
         order,
         refund=str(refund.pk),
         stripe_refund=refund.stripe_id,
-        shares=settlements.part(order, gone + taken) - settlements.part(order, gone),
+        shares=shares,
     )
 
 
@@ -526,6 +581,11 @@ def _fail(order: Order, refund: Refund, why: str) -> None:
     _move(refund, State.FAILED)
     refund.failure = why[:1000]
     refund.save(update_fields=["state", "failure"])
+    # Its credit note stays: the price is less, and the buyer is still owed the difference. Of an
+    # invoice that is paid, Stripe takes no credit note back:
+    # https://docs.stripe.com/invoicing/dashboard/credit-notes#voiding
+    if journal.is_posted(order, journal.REFUND_FAILED, reference=str(refund.pk)):
+        mismatches.refund_failed(refund)
     logger.error("refund %s of %s failed: pay the buyer otherwise", refund.pk, order.pk)
 
 

@@ -86,12 +86,14 @@ def of(order: Order) -> Shares:
 def part(order: Order, amount_minor: int) -> Shares:
     """How the first `amount_minor` that go back of an order are split, in proportion.
 
+    What was paid above the price goes back first: nobody but the buyer had a share of that.
     Each but the fee is rounded by itself, half to even, and never falls while the amount grows; the
     fee takes what is left by that. The whole amount gives the whole split: refunds in parts, each
     the difference between two of these, never drift.
     """
     whole = of(order)
     total = whole.total_minor
+    amount_minor -= min(amount_minor, excess_minor(order))
     assert 0 <= amount_minor <= total, "No more goes back than came."
     if total == 0:
         return whole
@@ -102,6 +104,11 @@ def part(order: Order, amount_minor: int) -> Shares:
     seller, pool = share(whole.seller_minor), share(whole.royalties_minor)
     tax = share(whole.tax_minor)
     return Shares(seller, pool, amount_minor - seller - pool - tax, tax)
+
+
+def excess_minor(order: Order) -> int:
+    """What was paid above the price of an order: its buyer's own."""
+    return max(0, order.paid_minor - order.total_minor)
 
 
 def stripe_fees_borne_by_seller(order: Order) -> bool:

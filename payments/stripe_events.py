@@ -155,7 +155,11 @@ def _follow(subject: Subject) -> None:
         if payment:
             with system("find the order of a payment"):
                 order = (
-                    Order.objects.filter(Q(payment_intent=payment) | Q(invoice__stripe_id=payment))
+                    Order.objects.filter(
+                        Q(payment_intent=payment)
+                        | Q(parts__payment_intent=payment)
+                        | Q(invoice__stripe_id=payment)
+                    )
                     .values_list("pk", flat=True)
                     .first()
                 )
@@ -265,6 +269,8 @@ def _order_of(event: StripeEvent) -> UUID | None:
             Q(checkout_session=event.object_id)
             | Q(payment_intent=event.object_id)
             | Q(charge=event.object_id)
+            | Q(parts__payment_intent=event.object_id)
+            | Q(parts__charge=event.object_id)
             | Q(disputes__stripe_id=event.object_id)
             | Q(refunds__stripe_id=event.object_id)
             | Q(invoice__stripe_id=event.object_id)
@@ -273,7 +279,7 @@ def _order_of(event: StripeEvent) -> UUID | None:
     subject = _about(event.body)
     for name in ("payment_intent", "charge"):
         if isinstance(subject.get(name), str):
-            about |= Q(**{name: subject[name]})
+            about |= Q(**{name: subject[name]}) | Q(**{f"parts__{name}": subject[name]})
     return orders.filter(about).values_list("pk", flat=True).first() if about else None
 
 

@@ -40,8 +40,10 @@ class InvoiceFacts:
     url: str = ""
     # What each line was made for -> its id.
     lines: dict[str, str] = field(default_factory=dict)
-    # Once it is paid. Without a payment intent where it was paid outside of Stripe.
+    # Once it is paid, by one. Without a payment intent where it was paid outside of Stripe.
     payment: PaymentFacts | None = None
+    # Several, or what was paid of an invoice of which something is still owed.
+    parts: tuple[PaymentFacts, ...] = ()
 
     @property
     def is_paid(self) -> bool:
@@ -71,6 +73,7 @@ class PaymentFacts:
 class SettledFacts:
     """A balance transaction: what a movement came to in the currency of our account there."""
 
+    # "" for several together, each of which was booked by itself.
     transaction: str
     currency: str
     amount_minor: int
@@ -91,6 +94,8 @@ class RefundFacts:
     settled: SettledFacts | None = None
     # What came back to us where the buyer's bank did not take it.
     returned: SettledFacts | None = None
+    # A credit note says so: Stripe never had the money.
+    is_outside: bool = False
 
     @property
     def is_given_back(self) -> bool:
@@ -147,6 +152,7 @@ class TaxFacts:
     amount_minor: int
     # Stripe's own word, such as "standard_rated".
     reason: str
+    calculation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from marketplace.errors import (
     PaymentProviderUnavailable,
     WebhookSignatureInvalid,
 )
-from payments import stripe_pace
+from payments import stripe_objects, stripe_pace
 from payments.stripe_facts import (
     AccountFacts,
     CheckoutFacts,
@@ -29,8 +29,6 @@ from payments.stripe_facts import (
     Page,
     PaymentFacts,
     RefundFacts,
-    RequirementFacts,
-    SettledFacts,
     TaxFacts,
     TransferFacts,
 )
@@ -69,7 +67,7 @@ def check_mode(livemode: bool) -> None:
 def create_checkout(params: dict[str, Any], *, key: str) -> CheckoutFacts:
     """Open a Checkout session. Repeating it with the same key gives the first call's session."""
     return _call(
-        lambda client: _checkout(
+        lambda client: stripe_objects.checkout(
             client.v1.checkout.sessions.create(cast(Any, params), {"idempotency_key": key})
         )
     )
@@ -91,7 +89,7 @@ def retrieve_checkout(session: str) -> CheckoutFacts:
                 ]
             },
         )
-        return _checkout(found, _payment_of(client, found.payment_intent))
+        return stripe_objects.checkout(found, _payment_of(client, found.payment_intent))
 
     return _call(fetch)
 
@@ -101,12 +99,12 @@ def expire_checkout(session: str, *, key: str) -> CheckoutFacts:
 
     def close(client: stripe.StripeClient) -> CheckoutFacts:
         try:
-            return _checkout(
+            return stripe_objects.checkout(
                 client.v1.checkout.sessions.expire(session, {}, {"idempotency_key": key})
             )
         except stripe.InvalidRequestError:
             # Paid or expired already: what it is now decides.
-            return _checkout(client.v1.checkout.sessions.retrieve(session))
+            return stripe_objects.checkout(client.v1.checkout.sessions.retrieve(session))
 
     return _call(close)
 
@@ -149,12 +147,14 @@ def find_invoice(
 
     def find(client: stripe.StripeClient) -> InvoiceFacts | None:
         listed = client.v1.invoices.list({"customer": customer, "limit": LISTED_MAX})
-        found = next((each for each in listed.auto_paging_iter() if _ours(each) == ours), None)
+        found = next(
+            (each for each in listed.auto_paging_iter() if stripe_objects.ours(each) == ours), None
+        )
         if found is None:
             return None
         if found.status != "draft":
             return _invoice(found)
-        there = {_line(line.metadata) for line in found.lines.data}
+        there = {stripe_objects.line(line.metadata) for line in found.lines.data}
         missing = [item for item in items if item["metadata"]["line"] not in there]
         return _finish_invoice(client, found, missing, key)
 
@@ -162,14 +162,14 @@ def find_invoice(
 
 
 def retrieve_invoice(invoice: str) -> InvoiceFacts:
-    """Fetch an invoice and, once it is paid, its payment.
+    """Fetch an invoice and its payments.
 
-    The charge, and what it came to, are too deep to expand from the invoice: a second request.
+    The charge, and what it came to, are too deep to expand from the invoice: a request for each.
     """
 
     def fetch(client: stripe.StripeClient) -> InvoiceFacts:
         found = client.v1.invoices.retrieve(invoice, {"expand": ["payments"]})
-        return _invoice(found, _invoice_payment(client, found) if found.status == "paid" else None)
+        return _invoice(found, _invoice_payments(client, found) if found.amount_paid else [])
 
     return _call(fetch)
 
@@ -215,7 +215,7 @@ def find_credit_note(invoice: str, ours: str) -> str | None:
 def refund(params: dict[str, Any], *, key: str) -> RefundFacts:
     """Give a payment back. Repeating it with the same key gives the first call's refund."""
     return _call(
-        lambda client: _refund(
+        lambda client: stripe_objects.refund(
             client.v1.refunds.create(cast(Any, params), {"idempotency_key": key})
         )
     )
@@ -226,7 +226,7 @@ def find_refund(payment_intent: str, ours: str) -> RefundFacts | None:
 
     def find(client: stripe.StripeClient) -> RefundFacts | None:
         listed = client.v1.refunds.list({"payment_intent": payment_intent, "limit": LISTED_MAX})
-        return _first(listed, ours, _refund)
+        return _first(listed, ours, stripe_objects.refund)
 
     return _call(find)
 
@@ -274,7 +274,7 @@ def create_account(params: dict[str, Any], *, key: str) -> AccountFacts:
     https://docs.stripe.com/connect/accounts-v2
     """
     return _call(
-        lambda client: _account(
+        lambda client: stripe_objects.account(
             client.v2.core.accounts.create(cast(Any, params), {"idempotency_key": key})
         )
     )
@@ -283,7 +283,7 @@ def create_account(params: dict[str, Any], *, key: str) -> AccountFacts:
 def retrieve_account(account: str) -> AccountFacts:
     """Fetch a connected account, with what is missing of it."""
     return _call(
-        lambda client: _account(
+        lambda client: stripe_objects.account(
             client.v2.core.accounts.retrieve(account, {"include": [*ACCOUNT_INCLUDES]})
         )
     )
@@ -313,7 +313,7 @@ def account_link(account: str, *, refresh_url: str, return_url: str) -> str:
 def transfer(params: dict[str, Any], *, key: str) -> TransferFacts:
     """Send a part of a charge on to a connected account."""
     return _call(
-        lambda client: _transfer(
+        lambda client: stripe_objects.transfer(
             client.v1.transfers.create(
                 cast(Any, {**params, "expand": ["balance_transaction"]}), {"idempotency_key": key}
             )
@@ -332,7 +332,7 @@ def find_transfer(transfer_group: str, ours: str) -> TransferFacts | None:
                 "expand": ["data.balance_transaction"],
             }
         )
-        return _first(listed, ours, _transfer)
+        return _first(listed, ours, stripe_objects.transfer)
 
     return _call(find)
 
@@ -340,7 +340,7 @@ def find_transfer(transfer_group: str, ours: str) -> TransferFacts | None:
 def reverse_transfer(transfer: str, params: dict[str, Any], *, key: str) -> TransferFacts:
     """Take a part of a transfer back, as far as the connected account's balance covers it."""
     return _call(
-        lambda client: _transfer(
+        lambda client: stripe_objects.transfer(
             client.v1.transfers.reversals.create(
                 transfer,
                 cast(Any, {**params, "expand": ["balance_transaction"]}),
@@ -357,7 +357,7 @@ def find_reversal(transfer: str, ours: str) -> TransferFacts | None:
         listed = client.v1.transfers.reversals.list(
             transfer, {"limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
         )
-        return _first(listed, ours, _transfer)
+        return _first(listed, ours, stripe_objects.transfer)
 
     return _call(find)
 
@@ -369,14 +369,57 @@ def reversals_by_others(transfer: str) -> tuple[TransferFacts, ...]:
         listed = client.v1.transfers.reversals.list(
             transfer, {"limit": LISTED_MAX, "expand": ["data.balance_transaction"]}
         )
-        return tuple(_transfer(each) for each in listed.auto_paging_iter() if not _ours(each))
+        return tuple(
+            stripe_objects.transfer(each)
+            for each in listed.auto_paging_iter()
+            if not stripe_objects.ours(each)
+        )
 
     return _call(fetch)
 
 
 def calculate_tax(params: dict[str, Any]) -> TaxFacts:
     """Ask Stripe Tax what is due. Nothing is collected, and nothing reported, by asking."""
-    return _call(lambda client: _tax(client.v1.tax.calculations.create(cast(Any, params))))
+    return _call(
+        lambda client: stripe_objects.tax(client.v1.tax.calculations.create(cast(Any, params)))
+    )
+
+
+def record_tax(params: dict[str, Any], *, key: str) -> str:
+    """Have Stripe Tax count a sale, from what it calculated. Returns its tax transaction.
+
+    Repeating it with the same key gives the first call's. Stripe lists no tax transactions; a
+    reference is one sale's for ever, so that a late repeat is refused, and makes no second.
+    """
+    return _call(
+        lambda client: (
+            client.v1.tax.transactions.create_from_calculation(
+                cast(Any, params), {"idempotency_key": key}
+            ).id
+        )
+    )
+
+
+def reverse_tax(transaction: str, params: dict[str, Any], *, key: str) -> str:
+    """Have Stripe Tax count less: all of a sale, or a part of its one line. As `record_tax`.
+
+    `params` has, for a part, the `amount` and `amount_tax` that go back, below 0.
+    """
+
+    def reverse(client: stripe.StripeClient) -> str:
+        given = {**params, "original_transaction": transaction}
+        if params["mode"] == "partial":
+            [line] = client.v1.tax.transactions.line_items.list(transaction).data
+            part = {name: given.pop(name) for name in ("amount", "amount_tax")}
+            given["line_items"] = [
+                {"original_line_item": line.id, "reference": line.reference, **part}
+            ]
+        made = client.v1.tax.transactions.create_reversal(
+            cast(Any, given), {"idempotency_key": key}
+        )
+        return made.id
+
+    return _call(reverse)
 
 
 def balance_lines(since: datetime, until: datetime, *, after: str = "") -> Page[LineFacts]:
@@ -385,7 +428,7 @@ def balance_lines(since: datetime, until: datetime, *, after: str = "") -> Page[
     def fetch(client: stripe.StripeClient) -> Page[LineFacts]:
         params = _range(since, until, after)
         listed = client.v1.balance_transactions.list(cast(Any, params))
-        lines = tuple(_balance_line(each) for each in listed.data)
+        lines = tuple(stripe_objects.balance_line(each) for each in listed.data)
         return Page(lines, lines[-1].transaction if listed.has_more else "")
 
     return _call(fetch)
@@ -396,7 +439,7 @@ def balance_line(transaction: str) -> LineFacts | None:
 
     def fetch(client: stripe.StripeClient) -> LineFacts | None:
         try:
-            return _balance_line(client.v1.balance_transactions.retrieve(transaction))
+            return stripe_objects.balance_line(client.v1.balance_transactions.retrieve(transaction))
         except stripe.InvalidRequestError as error:
             if error.http_status == 404 or error.code == "resource_missing":
                 return None
@@ -413,7 +456,7 @@ def payout_lines(payout: str) -> tuple[LineFacts, ...]:
 
     def fetch(client: stripe.StripeClient) -> tuple[LineFacts, ...]:
         listed = client.v1.balance_transactions.list({"payout": payout, "limit": LISTED_MAX})
-        return tuple(_balance_line(each) for each in listed.auto_paging_iter())
+        return tuple(stripe_objects.balance_line(each) for each in listed.auto_paging_iter())
 
     return _call(fetch)
 
@@ -529,37 +572,19 @@ def _unavailable() -> PaymentProviderUnavailable:
     )
 
 
-def _checkout(
-    session: stripe.checkout.Session, payment: PaymentFacts | None = None
-) -> CheckoutFacts:
-    is_paid = session.payment_status == "paid"
-    # https://docs.stripe.com/payments/checkout/fulfill-orders#delayed-notification
-    is_delayed = session.status == "complete" and not is_paid
-    intent = session.payment_intent
-    # A bank debit may wait for its buyer, who looks up two small deposits, for ten days:
-    # https://docs.stripe.com/payments/ach-direct-debit/accept-a-payment
-    is_under_way = (
-        is_delayed
-        and isinstance(intent, stripe.PaymentIntent)
-        and intent.status in {"processing", "requires_action"}
-    )
-    return CheckoutFacts(
-        session=session.id,
-        url=session.url or "",
-        has_expired=session.status == "expired" or (is_delayed and not is_under_way),
-        is_paid=is_paid,
-        currency=(session.currency or "").upper(),
-        payment=payment,
-        is_under_way=is_under_way,
-    )
-
-
 def _finish_invoice(
     client: stripe.StripeClient,
     draft: stripe.Invoice,
     items: Sequence[dict[str, Any]],
     key: str,
 ) -> InvoiceFacts:
+    if draft.starting_balance:
+        # It would be taken off the invoice, or added to it, and the contract says what is owed.
+        # https://docs.stripe.com/billing/customer/balance
+        client.v1.invoices.delete(draft.id)
+        raise PaymentProviderRefused(
+            _("The buyer has a balance at Stripe. The market has to settle it before.")
+        )
     for item in items:
         client.v1.invoice_items.create(
             cast(Any, {**item, "customer": draft.customer, "invoice": draft.id}),
@@ -573,15 +598,17 @@ def _finish_invoice(
     )
 
 
-def _invoice(found: stripe.Invoice, payment: PaymentFacts | None = None) -> InvoiceFacts:
+def _invoice(found: stripe.Invoice, payments: Sequence[PaymentFacts] = ()) -> InvoiceFacts:
+    is_one = found.status == "paid" and len(payments) == 1
     return InvoiceFacts(
         invoice=found.id,
         status=_invoice_status(found),
         currency=found.currency.upper(),
         number=found.number or "",
         url=found.hosted_invoice_url or "",
-        lines={_line(line.metadata): line.id for line in found.lines.data},
-        payment=payment,
+        lines={stripe_objects.line(line.metadata): line.id for line in found.lines.data},
+        payment=payments[0] if is_one else None,
+        parts=() if is_one else tuple(payments),
     )
 
 
@@ -595,34 +622,41 @@ def _invoice_status(found: stripe.Invoice) -> str:
     return "void" if found.status == "paid" and is_credited else found.status or "draft"
 
 
-def _line(metadata: Any) -> str:
-    return "" if metadata is None else str(metadata.to_dict().get("line", ""))
-
-
-def _invoice_payment(client: stripe.StripeClient, found: stripe.Invoice) -> PaymentFacts | None:
-    """The payment of a paid invoice: by a payment intent, or outside of Stripe."""
-    payments = found.payments.data if found.payments is not None else []
-    for each in payments:
+def _invoice_payments(client: stripe.StripeClient, found: stripe.Invoice) -> list[PaymentFacts]:
+    """What an invoice was paid by, the oldest first: payment intents, and outside of Stripe."""
+    payments: list[PaymentFacts] = []
+    listed = found.payments.auto_paging_iter() if found.payments is not None else ()
+    for each in listed:
         intent = each.payment.payment_intent
         if each.status == "paid" and isinstance(intent, str):
-            return _payment_of(client, client.v1.payment_intents.retrieve(intent, EXPANDED_PAYMENT))
-    if not found.amount_paid_off_stripe:
-        return None
-    paid_at = found.status_transitions.paid_at
-    return PaymentFacts(
-        payment_intent="",
-        received_minor=found.amount_paid_off_stripe,
-        paid_at=None if paid_at is None else datetime.fromtimestamp(paid_at, UTC),
-        decline="",
-        refunds=_given_back_outside(client, found.id),
-    )
+            fetched = client.v1.payment_intents.retrieve(intent, EXPANDED_PAYMENT)
+            payment = _payment_of(client, fetched)
+            if payment is not None:
+                payments.insert(0, payment)
+    if found.amount_paid_off_stripe:
+        paid_at = found.status_transitions.paid_at
+        outside = PaymentFacts(
+            payment_intent="",
+            received_minor=found.amount_paid_off_stripe,
+            paid_at=None if paid_at is None else datetime.fromtimestamp(paid_at, UTC),
+            decline="",
+            refunds=_given_back_outside(client, found.id),
+        )
+        payments.append(outside)
+    return payments
 
 
 def _given_back_outside(client: stripe.StripeClient, invoice: str) -> tuple[RefundFacts, ...]:
     """What credit notes say was given back by other ways than Stripe's."""
     listed = client.v1.credit_notes.list({"invoice": invoice, "limit": LISTED_MAX})
     notes = [
-        RefundFacts(note.id, "succeeded", note.out_of_band_amount, _ours(note))
+        RefundFacts(
+            note.id,
+            "succeeded",
+            note.out_of_band_amount,
+            stripe_objects.ours(note),
+            is_outside=True,
+        )
         for note in listed.auto_paging_iter()
         if note.out_of_band_amount and note.status == "issued"
     ]
@@ -642,7 +676,7 @@ def _payment_of(client: stripe.StripeClient, payment: Any) -> PaymentFacts | Non
         paid_at=datetime.fromtimestamp(charge.created, UTC) if charge and paid else None,
         decline="" if failure is None else failure.message or "",
         charge=charge.id if charge and paid else "",
-        settled=_settled(charge.balance_transaction) if charge and paid else None,
+        settled=stripe_objects.settled(charge.balance_transaction) if charge and paid else None,
         refunds=() if charge is None else _refunds_of(client, charge),
         disputes=_disputes_of(client, payment.id) if charge and charge.disputed else (),
     )
@@ -660,102 +694,24 @@ def _refunds_of(client: stripe.StripeClient, charge: stripe.Charge) -> tuple[Ref
         }
     )
     # The oldest first: they are taken from the shares one after the other.
-    return tuple(reversed([_refund(each) for each in listed.auto_paging_iter()]))
+    return tuple(reversed([stripe_objects.refund(each) for each in listed.auto_paging_iter()]))
 
 
 def _disputes_of(client: stripe.StripeClient, payment_intent: str) -> tuple[DisputeFacts, ...]:
     listed = client.v1.disputes.list({"payment_intent": payment_intent, "limit": LISTED_MAX})
-    return tuple(_dispute(each) for each in listed.auto_paging_iter())
-
-
-def _settled(found: Any) -> SettledFacts | None:
-    if not isinstance(found, stripe.BalanceTransaction):
-        return None
-    return SettledFacts(found.id, found.currency.upper(), found.amount, found.fee)
-
-
-def _refund(found: stripe.Refund) -> RefundFacts:
-    return RefundFacts(
-        refund=found.id,
-        status=found.status or "pending",
-        amount_minor=found.amount,
-        ours=_ours(found),
-        failure=getattr(found, "failure_reason", "") or "",
-        settled=_settled(found.balance_transaction),
-        returned=_settled(getattr(found, "failure_balance_transaction", None)),
-    )
-
-
-def _dispute(found: stripe.Dispute) -> DisputeFacts:
-    details = found.evidence_details
-    return DisputeFacts(
-        dispute=found.id,
-        status=found.status,
-        reason=found.reason,
-        amount_minor=found.amount,
-        currency=found.currency.upper(),
-        opened_at=datetime.fromtimestamp(found.created, UTC),
-        evidence_due_at=(
-            None if details.due_by is None else datetime.fromtimestamp(details.due_by, UTC)
-        ),
-        evidence_sent=details.submission_count > 0,
-        settled=tuple(
-            SettledFacts(each.id, each.currency.upper(), each.amount, each.fee)
-            for each in found.balance_transactions
-        ),
-    )
-
-
-def _account(found: Any) -> AccountFacts:
-    recipient = found.configuration.recipient if found.configuration is not None else None
-    balance = recipient.capabilities.stripe_balance if recipient is not None else None
-    transfers = balance.stripe_transfers if balance is not None else None
-    entries = found.requirements.entries if found.requirements is not None else None
-    country = found.identity.country if found.identity is not None else None
-    return AccountFacts(
-        account=found.id,
-        country=(country or "").upper(),
-        status="restricted" if transfers is None else transfers.status,
-        is_closed=bool(found.closed),
-        requirements=tuple(_requirement(each) for each in entries or ()),
-    )
-
-
-def _requirement(entry: Any) -> RequirementFacts:
-    return RequirementFacts(
-        what=entry.description,
-        awaited_from=entry.awaiting_action_from,
-        deadline=entry.minimum_deadline.status,
-        errors=tuple(error.description for error in entry.errors or ()),
-    )
-
-
-def _transfer(found: Any) -> TransferFacts:
-    return TransferFacts(
-        found.id, found.amount, found.currency.upper(), _settled(found.balance_transaction)
-    )
+    return tuple(stripe_objects.dispute(each) for each in listed.auto_paging_iter())
 
 
 def _first(listed: Any, ours: str, as_facts: Callable[[Any], T]) -> T | None:
     """What was made for one of our rows, in a list."""
-    return next((as_facts(each) for each in listed.auto_paging_iter() if _ours(each) == ours), None)
+    return next(
+        (as_facts(each) for each in listed.auto_paging_iter() if stripe_objects.ours(each) == ours),
+        None,
+    )
 
 
 def _id_of(listed: Any, ours: str) -> str | None:
     return _first(listed, ours, lambda each: str(each.id))
-
-
-def _balance_line(found: stripe.BalanceTransaction) -> LineFacts:
-    source = found.source
-    return LineFacts(
-        transaction=found.id,
-        type=found.type,
-        currency=found.currency.upper(),
-        amount_minor=found.amount,
-        fee_minor=found.fee,
-        source=source if isinstance(source, str) else "",
-        created_at=datetime.fromtimestamp(found.created, UTC),
-    )
 
 
 def _range(since: datetime, until: datetime, after: str) -> dict[str, Any]:
@@ -768,25 +724,3 @@ def _range(since: datetime, until: datetime, after: str) -> dict[str, Any]:
 def _bodies(listed: Any) -> tuple[dict[str, Any], ...]:
     """The objects of a list as Stripe sent them: the SDK's own would lose fields it knows not."""
     return tuple(json.loads(listed.last_response.body)["data"])
-
-
-def _ours(found: Any) -> str:
-    """The row of ours that an object of Stripe's was made for."""
-    metadata = found.metadata
-    return "" if metadata is None else str(metadata.to_dict().get("licet", ""))
-
-
-def _tax(found: stripe.tax.Calculation) -> TaxFacts:
-    rates = [each.tax_rate_details for each in found.tax_breakdown]
-    return TaxFacts(
-        country=next((each.country for each in rates if each.country), ""),
-        rate_basis_points=sum(_basis_points(each.percentage_decimal) for each in rates),
-        amount_minor=found.tax_amount_exclusive,
-        reason=next((each.taxability_reason for each in found.tax_breakdown), ""),
-    )
-
-
-def _basis_points(percentage: str) -> int:
-    """What a decimal number says, to two decimals: further ones, as in US-CA, are not shown."""
-    whole, _point, rest = (percentage or "0").partition(".")
-    return int(whole) * 100 + int(f"{rest}00"[:2])

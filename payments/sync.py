@@ -28,13 +28,16 @@ from payments import (
     invoices,
     journal,
     licenses,
+    mismatches,
     order_states,
     orders,
+    payment_parts,
     refunds,
     royalties,
     settlements,
     stripe_gateway,
     stripe_pace,
+    tax_records,
     transfers,
 )
 from payments.models import Account, Order, Refund
@@ -156,7 +159,9 @@ def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | InvoiceFacts | None]:
             # The bank gave back what was to be given back anyway.
             order_states.move(order, Event.REFUSED)
             refunds.start(order)
-        if order.grant_id is not None and order.paid_minor and order.status != Status.DISPUTED:
+        # Of what came short of the price, nothing is sent on before people have decided about it.
+        is_whole = order.paid_minor and order.paid_minor >= order.total_minor
+        if order.grant_id is not None and is_whole and order.status != Status.DISPUTED:
             transfers.plan(order)
         order.next_sync_at = _next_look(order)
         order.save(
@@ -250,18 +255,24 @@ def _whole(order_id: UUID) -> Order:
 
 def _merge(order: Order, facts: CheckoutFacts | InvoiceFacts) -> None:
     """Take facts over. They only grow: a stale fetch cannot undo a newer one."""
+    payment = facts.payment
     if isinstance(facts, InvoiceFacts):
         invoices.merge(order, facts)
-    payment = facts.payment
+        payment = payment_parts.merge(order, facts)
+        if payment is None and facts.is_paid:
+            # Credited in all, or by a balance of the buyer's there: nothing came.
+            payment = PaymentFacts("", received_minor=0, paid_at=None, decline="")
     if payment is not None and facts.is_paid:
         if order.grant_id is not None and order.status == Status.CANCELLED:
-            logger.error("%s was paid after its invoice was void: decide about it", order.pk)
+            # Its license is revoked, and nobody owes anything: people decide about it.
+            mismatches.paid_otherwise(order, found_minor=payment.received_minor, expected_minor=0)
             return
         if order_states.move(order, Event.PAID):
             order.payment_intent = payment.payment_intent or None
             order.paid_at = payment.paid_at or timezone.now()
             order.paid_minor = payment.received_minor
-            journal.post(order, journal.PAYMENT, journal.payment(order))
+            if order.paid_minor and not payment_parts.are_of(order):
+                journal.post(order, journal.PAYMENT, journal.payment(order))
             _go_on(order)
         _settle(order, payment)
         refunds.merge(order, payment.refunds)
@@ -279,8 +290,10 @@ def _go_on(order: Order) -> None:
         return
     order_states.move(order, Event.GRANTED)
     if order.paid_minor != order.total_minor:
-        # The buyer owes the rest, or is owed it, on an account with an age.
-        logger.error("%s was paid with another amount than was asked for", order.pk)
+        # The buyer owes the rest, or is owed it, on its own account.
+        mismatches.paid_otherwise(
+            order, found_minor=order.paid_minor, expected_minor=order.total_minor
+        )
     licenses.reinstate(
         order, reason=_("The invoice was paid."), after=licenses.Cause.PAYMENT_OVERDUE
     )
@@ -301,7 +314,8 @@ def _settle(order: Order, payment: PaymentFacts) -> None:
         return
     order.settled_minor, order.settled_currency = settled.amount_minor, settled.currency
     order.settled_fee_minor = settled.fee_minor
-    journal.settle(order, settled, order.paid_minor)
+    if settled.transaction:
+        journal.settle(order, settled, order.paid_minor)
 
 
 def _grant_or_refund(order: Order, currency: str) -> None:
@@ -313,11 +327,15 @@ def _grant_or_refund(order: Order, currency: str) -> None:
                 raise PaidAmountDiffers
             order.grant = orders.issue_grant(order)
             journal.post(order, journal.SALE, journal.sale(order, settlements.of(order)))
+            tax_records.record(order)
             royalties.of_sale(order)
             # Deferred checks run here, where they can still be undone without "paid".
             connection.check_constraints()
     except Exception as error:
         order.grant = None
+        if isinstance(error, PaidAmountDiffers) and not order.paid_minor:
+            # Nothing can go back; whether something is owed, people say.
+            mismatches.paid_otherwise(order, found_minor=0, expected_minor=order.total_minor)
         if not isinstance(error, DomainError) or error.retryable:
             # The edge of a retry loop: paid commits, and the grant is tried again when due.
             logger.exception("could not grant %s, which is paid", order.pk)
@@ -341,6 +359,7 @@ def _grant_unpaid(order: Order) -> None:
         with transaction.atomic():
             order.grant = orders.issue_grant(order)
             journal.post(order, journal.SALE, journal.sale(order, settlements.of(order)))
+            tax_records.record(order)
             connection.check_constraints()
     except Exception as error:
         order.grant = None

@@ -56,6 +56,8 @@ class Tax:
     line: TaxLine
     # The tax that an inclusive price holds, whether it is due or not.
     taken_out_minor: int = 0
+    # Of Stripe Tax, where that was asked: the sale is recorded from it (`tax_records`).
+    calculation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def calculate(
         raise PaymentProviderUnavailable(
             _("The price changed while its tax was calculated. Send the same request again.")
         )
-    return Tax(_line_of(buyer, answer.facts))
+    return Tax(_line_of(buyer, answer.facts), calculation=answer.facts.calculation)
 
 
 def is_remote() -> bool:

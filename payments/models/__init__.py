@@ -5,7 +5,7 @@ from __future__ import annotations
 from payments.models.commands import Command, StripeEvent
 from payments.models.connect import ConnectedAccount, Transfer, TransferReversal
 from payments.models.fees import FeeSchedule
-from payments.models.invoices import Invoice, StripeCustomer
+from payments.models.invoices import Invoice, PaymentPart, StripeCustomer
 from payments.models.journal import Account, Journal, Posting
 from payments.models.orders import Order, Quote, Sale
 from payments.models.reconciliation import Mismatch, ReconcileCursor, StripePace
@@ -37,6 +37,7 @@ __all__ = [
     "Journal",
     "Mismatch",
     "Order",
+    "PaymentPart",
     "Posting",
     "Quote",
     "ReconcileCursor",

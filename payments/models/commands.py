@@ -41,6 +41,8 @@ class Command(models.Model):
         SEND_INVOICE = "send_invoice", _("Send an invoice")
         VOID_INVOICE = "void_invoice", _("Void an invoice")
         CREDIT_NOTE = "credit_note", _("Issue a credit note")
+        RECORD_TAX = "record_tax", _("Record the tax of a sale")
+        REVERSE_TAX = "reverse_tax", _("Record that tax went back")
 
     class State(models.TextChoices):
         PENDING = "pending", _("Pending")
@@ -105,6 +107,8 @@ class Command(models.Model):
                         "send_invoice",
                         "void_invoice",
                         "credit_note",
+                        "record_tax",
+                        "reverse_tax",
                     ]
                 ),
             ),

@@ -145,3 +145,52 @@ class Invoice(models.Model):
 
     def __str__(self) -> str:
         return self.number or str(self.pk)
+
+
+class PaymentPartQuerySet(TenantQuerySet["PaymentPart"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization, livemode=caller.livemode)
+
+
+class PaymentPart(models.Model):
+    """One of several payments of an invoice. Written by `payment_parts`.
+
+    What one payment pays whole stands in its order alone.
+    """
+
+    id = TypeIDField(prefix="ppt", primary_key=True)
+    # The buyer.
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    seller = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    livemode = models.BooleanField()
+    order = models.ForeignKey(Order, models.PROTECT, related_name="parts", db_constraint=False)
+    # Null for what was paid outside of Stripe.
+    payment_intent = models.CharField(max_length=255, null=True, blank=True, unique=True)
+    charge = models.CharField(max_length=255, blank=True, default="", db_default="")
+    amount_minor = models.BigIntegerField()
+    # Of what Stripe said was given back.
+    refunded_minor = models.BigIntegerField(default=0, db_default=0)
+    paid_at = models.DateTimeField(default=timezone.now)
+
+    objects = PaymentPartQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("part of a payment")
+        verbose_name_plural = _("parts of payments")
+        constraints = [
+            models.UniqueConstraint(
+                name="payment_part_outside_is_one",
+                fields=["order"],
+                condition=Q(payment_intent__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="payment_part_is_more_than_nothing", condition=Q(amount_minor__gt=0)
+            ),
+            models.CheckConstraint(
+                name="payment_part_refunds_no_more_than_it_is",
+                condition=Q(refunded_minor__gte=0, refunded_minor__lte=models.F("amount_minor")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.payment_intent or f"outside of Stripe for {self.order_id}"

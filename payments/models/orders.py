@@ -46,6 +46,8 @@ class Quote(models.Model):
     tax_minor = models.BigIntegerField()
     total_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
+    # Of Stripe Tax, where that said what tax is due: the sale is recorded from it.
+    tax_calculation = models.CharField(max_length=255, blank=True, default="", db_default="")
     document = models.TextField()
     document_sha256 = models.BinaryField(max_length=DIGEST_LENGTH)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -33,11 +33,15 @@ class Mismatch(models.Model):
         PAYOUT_DIFFERS = "payout_differs", _("A payout is not the sum of what it took along")
         CLEARING_OPEN = "clearing_open", _("A clearing account is not back at 0")
         EVENT_UNHANDLED = "event_unhandled", _("An event could not be handled")
+        PAID_DIFFERS = "paid_differs", _("Another amount was paid than was owed")
+        REFUND_FAILED = "refund_failed", _("A refund came back: the buyer is owed it")
+        TAX_UNRECORDED = "tax_unrecorded", _("Stripe Tax did not record what was agreed")
 
     id = TypeIDField(prefix="mis", primary_key=True)
     livemode = models.BooleanField()
     kind = models.CharField(max_length=18, choices=Kind)
-    # Stripe's id of what it is about; of a clearing account, the order, the account and currency.
+    # Stripe's id of what it is about; of a clearing account, the order, the account and currency;
+    # of an amount paid, the order; of a refund that failed, and of tax, our own id.
     subject = models.CharField(max_length=255)
     # Stripe's type of a balance transaction, or of an event; the code of an account.
     subject_type = models.CharField(max_length=100, blank=True)
@@ -93,6 +97,9 @@ class Mismatch(models.Model):
                         "payout_differs",
                         "clearing_open",
                         "event_unhandled",
+                        "paid_differs",
+                        "refund_failed",
+                        "tax_unrecorded",
                     ]
                 ),
             ),

@@ -74,6 +74,8 @@ class Controls:
 
     def _invoice(self, id: str, verb: str, wanted: dict[str, Any]) -> Resource:
         with self.world.change():
+            if verb == "pay" and "amount" in wanted:
+                return invoice_payments.pay_part(self.world, id, _amount(wanted))
             if verb == "pay":
                 return invoice_payments.pay(self.world, id)
             return invoice_payments.decline(self.world, id, decline_code=_decline_code(wanted))
@@ -159,6 +161,13 @@ class Controls:
     def _redeliver(self, wanted: dict[str, Any]) -> Resource:
         event, status = self.postman.redeliver(str(wanted.get("event") or wanted.get("type") or ""))
         return {"event": event["id"], "type": event["type"], "status": status}
+
+
+def _amount(wanted: dict[str, Any]) -> int:
+    amount = wanted["amount"]
+    if type(amount) is not int:
+        raise ApiError("amount is an integer, in the smallest unit.", param="amount")
+    return amount
 
 
 def _decline_code(wanted: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from payments.simulator import (
     payouts,
     refunds,
     reversals,
+    tax_transactions,
     transfers,
 )
 from payments.simulator.errors import ApiError, Uncovered
@@ -167,6 +168,7 @@ INCLUDED: dict[tuple[str, str], Callable[[World, Resource], Resource]] = {
     (payment_intents.CHARGE, "refunds"): _refunds_of,
     (customers.KIND, "tax_ids"): customers.included_tax_ids,
     (invoices.KIND, "payments"): invoice_payments.included,
+    (tax_transactions.KIND, "line_items"): tax_transactions.included_lines,
 }
 
 

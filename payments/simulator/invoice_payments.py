@@ -5,9 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from payments.simulator import customers, events, invoices, lists, payment_intents
+from payments.simulator import amounts, customers, events, invoices, lists, payment_intents
 from payments.simulator.errors import ApiError, Uncovered
-from payments.simulator.state import Resource, World
+from payments.simulator.state import Resource, World, new_id
 
 KIND = "invoice_payment"
 URL = "/v1/invoice_payments"
@@ -41,52 +41,66 @@ def list_(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
 
 def included(world: World, invoice: Resource) -> Resource:
     """The `payments` of an invoice, which it shows where they are asked for."""
-    payment = of(world, invoice)
-    return lists.as_list([payment] if payment else [], f"{URL}?invoice={invoice['id']}")
+    return lists.as_list(all_of(world, invoice), f"{URL}?invoice={invoice['id']}")
 
 
 def of(world: World, invoice: Resource) -> Resource | None:
-    """The payment of an invoice. None before it is finalized, and where nothing was due."""
+    """The default payment of an invoice: None before it is finalized, and where nothing was due."""
     return world.find(KIND, world.private(invoice["id"])["payment"])
 
 
-def charge_of(world: World, invoice: Resource) -> Resource | None:
-    """The charge that paid an invoice. None where none did."""
-    payment = of(world, invoice)
-    if payment is None or payment["status"] != "paid":
-        return None
-    intent = world.get(payment_intents.KIND, payment["payment"]["payment_intent"])
-    return world.get(payment_intents.CHARGE, intent["latest_charge"])
+def all_of(world: World, invoice: Resource) -> list[Resource]:
+    """Every payment of an invoice, the newest first: the default one, and those of parts."""
+    return list(world.newest(KIND, match={"invoice": invoice["id"]}))
+
+
+def charges_of(world: World, invoice: Resource) -> list[Resource]:
+    """The charges that paid an invoice, or parts of it."""
+    intents = [
+        world.get(payment_intents.KIND, payment["payment"]["payment_intent"])
+        for payment in all_of(world, invoice)
+        if payment["status"] == "paid"
+    ]
+    return [world.get(payment_intents.CHARGE, intent["latest_charge"]) for intent in intents]
 
 
 def start(world: World, invoice: Resource) -> None:
     """Make the payment of an invoice that is being finalized, with its payment intent."""
-    intent = payment_intents.start(
-        world,
-        amount=invoice["amount_remaining"],
-        currency=invoice["currency"],
-        customer=invoice["customer"],
-        description="Payment for Invoice",
-        # The invoice's metadata stays with the invoice.
-        metadata={},
-        transfer_group=None,
-    )
-    world.add(
-        {
-            "id": world.private(invoice["id"])["payment"],
-            "object": KIND,
-            "amount_paid": None,
-            "amount_requested": invoice["amount_remaining"],
-            "created": world.now(),
-            "currency": invoice["currency"],
-            "invoice": invoice["id"],
-            "is_default": True,
-            "livemode": False,
-            "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
-            "status": "open",
-            "status_transitions": {"canceled_at": None, "paid_at": None},
-        }
-    )
+    intent = _intent(world, invoice, invoice["amount_remaining"])
+    world.add(_payment(world, invoice, intent, id=world.private(invoice["id"])["payment"]))
+
+
+def pay_part(world: World, id: str, amount: int) -> Resource:
+    """Pay a part of an invoice by a payment intent of its own, as at Stripe's dashboard.
+
+    The default payment asks for the rest; a part that is all of it pays the invoice.
+    https://docs.stripe.com/invoicing/partial-payments
+    """
+    invoice = world.get(invoices.KIND, id, param="invoice")
+    _payable(world, invoice)
+    if not 0 < amount <= invoice["amount_remaining"]:
+        raise ApiError(
+            "A part of an invoice is more than nothing, and no more than what remains.",
+            param="amount",
+        )
+    amounts.check_charge(amount, invoice["currency"], param="amount")
+    intent = _intent(world, invoice, amount)
+    payment = _payment(world, invoice, intent, id=new_id("inpay"), amount=amount)
+    payment |= {"is_default": False}
+    world.add(payment)
+    payment_intents.succeed(world, intent)
+    _paid(world, payment)
+    if amount == invoice["amount_remaining"]:
+        cancel(world, invoice, reason="automatic")
+        settle(world, invoice, "invoice.payment_succeeded", attempted=True)
+    else:
+        before = deepcopy(invoice)
+        invoice["amount_paid"] += amount
+        invoice["amount_remaining"] -= amount
+        invoices.save(world, invoice, before)
+        follow(world, invoice)
+    events.emit(world, "invoice_payment.paid", payment)
+    return invoice
 
 
 def pay(world: World, id: str) -> Resource:
@@ -97,12 +111,7 @@ def pay(world: World, id: str) -> Resource:
     payment = _payable(world, invoice)
     intent = world.get(payment_intents.KIND, payment["payment"]["payment_intent"])
     payment_intents.succeed(world, intent)
-    payment |= {
-        "amount_paid": payment["amount_requested"],
-        "status": "paid",
-        "status_transitions": {"canceled_at": None, "paid_at": world.now()},
-    }
-    world.put(payment)
+    _paid(world, payment)
     # Only the first attempt counts; later ones that are made by hand do not.
     settle(world, invoice, "invoice.payment_succeeded", attempted=True, attempt_count=1)
     events.emit(world, "invoice_payment.paid", payment)
@@ -167,6 +176,47 @@ def cancel(world: World, invoice: Resource, *, reason: str) -> None:
     }
     world.put(intent)
     events.emit(world, "payment_intent.canceled", intent)
+
+
+def _intent(world: World, invoice: Resource, amount: int) -> Resource:
+    return payment_intents.start(
+        world,
+        amount=amount,
+        currency=invoice["currency"],
+        customer=invoice["customer"],
+        description="Payment for Invoice",
+        # The invoice's metadata stays with the invoice.
+        metadata={},
+        transfer_group=None,
+    )
+
+
+def _payment(
+    world: World, invoice: Resource, intent: Resource, *, id: str, amount: int | None = None
+) -> Resource:
+    return {
+        "id": id,
+        "object": KIND,
+        "amount_paid": None,
+        "amount_requested": invoice["amount_remaining"] if amount is None else amount,
+        "created": world.now(),
+        "currency": invoice["currency"],
+        "invoice": invoice["id"],
+        "is_default": True,
+        "livemode": False,
+        "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
+        "status": "open",
+        "status_transitions": {"canceled_at": None, "paid_at": None},
+    }
+
+
+def _paid(world: World, payment: Resource) -> None:
+    payment |= {
+        "amount_paid": payment["amount_requested"],
+        "status": "paid",
+        "status_transitions": {"canceled_at": None, "paid_at": world.now()},
+    }
+    world.put(payment)
 
 
 def _payable(world: World, invoice: Resource) -> Resource:

@@ -28,6 +28,7 @@ ALLOWED = {
     "void": frozenset({"open", "uncollectible"}),
 }
 _NOT_OPEN = "You can only pass in open invoices. This invoice isn't open."
+_PAID_IN_PART = "Invoices with `paid` payments cannot be voided."
 REFUSALS = {
     "finalize": "This invoice is already finalized, you can't re-finalize a non-draft invoice.",
     "mark_uncollectible": _NOT_OPEN,
@@ -61,6 +62,8 @@ def send(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Res
 def void(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Resource:
     """Take a finalized invoice back, for good. What it says stays as it is."""
     invoice = _invoice(world, arguments, "void")
+    if invoice["amount_paid"]:
+        raise ApiError(_PAID_IN_PART, is_outcome=True)
     before = deepcopy(invoice)
     invoice |= {
         "auto_advance": False,
@@ -125,7 +128,7 @@ def _invoice(world: World, arguments: dict[str, str], verb: str) -> Resource:
             raise Uncovered("paying a draft", param="invoice")
         message = invoice_payments.NOT_PAYABLE[status]
     elif verb == "void" and status == "paid":
-        message = "Invoices with `paid` payments cannot be voided."
+        message = _PAID_IN_PART
     elif verb == "mark_uncollectible" and status == "uncollectible":
         message = "This invoice has already been marked uncollectible."
     else:

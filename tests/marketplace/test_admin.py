@@ -54,6 +54,7 @@ TABLES = [
     "payments.Journal",
     "payments.Mismatch",
     "payments.Order",
+    "payments.PaymentPart",
     "payments.Posting",
     "payments.Quote",
     "payments.Refund",

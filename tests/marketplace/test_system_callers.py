@@ -49,6 +49,8 @@ ALL_TENANT_CALLERS = {
     "payments.remittances": "The worker sends what all sellers are owed beside their sales.",
     "payments.statements": "Whole journals belong to no tenant; a seller reads its own postings.",
     "payments.transfers": "The worker sends the shares of all sellers.",
+    "payments.invoices": "A credit note is made by the worker, for anybody.",
+    "payments.tax_records": "A sale's tax is recorded by the worker, for anybody.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",
     "payments.mismatches": "What does not agree with Stripe is of no tenant.",
     "payments.balance_checks": "Stripe's books are held against the journals of everybody.",

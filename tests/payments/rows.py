@@ -18,6 +18,7 @@ from payments.models import (
     FeeSchedule,
     Invoice,
     Order,
+    PaymentPart,
     Quote,
     Refund,
     Remittance,
@@ -213,6 +214,17 @@ def make_dispute_row(of: Order, **fields: Any) -> Dispute:
 
 def make_customer_row(buyer: Organization, **fields: Any) -> StripeCustomer:
     return StripeCustomer.objects.create(**{"organization": buyer, "livemode": False, **fields})
+
+
+def make_part_row(of: Order, **fields: Any) -> PaymentPart:
+    values: dict[str, Any] = {
+        "organization": of.organization,
+        "seller": of.seller,
+        "livemode": of.livemode,
+        "order": of,
+        "amount_minor": 10_000,
+    }
+    return PaymentPart.objects.create(**{**values, **fields})
 
 
 def make_invoice_row(of: Order, **fields: Any) -> Invoice:

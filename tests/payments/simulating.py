@@ -118,6 +118,10 @@ class Stripe:
         """Answer the next requests below a path with a failure, without carrying them out."""
         self._control("faults", {"status": status, "times": times, "path": path})
 
+    def stop_failing(self) -> None:
+        """Answer everything again."""
+        self._control("faults", {"clear": True})
+
     def wait_for(self, event: str) -> None:
         """Wait until an event of a type has been sent."""
         deadline = time.monotonic() + WAIT_SECONDS
@@ -176,9 +180,9 @@ class Stripe:
         """Have something happen to a connected account: complete, leave_out, restrict …"""
         return self._control(f"accounts/{id}/{verb}", wanted)
 
-    def invoice(self, id: str, verb: str) -> Any:
-        """Pay an invoice on its page, or decline to."""
-        return self._control(f"invoices/{id}/{verb}", {})
+    def invoice(self, id: str, verb: str, **wanted: Any) -> Any:
+        """Pay an invoice on its page, or decline to; or pay an `amount` of it."""
+        return self._control(f"invoices/{id}/{verb}", wanted)
 
     def mark_paid_outside(self, invoice: str) -> None:
         """Say at Stripe, as the market's bookkeeper would, that an invoice was paid by bank."""

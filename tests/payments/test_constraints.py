@@ -36,6 +36,7 @@ from tests.payments.rows import (
     make_invoice_row,
     make_offer_row,
     make_order_row,
+    make_part_row,
     make_quote_row,
     make_refund_row,
     make_remittance_row,
@@ -324,6 +325,15 @@ BREAKS: dict[str, Callable[[World], Any]] = {
         for customer in [make_customer_row(w.buyer)]
         for order in (w.order, make_order_row(w.other_quote()))
     ],
+    "payment_part_outside_is_one": lambda w: [make_part_row(w.order) for _each in range(2)],
+    "payment_part_is_more_than_nothing": lambda w: make_part_row(w.order, amount_minor=0),
+    "payment_part_refunds_no_more_than_it_is": lambda w: make_part_row(
+        w.order, amount_minor=5, refunded_minor=6
+    ),
+    "payments_paymentpart_payment_intent_key": lambda w: [
+        make_part_row(w.order, payment_intent="pi_1") for _each in range(2)
+    ],
+    "payment_part_order_belongs": lambda w: make_part_row(w.order, livemode=True),
     "invoice_order_belongs": lambda w: make_invoice_row(
         w.order, livemode=True, customer=make_customer_row(w.buyer, livemode=True)
     ),

@@ -62,6 +62,37 @@ CALLS: dict[tuple[str, str], dict[str, Any]] = {
         "expand": ["data.charge"],
     },
     ("GET", "/v1/payment_intents/pi_1"): {"expand": ["latest_charge"], "client_secret": "x"},
+    ("POST", "/v1/tax/calculations"): {
+        "currency": "eur",
+        "customer_details": {
+            "address": {"country": "DE", "state": "BE", "line1": "Street"},
+            "address_source": "billing",
+            "tax_ids": [{"type": "eu_vat", "value": "DE123456789"}],
+        },
+        "line_items": [{"amount": "100", "reference": "license", "tax_behavior": "exclusive"}],
+    },
+    ("POST", "/v1/tax/transactions/create_from_calculation"): {
+        "calculation": "taxcalc_1",
+        "reference": "ord_1",
+        "posted_at": "1790000000",
+        "metadata": {"order": "ord_1"},
+    },
+    ("POST", "/v1/tax/transactions/create_reversal"): {
+        "mode": "partial",
+        "original_transaction": "tax_1",
+        "reference": "rfd_1",
+        "metadata": {"order": "ord_1"},
+        "line_items": [
+            {
+                "original_line_item": "tax_li_1",
+                "reference": "license",
+                "amount": "-100",
+                "amount_tax": "-19",
+                "quantity": "1",
+            }
+        ],
+    },
+    ("GET", "/v1/tax/transactions/tax_1/line_items"): {"limit": "1"},
     ("GET", "/v1/events"): {
         "types": ["charge.refunded", "refund.created"],
         "type": "charge.*",
@@ -77,6 +108,18 @@ CALLS: dict[tuple[str, str], dict[str, Any]] = {
 REQUIRED = [
     ("POST", "/v1/checkout/sessions", ("line_items", 0, "price_data", "currency")),
     ("POST", "/v1/checkout/sessions", ("line_items", 0, "price_data", "product_data", "name")),
+    ("POST", "/v1/tax/calculations", ("currency",)),
+    ("POST", "/v1/tax/calculations", ("line_items",)),
+    ("POST", "/v1/tax/calculations", ("line_items", 0, "amount")),
+    ("POST", "/v1/tax/transactions/create_from_calculation", ("calculation",)),
+    ("POST", "/v1/tax/transactions/create_from_calculation", ("reference",)),
+    ("POST", "/v1/tax/transactions/create_reversal", ("mode",)),
+    ("POST", "/v1/tax/transactions/create_reversal", ("original_transaction",)),
+    ("POST", "/v1/tax/transactions/create_reversal", ("reference",)),
+    ("POST", "/v1/tax/transactions/create_reversal", ("line_items", 0, "original_line_item")),
+    ("POST", "/v1/tax/transactions/create_reversal", ("line_items", 0, "reference")),
+    ("POST", "/v1/tax/transactions/create_reversal", ("line_items", 0, "amount")),
+    ("POST", "/v1/tax/transactions/create_reversal", ("line_items", 0, "amount_tax")),
 ]
 
 
@@ -144,6 +187,9 @@ def mutations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         path = ("line_items", 0, "price_data", "tax_behavior")
         yield "enum", "POST", "/v1/checkout/sessions", changed(create, path, wrong)
         yield "enum", "POST", "/v1/refunds", changed(refund, ("reason",), wrong)
+    reversal = "/v1/tax/transactions/create_reversal"
+    for wrong in ("", "whole", "Full"):
+        yield "enum", "POST", reversal, changed(CALLS["POST", reversal], ("mode",), wrong)
 
 
 def test_the_contract_is_that_of_the_installed_sdk() -> None:
@@ -235,7 +281,7 @@ def test_every_seeded_wrong_request_is_caught() -> None:
         passed.append((kind, method, path, params))
 
     assert passed == []
-    assert tried["missing"] == 2
+    assert tried["missing"] == len(REQUIRED)
     assert sum(tried.values()) >= 200, tried
 
 

@@ -302,13 +302,35 @@ def use_every_verb_of_invoices(
     stripe_gateway.find_customer("legal@example.org", "scu_1")
     stripe_gateway.find_credit_note(note["invoice"], "rfd_1")
     stripe_gateway.find_invoice(note["customer"], "inv_1", [], key="k")
-    stripe_gateway.calculate_tax(
+    stripe.post(
+        "/v1/credit_notes", {"invoice": note["invoice"], "amount": 500, "credit_amount": 500}
+    )
+    with pytest.raises(PaymentProviderRefused, match="has a balance"):
+        stripe_gateway.send_invoice(
+            {
+                "customer": note["customer"],
+                "collection_method": "send_invoice",
+                "days_until_due": 9,
+            },
+            [],
+            key="k-balance",
+        )
+    use_every_verb_of_tax()
+
+
+def use_every_verb_of_tax() -> None:
+    calculation = stripe_gateway.calculate_tax(
         {
             "currency": "usd",
             "customer_details": {"address": {"country": "DE"}, "address_source": "billing"},
             "line_items": [{"amount": 100, "reference": "license"}],
         }
+    ).calculation
+    sale = stripe_gateway.record_tax(
+        {"calculation": calculation, "reference": "ord_1"}, key="k-record"
     )
+    part = {"mode": "partial", "reference": "rfd_1", "amount": -100, "amount_tax": 0}
+    assert stripe_gateway.reverse_tax(sale, part, key="k-reverse").startswith("tax_")
 
 
 def test_the_stored_request_is_what_was_sent(

@@ -21,6 +21,8 @@ __all__ = ["account"]
 CLASSES: dict[str, type] = {
     "tax.calculation": stripe.tax.Calculation,
     "tax.calculation_line_item": stripe.tax.CalculationLineItem,
+    "tax.transaction": stripe.tax.Transaction,
+    "tax.transaction_line_item": stripe.tax.TransactionLineItem,
     "balance": stripe.Balance,
     "balance_transaction": stripe.BalanceTransaction,
     "charge": stripe.Charge,
@@ -299,6 +301,7 @@ def test_error_codes_are_codes_that_stripe_has() -> None:
         "payment_intent_authentication_failure",
         "processing_error",
         "rate_limit",
+        "resource_already_exists",
         "resource_missing",
         "transfers_not_allowed",
         "tax_id_invalid",

@@ -82,6 +82,7 @@ PRIVATE = {
     "payments_journal",
     "payments_mismatch",
     "payments_order",
+    "payments_paymentpart",
     "payments_posting",
     "payments_quote",
     "payments_stripecustomer",

@@ -63,6 +63,7 @@ from payments.models import (
     Invoice,
     Journal,
     Mismatch,
+    PaymentPart,
     Posting,
     ReconcileCursor,
     Refund,
@@ -331,6 +332,13 @@ def _money(world: World, order: Any, livemode: bool) -> None:
         net_days=30,
         due_at=timezone.now() + timedelta(days=30),
         grants_on="payment",
+    )
+    PaymentPart.objects.create(
+        organization=order.organization,
+        seller=order.seller,
+        livemode=livemode,
+        order=order,
+        amount_minor=10_000,
     )
     StripeEvent.objects.create(id=f"evt_{livemode}", type="x", livemode=livemode, body={})
     Mismatch.objects.create(livemode=livemode, kind="clearing_open", subject="txn", order=order)

@@ -1,4 +1,4 @@
-"""`manage.py refund`: what an operator of the market gives back, or agrees to."""
+"""`manage.py refund`: what an operator of the market gives back, agrees to, or paid by bank."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class Command(BaseCommand):
     help = (
         "Give a payment back, or be one of the two people that a large refund needs. After the "
         "first delivery the licensor must agree as well. The tax, the fee and the seller's share "
-        "go back in proportion; once all is back, the license ends."
+        "go back in proportion; once all is back, the license ends. With paid-outside: say that a "
+        "refund that had failed was paid to the buyer by bank."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("step", choices=["give", "approve"])
+        parser.add_argument("step", choices=["give", "approve", "paid-outside"])
         parser.add_argument("id", metavar="ord_… or rfd_…")
         parser.add_argument("--operator", metavar="EMAIL", required=True, help="who does it")
         parser.add_argument(
@@ -40,7 +41,12 @@ class Command(BaseCommand):
             raise CommandError("Say why: --reason.")
         try:
             operator = organizations.find_operator(options["operator"])
-            refund = self._give(operator, id, options) if step == "give" else _approve(operator, id)
+            if step == "give":
+                refund = self._give(operator, id, options)
+            elif step == "approve":
+                refund = refunds.approve_as_operator(operator, id)
+            else:
+                refund = refunds.pay_outside(operator, id)
         except DomainError as error:
             raise CommandError(f"{error.data.get('param', '')} {error.detail}".strip()) from None
         self.stdout.write(f"{refund.pk} {refund.state}")
@@ -58,7 +64,3 @@ class Command(BaseCommand):
             reason=options["reason"],
             effect=effect,
         )
-
-
-def _approve(operator: User, id: str) -> Refund:
-    return refunds.approve_as_operator(operator, id)
