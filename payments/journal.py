@@ -12,7 +12,7 @@ from django.db.models import Sum
 
 from marketplace.money import currency as known_currency
 from payments.models import Account, Journal, Order, Posting
-from payments.settlements import Shares
+from payments.settlements import Shares, excess_minor
 from payments.stripe_facts import SettledFacts
 
 Code = Account.Code
@@ -309,8 +309,8 @@ def returned_minor(order: Order) -> int:
     In the order's currency, under its lock.
     """
     gone = order.refunded_minor + order.lost_minor
-    if is_posted(order, journal.SALE):
-        still = max(0, settlements.excess_minor(order) - gone)
+    if is_posted(order, SALE):
+        still = max(0, excess_minor(order) - gone)
     else:
         # Without a license all that was paid stands on the buyer's own account.
         still = order.paid_minor - gone
