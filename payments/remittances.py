@@ -1,8 +1,8 @@
 """Remittances: what a seller is owed beside its shares of sales, in one sum, its debts first.
 
-Of each sale's own share there is a transfer (`transfers`). What the market owes a seller by any
-other journal, such as royalties that paid back its advances, or that it paid itself, is added up
-from the journal and sent from our balance at Stripe, once a day at most.
+Of each sale's own share there is a transfer (`transfers`). What the market owes a seller by
+journals of royalties, and by those of no order (royalties that paid back its advances, or that it
+paid itself), is added up and sent from our balance at Stripe, once a day at most.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from marketplace import money
 from marketplace.access import system
+from marketplace.errors import PaymentProviderRefused
 from payments import commands, journal, stripe_gateway, transfers
 from payments.commands import Call
 from payments.journal import Code, Key
@@ -131,6 +133,7 @@ def _due(
         "organization": organization_id,
         "livemode": livemode,
         "currency": currency,
+        "royalties": journal.ROYALTIES,
         "since": timezone.now() - EVERY,
     }
     with connection.cursor() as cursor:
@@ -139,7 +142,22 @@ def _due(
 
 
 def _send(command: Command) -> TransferFacts:
-    return stripe_gateway.transfer(command.params, key=str(command.pk))
+    """Send it, unless its seller was refused since it was to be sent."""
+    if not _is_refused(command):
+        return stripe_gateway.transfer(command.params, key=str(command.pk))
+    # An earlier attempt may have arrived, whose answer was lost.
+    found = _find(command)
+    if found is None:
+        raise PaymentProviderRefused(_("This market does not pay the seller."))
+    return found
+
+
+def _is_refused(command: Command) -> bool:
+    with system("see whether a seller was refused meanwhile"):
+        return ConnectedAccount.objects.filter(
+            stripe_id=command.params["destination"],
+            clearance=ConnectedAccount.Clearance.REFUSED,
+        ).exists()
 
 
 def _find(command: Command) -> TransferFacts | None:
@@ -198,11 +216,13 @@ def _of_seller(remittance: Remittance, code: Code) -> Key:
 SEND = Call(send=_send, keep=_keep, refuse=_refuse, find=_find, is_money=True)
 
 
-# Journals of an order move what its own transfer sends: the others, what is sent here.
+# Journals of an order move what its own transfer sends; those of its royalties, and of no order,
+# what is sent here.
 _DUE = """
 SELECT account.organization_id, account.livemode, account.currency,
     coalesce(-sum(posting.amount_minor) FILTER (
-        WHERE account.code = 'seller_payable' AND journal.order_id IS NULL), 0)::bigint AS owed,
+        WHERE account.code = 'seller_payable'
+            AND (journal.order_id IS NULL OR journal.kind = %(royalties)s)), 0)::bigint AS owed,
     coalesce(sum(posting.amount_minor) FILTER (
         WHERE account.code = 'seller_receivable'), 0)::bigint AS debt
 FROM payments_account account
@@ -223,6 +243,7 @@ WHERE account.code IN ('seller_payable', 'seller_receivable')
     )
 GROUP BY account.organization_id, account.livemode, account.currency
 HAVING -sum(posting.amount_minor) FILTER (
-    WHERE account.code = 'seller_payable' AND journal.order_id IS NULL) > 0
+    WHERE account.code = 'seller_payable'
+        AND (journal.order_id IS NULL OR journal.kind = %(royalties)s)) > 0
 ORDER BY account.organization_id, account.currency
 """
