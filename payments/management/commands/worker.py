@@ -73,8 +73,8 @@ JOBS = [
     Job("transfers that were waiting", 5, lambda: transfers.start_waiting()),
     Job("royalties to be shared out", 1, lambda: royalties.allocate_due()),
     Job("royalties to be sent", 5, lambda: payouts.send_due()),
-    # Once a day at most to each seller; it adds up all that was ever owed.
-    Job("what sellers are owed beside sales", 300, lambda: remittances.start_due()),
+    # Once a day at most to each seller; it adds up all that was ever owed, in seconds.
+    Job("what sellers are owed beside sales", 3600, lambda: remittances.start_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
