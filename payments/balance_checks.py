@@ -160,13 +160,14 @@ def book_own(line: LineFacts, *, livemode: bool) -> None:
                 journal.take_fee(settled, livemode=livemode)
 
 
-def calls_like(line: LineFacts) -> list[UUID]:
+def calls_like(line: LineFacts, *, livemode: bool) -> list[UUID]:
     """Calls of no order that may have made a transfer, and whose answer was lost."""
     if line.type != "transfer":
         return []
     with system("find calls whose answer was lost"):
         return list(
             Command.objects.filter(
+                livemode=livemode,
                 kind__in=_OF_NO_ORDER,
                 state=Command.State.PENDING,
                 first_sent_at__isnull=False,

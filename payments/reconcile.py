@@ -318,7 +318,7 @@ def _book_sent(look: _Look, line: LineFacts) -> bool:
     """
     if balance_checks.book_sent(line, livemode=look.livemode):
         return True
-    for command in balance_checks.calls_like(line):
+    for command in balance_checks.calls_like(line, livemode=look.livemode):
         commands.carry_out(command)
         if balance_checks.booked([line.transaction], livemode=look.livemode):
             return True

@@ -1,8 +1,8 @@
 """Remittances: what a seller is owed beside its shares of sales, in one sum, its debts first.
 
-Of each sale's own share there is a transfer (`transfers`). What the market owes a seller by any
-other journal, such as royalties that paid back its advances, or that it paid itself, is added up
-from the journal and sent from our balance at Stripe, once a day at most.
+Of each sale's own share there is a transfer (`transfers`). What the market owes a seller by
+journals of royalties, and by those of no order (royalties that paid back its advances, or that it
+paid itself), is added up and sent from our balance at Stripe, once a day at most.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ def _due(
         "organization": organization_id,
         "livemode": livemode,
         "currency": currency,
+        "royalties": journal.ROYALTIES,
         "since": timezone.now() - EVERY,
     }
     with connection.cursor() as cursor:

@@ -16,12 +16,13 @@ from marketplace.errors import (
     RegionNotSupported,
     SellerCannotBePaid,
 )
-from marketplace.models import Organization, User
+from marketplace.models import Audit, Organization, User
 from payments import commands, connect, regions, stripe_gateway
 from payments.models import Command, ConnectedAccount
 from payments.stripe_facts import AccountFacts
 from tests.make import make_offer
 from tests.payments.buying import quote_for
+from tests.payments.rows import make_connected_row
 from tests.payments.selling import onboarded, opened
 from tests.payments.simulating import Stripe, work
 from tests.people import ApiClient, caller_for, found
@@ -302,6 +303,22 @@ def test_only_an_operator_decides_who_is_paid(archive: Organization, stripe: Str
         connect.clear(nobody, str(account.pk), note="Why not.")
 
     assert connect.own(caller_for(archive)).clearance == "none"
+
+
+def test_a_decision_that_is_repeated_changes_nothing(archive: Organization, operator: User) -> None:
+    with access.system("open an account in a test"):
+        account = make_connected_row(archive, stripe_id="acct_1", state="active")
+    for decide in (connect.clear, connect.refuse):
+        for note in ("Known.", "Another word."):
+            decided = decide(operator, str(account.pk), note=note)
+            assert decided.clearance_note == "Known."
+
+    with access.system("read the audit"):
+        acts = Audit.objects.filter(subject=str(account.pk)).order_by("pk")
+        assert [act.action for act in acts] == [
+            "connected_account.cleared",
+            "connected_account.refused",
+        ]
 
 
 def cleared(organization: Organization) -> bool | None:

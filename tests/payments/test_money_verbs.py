@@ -84,11 +84,11 @@ VERBS: dict[str, Proof] = {
     ),
     "connect.clear": Proof(
         f"{RACES}a_clearance_that_several_give_is_given_once",
-        "test_connect.py::test_only_an_operator_decides_who_is_paid",
+        "test_connect.py::test_a_decision_that_is_repeated_changes_nothing",
     ),
     "connect.refuse": Proof(
         f"{RACES}a_clearance_that_several_give_is_given_once",
-        "test_connect.py::test_only_an_operator_decides_who_is_paid",
+        "test_connect.py::test_a_decision_that_is_repeated_changes_nothing",
     ),
     "disputes.merge": Proof(
         OF_FACTS, "test_refunds.py::test_stale_facts_of_a_dispute_take_nothing_back"
@@ -114,7 +114,7 @@ VERBS: dict[str, Proof] = {
     ),
     "invoices.give_back_outside": Proof(
         f"{RACES}operators_who_give_back_at_once_give_no_more_than_was_paid",
-        "test_invoices.py::test_what_was_paid_to_the_markets_bank_counts_and_is_given_back_from_there",
+        "test_commands.py::test_a_command_is_given_once_for_an_order",
     ),
     "journal.post": Proof(OF_ORDER, JOURNAL_AGAIN),
     "journal.settle": Proof(OF_FACTS, FACTS_AGAIN),
@@ -178,7 +178,7 @@ VERBS: dict[str, Proof] = {
         OF_LOOK, "test_reconcile.py::test_undelivered_events_are_fetched_once_an_hour"
     ),
     "reconcile.balance_due": Proof(
-        OF_LOOK, "test_reconcile.py::test_a_look_that_was_stopped_goes_on_where_it_was"
+        OF_LOOK, "test_reconcile.py::test_each_day_that_is_over_is_looked_at_once"
     ),
     "reconcile.fetch_events": Proof(
         OF_LOOK, "test_reconcile.py::test_what_was_delivered_is_not_fetched_again"
@@ -199,7 +199,7 @@ VERBS: dict[str, Proof] = {
     # An operator who gives a part again gives another part, as far as there is something left.
     "refunds.give": Proof(
         f"{RACES}operators_who_give_back_at_once_give_no_more_than_was_paid",
-        "test_refunds.py::test_an_operator_gives_back_by_command",
+        f"{RACES}operators_who_give_back_at_once_give_no_more_than_was_paid",
     ),
     "refunds.approve_as_operator": Proof(
         f"{RACES}operators_who_approve_at_once_send_once",
@@ -259,7 +259,7 @@ VERBS: dict[str, Proof] = {
         "test_transfers.py::test_a_share_waits_for_an_account_that_can_be_paid",
     ),
     "transfers.take_back": Proof(
-        OF_FACTS, "test_transfers.py::test_a_refund_takes_the_sellers_part_back"
+        OF_FACTS, "test_transfers.py::test_what_goes_back_while_a_transfer_is_refused_is_taken_once"
     ),
     "transfers.restrict": Proof(
         OF_CALL, "test_remittances.py::test_an_account_that_lost_its_capability_is_waited_for"

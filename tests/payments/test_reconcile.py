@@ -17,9 +17,16 @@ from django.utils import timezone
 from marketplace import access, organizations
 from marketplace.errors import InvalidInput, MissingScope, PaymentProviderUnavailable
 from marketplace.models import Audit, Organization, User
-from payments import balance_checks, journal, mismatches, reconcile, stripe_events
+from payments import (
+    balance_checks,
+    journal,
+    mismatches,
+    reconcile,
+    stripe_events,
+    stripe_gateway,
+)
 from payments.models import Account, Mismatch, Order, ReconcileCursor, StripeEvent
-from payments.stripe_facts import SettledFacts
+from payments.stripe_facts import Page, SettledFacts
 from tests.make import make_offer
 from tests.payments.buying import GRANTED_ONCE, balances, made_of, order_for, order_now
 from tests.payments.selling import opened
@@ -179,6 +186,28 @@ def test_a_look_that_was_stopped_goes_on_where_it_was(
 
 
 # --- the balance ------------------------------------------------------------------------------
+
+
+def test_each_day_that_is_over_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+
+    def listed(since: Any, _until: Any, *, after: str) -> Page[Any]:
+        looked.append(since)
+        return Page((), "")
+
+    monkeypatch.setattr(stripe_gateway, "balance_lines", listed)
+    monkeypatch.setattr(reconcile, "BALANCE_LAG", timedelta())
+    with access.system("yesterday is not looked at yet"):
+        ReconcileCursor.objects.create(
+            name=reconcile.BALANCE,
+            livemode=False,
+            reached_at=reconcile._midnight() - timedelta(hours=2),
+        )
+
+    first, second = reconcile.balance_due(), reconcile.balance_due()
+
+    assert first is not None
+    assert (first.is_done, second, len(looked)) == (True, None, 2)
 
 
 def test_what_agrees_is_no_mismatch(order: dict[str, Any], stripe: Stripe) -> None:

@@ -28,7 +28,15 @@ from payments import (
     transfers,
 )
 from payments.journal import Code, Key
-from payments.models import Command, Journal, Mismatch, Order, Remittance, RoyaltyPayment
+from payments.models import (
+    Command,
+    ConnectedAccount,
+    Journal,
+    Mismatch,
+    Order,
+    Remittance,
+    RoyaltyPayment,
+)
 from payments.stripe_facts import SettledFacts, TransferFacts
 from tests.make import make_offer
 from tests.payments.buying import balances, order_for
@@ -418,15 +426,39 @@ def test_in_live_mode_somebody_has_to_have_cleared_the_seller(archive: Organizat
 def test_a_sales_own_share_is_left_to_its_transfer(
     archive: Organization, lab: Organization, client_for: ClientFor, gateway: FakeGateway
 ) -> None:
-    sell(lab, make_offer(archive, price_minor=50_000))
+    sold = sell(lab, make_offer(archive, price_minor=50_000))
     assert owed(archive) == 50_000
     payable(archive)
     owe(archive, 1_000)
+    # Of the sale's royalties a part may pay back what the seller advanced.
+    with access.system("share out in a test"):
+        lines = [
+            journal.Line(Code.SELLER_PAYABLE, -500, archive.pk),
+            journal.Line(Code.ROYALTY_POOL, 500, archive.pk),
+        ]
+        journal.post(sold, journal.ROYALTIES, lines, reference="ral_1")
 
     send()
 
-    assert [one["amount"] for one in gateway.sent] == [1_000]
+    assert [one["amount"] for one in gateway.sent] == [1_500]
     assert owed(archive) == 50_000
+
+
+def test_a_seller_who_is_refused_meanwhile_is_sent_nothing_and_is_owed_still(
+    archive: Organization, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payable(archive)
+    owe(archive, 1_000)
+    remittances.start_due()
+    with access.system("refuse in a test"):
+        account = ConnectedAccount.objects.get()
+        account.clearance, account.cleared_by = "refused", "usr_1"
+        account.save(update_fields=["clearance", "cleared_by"])
+    monkeypatch.setattr(stripe_gateway, "find_transfer", lambda *_named: None)
+
+    commands.complete_due()
+
+    assert (gateway.sent, remitted(), owed(archive)) == ([], [("returned", 0, 1_000)], 1_000)
 
 
 # --- at once ----------------------------------------------------------------------------------

@@ -75,8 +75,8 @@ JOBS = [
     Job("royalties to be shared out", 1, lambda: royalties.allocate_due()),
     Job("payouts of royalties", 1, lambda: payouts.write_due()),
     Job("royalties to be sent", 5, lambda: royalty_payments.send_due()),
-    # Once a day at most to each seller; it adds up all that was ever owed.
-    Job("what sellers are owed beside sales", 300, lambda: remittances.start_due()),
+    # Once a day at most to each seller; it adds up all that was ever owed, in seconds.
+    Job("what sellers are owed beside sales", 3600, lambda: remittances.start_due()),
     # A buyer whom an overdue claim keeps out must not wait long for its end.
     Job("overdue claims", 1, lambda: scope_claims.release_overdue()),
     Job("overdue access requests", 5, lambda: access_requests.expire_due()),
