@@ -74,7 +74,7 @@ admin.site.register(
 )
 admin.site.register(
     models.RoyaltyPayout,
-    show("id", "organization", "contributors", "paid_minor", "recouped_minor", "currency"),
+    show("id", "organization", "state", "contributors", "written", "paid_minor", "currency"),
 )
 admin.site.register(
     models.RoyaltyPayment, show("id", "payout", "contributor", "amount_minor", "currency", "state")

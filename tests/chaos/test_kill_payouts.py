@@ -12,7 +12,7 @@ from marketplace.models import Organization
 from payments import commands, connect, journal, payouts, royalties, royalty_payments
 from payments.models import Command, Journal, RoyaltyBalance, RoyaltyPayment, RoyaltyPayout
 from tests.chaos import market
-from tests.chaos.dying_worker import PAYOUT, PAYOUT_BATCH, STAGES
+from tests.chaos.dying_worker import PAYOUT, PAYOUT_BATCH, STAGES, write_payouts
 from tests.chaos.simulator_process import Stripe
 from tests.chaos.test_kill_worker import Workers, bought, buyer, stripe, times, workers
 from tests.make import make_offer
@@ -66,7 +66,7 @@ def test_a_payout_is_written_and_sent_once_wherever_workers_are_killed(
         *before, committed, last = PAYOUT
         for point in [*before, committed, *before, committed, last]:
             workers.die(point, "payout", payout.pk.hex)
-        payouts.write_due()
+        write_payouts()
         assert royalty_payments.send_due() == 1
         transferred(workers)
 

@@ -161,6 +161,7 @@ MEANWHILE: dict[Callable[[Books, Order], None], list[tuple[int, int]]] = {
 }
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("happens", MEANWHILE, ids=lambda act: act.__name__)
 def test_what_happens_while_a_payout_is_written_is_a_later_ones(
     happens: Callable[[Books, Order], None], books: Books

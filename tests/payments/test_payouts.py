@@ -220,6 +220,51 @@ def test_the_same_request_twice_pays_once(market: Market) -> None:
         assert RoyaltyPayment.objects.count() == 2
 
 
+def test_a_payout_answers_at_once_and_says_how_far_it_is(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payouts, "BATCH", 1)
+    market.sold()
+    body = {"currency": "USD", "contributors": 2, "paid_minor": 20_000, "recouped_minor": 0}
+
+    begun = market.client.post("/v1/royalty-payouts", body)
+
+    path = f"/v1/royalty-payouts/{begun.json()['id']}"
+    assert (begun.status_code, begun["Location"]) == (201, path)
+    id = TypeID.parse("rpo", begun.json()["id"])
+    seen = [begun.json()]
+    while payouts.step(id):
+        seen.append(market.client.get(path).json())
+    assert [(each["state"], each["written"]) for each in seen] == [
+        ("running", 0),
+        ("running", 1),
+        ("running", 2),
+    ]
+    done = market.client.get(path).json()
+    assert (done["state"], done["written"], done["done_at"] is None) == ("done", 2, False)
+    assert not payouts.step(id)
+    assert balances()["contributor_payable"] == -20_000
+
+
+def test_another_payout_waits_until_the_first_is_written(market: Market) -> None:
+    market.sold()
+    body = {"currency": "USD", "contributors": 2, "paid_minor": 20_000, "recouped_minor": 0}
+    market.client.post("/v1/royalty-payouts", body)
+
+    refused = [
+        market.client.post("/v1/royalty-payouts", body),
+        market.client.post("/v1/royalty-payouts/preview", {"currency": "USD"}),
+    ]
+
+    assert [(one.status_code, one.json()["code"]) for one in refused] == [
+        (409, "royalty_payout_running")
+    ] * 2
+    with access.system("count in a test"):
+        assert RoyaltyPayout.objects.count() == 1
+    other = market.client.post("/v1/royalty-payouts/preview", {"currency": "EUR"})
+    assert (other.status_code, other.json()["contributors"]) == (200, 0)
+
+
 def test_less_than_the_minimum_waits_for_more(market: Market) -> None:
     market.sold(minimum_minor={"USD": 15_000})
     assert market.preview()["contributors"] == 0
