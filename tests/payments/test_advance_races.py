@@ -51,7 +51,7 @@ def test_workers_at_once_pay_an_advance_back_once(
         caller_for(archive), str(collection.pk), amount_minor=450, currency="USD", reference="a"
     )
     orders = []
-    for version in range(1, 9):
+    for version in range(1, 7):
         # Each under a rule of its own: nothing but the advance makes them wait for each other.
         set_rule(archive, collection, basis_points=10_000, minimum_minor={"USD": version})
         orders.append(sell(lab, offer, price_minor=100))
@@ -70,6 +70,4 @@ def test_workers_at_once_pay_an_advance_back_once(
         *((n, -100, 550 - 100 * n) for n in range(2, 6)),
         (6, -50, 0),
     ]
-    assert sorted(sum(accrued(order).values()) for order in orders) == [0] * 4 + [
-        50 * M, *[100 * M] * 3,
-    ]  # fmt: skip
+    assert sorted(sum(accrued(order).values()) for order in orders) == [0] * 4 + [50 * M, 100 * M]
