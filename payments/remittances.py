@@ -131,7 +131,6 @@ def _due(
         "organization": organization_id,
         "livemode": livemode,
         "currency": currency,
-        "royalties": journal.ROYALTIES,
         "since": timezone.now() - EVERY,
     }
     with connection.cursor() as cursor:

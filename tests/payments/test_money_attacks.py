@@ -479,6 +479,30 @@ def test_a_seller_that_is_refused_while_its_share_is_on_its_way_is_sent_no_more(
     assert balances()["seller_payable"] == balances()["stripe_clearing"] == 0
 
 
+def test_a_payment_that_is_disputed_before_its_share_was_sent_is_not_passed_on(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    onboarded(archive, stripe)
+    order = order_for(buyer, make_offer(archive, price_minor=50_000))
+    stripe.pay(order)
+    look(order)
+    assert transfer_of(order).state == "sending"
+    id = stripe.dispute(order)["id"]
+    look(order)
+
+    work()
+
+    assert transfer_of(order).state == "waiting"
+    assert stripe.list("/v1/transfers") == []
+    stripe.decide(id, "win")
+    look(order)
+    for _again in range(2):
+        work()
+    assert transfer_of(order).state == "sent"
+    assert [made["amount"] for made in stripe.list("/v1/transfers")] == [50_000]
+    assert balances()["seller_payable"] == balances()["stripe_clearing"] == 0
+
+
 def lose_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the transfer that is due, and lose its answer."""
     of_today = stripe_gateway.transfer

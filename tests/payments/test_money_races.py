@@ -257,7 +257,7 @@ def test_an_invoice_that_several_cancel_is_taken_back_once(
     results = at_once(*[lambda: orders.cancel(caller_for(lab), str(order.pk))] * 4)
 
     assert codes(results) == []
-    assert count(Audit, action="order.cancelled") == 1
+    assert count(Audit, action="order.cancel_asked") == 1
     assert (count(Command, kind="void_invoice"), count(Invoice)) == (1, 1)
 
 
@@ -462,8 +462,9 @@ def test_a_refused_transfer_that_several_send_again_is_sent_once(
     assert count(Audit, action="transfer.sent_again") == 1
 
 
+@pytest.mark.parametrize("whose", ["organization", "contributor"])
 def test_an_account_that_several_open_is_one(
-    archive: Organization, monkeypatch: pytest.MonkeyPatch
+    whose: str, archive: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its key makes the others wait: this one passes without the lock in `connect.open`, too."""
 
@@ -473,8 +474,15 @@ def test_an_account_that_several_open_is_one(
 
     monkeypatch.setattr(stripe_gateway, "create_account", create)
     caller = caller_for(archive)
+    make_works(archive, {"ann": 1})
+    ann = str(person(archive, "ann").pk)
 
-    results = at_once(*[lambda: connect.open(caller)] * 4)
+    def open_one() -> ConnectedAccount:
+        if whose == "organization":
+            return connect.open(caller)
+        return connect.open_for(caller, ann, country="US")
+
+    results = at_once(*[open_one] * 4)
 
     assert codes(results) == []
     assert {each.stripe_id for each in results} == {"acct_1"}

@@ -40,7 +40,17 @@ JOURNAL_AGAIN = "test_journal.py::test_a_repeat_finds_the_first_journal"
 REMITTED = "test_remittances.py::test_eight_workers_at_once_withhold_and_send_once"
 RACES = "test_money_races.py::test_"
 
+WRITTEN = "test_payout_races.py::test_workers_at_once_write_each_payment_once"
+PAID_OUT_AGAIN = "test_payouts.py::test_the_same_request_twice_pays_once"
 VERBS: dict[str, Proof] = {
+    "advances.give": Proof(
+        "test_advance_races.py::test_advances_given_at_once_follow_on_each_other",
+        "test_advances.py::test_an_advance_is_recorded_once_by_its_reference",
+    ),
+    "advances.recoup": Proof(
+        "test_advance_races.py::test_workers_at_once_pay_an_advance_back_once",
+        "test_advances.py::test_a_reversal_waits_for_its_sale_and_replays_what_it_paid_back",
+    ),
     "balance_checks.book_own": Proof(OF_LOOK, LOOK_AGAIN),
     "balance_checks.book_sent": Proof(
         OF_LOOK,
@@ -69,6 +79,11 @@ VERBS: dict[str, Proof] = {
     "connect.open": Proof(
         f"{RACES}an_account_that_several_open_is_one",
         "test_connect.py::test_an_account_is_opened_once_and_says_in_words_what_is_missing",
+    ),
+    "connect.open_for": Proof(
+        f"{RACES}an_account_that_several_open_is_one",
+        "test_contributor_accounts.py::"
+        "test_an_account_is_opened_once_and_stripe_hears_nothing_of_the_person",
     ),
     "connect.sync_account": Proof(
         f"{RACES}of_two_looks_at_an_account_the_newer_one_stays",
@@ -162,13 +177,11 @@ VERBS: dict[str, Proof] = {
         "test_royalty_races.py::test_payouts_confirmed_at_once_pay_once",
         "test_payouts.py::test_the_same_request_twice_pays_once",
     ),
-    "payouts.paid_outside": Proof(
-        f"{RACES}a_royalty_that_is_sent_and_paid_outside_at_once_is_one_of_both",
-        "test_payouts.py::test_a_payment_outside_is_recorded_once",
-    ),
-    "payouts.send_due": Proof(
-        f"{RACES}a_royalty_that_is_sent_and_paid_outside_at_once_is_one_of_both",
-        "test_payouts.py::test_who_has_an_account_is_sent_the_money_once",
+    "payouts.step": Proof(WRITTEN, PAID_OUT_AGAIN),
+    "payouts.write_due": Proof(WRITTEN, PAID_OUT_AGAIN),
+    "payment_parts.merge": Proof(
+        "test_payment_parts.py::test_looks_at_once_book_each_part_once",
+        "test_payment_parts.py::test_an_invoice_that_is_paid_in_parts_is_granted_once_it_is_paid_whole",
     ),
     "quotes.claim": Proof(
         "test_orders.py::test_of_two_buyers_of_exclusive_rights_one_may_pay",
@@ -205,6 +218,11 @@ VERBS: dict[str, Proof] = {
         f"{RACES}operators_who_approve_at_once_send_once",
         "test_refunds.py::test_above_the_limit_two_people_must_agree",
     ),
+    "refunds.pay_outside": Proof(
+        "test_invoice_payments.py::test_two_operators_at_once_pay_a_failed_refund_once",
+        "test_invoice_payments.py::"
+        "test_a_refund_that_fails_leaves_its_credit_note_and_is_owed_to_the_buyer",
+    ),
     "refunds.start": Proof(
         OF_REFUND, "test_sync.py::test_a_refund_whose_answer_is_lost_is_made_once"
     ),
@@ -225,6 +243,17 @@ VERBS: dict[str, Proof] = {
     "royalties.step": Proof(
         "test_royalty_races.py::test_workers_at_once_share_out_once",
         "test_royalty_races.py::test_a_worker_that_dies_loses_and_doubles_nothing",
+    ),
+    "royalty_payments.give_back": Proof(
+        OF_CALL, "test_payouts.py::test_what_stripe_refuses_is_owed_again"
+    ),
+    "royalty_payments.paid_outside": Proof(
+        f"{RACES}a_royalty_that_is_sent_and_paid_outside_at_once_is_one_of_both",
+        "test_payouts.py::test_a_payment_outside_is_recorded_once",
+    ),
+    "royalty_payments.send_due": Proof(
+        f"{RACES}a_royalty_that_is_sent_and_paid_outside_at_once_is_one_of_both",
+        "test_payouts.py::test_who_has_an_account_is_sent_the_money_once",
     ),
     "samples.take": Proof(
         "test_samples.py::test_of_four_requests_at_once_one_makes_the_grant",
@@ -250,6 +279,11 @@ VERBS: dict[str, Proof] = {
         f"{RACES}orders_that_are_due_are_looked_at_by_one_worker_each",
         "test_sync.py::test_an_order_whose_worker_died_is_due_again",
     ),
+    "tax_records.record": Proof(
+        "test_tax_records.py::test_workers_at_once_record_a_sale_once",
+        "test_tax_records.py::test_an_answer_that_is_lost_records_once",
+    ),
+    "tax_records.reverse": Proof(OF_FACTS, "test_tax_records.py::test_a_cause_reverses_once"),
     "transfers.plan": Proof(
         "test_transfers.py::test_eight_workers_at_once_plan_and_send_one_transfer",
         "test_transfers.py::test_a_share_is_sent_once_from_its_charge",
@@ -271,32 +305,42 @@ VERBS: dict[str, Proof] = {
 }
 # What a verb above does a part of; or what writes nothing.
 PARTS = {
-    "journal.begin", "journal.post_many", "journal.write", "transfers.lock_debts",
+    "journal.begin", "journal.post_many", "journal.post_owed", "journal.write",
+    "mismatches.paid_otherwise", "mismatches.refund_failed", "mismatches.tax_unrecorded",
+    "transfers.call", "transfers.lock_debts",
 }  # fmt: skip
 READS = {
+    "advances": {"find", "open_minor", "recouped_minor"},
     "balance_checks": {
-        "booked", "calls_like", "compare", "is_under_way", "missing", "open_clearing", "order_of",
-        "payout_differs", "unhandled_events", "unknown_to_stripe", "written",
+        "booked", "calls_like", "compare", "is_under_way", "made_good", "missing", "open_clearing",
+        "order_of", "payout_differs", "unhandled_events", "unknown_to_stripe", "written",
     },
     "checkouts": {"return_url", "returned"},
-    "connect": {"check_payable", "find", "in_words", "missing", "onboarding_url", "own"},
+    "connect": {
+        "check_payable", "find", "in_words", "lasting_url", "missing", "of_contributor",
+        "onboarding_url", "own",
+    },
     "fees": {"in_force", "of_sale", "share_minor"},
     "invoices": {
         "begins_unpaid", "check", "due_at", "grace", "held_until", "next_call", "next_look", "of",
+        "refusal",
     },
     "journal": {
-        "balance_minor", "came_to", "is_posted", "payment", "reversed_lines", "sale", "shared",
+        "balance_minor", "came_to", "is_posted", "owed_by_buyer_minor", "payment", "returned_minor",
+        "reversed_lines", "sale", "shared",
     },
     "mismatches": {"still_open"},
-    "payouts": {"find", "preview", "statement"},
+    "payment_parts": {"are_of", "holding", "left"},
+    "payouts": {"find", "preview"},
     "quotes": {
         "check_approved", "make", "of_sample", "opted_out", "price_basis", "starts_at", "windows",
     },
     "reconcile": {"foreign_events", "quiet"},
-    "royalties": {"in_force", "preview"},
+    "royalties": {"in_force", "preview", "values_of"},
+    "royalty_payments": {"checked_reference"},
     "samples": {"show"},
     "stripe_events": {"takes_thin_events_of_v1"},
-    "transfers": {"is_cleared", "owed_minor"},
+    "transfers": {"find", "is_cleared", "owed_minor"},
 }  # fmt: skip
 MODULES = sorted({name.partition(".")[0] for name in VERBS})
 # What writes, and moves neither money nor grants.
