@@ -31,17 +31,12 @@ Account = ConnectedAccount
 
 # A transfer that an account refuses for its lack of capability is tried so often.
 ATTEMPTS_MAX = 5
-<<<<<<< HEAD
 # How Stripe says that an account cannot be paid.
 ACCOUNT_REFUSALS = frozenset({"insufficient_capabilities_for_transfer", "account_closed"})
-# The `provider_code` of a refusal that is not Stripe's: the market refuses to pay the seller.
-REFUSED_HERE = "refused_here"
-=======
 # The `provider_code` of a refusal that is not Stripe's: the market sends nothing for now.
 HELD_BACK = "held_back"
 # Of a payment that is not the market's just now, or no more.
 _NOT_SENT = frozenset({Order.Status.DISPUTED, Order.Status.DISPUTE_LOST, Order.Status.REFUNDED})
->>>>>>> wf
 
 
 def plan(order: Order) -> None:
@@ -274,21 +269,11 @@ def _fee_minor(order: Order) -> int:
 def call(command: Command) -> TransferFacts:
     """Have Stripe make a transfer of any kind, unless its payee was refused since it was begun.
 
-<<<<<<< HEAD
-    That may be hours ago. Raises PaymentProviderRefused, with `REFUSED_HERE` then, and
-    PaymentProviderUnavailable.
-    """
-    if not _is_refused(command):
-=======
-
-def _send(command: Command) -> TransferFacts:
-    """Send a share, unless something speaks against it since it was to be sent: hours ago, perhaps.
-
-    It waits then, as if it had never been begun.
+    That may be hours ago; also of what was paid back meanwhile nothing is sent. Raises
+    PaymentProviderRefused, with `HELD_BACK` then, and PaymentProviderUnavailable.
     """
     why = _held_back(command)
     if not why:
->>>>>>> wf
         return stripe_gateway.transfer(command.params, key=str(command.pk))
     # An earlier attempt may have arrived, whose answer was lost.
     found = find(command)
@@ -297,16 +282,10 @@ def _send(command: Command) -> TransferFacts:
     return found
 
 
-<<<<<<< HEAD
-def _is_refused(command: Command) -> bool:
-    with system("see whether a payee was refused meanwhile"):
-        return Account.objects.filter(
-=======
 def _held_back(command: Command) -> str:
     """Why a share is not sent now; "" where nothing speaks against it."""
     with system("see what speaks against sending a share"):
         if Account.objects.filter(
->>>>>>> wf
             stripe_id=command.params["destination"], clearance=Account.Clearance.REFUSED
         ).exists():
             return _("This market does not pay the seller.")
@@ -356,12 +335,7 @@ def _post_sent(order: Order, transfer: Transfer) -> None:
 def _refuse_sent(command: Command, why: str, code: str) -> None:
     """An account that lost its capability waits for it; any other refusal waits for people."""
     order, transfer = _subject(command)
-<<<<<<< HEAD
-    if code == REFUSED_HERE:
-=======
-    is_account = code in {"insufficient_capabilities_for_transfer", "account_closed"}
     if code == HELD_BACK:
->>>>>>> wf
         transfer.state = State.WAITING
     elif code in ACCOUNT_REFUSALS and _attempts(order, transfer) < ATTEMPTS_MAX:
         transfer.state = State.WAITING
