@@ -243,6 +243,7 @@ def test_what_a_dispute_took_after_a_bank_sent_a_refund_back_is_owed_no_more(
     assert found.get("dispute_losses", 0) == found["seller_payable"] == 0
 
 
+@pytest.mark.oracle
 def test_what_stripe_would_not_give_back_by_itself_an_operator_can(
     archive: Organization,
     buyer: ApiClient,
@@ -333,6 +334,7 @@ def test_nothing_is_fetched_while_all_of_its_payment_is_on_its_way_back(
     assert grant_status(order) == "revoked"
 
 
+@pytest.mark.oracle
 def test_a_large_refund_needs_two_people_in_parts_too(
     seller: ApiClient, order: dict[str, Any], stripe: Stripe, settings: Any
 ) -> None:
@@ -402,6 +404,7 @@ def test_what_an_operator_took_back_at_stripe_is_not_taken_from_the_seller_again
     assert found["stripe_clearing"] == 0
 
 
+@pytest.mark.oracle
 def test_a_debt_for_stripes_fee_is_paid_by_later_sales_in_whatever_currency_they_settle(
     archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe, operator: User
 ) -> None:
@@ -426,6 +429,7 @@ def test_a_debt_for_stripes_fee_is_paid_by_later_sales_in_whatever_currency_they
     assert found["seller_receivable"] == found["seller_payable"] == found["stripe_clearing"] == 0
 
 
+@pytest.mark.oracle
 def test_a_share_that_stripes_fee_takes_whole_is_owed_to_nobody(
     archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe, operator: User
 ) -> None:
