@@ -55,9 +55,6 @@ REMINDERS: dict[str, timedelta] = {
 # Events say what happens to an invoice; a look heals what they did not bring.
 LOOK_WITHIN = timedelta(minutes=5)
 CUSTOM_FIELD_NAME = "Purchase order"
-# What the audit says of a buyer who gives an order up: it is cancelled once Stripe has voided its
-# invoice, and not at all if somebody was quicker and paid.
-CANCEL_ASKED, CANCELLED = "order.cancel_asked", "order.cancelled"
 # Orders whose invoice may still be paid, as far as we know.
 _UNPAID = frozenset({Order.Status.AWAITING_PAYMENT, Order.Status.PAST_DUE})
 
@@ -287,7 +284,8 @@ def _cancel(order: Order, invoice: Invoice) -> None:
     """Nobody can pay the invoice any more: what was given for it ends."""
     if not order_states.move(order, Event.CANCELLED):
         return
-    audit.record_done(CANCEL_ASKED, CANCELLED, subject=order)
+    # Not at all if somebody was quicker and paid.
+    audit.record_done("order.cancel_asked", "order.cancelled", subject=order)
     scope_claims.release(str(order.pk))
     if journal.is_posted(order, journal.SALE):
         lines = journal.reversed_lines(journal.sale(order, settlements.of(order)))

@@ -136,7 +136,7 @@ def cancel(caller: Caller, id: str) -> Order:
             _check_nothing_left(order)
             if invoices.void(order):
                 # Whether it can be cancelled, Stripe says: see `invoices`.
-                audit.record(caller, invoices.CANCEL_ASKED, subject=order)
+                audit.record(caller, "order.cancel_asked", subject=order)
         else:
             order_states.move(order, Event.CANCELLED)
             order.save(update_fields=["status"])

@@ -261,6 +261,7 @@ def test_a_log_without_key_cannot_be_adopted(kept: Path, settings: Any, tmp_path
     refuse_to_adopt(kept, 2, "The log “live” has no key", log="live")
 
 
+@pytest.mark.oracle
 def test_the_command_called_wrongly_ends_with_2_and_help_with_0(
     test_database: TestDatabase,
 ) -> None:

@@ -366,6 +366,7 @@ def test_only_commands_that_look_into_the_database_start_it(line: str, expected:
     assert needs_database(["manage.py", *line.split()]) is expected
 
 
+@pytest.mark.oracle
 def test_the_devdb_command_shows_enters_and_deletes_the_server() -> None:
     with tempfile.TemporaryDirectory(prefix="licet-devdb-") as place:
         above = Path(place).resolve()

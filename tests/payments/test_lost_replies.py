@@ -189,6 +189,7 @@ def test_a_lost_reply_leaves_exactly_one_object(
     assert deal.made(kind) == 1
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("kind", ["transfer", "refund", "reverse_transfer"])
 def test_a_reply_that_was_lost_a_day_ago_is_looked_for_before_anything_is_made(
     kind: str, deal: Deal, lab: Organization, client_for: ClientFor

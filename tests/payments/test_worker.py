@@ -103,7 +103,9 @@ def test_the_worker_lets_go_of_claims_that_nobody_can_pay_for(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.oracle)]
+)
 def test_a_running_worker_settles_a_payment_and_ends_when_told(
     how: signal.Signals,
     archive: Organization,
