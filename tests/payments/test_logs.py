@@ -188,16 +188,14 @@ def test_the_processes_write_no_secret_and_no_card_number(
         "STRIPE_API_BASE": stripe.url,
         "STRIPE_WEBHOOK_SECRET": webhook_secret,
     }
+    commands = [processes.served(port, threads=4), [sys.executable, "manage.py", "worker"]]
     log = tmp_path / "log"
     with log.open("wb") as output:
         running = [
             subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
-            for command in (
-                processes.served(port, threads=4),
-                [sys.executable, "manage.py", "worker"],
-            )
+            for command in commands
         ]
         try:
             order = bought(web, client.secret or "", body)
