@@ -50,6 +50,21 @@ ACCOUNT_INCLUDES: tuple[
 
 EXPANDED_PAYMENT: Any = {"expand": ["latest_charge.balance_transaction", "latest_charge.refunds"]}
 
+# Version 2 has a class for each type of its errors: https://docs.stripe.com/api-v2-overview.
+_FINAL = (
+    stripe.InvalidRequestError,
+    stripe.CardError,
+    stripe.IdempotencyError,
+    stripe.AlreadyCanceledError,
+    stripe.BlockedByStripeError,
+    stripe.CannotProceedError,
+    stripe.CapabilityNotEnabledError,
+    stripe.ControlledByAlternateResourceError,
+    stripe.FeatureNotEnabledError,
+    stripe.NotCancelableError,
+    stripe.QuotaExceededError,
+)
+
 T = TypeVar("T")
 
 
@@ -544,26 +559,22 @@ def _call(use: Callable[[stripe.StripeClient], T]) -> T:
         pass
     try:
         return use(_client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE))
-    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise _unavailable() from error
-    except (
-        stripe.InvalidRequestError,
-        stripe.CardError,
-        stripe.IdempotencyError,
-        stripe.AuthenticationError,
-        stripe.PermissionError,
-    ) as error:
-        if error.http_status == 409 or isinstance(
-            error, stripe.AuthenticationError | stripe.PermissionError
-        ):
-            # A lock at Stripe passes by itself, a wrong key of ours by its repair.
+    except stripe.StripeError as error:
+        if not _is_final(error):
             raise _unavailable() from error
         code = KEY_WAS_USED if isinstance(error, stripe.IdempotencyError) else error.code or ""
         raise PaymentProviderRefused(
             error.user_message or _("Stripe refused the request."), provider_code=code
         ) from error
-    except stripe.StripeError as error:
-        raise _unavailable() from error
+
+
+def _is_final(error: stripe.StripeError) -> bool:
+    """Whether a call can never succeed as it stands.
+
+    A lock at Stripe (409) passes by itself, a wrong key of ours by its repair.
+    """
+    status = error.http_status or 400
+    return isinstance(error, _FINAL) and status != 409 and status < 500
 
 
 def _unavailable() -> PaymentProviderUnavailable:

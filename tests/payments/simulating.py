@@ -114,9 +114,9 @@ class Stripe:
     def posts(self, path: str) -> list[dict[str, Any]]:
         return [one for one in self.requests() if (one["method"], one["path"]) == ("POST", path)]
 
-    def fail(self, path: str, status: int, times: int = 1) -> None:
+    def fail(self, path: str, status: int, times: int = 1, type: str = "api_error") -> None:
         """Answer the next requests below a path with a failure, without carrying them out."""
-        self._control("faults", {"status": status, "times": times, "path": path})
+        self._control("faults", {"status": status, "times": times, "path": path, "type": type})
 
     def stop_failing(self) -> None:
         """Answer everything again."""
