@@ -149,6 +149,25 @@ def tax_unrecorded(order: Order, subject: str, why: str, *, amount_minor: int) -
     keep([found], livemode=order.livemode, looked_at=())
 
 
+def credited(order: Order, note: str, amount_minor: int) -> None:
+    """Keep that somebody gave a buyer credit at Stripe for what was paid of an order.
+
+    It is in no book of ours, and the market sends no invoice to a buyer who has some. In the
+    transaction that heard of it; a repeat changes nothing. It stays open until an operator closes
+    it.
+    """
+    found = Found(
+        Kind.CREDIT_UNBOOKED,
+        note,
+        order_id=order.pk,
+        expected_minor=amount_minor,
+        expected_currency=order.currency,
+        found_minor=0,
+        found_currency=order.currency,
+    )
+    keep([found], livemode=order.livemode, looked_at=())
+
+
 def still_open(*, livemode: bool) -> QuerySet[Mismatch]:
     """What does not agree, the oldest first. Within a block that sees all tenants."""
     return (

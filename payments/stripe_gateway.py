@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, cast
 
@@ -184,7 +185,9 @@ def retrieve_invoice(invoice: str) -> InvoiceFacts:
 
     def fetch(client: stripe.StripeClient) -> InvoiceFacts:
         found = client.v1.invoices.retrieve(invoice, {"expand": ["payments"]})
-        return _invoice(found, _invoice_payments(client, found) if found.amount_paid else [])
+        notes = _credit_notes(client, found)
+        payments = _invoice_payments(client, found, notes) if found.amount_paid else []
+        return replace(_invoice(found, payments), credits=_credits(notes))
 
     return _call(fetch)
 
@@ -633,8 +636,13 @@ def _invoice_status(found: stripe.Invoice) -> str:
     return "void" if found.status == "paid" and is_credited else found.status or "draft"
 
 
-def _invoice_payments(client: stripe.StripeClient, found: stripe.Invoice) -> list[PaymentFacts]:
-    """What an invoice was paid by, the oldest first: payment intents, and outside of Stripe."""
+def _invoice_payments(
+    client: stripe.StripeClient, found: stripe.Invoice, notes: Sequence[stripe.CreditNote]
+) -> list[PaymentFacts]:
+    """What an invoice was paid by, the oldest first: payment intents, and outside of Stripe.
+
+    What went back outside of Stripe is of what came so, else of the last payment.
+    """
     payments: list[PaymentFacts] = []
     listed = found.payments.auto_paging_iter() if found.payments is not None else ()
     for each in listed:
@@ -651,16 +659,26 @@ def _invoice_payments(client: stripe.StripeClient, found: stripe.Invoice) -> lis
             received_minor=found.amount_paid_off_stripe,
             paid_at=None if paid_at is None else datetime.fromtimestamp(paid_at, UTC),
             decline="",
-            refunds=_given_back_outside(client, found.id),
         )
         payments.append(outside)
+    given_back = _given_back_outside(notes)
+    if payments and given_back:
+        payments[-1] = replace(payments[-1], refunds=(*payments[-1].refunds, *given_back))
     return payments
 
 
-def _given_back_outside(client: stripe.StripeClient, invoice: str) -> tuple[RefundFacts, ...]:
+def _credit_notes(client: stripe.StripeClient, found: stripe.Invoice) -> list[stripe.CreditNote]:
+    """The credit notes of what was paid of an invoice, the oldest first."""
+    if not found.post_payment_credit_notes_amount:
+        return []
+    listed = client.v1.credit_notes.list({"invoice": found.id, "limit": LISTED_MAX})
+    notes = [note for note in listed.auto_paging_iter() if note.status == "issued"]
+    return notes[::-1]
+
+
+def _given_back_outside(notes: Sequence[stripe.CreditNote]) -> tuple[RefundFacts, ...]:
     """What credit notes say was given back by other ways than Stripe's."""
-    listed = client.v1.credit_notes.list({"invoice": invoice, "limit": LISTED_MAX})
-    notes = [
+    return tuple(
         RefundFacts(
             note.id,
             "succeeded",
@@ -668,10 +686,20 @@ def _given_back_outside(client: stripe.StripeClient, invoice: str) -> tuple[Refu
             stripe_objects.ours(note),
             is_outside=True,
         )
-        for note in listed.auto_paging_iter()
-        if note.out_of_band_amount and note.status == "issued"
-    ]
-    return tuple(reversed(notes))
+        for note in notes
+        if note.out_of_band_amount
+    )
+
+
+def _credits(notes: Sequence[stripe.CreditNote]) -> dict[str, int]:
+    """What credit notes put on the balance of a customer, by their ids."""
+    left = {
+        note.id: note.post_payment_amount
+        - (note.out_of_band_amount or 0)
+        - sum(each.amount_refunded for each in note.refunds)
+        for note in notes
+    }
+    return {note: amount for note, amount in left.items() if amount > 0}
 
 
 def _payment_of(client: stripe.StripeClient, payment: Any) -> PaymentFacts | None:
