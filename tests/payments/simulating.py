@@ -163,9 +163,10 @@ class Stripe:
         )
         return opened
 
-    def decide(self, dispute: str, verb: str) -> None:
-        """The bank decides: win, lose, escalate or warn_close."""
-        self._control(f"disputes/{dispute}/{verb}", {})
+    def decide(self, dispute: str, verb: str, **wanted: int) -> None:
+        """The bank decides: win, lose, escalate, warn_close or win_appeal; or wants to `change` the
+        `amount`."""
+        self._control(f"disputes/{dispute}/{verb}", wanted)
 
     def pay_out(self, currency: str = "usd") -> dict[str, Any]:
         """Pay out what the market has available."""
