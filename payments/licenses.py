@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -35,16 +34,25 @@ def reinstate(order: Order, *, reason: str, after: str = "") -> None:
     """Let the license of an order go on. One that was never suspended stays as it is.
 
     With `after`, only one that was suspended for that cause, and for no other since. What its
-    licensor had announced before stays as it was said.
+    licensor announced for later, before or since, stays as it was said.
     """
     # Nobody says more of it meanwhile.
     list(Grant.objects.select_for_update().filter(pk=order.grant_id).values_list("pk"))
     events = list(GrantEvent.objects.filter(grant=order.grant_id).order_by("-number"))
-    if after and (not events or events[0].cause != after):
+    market = next((event for event in events if event.by == GrantEvent.By.MARKET), None)
+    if after and (market is None or market.cause != after):
         return
     now = timezone.now()
+    own = next((event for event in events if event.by != GrantEvent.By.MARKET), None)
+    announced = None
+    if own is not None and market is not None:
+        is_later = own.kind == Kind.SUSPENDED and own.effective_at > now
+        if own.number > market.number and not is_later:
+            # Somebody else has the last word.
+            return
+        if own.number > market.number or own.effective_at > market.created_at:
+            announced = own
     act = Act(by=GrantEvent.By.MARKET, cause=Cause.SETTLED, reason=reason)
-    announced = _announced(events)
     if announced is None:
         _act(order, Kind.REINSTATED, act)
     elif announced.kind == Kind.REINSTATED:
@@ -60,13 +68,6 @@ def revoke(order: Order, *, cause: str, reason: str, effect: str = Effect.PROSPE
     """End the license of an order for good, from now on or as if it had never been given."""
     act = Act(by=GrantEvent.By.MARKET, cause=cause, reason=reason)
     _act(order, Kind.REVOKED, act, effect=effect)
-
-
-def _announced(events: Sequence[GrantEvent]) -> GrantEvent | None:
-    """What somebody else than the market said last, if it had not come into effect before the
-    market's own word. The newest event is the first."""
-    own = next((event for event in events if event.by != GrantEvent.By.MARKET), None)
-    return own if own is not None and own.effective_at > events[0].created_at else None
 
 
 def _later(event: GrantEvent, now: datetime) -> datetime | None:

@@ -88,6 +88,20 @@ def test_a_suspension_that_was_announced_before_a_dispute_stays_when_that_is_won
 
 
 @pytest.mark.oracle
+def test_a_suspension_that_is_announced_during_a_dispute_begins_no_sooner_when_that_is_won(
+    archive: Organization, order: dict[str, Any], stripe: Stripe
+) -> None:
+    """Seen to fail: the license stayed suspended from then on."""
+    id = dispute(order, stripe)
+    announce(archive, order, "suspend", days=10)
+    assert grant_status(order) == "suspended"
+    win(order, stripe, id)
+
+    assert grant_status(order) == "active"
+    assert (status_at(order, days=9), status_at(order, days=11)) == ("active", "suspended")
+
+
+@pytest.mark.oracle
 def test_a_suspension_that_came_into_effect_during_a_dispute_goes_on_when_that_is_won(
     archive: Organization,
     order: dict[str, Any],
