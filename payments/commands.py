@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from marketplace.access import Caller, acting, system
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
-from payments import stripe_gateway
+from payments import refusals, stripe_gateway
 from payments.models import Command, ConnectedAccount, Order, StripeCustomer
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class Call:
     # Looks for what an earlier call made; None where there is nothing. Without it, the call is
     # harmless to repeat at any time.
     find: Callable[[Command], Any | None] | None = None
-    # A refusal means that somebody's money stays where it should not: people must look.
+    # A refusal means that somebody's money stays where it should not: people must look. By the
+    # worker alone: what follows is of no tenant.
     is_money: bool = False
 
 
@@ -129,6 +130,8 @@ def carry_out(command_id: UUID, *, caller: Caller | None = None) -> Command:
             command.state = Command.State.DONE
             command.next_attempt_at = None
             command.save(update_fields=["state", "stripe_id", "next_attempt_at"])
+            if call.is_money:
+                refusals.resolve(command)
     return command
 
 
@@ -208,6 +211,8 @@ def _refused(command: Command, refusal: PaymentProviderRefused, caller: Caller |
         command.next_attempt_at = None
         command.save(update_fields=["state", "refusal", "next_attempt_at"])
         call.refuse(command, why, str(refusal.data.get("provider_code", "")))
+        if call.is_money:
+            refusals.keep(command)
     level = logging.ERROR if call.is_money else logging.WARNING
     logger.log(level, "Stripe refused %s: %s", command, why)
     return command

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from django.db.models import Count, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing import scope_claims
+from marketplace.money import round_half_even
 from payments import (
     commands,
     evidence,
     journal,
     licenses,
+    mismatches,
     order_states,
     royalties,
     settlements,
@@ -23,9 +26,9 @@ from payments import (
 )
 from payments.commands import Call
 from payments.journal import Code, Line
-from payments.models import Command, Dispute, Order
+from payments.models import Command, Dispute, Order, Posting
 from payments.order_states import Event
-from payments.stripe_facts import DisputeFacts
+from payments.stripe_facts import DisputeFacts, SettledFacts
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,7 @@ def merge(order: Order, facts: Sequence[DisputeFacts]) -> None:
         elif dispute.status == "lost" and before != "lost":
             _lost(order, dispute)
         for settled in fact.settled:
-            journal.settle(order, settled, _moved_minor(dispute, settled.amount_minor))
+            journal.settle(order, settled, _moved_minor(dispute, settled, fact.settled))
 
 
 def _heard(order: Order, fact: DisputeFacts) -> tuple[Dispute, str | None]:
@@ -76,7 +79,7 @@ def _heard(order: Order, fact: DisputeFacts) -> tuple[Dispute, str | None]:
     elif _RANK[status] < _RANK[dispute.status]:
         return dispute, before
     dispute.status, dispute.reason = status, fact.reason[:60]
-    dispute.amount_minor = fact.amount_minor
+    _change(dispute, before, fact.amount_minor)
     dispute.evidence_due_at = fact.evidence_due_at
     if fact.evidence_sent and dispute.evidence_sent_at is None:
         dispute.evidence_sent_at = timezone.now()
@@ -94,26 +97,59 @@ def _heard(order: Order, fact: DisputeFacts) -> tuple[Dispute, str | None]:
     return dispute, before
 
 
+def _change(dispute: Dispute, before: str | None, amount_minor: int) -> None:
+    """Take an amount over. One that changes after the money moved is for people to look at, too.
+
+    Once a dispute is decided, its shares were taken or given back by the amount that it had.
+    """
+    was_minor = dispute.amount_minor
+    if before not in {"won", "lost"}:
+        dispute.amount_minor = amount_minor
+    if before is not None and before not in HARMLESS and was_minor != amount_minor:
+        mismatches.dispute_changed(dispute, to_minor=amount_minor, from_minor=was_minor)
+
+
 def _is_asked_anew(dispute: Dispute, before: str | None) -> bool:
     """Whether the bank asks for the first time, or makes a chargeback of what it only asked."""
     return before is None or (before in INQUIRIES and dispute.status not in HARMLESS)
 
 
 def _hold(order: Order, dispute: Dispute) -> None:
-    """The bank took the money for now: nothing is delivered for it."""
-    lines = [
-        Line(Code.DISPUTE_HOLD, dispute.amount_minor),
-        Line(Code.STRIPE_CLEARING, -dispute.amount_minor),
-    ]
-    if journal.is_posted(order, journal.DISPUTE, reference=str(dispute.pk)):
+    """The bank took the money for now: nothing is delivered for it. Repeatable.
+
+    Where it takes another amount since, the difference is held as well, or let go.
+    """
+    reference = str(dispute.pk)
+    is_new = not journal.is_posted(order, journal.DISPUTE, reference=reference)
+    times, held_minor = (0, 0) if is_new else _held(order, reference)
+    more = dispute.amount_minor - held_minor
+    if more:
+        journal.post(
+            order,
+            journal.DISPUTE,
+            [Line(Code.DISPUTE_HOLD, more), Line(Code.STRIPE_CLEARING, -more)],
+            reference=reference if is_new else f"{reference}:{times}",
+        )
+    if not is_new:
         return
-    journal.post(order, journal.DISPUTE, lines, reference=str(dispute.pk))
     if order_states.move(order, Event.DISPUTED):
         licenses.suspend(
             order,
             cause=licenses.Cause.PAYMENT_DISPUTED,
             reason=_("The buyer's bank wants the payment back."),
         )
+
+
+def _held(order: Order, reference: str) -> tuple[int, int]:
+    """How often something was held for a dispute, or let go, and how much it comes to."""
+    held = Posting.objects.filter(
+        Q(journal__reference=reference) | Q(journal__reference__startswith=f"{reference}:"),
+        journal__order=order,
+        journal__kind=journal.DISPUTE,
+        account__code=Code.DISPUTE_HOLD,
+    )
+    found = held.aggregate(times=Count("pk"), sum=Sum("amount_minor"))
+    return found["times"], found["sum"] or 0
 
 
 def _won(order: Order, dispute: Dispute) -> None:
@@ -159,12 +195,15 @@ def _won_on_appeal(order: Order, dispute: Dispute) -> None:
         ]
         journal.post(order, journal.APPEAL_WON, lines, reference=str(dispute.pk))
         order.lost_minor -= back
+        if back < dispute.amount_minor:
+            mismatches.appeal_won(dispute, amount_minor=dispute.amount_minor - back)
         return
     lines = [
         Line(Code.STRIPE_CLEARING, dispute.amount_minor),
         Line(Code.DISPUTE_LOSSES, -dispute.amount_minor),
     ]
     journal.post(order, journal.APPEAL_WON, lines, reference=str(dispute.pk))
+    mismatches.appeal_won(dispute, amount_minor=dispute.amount_minor)
     logger.error("the appeal of %s was won: decide who gets it back", dispute.pk)
 
 
@@ -208,9 +247,17 @@ def _lost(order: Order, dispute: Dispute) -> None:
     )
 
 
-def _moved_minor(dispute: Dispute, settled_minor: int) -> int:
-    """What a balance transaction of a dispute moved, in the currency of the payment."""
-    return dispute.amount_minor if settled_minor > 0 else -dispute.amount_minor
+def _moved_minor(dispute: Dispute, settled: SettledFacts, all_: Sequence[SettledFacts]) -> int:
+    """What a balance transaction of a dispute moved, in the currency of the payment.
+
+    In another currency: its part of what moved the same way.
+    """
+    if settled.currency == dispute.currency:
+        return settled.amount_minor
+    way = 1 if settled.amount_minor > 0 else -1
+    same = sum(abs(each.amount_minor) for each in all_ if each.amount_minor * way > 0)
+    part = abs(settled.amount_minor)
+    return way * round_half_even(dispute.amount_minor * part, max(same, 1))
 
 
 def _give_evidence(order: Order, dispute: Dispute) -> None:

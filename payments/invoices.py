@@ -21,6 +21,7 @@ from payments import (
     commands,
     journal,
     licenses,
+    mismatches,
     order_states,
     settlements,
     stripe_gateway,
@@ -177,6 +178,8 @@ def merge(order: Order, facts: InvoiceFacts) -> None:
         invoice.stripe_id, invoice.sent_at = facts.invoice, timezone.now()
     invoice.number, invoice.hosted_url = facts.number[:60], facts.url or invoice.hosted_url
     invoice.stripe_lines = facts.lines or invoice.stripe_lines
+    for note, amount_minor in facts.credits.items():
+        mismatches.credited(order, note, amount_minor)
     if is_news and invoice.status == Status.VOID:
         invoice.voided_at = timezone.now()
         _cancel(order, invoice)

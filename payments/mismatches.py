@@ -16,7 +16,7 @@ from marketplace import audit
 from marketplace.access import Caller, system
 from marketplace.errors import InvalidInput, MissingScope, NotFound
 from marketplace.models import Organization, User
-from payments.models import Mismatch, Order, Refund
+from payments.models import Dispute, Mismatch, Order, Refund
 
 Kind = Mismatch.Kind
 
@@ -149,6 +149,43 @@ def tax_unrecorded(order: Order, subject: str, why: str, *, amount_minor: int) -
     keep([found], livemode=order.livemode, looked_at=())
 
 
+def credited(order: Order, note: str, amount_minor: int) -> None:
+    """Keep that somebody gave a buyer credit at Stripe for what was paid of an order.
+
+    It is in no book of ours, and the market sends no invoice to a buyer who has some. In the
+    transaction that heard of it; a repeat changes nothing. It stays open until an operator closes
+    it.
+    """
+    found = Found(
+        Kind.CREDIT_UNBOOKED,
+        note,
+        order_id=order.pk,
+        expected_minor=amount_minor,
+        expected_currency=order.currency,
+        found_minor=0,
+        found_currency=order.currency,
+    )
+    keep([found], livemode=order.livemode, looked_at=())
+
+
+def appeal_won(dispute: Dispute, *, amount_minor: int) -> None:
+    """Keep that money came back which everybody had lost: people decide whose it is.
+
+    In the transaction that took it over. It stays open until an operator closes it.
+    """
+    _of_dispute(dispute, Kind.APPEAL_WON, "appeal", expected_minor=0, found_minor=-amount_minor)
+
+
+def dispute_changed(dispute: Dispute, *, to_minor: int, from_minor: int) -> None:
+    """Keep that a bank wants another amount than it took at first. A repeat changes nothing.
+
+    In the transaction that took it over. It stays open until an operator closes it.
+    """
+    _of_dispute(
+        dispute, Kind.DISPUTE_DIFFERS, "amount", expected_minor=to_minor, found_minor=from_minor
+    )
+
+
 def still_open(*, livemode: bool) -> QuerySet[Mismatch]:
     """What does not agree, the oldest first. Within a block that sees all tenants."""
     return (
@@ -186,6 +223,22 @@ def close(operator: User, mismatch_id: str, *, note: str) -> Mismatch:
             seller = Caller(whose, livemode=row.livemode, scopes=frozenset(), user=operator)
             audit.record(seller, "mismatch.closed", subject=row, order=str(row.order_id or ""))
     return row
+
+
+def _of_dispute(
+    dispute: Dispute, kind: Mismatch.Kind, about: str, *, expected_minor: int, found_minor: int
+) -> None:
+    found = Found(
+        kind,
+        f"{dispute.pk}:{about}",
+        subject_type=dispute.stripe_id[:100],
+        order_id=dispute.order_id,
+        expected_minor=expected_minor,
+        expected_currency=dispute.currency,
+        found_minor=found_minor,
+        found_currency=dispute.currency,
+    )
+    keep([found], livemode=dispute.livemode, looked_at=())
 
 
 def _whose(row: Mismatch) -> Organization | None:

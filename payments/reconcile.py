@@ -24,6 +24,7 @@ from payments import (
     balance_checks,
     commands,
     mismatches,
+    refusals,
     stripe_events,
     stripe_gateway,
     stripe_pace,
@@ -183,6 +184,7 @@ def check_balance(
         found = balance_checks.open_clearing(livemode=look.livemode)
         _keep(report, found, _open_subjects(Mismatch.Kind.CLEARING_OPEN))
         _keep(report, [], balance_checks.made_good(livemode=look.livemode))
+        _keep(report, [], refusals.made_good(livemode=look.livemode))
     finally:
         _end(BALANCE)
     return report

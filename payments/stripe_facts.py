@@ -44,6 +44,8 @@ class InvoiceFacts:
     payment: PaymentFacts | None = None
     # Several, or what was paid of an invoice of which something is still owed.
     parts: tuple[PaymentFacts, ...] = ()
+    # A credit note -> what it gave the buyer as credit for later invoices: nothing moved.
+    credits: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_paid(self) -> bool:

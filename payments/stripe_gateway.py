@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, cast
 
@@ -49,6 +50,21 @@ ACCOUNT_INCLUDES: tuple[
 ] = ("configuration.recipient", "identity", "requirements")
 
 EXPANDED_PAYMENT: Any = {"expand": ["latest_charge.balance_transaction", "latest_charge.refunds"]}
+
+# Version 2 has a class for each type of its errors: https://docs.stripe.com/api-v2-overview.
+_FINAL = (
+    stripe.InvalidRequestError,
+    stripe.CardError,
+    stripe.IdempotencyError,
+    stripe.AlreadyCanceledError,
+    stripe.BlockedByStripeError,
+    stripe.CannotProceedError,
+    stripe.CapabilityNotEnabledError,
+    stripe.ControlledByAlternateResourceError,
+    stripe.FeatureNotEnabledError,
+    stripe.NotCancelableError,
+    stripe.QuotaExceededError,
+)
 
 T = TypeVar("T")
 
@@ -169,7 +185,9 @@ def retrieve_invoice(invoice: str) -> InvoiceFacts:
 
     def fetch(client: stripe.StripeClient) -> InvoiceFacts:
         found = client.v1.invoices.retrieve(invoice, {"expand": ["payments"]})
-        return _invoice(found, _invoice_payments(client, found) if found.amount_paid else [])
+        notes = _credit_notes(client, found)
+        payments = _invoice_payments(client, found, notes) if found.amount_paid else []
+        return replace(_invoice(found, payments), credits=_credits(notes))
 
     return _call(fetch)
 
@@ -544,26 +562,22 @@ def _call(use: Callable[[stripe.StripeClient], T]) -> T:
         pass
     try:
         return use(_client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE))
-    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise _unavailable() from error
-    except (
-        stripe.InvalidRequestError,
-        stripe.CardError,
-        stripe.IdempotencyError,
-        stripe.AuthenticationError,
-        stripe.PermissionError,
-    ) as error:
-        if error.http_status == 409 or isinstance(
-            error, stripe.AuthenticationError | stripe.PermissionError
-        ):
-            # A lock at Stripe passes by itself, a wrong key of ours by its repair.
+    except stripe.StripeError as error:
+        if not _is_final(error):
             raise _unavailable() from error
         code = KEY_WAS_USED if isinstance(error, stripe.IdempotencyError) else error.code or ""
         raise PaymentProviderRefused(
             error.user_message or _("Stripe refused the request."), provider_code=code
         ) from error
-    except stripe.StripeError as error:
-        raise _unavailable() from error
+
+
+def _is_final(error: stripe.StripeError) -> bool:
+    """Whether a call can never succeed as it stands.
+
+    A lock at Stripe (409) passes by itself, a wrong key of ours by its repair.
+    """
+    status = error.http_status or 400
+    return isinstance(error, _FINAL) and status != 409 and status < 500
 
 
 def _unavailable() -> PaymentProviderUnavailable:
@@ -622,8 +636,13 @@ def _invoice_status(found: stripe.Invoice) -> str:
     return "void" if found.status == "paid" and is_credited else found.status or "draft"
 
 
-def _invoice_payments(client: stripe.StripeClient, found: stripe.Invoice) -> list[PaymentFacts]:
-    """What an invoice was paid by, the oldest first: payment intents, and outside of Stripe."""
+def _invoice_payments(
+    client: stripe.StripeClient, found: stripe.Invoice, notes: Sequence[stripe.CreditNote]
+) -> list[PaymentFacts]:
+    """What an invoice was paid by, the oldest first: payment intents, and outside of Stripe.
+
+    What went back outside of Stripe is of what came so, else of the last payment.
+    """
     payments: list[PaymentFacts] = []
     listed = found.payments.auto_paging_iter() if found.payments is not None else ()
     for each in listed:
@@ -640,16 +659,26 @@ def _invoice_payments(client: stripe.StripeClient, found: stripe.Invoice) -> lis
             received_minor=found.amount_paid_off_stripe,
             paid_at=None if paid_at is None else datetime.fromtimestamp(paid_at, UTC),
             decline="",
-            refunds=_given_back_outside(client, found.id),
         )
         payments.append(outside)
+    given_back = _given_back_outside(notes)
+    if payments and given_back:
+        payments[-1] = replace(payments[-1], refunds=(*payments[-1].refunds, *given_back))
     return payments
 
 
-def _given_back_outside(client: stripe.StripeClient, invoice: str) -> tuple[RefundFacts, ...]:
+def _credit_notes(client: stripe.StripeClient, found: stripe.Invoice) -> list[stripe.CreditNote]:
+    """The credit notes of what was paid of an invoice, the oldest first."""
+    if not found.post_payment_credit_notes_amount:
+        return []
+    listed = client.v1.credit_notes.list({"invoice": found.id, "limit": LISTED_MAX})
+    notes = [note for note in listed.auto_paging_iter() if note.status == "issued"]
+    return notes[::-1]
+
+
+def _given_back_outside(notes: Sequence[stripe.CreditNote]) -> tuple[RefundFacts, ...]:
     """What credit notes say was given back by other ways than Stripe's."""
-    listed = client.v1.credit_notes.list({"invoice": invoice, "limit": LISTED_MAX})
-    notes = [
+    return tuple(
         RefundFacts(
             note.id,
             "succeeded",
@@ -657,10 +686,20 @@ def _given_back_outside(client: stripe.StripeClient, invoice: str) -> tuple[Refu
             stripe_objects.ours(note),
             is_outside=True,
         )
-        for note in listed.auto_paging_iter()
-        if note.out_of_band_amount and note.status == "issued"
-    ]
-    return tuple(reversed(notes))
+        for note in notes
+        if note.out_of_band_amount
+    )
+
+
+def _credits(notes: Sequence[stripe.CreditNote]) -> dict[str, int]:
+    """What credit notes put on the balance of a customer, by their ids."""
+    left = {
+        note.id: note.post_payment_amount
+        - (note.out_of_band_amount or 0)
+        - sum(each.amount_refunded for each in note.refunds)
+        for note in notes
+    }
+    return {note: amount for note, amount in left.items() if amount > 0}
 
 
 def _payment_of(client: stripe.StripeClient, payment: Any) -> PaymentFacts | None:

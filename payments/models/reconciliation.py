@@ -36,14 +36,20 @@ class Mismatch(models.Model):
         PAID_DIFFERS = "paid_differs", _("Another amount was paid than was owed")
         REFUND_FAILED = "refund_failed", _("A refund came back: the buyer is owed it")
         TAX_UNRECORDED = "tax_unrecorded", _("Stripe Tax did not record what was agreed")
+        COMMAND_REFUSED = "command_refused", _("A call that moves money was refused")
+        CREDIT_UNBOOKED = "credit_unbooked", _("The buyer was given credit at Stripe")
+        APPEAL_WON = "appeal_won", _("An appeal was won: decide whose the money is")
+        DISPUTE_DIFFERS = "dispute_differs", _("The amount of a dispute was changed")
 
     id = TypeIDField(prefix="mis", primary_key=True)
     livemode = models.BooleanField()
     kind = models.CharField(max_length=18, choices=Kind)
     # Stripe's id of what it is about; of a clearing account, the order, the account and currency;
-    # of an amount paid, the order; of a refund that failed, and of tax, our own id.
+    # of an amount paid, the order; of what was refused, disputed or given back, and of tax, our own
+    # id; of credit, Stripe's.
     subject = models.CharField(max_length=255)
-    # Stripe's type of a balance transaction, or of an event; the code of an account.
+    # Stripe's type of a balance transaction, or of an event; the code of an account; the kind of a
+    # call.
     subject_type = models.CharField(max_length=100, blank=True)
     order = models.ForeignKey(
         Order, models.PROTECT, null=True, blank=True, related_name="+", db_constraint=False
@@ -100,6 +106,10 @@ class Mismatch(models.Model):
                         "paid_differs",
                         "refund_failed",
                         "tax_unrecorded",
+                        "command_refused",
+                        "credit_unbooked",
+                        "appeal_won",
+                        "dispute_differs",
                     ]
                 ),
             ),

@@ -207,7 +207,7 @@ class Api:
         try:
             if fault is not None and fault.status:
                 note.verdict = "fault"
-                raise ApiError("A fault was asked for.", status=fault.status, type="api_error")
+                raise ApiError("A fault was asked for.", status=fault.status, type=fault.type)
             response = self._answer(request, note, fault)
         except ApiError as error:
             response = self._refused(error, note)

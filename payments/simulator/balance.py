@@ -119,17 +119,36 @@ def of_dispute(world: World, dispute: Resource) -> Resource:
     )
 
 
-def of_won_dispute(world: World, dispute: Resource) -> Resource:
-    """What the dispute withdrew is reinstated; its fee is not."""
-    taken = world.get(KIND, dispute["balance_transactions"][0]["id"])
-    return _reversal(
+def of_changed_dispute(world: World, dispute: Resource, more: int) -> Resource:
+    """The disputed amount is another one since: the difference is withdrawn, or comes back."""
+    settled = settlement.of(world, abs(more), dispute["currency"])
+    return _add(
         world,
-        taken,
         dispute,
+        amount=-settled.amount if more > 0 else settled.amount,
+        fee=0,
         type="adjustment",
-        category="dispute_reversal",
-        description=f"Chargeback reversal for {dispute['charge']}",
+        category="dispute" if more > 0 else "dispute_reversal",
+        currency=settled.currency,
+        rate=settled.rate,
+        description=f"Chargeback change for {dispute['charge']}",
+        available_on=_with(world, dispute["charge"]),
     )
+
+
+def of_won_dispute(world: World, dispute: Resource) -> list[Resource]:
+    """What the dispute withdrew is reinstated; its fee is not."""
+    return [
+        _reversal(
+            world,
+            world.get(KIND, taken["id"]),
+            dispute,
+            type="adjustment",
+            category="dispute_reversal",
+            description=f"Chargeback reversal for {dispute['charge']}",
+        )
+        for taken in dispute["balance_transactions"]
+    ]
 
 
 def of_countered_dispute(world: World, dispute: Resource, *, is_returned: bool = False) -> Resource:

@@ -135,6 +135,7 @@ class Controls:
             "slow_ms",
             "status",
             "times",
+            "type",
         }
         if unknown:
             raise ApiError(f"There is no such fault: {', '.join(sorted(unknown))}.")

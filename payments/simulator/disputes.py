@@ -187,15 +187,31 @@ def close(world: World, arguments: dict[str, str], params: dict[str, Any]) -> Re
 
 def win(world: World, id: str) -> Resource:
     """The bank decides for the seller, who must have answered: the money comes back."""
-    dispute = _moved(world, id, "won")
-    line = balance.of_won_dispute(world, dispute)
-    dispute["balance_transactions"] = [*dispute["balance_transactions"], line]
-    # Nothing of the charge is withdrawn any more.
-    dispute["is_charge_refundable"] = True
-    world.put(dispute)
+    dispute = _reinstated(world, _moved(world, id, "won"))
     balance.of_countered_dispute(world, dispute, is_returned=True)
-    events.emit(world, "charge.dispute.funds_reinstated", dispute)
-    events.emit(world, "charge.dispute.closed", dispute)
+    return _told(world, dispute)
+
+
+def win_appeal(world: World, id: str) -> Resource:
+    """The bank decides anew, and for the seller, what it had decided for the buyer."""
+    dispute = world.get(KIND, id, param="dispute")
+    if dispute["status"] != "lost":
+        raise ApiError("Only a dispute that was lost is appealed.", status=409)
+    return _told(world, _reinstated(world, dispute | {"status": "won"}))
+
+
+def change(world: World, id: str, *, amount: int) -> Resource:
+    """The bank wants another amount than it took at first: the difference moves, too."""
+    dispute = world.get(KIND, id, param="dispute")
+    _check_open(dispute)
+    _check_amount(amount)
+    before = dispute["amount"]
+    if dispute["balance_transactions"] and amount != before:
+        line = balance.of_changed_dispute(world, dispute, amount - before)
+        dispute["balance_transactions"] = [*dispute["balance_transactions"], line]
+    dispute["amount"] = amount
+    world.put(dispute)
+    events.emit(world, "charge.dispute.updated", dispute, previous={"amount": before})
     return dispute
 
 
@@ -291,6 +307,10 @@ def _check_opening(reason: str, amount: int, status: str) -> None:
         raise ApiError(f"reason is one of {', '.join(REASONS)}.", param="reason")
     if status not in FIRST:
         raise ApiError(f"A dispute begins as {', '.join(FIRST)}.", param="status")
+    _check_amount(amount)
+
+
+def _check_amount(amount: int) -> None:
     if type(amount) is not int or amount < 1:
         raise ApiError("amount is a positive integer.", param="amount")
 
@@ -322,6 +342,21 @@ def _moved(world: World, id: str, status: str) -> Resource:
 def _end(world: World, dispute: Resource, status: str) -> Resource:
     dispute["status"] = status
     world.put(dispute)
+    events.emit(world, "charge.dispute.closed", dispute)
+    return dispute
+
+
+def _reinstated(world: World, dispute: Resource) -> Resource:
+    lines = balance.of_won_dispute(world, dispute)
+    dispute["balance_transactions"] = [*dispute["balance_transactions"], *lines]
+    # Nothing of the charge is withdrawn any more.
+    dispute["is_charge_refundable"] = True
+    world.put(dispute)
+    return dispute
+
+
+def _told(world: World, dispute: Resource) -> Resource:
+    events.emit(world, "charge.dispute.funds_reinstated", dispute)
     events.emit(world, "charge.dispute.closed", dispute)
     return dispute
 

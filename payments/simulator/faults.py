@@ -25,6 +25,8 @@ class Fault:
     method: str
     # How long it takes before it is carried out.
     slow_ms: int = 0
+    # Of an answered failure: what its error says of itself.
+    type: str = "api_error"
 
 
 class Faults:
@@ -37,7 +39,8 @@ class Faults:
     def ask(self, wanted: dict[str, Any]) -> None:
         """Take an order such as {"drop_response": 1, "path": "/v1/refunds"}. Raises if unreadable.
 
-        {"status": 500, "times": 2} answers two requests so, without carrying them out;
+        {"status": 500, "times": 2} answers two requests so, without carrying them out, with the
+        `type` of error that is named;
         {"slow_ms": 500} carries one out after a while, and keeps its idempotency key in use. In a
         path, * stands for one name, as in /v1/invoices/*/send.
         """
@@ -59,6 +62,7 @@ class Faults:
             path=str(wanted.get("path", "/")),
             method=str(wanted.get("method", "")).upper(),
             slow_ms=slow_ms,
+            type=str(wanted.get("type", "api_error")),
         )
         with self._lock:
             self._faults.append(fault)

@@ -49,6 +49,11 @@ def _dispute(world: World, id: str, wanted: dict[str, Any]) -> Resource:
     return disputes.open_(world, id, **wanted)
 
 
+def _change_dispute(world: World, id: str, wanted: dict[str, Any]) -> Resource:
+    """{"amount": 100}"""
+    return disputes.change(world, id, amount=wanted.get("amount", 0))
+
+
 def _fail_refund(world: World, id: str, wanted: dict[str, Any]) -> Resource:
     return refunds.fail(world, id, reason=str(wanted.get("failure_reason", "unknown")))
 
@@ -70,7 +75,9 @@ VERBS: dict[tuple[str, str], Verb] = {
     ("sessions", "settle"): _alone(checkout.settle),
     ("sessions", "bounce"): _bounce,
     ("charges", "dispute"): _dispute,
+    ("disputes", "change"): _change_dispute,
     ("disputes", "win"): _alone(disputes.win),
+    ("disputes", "win_appeal"): _alone(disputes.win_appeal),
     ("disputes", "lose"): _alone(disputes.lose),
     ("disputes", "escalate"): _alone(disputes.escalate),
     ("disputes", "warn_close"): _alone(disputes.close_inquiry),

@@ -53,6 +53,7 @@ ALL_TENANT_CALLERS = {
     "payments.tax_records": "A sale's tax is recorded by the worker, for anybody.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",
     "payments.mismatches": "What does not agree with Stripe is of no tenant.",
+    "payments.refusals": "What Stripe refused is of several tenants, and told to operators.",
     "payments.balance_checks": "Stripe's books are held against the journals of everybody.",
     "payments.stripe_pace": "All tenants share one account at Stripe, and its limits.",
     "payments.reconcile": "Stripe's books are held against the journals of everybody.",

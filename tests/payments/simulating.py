@@ -114,9 +114,9 @@ class Stripe:
     def posts(self, path: str) -> list[dict[str, Any]]:
         return [one for one in self.requests() if (one["method"], one["path"]) == ("POST", path)]
 
-    def fail(self, path: str, status: int, times: int = 1) -> None:
+    def fail(self, path: str, status: int, times: int = 1, type: str = "api_error") -> None:
         """Answer the next requests below a path with a failure, without carrying them out."""
-        self._control("faults", {"status": status, "times": times, "path": path})
+        self._control("faults", {"status": status, "times": times, "path": path, "type": type})
 
     def stop_failing(self) -> None:
         """Answer everything again."""
@@ -163,9 +163,10 @@ class Stripe:
         )
         return opened
 
-    def decide(self, dispute: str, verb: str) -> None:
-        """The bank decides: win, lose, escalate or warn_close."""
-        self._control(f"disputes/{dispute}/{verb}", {})
+    def decide(self, dispute: str, verb: str, **wanted: int) -> None:
+        """The bank decides: win, lose, escalate, warn_close or win_appeal; or wants to `change` the
+        `amount`."""
+        self._control(f"disputes/{dispute}/{verb}", wanted)
 
     def pay_out(self, currency: str = "usd") -> dict[str, Any]:
         """Pay out what the market has available."""

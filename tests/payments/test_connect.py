@@ -221,6 +221,33 @@ def test_stripe_transfers_within_a_region(market: str, seller: str, can: bool) -
     assert regions.are_one(seller, market) is can
 
 
+@pytest.mark.parametrize(
+    "type",
+    [
+        "blocked_by_stripe",
+        pytest.param("feature_not_enabled", marks=pytest.mark.oracle),
+        pytest.param("cannot_proceed", marks=pytest.mark.oracle),
+    ],
+)
+def test_an_error_that_version_2_has_a_type_of_its_own_for_is_a_refusal_and_not_tried_again(
+    type: str, seller: ApiClient, stripe: Stripe
+) -> None:
+    stripe.fail("/v2/core/accounts", status=400, type=type)
+
+    refused = seller.post("/v1/payout-account", {})
+
+    assert (refused.status_code, refused.json()["code"]) == (502, "payment_provider_refused")
+    assert refused.json()["detail"] == "A fault was asked for."
+    assert accounts() == 0
+    with access.system("read a call in a test"):
+        [call] = Command.objects.all()
+    assert (call.state, call.next_attempt_at) == ("refused", None)
+    work()
+    assert len(stripe.posts("/v2/core/accounts")) == 1
+    # What Stripe complained of was settled: it goes on.
+    assert seller.post("/v1/payout-account", {}).status_code == 200
+
+
 def test_a_seller_in_another_region_is_refused_before_the_sale_with_the_reason(
     lab: Organization, client_for: ClientFor
 ) -> None:

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from marketplace import access
 from marketplace.models import Audit, Organization, User
 from payments import reconcile, refunds, stripe_gateway
-from payments.models import Mismatch, Refund, Transfer
+from payments.models import Mismatch, Order, Refund, Transfer
 from payments.stripe_facts import InvoiceFacts, PaymentFacts, RefundFacts
 from tests.payments.buying import balances, order_now
 from tests.payments.invoicing import (
@@ -25,7 +25,7 @@ from tests.payments.invoicing import (
     pay_invoice,
 )
 from tests.payments.racing import at_once
-from tests.payments.selling import onboarded, request_refund
+from tests.payments.selling import onboarded, request_refund, reversals_of
 from tests.payments.simulating import Stripe, work
 from tests.people import ApiClient
 
@@ -306,3 +306,95 @@ def test_two_operators_at_once_pay_a_failed_refund_once(
     assert [one.pk for one in results] == [Refund._meta.pk.to_python(refund)] * 4
     assert balances()["bank"] == -11_900
     assert acts_on({"id": refund}).count("refund.paid_outside") == 1
+
+
+# --- what people give back at Stripe's dashboard ----------------------------------------------
+
+
+def credited_by_hand(
+    order: dict[str, Any], stripe: Stripe, amount_minor: int, **how: int
+) -> dict[str, Any]:
+    """Somebody credits a part of an invoice that was paid by card."""
+    fields = {"invoice": invoice_of(order).stripe_id, "amount": amount_minor, **how}
+    note: dict[str, Any] = stripe.post("/v1/credit_notes", fields)
+    stripe.wait_for("credit_note.created")
+    settle(stripe)
+    return note
+
+
+def paid_by_card(buyer: ApiClient, archive: Organization, stripe: Stripe) -> dict[str, Any]:
+    onboarded(archive, stripe)
+    order = ordered_on_invoice(buyer, invoiced_offer(archive))
+    pay_invoice(stripe, order)
+    settle(stripe, times=2)
+    return order
+
+
+def test_what_people_give_back_by_bank_of_an_invoice_paid_by_card_is_a_refund(
+    archive: Organization, buyer: ApiClient, stripe: Stripe
+) -> None:
+    """Seen to fail: the order stayed granted, and its seller kept the whole share."""
+    order = paid_by_card(buyer, archive, stripe)
+    part = credited_by_hand(order, stripe, 20_000, out_of_band_amount=20_000)
+
+    now = order_now(buyer, order)
+    assert (now["status"], now["refunded_minor"]) == ("partially_refunded", 20_000)
+    with access.system("read a refund in a test"):
+        refund = Refund.objects.get()
+    assert (refund.cause, refund.state, refund.stripe_id) == ("stripe", "succeeded", part["id"])
+    found = balances()
+    assert (found["bank"], found["seller_payable"]) == (-20_000, 0)
+    assert (found["buyer_receivable"], found["stripe_clearing"]) == (0, 0)
+    assert [each.state for each in reversals_of(order)] == ["done"]
+    assert stripe.list("/v1/refunds") == []
+
+    credited_by_hand(order, stripe, 30_000, out_of_band_amount=30_000)
+
+    assert order_now(buyer, order)["status"] == "refunded"
+    with access.system("read a grant in a test"):
+        assert Order.objects.select_related("grant").get().grant.status == "revoked"
+    assert balances()["bank"] == -50_000
+    assert reconcile.check_balance().new == 0
+
+
+@pytest.mark.oracle
+def test_what_was_given_back_by_bank_beside_a_refund_is_each_counted_once(
+    archive: Organization, buyer: ApiClient, client_for: ClientFor, stripe: Stripe
+) -> None:
+    order = paid_by_card(buyer, archive, stripe)
+    assert request_refund(client_for(archive), order, amount_minor=10_000).status_code == 201
+    settle(stripe)
+    credited_by_hand(order, stripe, 20_000, out_of_band_amount=20_000)
+    look_at(order)
+    settle(stripe)
+
+    now = order_now(buyer, order)
+    assert (now["status"], now["refunded_minor"]) == ("partially_refunded", 30_000)
+    found = balances()
+    assert (found["bank"], found["buyer_receivable"]) == (-20_000, 0)
+    assert found.get("dispute_losses", 0) == 0
+    assert len(stripe.list("/v1/credit_notes")) == 2
+
+
+@pytest.mark.parametrize("is_closed", [False, pytest.param(True, marks=pytest.mark.oracle)])
+def test_credit_that_people_give_a_buyer_at_stripe_is_a_mismatch(
+    is_closed: bool, archive: Organization, buyer: ApiClient, stripe: Stripe, operator: User
+) -> None:
+    """Seen to fail: nobody was told."""
+    order = paid_by_card(buyer, archive, stripe)
+    before = balances()
+    note = credited_by_hand(order, stripe, 20_000, credit_amount=20_000)
+
+    assert mismatches() == [("credit_unbooked", 20_000, 0)]
+    assert order_now(buyer, order)["status"] == "granted"
+    assert balances() == before
+    with access.system("read a mismatch in a test"):
+        row = Mismatch.objects.get()
+    assert (row.subject, str(row.order_id)) == (note["id"], order["id"])
+    if is_closed:
+        call_command(
+            "reconcile", close=str(row.pk), operator=operator.email, note="For the next one."
+        )
+        look_at(order)
+        settle(stripe)
+        assert mismatches() == []
