@@ -228,6 +228,10 @@ VERBS: dict[str, Proof] = {
     ),
     "refunds.merge": Proof(OF_FACTS, FACTS_AGAIN),
     "remittances.start_due": Proof(REMITTED, "test_remittances.py::test_debts_are_paid_first"),
+    "remittances.owe_back": Proof(
+        "test_remittances.py::test_workers_at_once_have_a_seller_owe_once",
+        "test_remittances.py::test_what_goes_back_after_it_was_sent_is_a_debt_that_later_sales_pay",
+    ),
     "royalties.set_rule": Proof(
         f"{RACES}rules_set_at_once_are_versions_one_after_another",
         "test_royalties.py::test_a_rule_is_a_version_and_the_same_again_is_none",
