@@ -1,9 +1,10 @@
 """Remittances: what a seller is owed beside its shares of sales, in one sum, its debts first.
 
 Of each sale's own share there is a transfer (`transfers`). What the market owes a seller by
-journals of royalties, and by those of no order (royalties that paid back its advances, or that it
-paid itself), is added up and sent from our balance at Stripe, once a day at most. What went back of
-it after it was sent, the seller owes, as what a transfer did not cover.
+journals of royalties, by those of no order (royalties that paid back its advances, or that it
+paid itself), and by what an exchange of currencies brought, is added up and sent from our balance
+at Stripe, once a day at most. What went back of it after it was sent, the seller owes, as what a
+transfer did not cover.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _overdrawn(
     values = {"organization": organization_id, "livemode": livemode, "currency": currency}
     with connection.cursor() as cursor:
         cursor.execute(_OVERDRAWN, values)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def _start(organization_id: UUID, livemode: bool, currency: str) -> bool:
@@ -233,8 +234,11 @@ SEND = Call(send=transfers.call, keep=_keep, refuse=_refuse, find=transfers.find
 
 
 # What an order's journals move is what its own transfer sends, but for what its contributors' pool
-# paid back of an advance on the collection.
-_BESIDE = f"(journal.order_id IS NULL OR journal.kind = '{journal.ROYALTIES}')"
+# paid back of an advance on the collection, and what an exchange of currencies brought.
+_BESIDE = (
+    "(journal.order_id IS NULL OR journal.kind IN"
+    f" ('{journal.ROYALTIES}', '{journal.EXCHANGE_GAIN}'))"
+)
 _DUE = f"""
 SELECT account.organization_id, account.livemode, account.currency,
     coalesce(-sum(posting.amount_minor) FILTER (

@@ -299,6 +299,10 @@ VERBS: dict[str, Proof] = {
     "transfers.take_back": Proof(
         OF_FACTS, "test_transfers.py::test_what_goes_back_while_a_transfer_is_refused_is_taken_once"
     ),
+    "transfers.bear_exchange": Proof(
+        "test_exchange.py::test_looks_at_once_have_the_seller_bear_an_exchange_once",
+        "test_exchange.py::test_a_refund_at_another_rate_is_the_sellers_in_parts_too",
+    ),
     "transfers.restrict": Proof(
         OF_CALL, "test_remittances.py::test_an_account_that_lost_its_capability_is_waited_for"
     ),
@@ -330,8 +334,8 @@ READS = {
         "refusal",
     },
     "journal": {
-        "balance_minor", "came_to", "is_posted", "owed_by_buyer_minor", "payment", "returned_minor",
-        "reversed_lines", "sale", "shared",
+        "balance_minor", "borne", "came_minor", "came_to", "is_posted", "owed_by_buyer_minor",
+        "payment", "returned_minor", "reversed_lines", "sale", "shared",
     },
     "mismatches": {"still_open"},
     "payment_parts": {"are_of", "holding", "left"},
