@@ -39,6 +39,8 @@ OWED = "owed"  # the reversal's id; of no order: the journal's that it follows f
 # What Stripe took for what went back beyond what it had brought, and the seller bears; or less.
 EXCHANGE_LOSS = "exchange_loss"  # its number
 EXCHANGE_GAIN = "exchange_gain"  # its number
+# What a seller gave back ahead of what it had to, or what that is used for: the reversal's id.
+AHEAD = "ahead"
 # Of no order: the remittance's id. So is that of what it withheld.
 REMITTANCE = "remittance"
 # Of no order: the id of Stripe's balance transaction.
@@ -348,6 +350,14 @@ def borne(order: Order) -> tuple[int, int]:
         account__code=Code.CURRENCY_EXCHANGE,
     ).values_list("amount_minor", flat=True)
     return -sum(found), len(found)
+
+
+def ahead_minor(order_id: UUID | None) -> int:
+    """What a seller gave back of an order's share by hand, and nothing that went back used yet."""
+    found = Posting.objects.filter(
+        journal__order=order_id, journal__kind=AHEAD, account__code=Code.SELLER_PAYABLE
+    )
+    return -int(found.aggregate(sum=Sum("amount_minor"))["sum"] or 0)
 
 
 def balance_minor(

@@ -7,6 +7,8 @@ seller's balance does not cover it, the seller owes it, and later sales pay it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -23,7 +25,7 @@ from marketplace.money import round_half_even
 from payments import commands, journal, settlements, stripe_gateway
 from payments.commands import Call
 from payments.journal import Code, Line
-from payments.models import Command, ConnectedAccount, Order, Transfer, TransferReversal
+from payments.models import Command, ConnectedAccount, Journal, Order, Transfer, TransferReversal
 from payments.stripe_facts import TransferFacts
 
 State = Transfer.State
@@ -481,11 +483,13 @@ def _bear(order: Order, transfer: Transfer) -> None:
 
 
 def _left_at_stripe(transfer: Transfer) -> int:
-    """What no reversal of ours takes back of a transfer, in the currency that was sent."""
+    """What no reversal took back of a transfer, or takes back now, in the currency of both."""
     if transfer.state != State.SENT:
         return 0
-    taken = transfer.reversals.exclude(state=TransferReversal.State.OWED)
-    return transfer.settled_minor - (taken.aggregate(sum=Sum("settled_minor"))["sum"] or 0)
+    sending = transfer.reversals.filter(state=TransferReversal.State.SENDING)
+    taken = transfer.reversed_minor + (sending.aggregate(sum=Sum("settled_minor"))["sum"] or 0)
+    # What was taken ahead by hand is there for what is to be taken.
+    return transfer.settled_minor - taken + journal.ahead_minor(transfer.order_id)
 
 
 def _take(
@@ -513,16 +517,22 @@ def _take(
 
 
 def _give_reversal(order: Order, transfer: Transfer, reversal: TransferReversal) -> None:
-    reversal.save(force_insert=True)
+    """Commit to a call for a reversal; to another one where what the last one found was gone."""
+    reference = str(reversal.pk)
+    if reversal._state.adding:
+        reversal.save(force_insert=True)
+    else:
+        of_it = Command.objects.filter(order=order, kind=Command.Kind.REVERSE_TRANSFER)
+        reference += f":{of_it.filter(reference__startswith=reference).count() + 1}"
     commands.give(
         Command.Kind.REVERSE_TRANSFER,
         {
             "transfer": transfer.stripe_id,
             "amount": reversal.settled_minor,
-            "metadata": {"order": str(order.pk), "licet": str(reversal.pk)},
+            "metadata": {"order": str(order.pk), "licet": reference},
         },
         order=order,
-        reference=str(reversal.pk),
+        reference=reference,
     )
 
 
@@ -557,46 +567,170 @@ def _is_of_exchange(reversal: TransferReversal) -> bool:
     return reversal.cause.startswith(_EXCHANGE)
 
 
-def _send_reversal(command: Command) -> TransferFacts:
-    """Take a part of a transfer back, unless somebody did so at Stripe: a seller pays once."""
+class _TakenBack(NamedTuple):
+    """What stands at Stripe for a reversal of ours: what others took back before, and our own."""
+
+    by_others: tuple[TransferFacts, ...]
+    ours: TransferFacts | None
+    # Why Stripe refused the rest.
+    refusal: str = ""
+
+
+def _send_reversal(command: Command) -> _TakenBack:
+    """Take a part of a transfer back, less what somebody took back at Stripe: a seller pays once.
+
+    Raises PaymentProviderRefused, where that was nothing, and PaymentProviderUnavailable.
+    """
     params = dict(command.params)
     transfer = params.pop("transfer")
-    found = _reversed_by_others(transfer, params["amount"])
-    return found or stripe_gateway.reverse_transfer(transfer, params, key=str(command.pk))
-
-
-def _reversed_by_others(transfer: str, amount_minor: int) -> TransferFacts | None:
-    """What somebody took back by hand, just as much, and no row of ours counts yet."""
-    made = stripe_gateway.reversals_by_others(transfer)
-    with system("see which reversals at Stripe are counted already"):
-        counted = set(
-            TransferReversal.objects.filter(stripe_id__in=[each.id for each in made]).values_list(
-                "stripe_id", flat=True
-            )
+    # With another amount, the key would not lead to what an earlier attempt made.
+    found = _find_reversal(command) if command.attempts > 1 else None
+    if found is not None:
+        return found
+    with system("see what a seller gave back ahead"):
+        needed = params["amount"] - journal.ahead_minor(command.order_id)
+    others = _by_others(command, needed)
+    left = needed - sum(each.amount_minor for each in others)
+    if left <= 0:
+        return _TakenBack(others, None)
+    try:
+        ours = stripe_gateway.reverse_transfer(
+            transfer, {**params, "amount": left}, key=str(command.pk)
         )
-    alike = (each for each in made if each.amount_minor == amount_minor)
-    return next((each for each in alike if each.id not in counted), None)
+    except PaymentProviderRefused as refusal:
+        if not others or refusal.data.get("provider_code") == stripe_gateway.KEY_WAS_USED:
+            raise
+        return _TakenBack(others, None, refusal.detail)
+    return _TakenBack(others, ours)
 
 
-def _find_reversal(command: Command) -> TransferFacts | None:
+def _by_others(command: Command, needed_minor: int) -> tuple[TransferFacts, ...]:
+    """What somebody took back by hand, and is not counted yet: just as much, or the oldest until
+    it is enough. The last one may be more than that."""
+    if needed_minor <= 0:
+        return ()
+    made = stripe_gateway.reversals_by_others(command.params["transfer"])
+    with system("see which reversals at Stripe are counted already"):
+        left = _uncounted(command, [*reversed(made)])
+    alike = next((each for each in left if each.amount_minor == needed_minor), None)
+    if alike is not None:
+        return (alike,)
+    taken: list[TransferFacts] = []
+    for each in left:
+        if sum(one.amount_minor for one in taken) < needed_minor:
+            taken.append(each)
+    return tuple(taken)
+
+
+def _uncounted(command: Command, made: Sequence[TransferFacts]) -> list[TransferFacts]:
+    """Those of which neither a row of ours nor the journal knows."""
+    rows = TransferReversal.objects.filter(stripe_id__in=[each.id for each in made])
+    moved = [each.settled.transaction for each in made if each.settled is not None]
+    booked = Journal.objects.filter(
+        order=command.order_id, kind=journal.SETTLED, reference__in=moved
+    )
+    known = {
+        *rows.values_list("stripe_id", flat=True),
+        *booked.values_list("reference", flat=True),
+    }
+    return [
+        each
+        for each in made
+        if each.id not in known and (each.settled is None or each.settled.transaction not in known)
+    ]
+
+
+def _find_reversal(command: Command) -> _TakenBack | None:
     params = command.params
-    return stripe_gateway.find_reversal(params["transfer"], params["metadata"]["licet"])
+    ours = stripe_gateway.find_reversal(params["transfer"], params["metadata"]["licet"])
+    if ours is None:
+        return None
+    with system("see what a seller gave back ahead"):
+        needed = params["amount"] - journal.ahead_minor(command.order_id)
+    return _TakenBack(_by_others(command, needed - ours.amount_minor), ours)
 
 
-def _keep_reversal(command: Command, result: TransferFacts) -> str:
+def _keep_reversal(command: Command, result: _TakenBack) -> str:
+    """Book what came back. Where it is not enough, the rest is asked for again, or owed."""
     order = command.order
     assert order is not None
-    reversal = TransferReversal.objects.select_related("transfer").get(pk=command.reference)
+    reversal = _reversal_of(command)
     transfer = reversal.transfer
-    lines = _came_back(order, reversal, to=Code.STRIPE_CLEARING)
-    reversal.state, reversal.stripe_id = TransferReversal.State.DONE, result.id
-    reversal.save(update_fields=["state", "stripe_id"])
-    transfer.reversed_minor += reversal.settled_minor
+    # Under the order's lock: another reversal may have counted it since it was looked for.
+    found = [*result.by_others, *([result.ours] if result.ours else [])]
+    made = _uncounted(command, found)
+    came = sum(each.amount_minor for each in made)
+    for each in made:
+        if each.settled is not None:
+            journal.settle_plain(order, each.settled)
+    transfer.reversed_minor += came
     transfer.save(update_fields=["reversed_minor"])
-    journal.post(order, journal.REVERSAL, lines, reference=str(reversal.pk))
-    if result.settled is not None:
-        journal.settle_plain(order, result.settled)
-    return result.id
+    if came + journal.ahead_minor(order.pk) >= reversal.settled_minor:
+        lines = _came_back(order, reversal, to=Code.STRIPE_CLEARING)
+        reversal.stripe_id = made[-1].id if made else _name_of_ahead(order, transfer)
+        reversal.state = TransferReversal.State.DONE
+        reversal.save(update_fields=["state", "stripe_id"])
+        journal.post(order, journal.REVERSAL, lines, reference=str(reversal.pk))
+        more = came - reversal.settled_minor
+        _move_ahead(order, reversal, more, Code.STRIPE_CLEARING, reference=str(reversal.pk))
+        return str(reversal.stripe_id)
+    came_by = f"{command.reference}:came"
+    _move_ahead(order, reversal, came, Code.STRIPE_CLEARING, reference=came_by)
+    if result.refusal:
+        _owe_rest(order, reversal)
+    else:
+        # What was to be a part of it is part of another one.
+        _give_reversal(order, transfer, reversal)
+    return found[-1].id if found else str(transfer.stripe_id)
+
+
+def _reversal_of(command: Command) -> TransferReversal:
+    pk = command.reference.partition(":")[0]
+    return TransferReversal.objects.select_related("transfer").get(pk=pk)
+
+
+def _move_ahead(
+    order: Order, reversal: TransferReversal, amount_minor: int, code: Code, *, reference: str
+) -> None:
+    """Book what a seller gave back ahead; below 0, what is used of it. As it was sent."""
+    if not amount_minor:
+        return
+    seller, currency = reversal.organization_id, order.settled_currency
+    whose = seller if code == Code.SELLER_RECEIVABLE else None
+    journal.post(
+        order,
+        journal.AHEAD,
+        [
+            Line(code, amount_minor, whose, currency=currency),
+            Line(Code.SELLER_PAYABLE, -amount_minor, seller, currency=currency),
+        ],
+        reference=reference,
+    )
+
+
+def _name_of_ahead(order: Order, transfer: Transfer) -> str:
+    """Stripe's id of the reversal by hand that a row stands for a part of, and which part."""
+    ahead = order.journals.filter(kind=journal.AHEAD).order_by("occurred_at", "pk")
+    rows = transfer.reversals.filter(
+        pk__in=[
+            TransferReversal._meta.pk.to_python(each.partition(":")[0])
+            for each in ahead.values_list("reference", flat=True)
+        ]
+    ).exclude(stripe_id=None)
+    newest = rows.order_by("pk").last()
+    first = (newest.stripe_id if newest else transfer.stripe_id) or ""
+    first = first.partition(":")[0]
+    return f"{first}:{transfer.reversals.filter(stripe_id__startswith=first).count() + 1}"
+
+
+def _owe_rest(order: Order, reversal: TransferReversal) -> None:
+    """Have a seller owe what could not be taken back, less what it gave back ahead."""
+    _owe(order, reversal)
+    ahead = min(journal.ahead_minor(order.pk), reversal.settled_minor)
+    is_alike = order.currency == order.settled_currency or _is_owed_as_sent(order, reversal)
+    if ahead > 0 and is_alike:
+        of_it = f"{reversal.pk}:owed"
+        _move_ahead(order, reversal, -ahead, Code.SELLER_RECEIVABLE, reference=of_it)
 
 
 def _came_back(order: Order, reversal: TransferReversal, *, to: Code) -> list[Line]:
@@ -639,8 +773,7 @@ def _refuse_reversal(command: Command, why: str, code: str) -> None:
     """The seller's balance does not cover it: from here on the seller owes it."""
     order = command.order
     assert order is not None
-    reversal = TransferReversal.objects.get(pk=command.reference)
-    _owe(order, reversal)
+    _owe_rest(order, _reversal_of(command))
 
 
 SEND = Call(send=call, keep=_keep_sent, refuse=_refuse_sent, find=find, is_money=True)

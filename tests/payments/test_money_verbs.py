@@ -334,8 +334,8 @@ READS = {
         "refusal",
     },
     "journal": {
-        "balance_minor", "borne", "came_minor", "came_to", "is_posted", "owed_by_buyer_minor",
-        "payment", "returned_minor", "reversed_lines", "sale", "shared",
+        "ahead_minor", "balance_minor", "borne", "came_minor", "came_to", "is_posted",
+        "owed_by_buyer_minor", "payment", "returned_minor", "reversed_lines", "sale", "shared",
     },
     "mismatches": {"still_open"},
     "payment_parts": {"are_of", "holding", "left"},
