@@ -229,6 +229,10 @@ def order_of(line: LineFacts, *, livemode: bool) -> UUID | None:
         | Q(transfer__reversals__stripe_id=line.source),
         livemode,
     )
+    if found is None and line.source.startswith("trr_"):
+        # Somebody took it back at Stripe's dashboard: no row of ours names it.
+        transfer = stripe_gateway.reversed_transfer(line.transaction)
+        return _order_by(Q(transfer__stripe_id=transfer), livemode) if transfer else None
     kind = next((kind for prefix, kind in _KINDS if line.source.startswith(prefix)), "")
     if found is not None or not kind:
         return found

@@ -35,7 +35,12 @@ APPEAL_WON = "appeal_won"  # the dispute's id
 TRANSFER = "transfer"
 WITHHELD = "withheld"
 REVERSAL = "reversal"  # the reversal's id
-OWED = "owed"  # the reversal's id
+OWED = "owed"  # the reversal's id; of no order: the journal's that it follows from
+# What Stripe took for what went back beyond what it had brought, and the seller bears; or less.
+EXCHANGE_LOSS = "exchange_loss"  # its number
+EXCHANGE_GAIN = "exchange_gain"  # its number
+# What a seller gave back ahead of what it had to, or what that is used for: the reversal's id.
+AHEAD = "ahead"
 # Of no order: the remittance's id. So is that of what it withheld.
 REMITTANCE = "remittance"
 # Of no order: the id of Stripe's balance transaction.
@@ -315,6 +320,44 @@ def returned_minor(order: Order) -> int:
         # Without a license all that was paid stands on the buyer's own account.
         still = order.paid_minor - gone
     return max(0, -owed_by_buyer_minor(order) - still)
+
+
+def came_minor(order: Order) -> tuple[int, int]:
+    """What is left at Stripe of what moved of an order: in its currency, and as it was settled.
+
+    In the currency that its payment came to; what moved in a third one is left out.
+    """
+    found = Posting.objects.filter(
+        journal__order=order, journal__kind=SETTLED, account__code=Code.CURRENCY_EXCHANGE
+    ).values_list("journal_id", "currency", "amount_minor")
+    moved: dict[UUID, dict[str, int]] = {}
+    for journal_id, currency, amount in found:
+        moved.setdefault(journal_id, {})[currency] = amount
+    both = {order.currency, order.settled_currency}
+    of_it = [sums for sums in moved.values() if set(sums) == both]
+    return (
+        sum(sums[order.currency] for sums in of_it),
+        -sum(sums[order.settled_currency] for sums in of_it),
+    )
+
+
+def borne(order: Order) -> tuple[int, int]:
+    """What its seller bears by now for the exchange of an order's currencies, in the one that its
+    payment came to: below 0 a gain. And in how many movements."""
+    found = Posting.objects.filter(
+        journal__order=order,
+        journal__kind__in=[EXCHANGE_LOSS, EXCHANGE_GAIN],
+        account__code=Code.CURRENCY_EXCHANGE,
+    ).values_list("amount_minor", flat=True)
+    return -sum(found), len(found)
+
+
+def ahead_minor(order_id: UUID | None) -> int:
+    """What a seller gave back of an order's share by hand, and nothing that went back used yet."""
+    found = Posting.objects.filter(
+        journal__order=order_id, journal__kind=AHEAD, account__code=Code.SELLER_PAYABLE
+    )
+    return -int(found.aggregate(sum=Sum("amount_minor"))["sum"] or 0)
 
 
 def balance_minor(

@@ -1,8 +1,10 @@
 """Remittances: what a seller is owed beside its shares of sales, in one sum, its debts first.
 
 Of each sale's own share there is a transfer (`transfers`). What the market owes a seller by
-journals of royalties, and by those of no order (royalties that paid back its advances, or that it
-paid itself), is added up and sent from our balance at Stripe, once a day at most.
+journals of royalties, by those of no order (royalties that paid back its advances, or that it
+paid itself), and by what an exchange of currencies brought, is added up and sent from our balance
+at Stripe, once a day at most. What went back of it after it was sent, the seller owes, as what a
+transfer did not cover.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from marketplace.access import system
 from payments import commands, journal, transfers
 from payments.commands import Call
 from payments.journal import Code, Key
-from payments.models import Command, ConnectedAccount, Remittance
+from payments.models import Command, ConnectedAccount, Journal, Remittance
 from payments.stripe_facts import TransferFacts
 
 State = Remittance.State
@@ -58,6 +60,7 @@ def start_due() -> int:
 
     Repeatable. Returns how many remittances were begun.
     """
+    owe_back()
     with system("find what sellers are owed beside their sales"):
         found = [each for each in _due() if each.withheld_minor or each.amount_minor]
     started = 0
@@ -65,6 +68,47 @@ def start_due() -> int:
         with system("send a seller what it is owed beside its sales"):
             started += _start(each.organization_id, each.livemode, each.currency)
     return started
+
+
+def owe_back() -> int:
+    """Have sellers owe what went back of what they were sent beside their sales.
+
+    Such as what a refund undoes of an advance that a pool had paid back. From here on it has an
+    age, and later shares pay it. Repeatable. Returns how many owe more now.
+    """
+    with system("find what sellers were sent too much beside their sales"):
+        found = _overdrawn()
+    owing = 0
+    for organization_id, livemode, currency, *_amount in found:
+        with system("have a seller owe what it was sent too much"):
+            # Looked at anew, after whoever did the same, or moved the same debts.
+            transfers.lock_debts(organization_id)
+            for *_whose, minor, last in _overdrawn(organization_id, livemode, currency):
+                posted = journal.begin(
+                    organization_id,
+                    livemode=livemode,
+                    kind=journal.OWED,
+                    reference=str(Journal._meta.pk.to_python(last)),
+                )
+                payable = Key(Code.SELLER_PAYABLE, organization_id, None, currency)
+                receivable = payable._replace(code=Code.SELLER_RECEIVABLE)
+                journal.write(posted, [(receivable, minor), (payable, -minor)])
+                owing += 1
+    return owing
+
+
+def _overdrawn(
+    organization_id: UUID | None = None, livemode: bool | None = None, currency: str | None = None
+) -> list[tuple[UUID, bool, str, int, UUID]]:
+    """Whose account beside its sales is below 0, in which currency, by how much, since which
+    journal; of one seller, if named.
+
+    One statement, as `_due`. What is being sent counts as owed until Stripe has answered.
+    """
+    values = {"organization": organization_id, "livemode": livemode, "currency": currency}
+    with connection.cursor() as cursor:
+        cursor.execute(_OVERDRAWN, values)
+        return list(cursor.fetchall())
 
 
 def _start(organization_id: UUID, livemode: bool, currency: str) -> bool:
@@ -190,8 +234,11 @@ SEND = Call(send=transfers.call, keep=_keep, refuse=_refuse, find=transfers.find
 
 
 # What an order's journals move is what its own transfer sends, but for what its contributors' pool
-# paid back of an advance on the collection.
-_BESIDE = f"(journal.order_id IS NULL OR journal.kind = '{journal.ROYALTIES}')"
+# paid back of an advance on the collection, and what an exchange of currencies brought.
+_BESIDE = (
+    "(journal.order_id IS NULL OR journal.kind IN"
+    f" ('{journal.ROYALTIES}', '{journal.EXCHANGE_GAIN}'))"
+)
 _DUE = f"""
 SELECT account.organization_id, account.livemode, account.currency,
     coalesce(-sum(posting.amount_minor) FILTER (
@@ -217,5 +264,20 @@ WHERE account.code IN ('seller_payable', 'seller_receivable')
 GROUP BY account.organization_id, account.livemode, account.currency
 HAVING -sum(posting.amount_minor) FILTER (
     WHERE account.code = 'seller_payable' AND {_BESIDE}) > 0
+ORDER BY account.organization_id, account.currency
+"""
+# Sellers without an account that can be paid owe, too. A journal of no order has its own reference:
+# the one that it follows from is the newest, which no earlier one followed from.
+_OVERDRAWN = f"""
+SELECT account.organization_id, account.livemode, account.currency,
+    sum(posting.amount_minor)::bigint, max(journal.id::text)::uuid
+FROM payments_account account
+JOIN payments_posting posting ON posting.account_id = account.id
+JOIN payments_journal journal ON journal.id = posting.journal_id
+WHERE account.code = 'seller_payable' AND {_BESIDE}
+    AND (%(organization)s::uuid IS NULL OR account.organization_id = %(organization)s
+        AND account.livemode = %(livemode)s AND account.currency = %(currency)s)
+GROUP BY account.organization_id, account.livemode, account.currency
+HAVING sum(posting.amount_minor) > 0
 ORDER BY account.organization_id, account.currency
 """

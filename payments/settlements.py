@@ -115,3 +115,9 @@ def stripe_fees_borne_by_seller(order: Order) -> bool:
     """Whether Stripe's fee comes out of the seller's share."""
     bears = order.settlement.get("bears", {})
     return bool(bears.get("stripe_fees") == fees.Bearer.SELLER)
+
+
+def exchange_borne_by_seller(order: Order) -> bool:
+    """Whether what going back costs in another currency, at another rate, is the seller's."""
+    bears = order.settlement.get("bears", {})
+    return bool(bears.get("currency_exchange") == fees.Bearer.SELLER)

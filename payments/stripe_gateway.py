@@ -396,6 +396,19 @@ def reversals_by_others(transfer: str) -> tuple[TransferFacts, ...]:
     return _call(fetch)
 
 
+def reversed_transfer(transaction: str) -> str:
+    """The transfer of which a balance transaction took a part back; "" where it took none."""
+
+    def fetch(client: stripe.StripeClient) -> str:
+        found = client.v1.balance_transactions.retrieve(transaction, {"expand": ["source"]})
+        source: Any = found.source
+        if not isinstance(source, stripe.TransferReversal):
+            return ""
+        return source.transfer if isinstance(source.transfer, str) else source.transfer.id
+
+    return _call(fetch)
+
+
 def calculate_tax(params: dict[str, Any]) -> TaxFacts:
     """Ask Stripe Tax what is due. Nothing is collected, and nothing reported, by asking."""
     return _call(

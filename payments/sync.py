@@ -163,6 +163,7 @@ def _sync(order_id: UUID) -> tuple[Order, CheckoutFacts | InvoiceFacts | None]:
         is_whole = order.paid_minor and order.paid_minor >= order.total_minor
         if order.grant_id is not None and is_whole and order.status != Status.DISPUTED:
             transfers.plan(order)
+        transfers.bear_exchange(order)
         order.next_sync_at = _next_look(order)
         order.save(
             update_fields=[

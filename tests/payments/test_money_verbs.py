@@ -228,6 +228,10 @@ VERBS: dict[str, Proof] = {
     ),
     "refunds.merge": Proof(OF_FACTS, FACTS_AGAIN),
     "remittances.start_due": Proof(REMITTED, "test_remittances.py::test_debts_are_paid_first"),
+    "remittances.owe_back": Proof(
+        "test_remittances.py::test_workers_at_once_have_a_seller_owe_once",
+        "test_remittances.py::test_what_goes_back_after_it_was_sent_is_a_debt_that_later_sales_pay",
+    ),
     "royalties.set_rule": Proof(
         f"{RACES}rules_set_at_once_are_versions_one_after_another",
         "test_royalties.py::test_a_rule_is_a_version_and_the_same_again_is_none",
@@ -295,6 +299,10 @@ VERBS: dict[str, Proof] = {
     "transfers.take_back": Proof(
         OF_FACTS, "test_transfers.py::test_what_goes_back_while_a_transfer_is_refused_is_taken_once"
     ),
+    "transfers.bear_exchange": Proof(
+        "test_exchange.py::test_looks_at_once_have_the_seller_bear_an_exchange_once",
+        "test_exchange.py::test_a_refund_at_another_rate_is_the_sellers_in_parts_too",
+    ),
     "transfers.restrict": Proof(
         OF_CALL, "test_remittances.py::test_an_account_that_lost_its_capability_is_waited_for"
     ),
@@ -326,8 +334,8 @@ READS = {
         "refusal",
     },
     "journal": {
-        "balance_minor", "came_to", "is_posted", "owed_by_buyer_minor", "payment", "returned_minor",
-        "reversed_lines", "sale", "shared",
+        "ahead_minor", "balance_minor", "borne", "came_minor", "came_to", "is_posted",
+        "owed_by_buyer_minor", "payment", "returned_minor", "reversed_lines", "sale", "shared",
     },
     "mismatches": {"still_open"},
     "payment_parts": {"are_of", "holding", "left"},

@@ -533,3 +533,68 @@ def test_what_a_pool_paid_back_of_an_advance_on_its_collection_is_sent(
     send()
     assert remitted() == [("sent", 0, 4_000), ("sent", 0, 2_000)]
     assert balances().get("seller_payable", 0) == 0
+
+
+def owing(seller: Organization) -> int:
+    with access.system("read what is owed in a test"):
+        return transfers.owed_minor(seller.pk, livemode=False, currency="USD")
+
+
+def test_what_goes_back_after_it_was_sent_is_a_debt_that_later_sales_pay(
+    archive: Organization, lab: Organization, gateway: FakeGateway, client_for: ClientFor
+) -> None:
+    collection = make_works(archive, {"ann": 1})
+    set_rule(archive, collection, basis_points=5_000)
+    offer = make_offer(archive, collection=collection)
+    advances.give(
+        caller_for(archive),
+        str(collection.pk),
+        amount_minor=10_000,
+        currency="USD",
+        reference="SEPA 1",
+    )
+    payable(archive)
+    first = sell(lab, offer, price_minor=8_000)
+    royalties.allocate_due()
+    send()
+    assert remitted() == [("sent", 0, 4_000)]
+
+    # Of the sale's own share nothing was sent: what goes back of it is no debt.
+    give_back(first, 2_000, cause="a refund")
+    royalties.allocate_due()
+    for _again in range(2):
+        send()
+
+    # 10.00 of the advance are open again, which the seller was sent.
+    assert (owing(archive), remitted()) == (1_000, [("sent", 0, 4_000)])
+    with access.system("read a debt"):
+        [posted] = Journal.objects.filter(kind=journal.OWED)
+        assert posted.order_id is None
+        assert timezone.now() - posted.occurred_at < timedelta(minutes=5)
+    [shown] = client_for(archive).get("/v1/balances").json()["data"]
+    assert (shown["owed_to_you_minor"], shown["you_owe_minor"]) == (3_000, 1_000)
+
+    second = sell(lab, offer, price_minor=8_000)
+    with access.system("settle in a test"):
+        Order.objects.filter(pk=second.pk).update(
+            charge="ch_2", settled_minor=8_000, settled_currency="USD", settled_fee_minor=0
+        )
+        transfers.plan(Order.objects.select_for_update().get(pk=second.pk))
+    commands.complete_due()
+
+    assert owing(archive) == 0
+    assert [one["amount"] for one in gateway.sent] == [4_000, 4_000 - 1_000]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_at_once_have_a_seller_owe_once(
+    archive: Organization, gateway: FakeGateway
+) -> None:
+    """Seen to fail without `transfers.lock_debts` in `remittances.owe_back`."""
+    payable(archive)
+    owe(archive, -1_000)
+
+    results = at_once(*[remittances.owe_back] * 4, *[remittances.start_due] * 4)
+
+    assert [each for each in results if isinstance(each, Exception)] == []
+    assert (owing(archive), owed(archive), remitted()) == (1_000, 0, [])
