@@ -197,6 +197,14 @@ VERBS: dict[str, Proof] = {
         OF_LOOK, "test_reconcile.py::test_what_was_delivered_is_not_fetched_again"
     ),
     "reconcile.check_balance": Proof(OF_LOOK, LOOK_AGAIN),
+    "refusals.keep": Proof(
+        OF_CALL,
+        "test_refusals.py::test_a_share_that_is_refused_is_told_with_one_age_until_it_is_sent",
+    ),
+    "refusals.resolve": Proof(
+        OF_CALL,
+        "test_refusals.py::test_a_share_that_is_refused_is_told_with_one_age_until_it_is_sent",
+    ),
     "refunds.request": Proof(
         "test_refunds.py::test_eight_requests_at_once_give_back_no_more_than_was_paid",
         "test_refunds.py::test_the_same_request_sent_again_is_one_refund",
@@ -314,6 +322,7 @@ VERBS: dict[str, Proof] = {
 # What a verb above does a part of; or what writes nothing.
 PARTS = {
     "journal.begin", "journal.post_many", "journal.post_owed", "journal.write",
+    "mismatches.appeal_won", "mismatches.credited", "mismatches.dispute_changed",
     "mismatches.paid_otherwise", "mismatches.refund_failed", "mismatches.tax_unrecorded",
     "transfers.call", "transfers.lock_debts",
 }  # fmt: skip
@@ -344,6 +353,7 @@ READS = {
         "check_approved", "make", "of_sample", "opted_out", "price_basis", "starts_at", "windows",
     },
     "reconcile": {"foreign_events", "quiet"},
+    "refusals": {"made_good"},
     "royalties": {"in_force", "preview", "values_of"},
     "royalty_payments": {"checked_reference"},
     "samples": {"show"},
