@@ -320,6 +320,7 @@ def test_looks_at_once_have_the_seller_bear_an_exchange_once(
 # --- through Stripe ---------------------------------------------------------------------------
 
 
+@pytest.mark.oracle
 def test_a_refund_at_another_rate_through_stripe(
     archive: Organization, lab: Organization, client_for: ClientFor, stripe: Stripe
 ) -> None:
