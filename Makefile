@@ -15,7 +15,9 @@ export PYTHONUNBUFFERED := 1
 BIN := .venv/bin
 APPS := marketplace licensing payments api_docs
 # The processes share what is left, so that none ends long before the others.
-PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
+PYTEST := $(BIN)/python -m pytest --dist worksteal
+# One more than there are processors: a test and its database wait for each other.
+PROCESSES := $(shell echo $$(($$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)))
 # The first Python that is new enough. Another one: make PYTHON=/path/to/python3.13 ...
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
@@ -35,15 +37,15 @@ run: .venv/.ready ## run the server, the worker and the payment simulator until 
 
 .PHONY: test
 test: .venv/.ready ## run the tests; ARGS="-k orders" hands arguments to pytest
-	@$(PYTEST) -m "not (browser or chaos or oracle)" $(ARGS)
+	@$(PYTEST) -n $(PROCESSES) -m "not (browser or chaos or oracle)" $(ARGS)
 
 .PHONY: chaos
 chaos: .venv/.ready ## kill processes at work, and see what is left
-	@$(PYTEST) -m chaos $(ARGS)
+	@$(PYTEST) -n logical -m chaos $(ARGS)
 
 .PHONY: oracles
 oracles: .venv/.ready .data/oracles/.ready ## run what takes long: every probe of the studio, and other people's verifiers
-	@$(PYTEST) -m oracle $(ARGS)
+	@$(PYTEST) -n logical -m oracle $(ARGS)
 
 # Verifiers that are not for this Python, or in no Python. What cannot be had is not fatal: its
 # tests skip, and say what they lacked. Go's is a Debian package: golang-golang-x-mod-dev.

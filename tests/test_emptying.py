@@ -70,6 +70,7 @@ def test_rows_are_deleted_and_sequences_begin_again(database: TestDatabase) -> N
         assert emptier(database).empty(opened)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     "change",
     [

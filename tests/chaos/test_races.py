@@ -10,7 +10,7 @@ import pytest
 from tests.chaos import races
 from tests.chaos.simulator_process import simulated_stripe
 
-SHORT, SHARDS = 5, 4
+SHORT, SHARDS = 3, 4
 # Of orders, and of sales, for each shard: 1,000 in all.
 ROUNDS = int(os.environ.get("LICET_ROUNDS", "250"))
 

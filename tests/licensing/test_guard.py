@@ -149,6 +149,7 @@ def test_killed_between_guard_and_note_the_log_may_grow_before_it_is_signed(
     assert (ledger_guard / "test.guard").read_text() == signed_text(7)
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("point", ["guard.advance", "os.replace", "os.fsync"])
 def test_killed_before_the_guard_stands_nothing_is_signed(
@@ -567,6 +568,7 @@ def bucket_url(s3: str, settings: Any) -> str:
     return f"s3://{name}/guards"
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db
 def test_a_guard_in_a_bucket_guards_alike(
     bucket_url: str, settings: Any, ledger_guard: Path

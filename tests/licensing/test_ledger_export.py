@@ -619,6 +619,7 @@ def bucket(settings: Any) -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db
 def test_a_bucket_gets_the_same_copy(bucket: str, settings: Any) -> None:
     settings.LEDGER_EXPORT = bucket

@@ -518,6 +518,7 @@ def test_no_more_witnesses_than_a_note_can_hold(settings: Any) -> None:
     refused(2, "more than 12")
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("change", "match"),

@@ -191,6 +191,7 @@ def test_a_lock_file_that_names_an_unrelated_process_is_no_obstacle(data_dir: Pa
     stranger.communicate(b"\n")
 
 
+@pytest.mark.oracle
 def test_eight_processes_at_once_start_one_server(data_dir: Path) -> None:
     devdb.stop(data_dir)
 
@@ -213,6 +214,7 @@ def test_a_first_start_by_eight_processes_at_once_makes_one_database() -> None:
         assert sorted(path.name for path in Path(place).iterdir()) == ["postgres.lock"]
 
 
+@pytest.mark.oracle
 def test_a_path_that_is_too_long_for_a_socket_works_all_the_same() -> None:
     with tempfile.TemporaryDirectory(prefix="licet-devdb-") as place:
         data_dir = Path(place).resolve() / ("long path, 'quoted' " * 5) / "postgres"

@@ -151,6 +151,7 @@ def test_it_sums_up_what_it_did_by_reason(world: World) -> None:
     assert lines[3:] == [f"Each one: GET /v1/imports/{job.pk}/rejections"]
 
 
+@pytest.mark.oracle
 def test_it_sums_up_as_json(world: World) -> None:
     fill(world.folder, 3)
     (world.folder / "empty").write_text("")
@@ -210,6 +211,7 @@ def test_what_cannot_begin_exits_1_and_writes_nothing(
     assert world.job() is None
 
 
+@pytest.mark.oracle
 def test_it_exits_1_when_nothing_could_be_imported(world: World) -> None:
     (world.folder / "empty").write_text("")
     done = world.run()
@@ -258,6 +260,7 @@ def test_an_interrupted_import_says_how_to_go_on(world: World) -> None:
     world.assert_whole(works=60, rejected=0)
 
 
+@pytest.mark.oracle
 def test_it_is_never_silent_for_long(world: World) -> None:
     fill(world.folder, 60)
     running = world.start_slowly()

@@ -87,7 +87,7 @@ def test_equal_remainders_go_by_a_hash_that_each_sale_shuffles() -> None:
 
 @pytest.mark.django_db
 @settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -358,6 +358,7 @@ def test_disputes_are_found_by_charge_and_payment(account: Account) -> None:
     assert (refused.value.http_status, refused.value.param) == (404, "dispute")
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("status", "text", "end"),
     [

@@ -89,6 +89,7 @@ def test_a_burst_of_200_due_orders_meets_no_limit_and_each_is_fetched_once(
     assert fetches(stripe) == Counter(str(order.checkout_session) for order in orders)
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_without_the_pace_the_same_burst_does_meet_the_limit(
     orders: list[Order], stripe: Stripe, settings: Any
