@@ -21,6 +21,7 @@ class Model(StrEnum):
     PER_UNIT = "per_unit"
     SUBSCRIPTION = "subscription"
     METERED = "metered"
+    MILESTONES = "milestones"
 
 
 class Unit(StrEnum):
@@ -52,9 +53,11 @@ PARTS: dict[Unit, tuple[str, int]] = {
 }
 
 # What is priced here and cannot be charged yet: an offer may say it, no quote is made of it.
-NOT_CHARGED_YET = frozenset({Model.SUBSCRIPTION, Model.METERED})
+NOT_CHARGED_YET = frozenset({Model.SUBSCRIPTION, Model.METERED, Model.MILESTONES})
 
 TIERS_MAX = 20
+MILESTONES_MAX = 20
+GOAL_MAX = 200
 PER_MAX = 10**12
 # A larger integer does not survive a JavaScript reader (RFC 7493).
 QUANTITY_MAX = 2**53 - 1
@@ -77,6 +80,13 @@ EXAMPLES: dict[Model, dict[str, Any]] = {
         "unit": "token",
         "rate": {"amount_minor": 250, "per": 1_000_000},
         "every": "month",
+    },
+    Model.MILESTONES: {
+        "model": "milestones",
+        "milestones": [
+            {"goal": "The agreement is signed", "amount_minor": 100_000},
+            {"goal": "All works are delivered", "amount_minor": 150_000},
+        ],
     },
 }
 
@@ -105,6 +115,17 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Milestone:
+    """A sum that falls due once the parties agree that a goal is reached."""
+
+    goal: str
+    amount_minor: int
+
+    def as_dict(self) -> dict[str, str | int]:
+        return {"goal": self.goal, "amount_minor": self.amount_minor}
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """A price that was checked. Which fields it has, its model says (see EXAMPLES)."""
 
@@ -117,6 +138,7 @@ class Price:
     rate: Rate | None = None
     minimum_minor: int | None = None
     cap_minor: int | None = None
+    milestones: tuple[Milestone, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The typed JSON, every field of its model said."""
@@ -133,6 +155,8 @@ class Price:
             }
         if self.every is not None:
             typed["every"] = self.every.value
+        if self.milestones:
+            typed["milestones"] = [each.as_dict() for each in self.milestones]
         return typed
 
 
@@ -195,6 +219,8 @@ def lines(price: Price, totals: Mapping[str, int]) -> list[Line]:
             return [Line("license", price.minimum_minor or 0)]
         case Model.PER_UNIT:
             return _bounded(price, _tier_by_tier(price, quantity(price, totals)))
+        case Model.MILESTONES:
+            return [Line("license", each.amount_minor) for each in price.milestones]
 
 
 def total_minor(of: Sequence[Line]) -> int:
@@ -239,7 +265,9 @@ def check(price: Price, totals: Mapping[str, int], currency: str) -> int:
             param="price",
         )
     if price.model in NOT_CHARGED_YET:
-        for amount_minor in (price.minimum_minor, price.cap_minor):
+        # Each would be charged by itself.
+        parts = (price.minimum_minor, price.cap_minor, *(m.amount_minor for m in price.milestones))
+        for amount_minor in parts:
             money.check_price(amount_minor or 0, currency, param="price")
     return due
 
@@ -335,6 +363,8 @@ def shown(price: Price, amount_minor: int, currency: str) -> str:
             assert price.unit is not None
             by = _rate_in_words(price.rate, price.unit, currency)
             return f"{due} ({by})" if amount_minor else by
+        case Model.MILESTONES:
+            return _("%(due)s in %(count)s parts") % {"due": due, "count": len(price.milestones)}
     return due
 
 
@@ -371,6 +401,7 @@ _FIELDS: dict[Model, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Model.PER_UNIT: (_RATED[:2], _RATED[2:]),
     Model.SUBSCRIPTION: (("amount_minor", "every"), ()),
     Model.METERED: ((*_RATED[:2], "every"), _RATED[2:]),
+    Model.MILESTONES: (("milestones",), ()),
 }
 
 
@@ -386,6 +417,8 @@ def parse(typed: Any) -> Price:
     fields = _object(typed, path, ("model", *required), optional)
     if "rate" in required:
         return _rated(model, fields)
+    if model == Model.MILESTONES:
+        return Price(model, milestones=_milestones(fields["milestones"]))
     price = Price(model)
     if "amount_minor" in required:
         amount = _amount(fields["amount_minor"], f"{path}.amount_minor")
@@ -456,6 +489,34 @@ def _tiers(value: Any) -> tuple[Tier, ...]:
             )
         tiers.append(Tier(up_to, _rate(fields, at)))
     return tuple(tiers)
+
+
+def _milestones(value: Any) -> tuple[Milestone, ...]:
+    path = "price.milestones"
+    if not isinstance(value, list) or not 1 <= len(value) <= MILESTONES_MAX:
+        raise InvalidInput(
+            _("Give a list of 1 to %(most)s milestones.") % {"most": MILESTONES_MAX}, param=path
+        )
+    milestones: list[Milestone] = []
+    for place, item in enumerate(value):
+        at = f"{path}[{place}]"
+        fields = _object(item, at, ("goal", "amount_minor"))
+        amount = _amount(fields["amount_minor"], f"{at}.amount_minor")
+        if amount == 0:
+            raise InvalidInput(
+                _("Each milestone has a sum that falls due."), param=f"{at}.amount_minor"
+            )
+        milestones.append(Milestone(_goal(fields["goal"], f"{at}.goal"), amount))
+    return tuple(milestones)
+
+
+def _goal(value: Any, path: str) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= GOAL_MAX or not value.isprintable():
+        raise InvalidInput(
+            _("Say the goal in one line of up to %(most)s characters.") % {"most": GOAL_MAX},
+            param=path,
+        )
+    return value
 
 
 def _rate(fields: Mapping[str, Any], path: str) -> Rate:

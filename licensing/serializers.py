@@ -285,11 +285,19 @@ class TierSerializer(RateSerializer):
     up_to = serializers.IntegerField()
 
 
+class MilestoneSerializer(serializers.Serializer[Any]):
+    """A sum that falls due once a goal is reached."""
+
+    goal = serializers.CharField(max_length=prices.GOAL_MAX)
+    amount_minor = serializers.IntegerField()
+
+
 class PriceSerializer(serializers.Serializer[Any]):
     """A typed price. Which fields it has, its model says; `prices.parse` checks them.
 
     `free`; `flat` (amount_minor); `per_unit` (unit, rate; tiers, minimum_minor, cap_minor);
-    `subscription` (amount_minor, every); `metered` (as per_unit, and every).
+    `subscription` (amount_minor, every); `metered` (as per_unit, and every); `milestones`
+    (milestones).
     """
 
     model = serializers.ChoiceField(choices=[model.value for model in prices.Model])
@@ -302,6 +310,7 @@ class PriceSerializer(serializers.Serializer[Any]):
     minimum_minor = serializers.IntegerField(required=False, allow_null=True)
     cap_minor = serializers.IntegerField(required=False, allow_null=True)
     every = serializers.ChoiceField(choices=[every.value for every in prices.Every], required=False)
+    milestones = MilestoneSerializer(many=True, required=False)
 
 
 @extend_schema_field(PriceSerializer)

@@ -118,7 +118,7 @@ def post(order: Order, kind: str, lines: Sequence[Line], *, reference: str = "")
 
 
 def begin(organization_id: UUID, *, livemode: bool, kind: str, reference: str) -> Journal:
-    """Open a journal about no single order; `write` or `post_many` follows in the transaction.
+    """Open a journal about no single order; `write` and `post_owed` follow in the transaction.
 
     A repeat is refused by the database: whose verb it is asks first what was done already.
     """
@@ -128,45 +128,6 @@ def begin(organization_id: UUID, *, livemode: bool, kind: str, reference: str) -
     )
     journal.save(force_insert=True)
     return journal
-
-
-def post_many(
-    journal: Journal,
-    lines: Iterable[tuple[Key, int]],
-    *,
-    selected: tuple[str, Mapping[str, Any]] | None = None,
-) -> int:
-    """Write a journal of up to millions of lines, one for each account. Returns how many.
-
-    Each line's account is opened where it is missing. `selected` adds lines that the database
-    holds: a query of (code, organization, contributor, currency, amount), and its values.
-    Through a table of this transaction, because COPY does not write where row-level security holds.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_STAGE)
-        with cursor.copy(
-            "COPY journal_staged (code, organization_id, contributor_id, currency, amount_minor)"
-            " FROM STDIN"
-        ) as copy:
-            for key, amount in lines:
-                if amount:
-                    copy.write_row((*key, amount))
-        if selected is not None:
-            query, values = selected
-            cursor.execute(
-                "INSERT INTO journal_staged"
-                " (code, organization_id, contributor_id, currency, amount_minor) " + query,
-                values,
-            )
-        cursor.execute("ANALYZE journal_staged")
-        names = {"journal": journal.pk, "livemode": journal.livemode}
-        cursor.execute(_OPEN_STAGED, names)
-        cursor.execute(_WRITE_STAGED, names)
-        count = int(cursor.rowcount)
-        cursor.execute("SELECT count(*) FROM journal_staged")
-        assert cursor.fetchone()[0] == count, "Each line has one account."
-        cursor.execute("DROP TABLE journal_staged")
-    return count
 
 
 def post_owed(
@@ -480,46 +441,6 @@ SELECT livemode, code, organization_id, contributor_id, currency FROM {_WANTED}
 ON CONFLICT DO NOTHING
 """
 
-_STAGE = """
-CREATE TEMPORARY TABLE journal_staged (
-    code text NOT NULL, organization_id uuid, contributor_id uuid, currency text NOT NULL,
-    amount_minor bigint NOT NULL
-) ON COMMIT DROP
-"""
-_OPEN_STAGED = """
-INSERT INTO payments_account (livemode, code, organization_id, contributor_id, currency)
-SELECT DISTINCT %(livemode)s, code, organization_id, contributor_id, currency
-FROM journal_staged staged
-WHERE NOT EXISTS (
-    SELECT 1 FROM payments_account account
-    WHERE account.livemode = %(livemode)s AND account.code = staged.code
-        AND account.currency = staged.currency
-        AND account.organization_id = staged.organization_id
-        AND account.contributor_id = staged.contributor_id
-)
-ORDER BY contributor_id
-ON CONFLICT DO NOTHING
-"""
-# In the order of the accounts: looking for them, and writing their index, goes from page to page.
-# Two joins, because nulls are equal to no null, and a comparison that takes them for equal cannot
-# be answered by hashing.
-_WRITE_STAGED = """
-INSERT INTO payments_posting (journal_id, account_id, currency, amount_minor)
-SELECT %(journal)s, account.id, staged.currency, staged.amount_minor
-FROM journal_staged staged JOIN payments_account account
-    ON account.livemode = %(livemode)s AND account.code = staged.code
-    AND account.currency = staged.currency AND account.organization_id = staged.organization_id
-    AND account.contributor_id = staged.contributor_id
-UNION ALL
-SELECT %(journal)s, account.id, staged.currency, staged.amount_minor
-FROM journal_staged staged JOIN payments_account account
-    ON account.livemode = %(livemode)s AND account.code = staged.code
-    AND account.currency = staged.currency
-    AND account.organization_id IS NOT DISTINCT FROM staged.organization_id
-    AND account.contributor_id IS NULL
-WHERE staged.contributor_id IS NULL
-ORDER BY 2
-"""
 # One look by the whole key for each, and no join: before a large table is analyzed, joins of it are
 # planned as if it held nothing.
 _ACCOUNT_OWED = """

@@ -272,7 +272,7 @@ class Offer(models.Model):
                     ),
                     price__model__in=["flat", "subscription"],
                 )
-                | Q(price__model="per_unit", price_minor__gt=0)
+                | Q(price__model__in=["per_unit", "milestones"], price_minor__gt=0)
                 | Q(price__model="metered"),
             ),
             models.CheckConstraint(

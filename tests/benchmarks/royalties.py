@@ -54,6 +54,11 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, %(organization)s, 'work/' || n, 'Work ' |
 FROM generate_series(%(first)s::bigint, %(last)s) n
 """
 
+OWED_SQL = """
+SELECT id AS contributor_id, 1 AS amount_minor FROM marketplace_contributor
+ORDER BY id LIMIT %(people)s
+"""
+
 
 def run(quick: bool) -> Iterator[Figure]:
     """Each beside a bare COPY of as many rows into a copy of the table, with its indexes."""
@@ -64,7 +69,7 @@ def run(quick: bool) -> Iterator[Figure]:
     offer = _load(archive, 1, CONTRIBUTORS // part)
     yield _large(archive, buyer, offer, CONTRIBUTORS // part)
     yield _payout(archive, CONTRIBUTORS // part)
-    yield _lines(buyer, LINES // part)
+    yield _lines(archive, LINES // part)
     first = CONTRIBUTORS + 1
     for seller, works in ((small, WORKS // part), (odd, ODD_WORKS // part)):
         offer = _load(seller, first, first + works - 1)
@@ -187,32 +192,39 @@ def _payout(seller: Organization, people: int) -> Figure:
 
 
 def _lines(organization: Organization, count: int) -> Figure:
-    """A journal of as many lines, on accounts that are there already."""
-    with access.system("choose accounts"), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT organization_id, contributor_id FROM payments_account"
-            " WHERE code = 'contributor_payable' LIMIT %s",
-            [count - 1],
-        )
-        lines = [
-            (Key(Code.CONTRIBUTOR_PAYABLE, owner_, contributor, "USD"), -1)
-            for owner_, contributor in cursor.fetchall()
-        ]
-    lines.append((Key(Code.ROYALTY_PAYABLE, organization.pk, None, "USD"), len(lines)))
-    written = len(lines)
+    """A journal of as many lines, written as a batch of a payout is, on accounts that are there.
+
+    A debit of everything, and a credit for each contributor.
+    """
+    people = count - 1
 
     def post() -> None:
         with access.system("post a large journal"):
             with connection.cursor() as cursor:
                 cursor.execute(journal.PLANNED)
             posted = journal.begin(organization.pk, livemode=False, kind="benchmark", reference="1")
-            assert journal.post_many(posted, lines) == written
+            pool = Key(Code.ROYALTY_PAYABLE, organization.pk, None, "USD")
+            journal.write(posted, [(pool, people)])
+            journal.post_owed(
+                posted,
+                OWED_SQL,
+                {"people": people},
+                organization_id=organization.pk,
+                currency="USD",
+            )
 
-    seconds = _timed(f"a journal of {written:,} postings", post)
-    bare = _bare("posting", written)
+    seconds = _timed(f"a journal of {count:,} postings", post)
+    with access.system("count postings"), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), sum(amount_minor), count(DISTINCT account_id)"
+            " FROM payments_posting posting JOIN payments_journal made ON made.id = journal_id"
+            " WHERE kind = 'benchmark'"
+        )
+        assert cursor.fetchone() == (count, 0, count), "a line is missing, or twice there"
+    bare = _bare("posting", count)
     goal = LINES_SECONDS_GOAL
     return Figure(
-        figure=f"one journal of {written:,} postings, checked and committed",
+        figure=f"one journal of {count:,} postings, checked and committed",
         value=seconds,
         unit="s",
         limit=bare,

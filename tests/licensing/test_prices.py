@@ -217,6 +217,23 @@ REFUSED: dict[str, tuple[Any, str]] = {
         {"model": "subscription", "amount_minor": 500, "every": "week"},
         "price.every",
     ),
+    "no milestone": ({"model": "milestones", "milestones": []}, "price.milestones"),
+    "too many milestones": (
+        {"model": "milestones", "milestones": [{"goal": "Begun", "amount_minor": 500}] * 21},
+        "price.milestones",
+    ),
+    "a milestone of nothing": (
+        {"model": "milestones", "milestones": [{"goal": "Begun", "amount_minor": 0}]},
+        "price.milestones[0].amount_minor",
+    ),
+    "a goal of two lines": (
+        {"model": "milestones", "milestones": [{"goal": "Begun\nand done", "amount_minor": 500}]},
+        "price.milestones[0].goal",
+    ),
+    "a goal that no database takes": (
+        {"model": "milestones", "milestones": [{"goal": "\x00 \ud800", "amount_minor": 500}]},
+        "price.milestones[0].goal",
+    ),
     "metered without its period": (
         {"model": "metered", "unit": "token", "rate": {"amount_minor": 1, "per": 1}},
         "price.every",
@@ -265,6 +282,18 @@ UNCHARGEABLE: dict[str, tuple[dict[str, Any], dict[str, int], str, str]] = {
         "USD",
         "price",
     ),
+    "a milestone below Stripe's least": (
+        {
+            "model": "milestones",
+            "milestones": [
+                {"goal": "Begun", "amount_minor": 49},
+                {"goal": "Done", "amount_minor": 5_000},
+            ],
+        },
+        {},
+        "USD",
+        "price",
+    ),
     "no currency of ours": ({"model": "free"}, {}, "XXX", "currency"),
 }
 
@@ -280,7 +309,7 @@ def test_what_could_never_be_charged_is_refused(case: str) -> None:
 @pytest.mark.parametrize("model", Model)
 def test_a_model_is_chargeable_or_says_that_it_is_not_yet(model: Model) -> None:
     price = prices.parse(prices.EXAMPLES[model])
-    if model in {Model.SUBSCRIPTION, Model.METERED}:
+    if model in {Model.SUBSCRIPTION, Model.METERED, Model.MILESTONES}:
         with pytest.raises(NotSupportedYet) as refusal:
             prices.check_chargeable(price)
         assert refusal.value.data == {"param": "offer", "model": model.value}
@@ -316,6 +345,7 @@ def test_what_goes_beyond_the_cap_reads_as_taken_off() -> None:
         (Model.PER_UNIT, 10_000, "100.00 USD (0.02 USD per work)"),
         (Model.SUBSCRIPTION, 90_000, "900.00 USD every month"),
         (Model.METERED, 0, "2.50 USD per 1,000,000 tokens"),
+        (Model.MILESTONES, 250_000, "2,500.00 USD in 2 parts"),
     ],
 )
 def test_a_page_shows_a_price_in_few_words(model: Model, amount_minor: int, shown: str) -> None:

@@ -321,7 +321,7 @@ VERBS: dict[str, Proof] = {
 }
 # What a verb above does a part of; or what writes nothing.
 PARTS = {
-    "journal.begin", "journal.post_many", "journal.post_owed", "journal.write",
+    "journal.begin", "journal.post_owed", "journal.write",
     "mismatches.appeal_won", "mismatches.credited", "mismatches.dispute_changed",
     "mismatches.paid_otherwise", "mismatches.refund_failed", "mismatches.tax_unrecorded",
     "transfers.call", "transfers.lock_debts",

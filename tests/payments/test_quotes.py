@@ -307,6 +307,13 @@ def test_a_price_per_unit_is_quoted_line_by_line_and_agreed_in_words(
             "rate": {"amount_minor": 250, "per": 1_000_000},
             "every": "month",
         },
+        {
+            "model": "milestones",
+            "milestones": [
+                {"goal": "The agreement is signed", "amount_minor": 60_000},
+                {"goal": "All works are delivered", "amount_minor": 90_000},
+            ],
+        },
     ],
     ids=lambda price: price["model"],
 )
