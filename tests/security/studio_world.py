@@ -21,8 +21,8 @@ from licensing.models import Grant
 from marketplace import collections, contributors, imports, organizations
 from marketplace.access import system
 from marketplace.models import Organization, User
-from marketplace.studio_pages import own
-from marketplace.studio_site import studio
+from marketplace.tenant_pages import own
+from marketplace.tenant_site import studio
 from tests.make import TYPED, make_grant, records
 from tests.people import caller_for, found
 
