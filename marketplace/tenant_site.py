@@ -279,6 +279,10 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
             "active": request.path.startswith(link),
         }
 
+    def page(self, name: str, *arguments: Any) -> str:
+        """The address of a page of this site."""
+        return reverse(f"admin:{name}", args=arguments, current_app=self.name)
+
     def label(self, row: Any) -> str:
         """What people call a row."""
         pages = self._registry.get(type(row))

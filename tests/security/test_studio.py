@@ -32,7 +32,6 @@ from marketplace.tenant_pages import (
 )
 from marketplace.tenant_site import CONTENT_SECURITY_POLICY, TenantSite, studio
 from tests.database import TestDatabase
-from tests.people import found
 from tests.security.studio_world import (
     ADD_FORMS,
     PASSWORD,
@@ -43,6 +42,7 @@ from tests.security.studio_world import (
     fingerprint,
     fresh,
     leaks,
+    others,
     probes,
     settle,
 )
@@ -66,8 +66,8 @@ def world(
 ) -> Iterator[Studio]:
     """Two sellers of everything, committed once for the module; a test's own rows roll back."""
     with django_db_blocker.unblock():
-        buyer = found("Buyer", "lab")
-        made = Studio(settle("Canaryone", buyer), settle("Canarytwo", buyer))
+        beside = others()
+        made = Studio(settle("Canaryone", beside), settle("Canarytwo", beside))
         collect(made.first)
         collect(made.second)
         yield made
