@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from licensing import access_requests, asked_models, notices
-from licensing.models import AccessRequest, Coverage, HeldGrant, Notice, Period
+from licensing.models import AccessRequest, Coverage, Grant, HeldGrant, Notice, Period
 from licensing.studio import GrantPages
 from marketplace.access import Caller, Scope
 from marketplace.tenant_forms import VerbForm
@@ -143,7 +143,7 @@ class HeldPages(GrantPages):
     empty = gettext_lazy("You hold no license yet. Find collections in the market.")
     list_display: Any = ("licensor", "collection", "uses", "train_until", "status", "issued_at")
     search_fields = ("licensor__name",)
-    show = (
+    show: ClassVar[tuple[str, ...]] = (
         "licensor",
         "collection",
         "uses",
@@ -157,19 +157,13 @@ class HeldPages(GrantPages):
     def narrow(self, rows: Rows, caller: Caller) -> Rows:
         """Licenses held; those given are on a page of their own."""
         periods = Period.objects.visible_to(caller).order_by("-number")
-        return (
-            rows.filter(licensee=caller.organization)
-            .select_related("licensor", "issued_entry")
-            .prefetch_related(
-                Prefetch("periods", periods),
-                Prefetch(
-                    "coverage",
-                    Coverage.objects.visible_to(caller).select_related("snapshot__collection"),
-                ),
-            )
+        covered = Coverage.objects.visible_to(caller).select_related("snapshot__collection")
+        held = rows.filter(licensee=caller.organization).select_related("licensor", "issued_entry")
+        return held.prefetch_related(Prefetch("periods", periods)).prefetch_related(
+            Prefetch("coverage", covered)
         )
 
-    def label(self, row: HeldGrant) -> str:
+    def label(self, row: Grant) -> str:
         return _("License from %(name)s") % {"name": row.licensor.name}
 
     @admin.display(description=gettext_lazy("Collection"))

@@ -507,7 +507,15 @@ class GrantPages(TenantModelAdmin):
     list_display: Any = ("licensee", "uses", "train_until", "status", "issued_at")
     list_filter: ClassVar[Any] = ("status",)
     search_fields = ("licensee__name",)
-    show = ("licensee", "uses", "places", "train_until", "status", "issued_at", "ended_at")
+    show: ClassVar[tuple[str, ...]] = (
+        "licensee",
+        "uses",
+        "places",
+        "train_until",
+        "status",
+        "issued_at",
+        "ended_at",
+    )
     inlines: ClassVar[Any] = (PeriodInline,)
     files = (
         File(
