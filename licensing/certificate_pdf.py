@@ -290,9 +290,19 @@ def _visual(text: str) -> str:
         while end < len(text) and kinds[end] != "L":
             last = end if kinds[end] in _RIGHT_TO_LEFT else last
             end += 1
+        last += _closing(text[place : last + 1], text[last + 1 :])
         shown += _reversed(text[place : last + 1])
         place = last + 1
     return shown
+
+
+def _closing(run: str, after: str) -> int:
+    """How many brackets follow a run that were opened within it."""
+    count = 0
+    for opened, closed in zip("([{", ")]}", strict=True):
+        if after[count : count + 1] == closed and run.count(opened) > run.count(closed):
+            count += 1
+    return count
 
 
 def _reversed(run: str) -> str:

@@ -94,7 +94,7 @@ class CertificateCoverageSerializer(serializers.Serializer[Any]):
     collection = serializers.CharField()
     number = serializers.IntegerField()
     size = serializers.IntegerField()
-    root = serializers.CharField()
+    root = serializers.CharField()  # type: ignore[assignment]
     totals = serializers.DictField(child=serializers.IntegerField())
     citation = serializers.CharField()
     effective_from = InstantField()

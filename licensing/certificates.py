@@ -207,7 +207,8 @@ def of(caller: Caller, grant_id: str, *, with_price: bool = True) -> Certificate
     is not a party; LedgerCorrupted where the log does not prove what it holds.
     """
     with acting(caller, writing=False):
-        grant = grants.whole(Grant.objects.all()).get_visible(caller, grant_id)
+        seen = Grant.objects.get_visible(caller, grant_id)
+        grant = grants.whole(Grant.objects.filter(pk=seen.pk)).get()
         receipt = proofs.receipt_for(caller, grant.issued_entry)
         if receipt is None:
             return None
