@@ -20,7 +20,7 @@ from django.urls import path
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from licensing import (
     certificate_pdf,
@@ -45,7 +45,7 @@ _FORM_MAX = RECEIPT_MAX + 8 * 1024
 
 @never_cache
 @login_required
-@require_GET
+@require_safe
 def certificate(request: HttpRequest, id: str) -> HttpResponse:
     """A license's certificate, for the members of either party."""
     found = _own(request, id)
@@ -64,7 +64,7 @@ def certificate(request: HttpRequest, id: str) -> HttpResponse:
 
 @never_cache
 @login_required
-@require_GET
+@require_safe
 def certificate_file(request: HttpRequest, id: str) -> HttpResponse:
     """The same as a PDF."""
     found = _own(request, id)
@@ -127,7 +127,7 @@ def _qr(url: str) -> dict[str, Any]:
 # the whole body before its size is known.
 @csrf_exempt
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def verify(request: HttpRequest, ref: str = "") -> HttpResponse:
     """What the log says of a license by its reference, and of a receipt that somebody brings."""
     asked = request.GET.get("ref", "").strip() if not ref else ""
@@ -145,7 +145,7 @@ def verify(request: HttpRequest, ref: str = "") -> HttpResponse:
 
 
 @never_cache
-@require_GET
+@require_safe
 def status_proof(request: HttpRequest, ref: str) -> HttpResponse:
     """The file that proves how a license stands: of hashes alone, and so for anybody."""
     found = verifications.find(ref)

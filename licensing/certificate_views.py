@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpResponseBase
+from django.http import HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from drf_spectacular.types import OpenApiTypes
@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from licensing import certificate_pages, certificate_pdf, certificate_words, certificates
 from licensing.certificates import Certificate
 from licensing.ledger import commitments
-from licensing.models import Grant, GrantEvent, Period
+from licensing.models import Grant
 from marketplace.access import Scope
 from marketplace.errors import InvalidInput
 from marketplace.http import InstantField, ObjectField, TenantViewSet
@@ -67,7 +67,7 @@ class CertificatePeriodSerializer(serializers.Serializer[Any]):
     """A period of the grant: under which terms, and when."""
 
     number = serializers.IntegerField()
-    kind = serializers.ChoiceField(choices=Period.Kind.choices)
+    kind = serializers.CharField(help_text="`issued`, `renewed`, `amended`.")
     terms = CertificateTermsSerializer()
     windows = CertificateWindowSerializer(many=True)
     scope = serializers.JSONField(
@@ -115,7 +115,7 @@ class CertificateRecordSerializer(serializers.Serializer[Any]):
 class CertificateProofSerializer(serializers.Serializer[Any]):
     """How the grant stood by the newest signed status root."""
 
-    state = serializers.ChoiceField(choices=Grant.Status.choices)
+    state = serializers.CharField(help_text="`active`, `suspended`, `revoked`, `expired`.")
     as_of = InstantField()
     number = serializers.IntegerField()
     origin = serializers.CharField()
@@ -127,7 +127,7 @@ class CertificateProofSerializer(serializers.Serializer[Any]):
 class CertificateStepSerializer(serializers.Serializer[Any]):
     """What was recorded of the grant after its issue."""
 
-    kind = serializers.ChoiceField(choices=GrantEvent.Kind.choices)
+    kind = serializers.CharField(help_text="As in a grant's `events`.")
     effective_at = InstantField()
     effect = serializers.CharField(allow_blank=True)
     by = serializers.CharField(allow_blank=True)
@@ -138,8 +138,8 @@ class CertificateStepSerializer(serializers.Serializer[Any]):
 class CertificateStateSerializer(serializers.Serializer[Any]):
     """How the grant stands: by this market's records, and by what is proven."""
 
-    now = serializers.ChoiceField(
-        choices=Grant.Status.choices, help_text=gettext_lazy("By this market's records.")
+    now = serializers.CharField(
+        help_text=gettext_lazy("By this market's records: a grant's `status`.")
     )
     is_in_force = serializers.BooleanField(
         help_text=gettext_lazy("By the records and by the newest status proof alike.")
@@ -215,6 +215,7 @@ _PENDING = OpenApiResponse(
     description="Recorded, and not signed yet: nothing can be certified. Ask again after"
     " Retry-After.",
 )
+_PDF = OpenApiResponse(OpenApiTypes.BINARY, description="The PDF.")
 _CERTIFIED = (
     "Who licensed what to whom, under which words, where that is recorded, and whether it was in"
     " force as of the newest signed status root. Both parties get it. The parties are those of the"
@@ -233,9 +234,15 @@ class CertificateViewSet(TenantViewSet):
         summary="Fetch a grant's certificate",
         description=_CERTIFIED,
         parameters=[_PRICE],
-        responses={200: CertificateSerializer, 202: _PENDING},
+        responses={
+            (200, "application/json"): CertificateSerializer,
+            (200, certificate_pdf.MEDIA_TYPE): _PDF,
+            (202, "application/json"): _PENDING,
+        },
     )
     def retrieve(self, request: Request, pk: str) -> HttpResponseBase:
+        if isinstance(request.accepted_renderer, PdfRenderer):
+            return self.pdf(request, pk)
         found = self._found(request, pk)
         if found is None:
             return _pending()
@@ -247,14 +254,13 @@ class CertificateViewSet(TenantViewSet):
         summary="Fetch a grant's certificate as a PDF",
         description=(
             "The same words on paper, A4, with a QR code that leads to its public verification."
-            " The same facts give the same bytes."
+            " The same facts give the same bytes. `Accept: application/pdf` at `/certificate` gives"
+            " it, too."
         ),
         parameters=[_PRICE],
         responses={
-            (200, certificate_pdf.MEDIA_TYPE): OpenApiResponse(
-                OpenApiTypes.BINARY, description="The PDF."
-            ),
-            202: _PENDING,
+            (200, certificate_pdf.MEDIA_TYPE): _PDF,
+            (202, "application/json"): _PENDING,
         },
     )
     def pdf(self, request: Request, pk: str) -> HttpResponseBase:
@@ -272,6 +278,7 @@ def _with_price(request: Request) -> bool:
     return text == "true"
 
 
-def _pending() -> Response:
+def _pending() -> JsonResponse:
+    # JSON whatever was asked for: what is no certificate must not look like a file of one.
     pending = {"object": "certificate", "status": "pending"}
-    return Response(pending, status=202, headers={"Retry-After": "1"})
+    return JsonResponse(pending, status=202, headers={"Retry-After": "1"})

@@ -13,7 +13,7 @@ import pytest
 from django.test import Client as Browser
 from django.utils import timezone
 
-from licensing import certificate_words, certificates, lifecycle
+from licensing import certificate_pdf, certificate_words, certificates, lifecycle
 from licensing.certificates import Certificate
 from licensing.ledger import openings, sequencer
 from licensing.models import Grant, Terms
@@ -279,6 +279,7 @@ def test_a_license_that_is_not_signed_is_pending_and_called_no_certificate(
     for suffix in ("", ".pdf"):
         answer = client_for(lab).get(f"/v1/grants/{grant.pk}/certificate{suffix}")
         assert (answer.status_code, answer["Retry-After"]) == (202, "1")
+        assert answer["Content-Type"] == "application/json"
         assert answer.json() == {"object": "certificate", "status": "pending"}
         waiting = page(opened, grant, suffix)
         assert waiting.status_code == 202
@@ -363,6 +364,22 @@ def test_the_api_says_the_same_as_the_page(
     assert body["state"]["headline"] == certificate_words.stand(certificate.state).headline
     assert len(body["period"]["terms"]["clauses"]) == len(certificate.period.terms.clauses)
     assert json.dumps(body["period"]["windows"]).count("begins") == 3
+
+
+def test_the_api_gives_the_pdf_by_address_or_by_accept(
+    grant: Grant, lab: Organization, client_for: Client
+) -> None:
+    client = client_for(lab)
+    by_address = client.get(f"/v1/grants/{grant.pk}/certificate.pdf")
+    by_accept = client.get(f"/v1/grants/{grant.pk}/certificate", Accept="application/pdf")
+
+    for answer in (by_address, by_accept):
+        assert (answer.status_code, answer["Content-Type"]) == (200, "application/pdf")
+        assert answer["Content-Disposition"] == f'inline; filename="{grant.pk}.pdf"'
+        assert answer["Cache-Control"] == "private, no-store"
+        assert answer.content == certificate_pdf.render(shown(lab, grant))
+    hidden = client.get(f"/v1/grants/{grant.pk}/certificate.pdf?with_price=false").content
+    assert hidden == certificate_pdf.render(shown(lab, grant, with_price=False))
 
 
 def test_a_live_license_is_shown_as_live(archive: Organization, lab: Organization) -> None:
