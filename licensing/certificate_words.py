@@ -222,7 +222,7 @@ def _time(of: Certificate) -> list[Row]:
     rows += [Row(_window_label(each), _span(each)) for each in of.period.windows]
     for other in of.others:
         spans = "; ".join(f"{_window_label(each)}: {_span(each)}" for each in other.windows)
-        rows.append(Row(_("Another period"), f"{_named(other)}. {spans}"))
+        rows.append(Row(_("Another period"), f"{_named(other)}. {spans}".strip()))
     return rows
 
 

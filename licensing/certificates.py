@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from licensing import grants, prices, status, status_proofs, windows
@@ -209,6 +210,7 @@ def of(caller: Caller, grant_id: str, *, with_price: bool = True) -> Certificate
     with acting(caller, writing=False):
         seen = Grant.objects.get_visible(caller, grant_id)
         grant = grants.whole(Grant.objects.filter(pk=seen.pk)).get()
+        prefetch_related_objects([grant], "periods__terms", "coverage__snapshot__collection")
         receipt = proofs.receipt_for(caller, grant.issued_entry)
         if receipt is None:
             return None
@@ -220,7 +222,7 @@ def of(caller: Caller, grant_id: str, *, with_price: bool = True) -> Certificate
         licensor, licensee, is_opened = _parties(grant, proven.values)
         periods = list(grant.periods.all())
         shown = _in_force(periods, now)
-        termed = {each.number: _terming(each, with_price) for each in periods}
+        termed = _termings(periods, with_price)
         return Certificate(
             id=str(grant.pk),
             grant_ref=bytes(grant.grant_ref).hex(),
@@ -278,20 +280,27 @@ def _in_force(periods: Sequence[Period], now: datetime) -> Period:
     return begun[-1] if begun else periods[0]
 
 
-def _terming(period: Period, with_price: bool) -> Terming:
-    spans = []
-    for name in windows.NAMES:
-        window = getattr(period, name)
-        if not window.isempty:
-            spans.append(Span(name.removesuffix("_window"), window.lower, window.upper))
-    return Terming(
-        number=period.number,
-        kind=str(period.kind),
-        terms=_in_words(period.terms),
-        windows=tuple(spans),
-        scope=period.scope,
-        price=_price(period.price_basis) if with_price else None,
-    )
+def _termings(periods: Sequence[Period], with_price: bool) -> dict[int, Terming]:
+    """Each period by its number, with its windows as far as no later period takes over."""
+    turns = {
+        name: windows.in_turn([getattr(period, name) for period in periods])
+        for name in windows.NAMES
+    }
+    return {
+        period.number: Terming(
+            number=period.number,
+            kind=str(period.kind),
+            terms=_in_words(period.terms),
+            windows=tuple(
+                Span(name.removesuffix("_window"), *interval)
+                for name, of_each in turns.items()
+                if (interval := of_each[place]) is not None
+            ),
+            scope=period.scope,
+            price=_price(period.price_basis) if with_price else None,
+        )
+        for place, period in enumerate(periods)
+    }
 
 
 def _in_words(terms: Terms) -> TermsInWords:

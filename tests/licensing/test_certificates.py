@@ -20,8 +20,10 @@ from licensing.models import Grant, Terms
 from marketplace import access
 from marketplace.errors import NotFound
 from marketplace.models import Membership, Organization, User
+from tests.licensing.test_periods import ENDING, amend, another
+from tests.licensing.test_periods import rows as periods_of
 from tests.licensing.test_status import become, last_leaf, recorded
-from tests.make import make_grant, make_offer
+from tests.make import issue_grant, make_grant, make_offer
 from tests.people import ApiClient, caller_for, found
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +127,32 @@ def test_where_openings_were_erased_the_certificate_says_whose_word_the_names_ar
     assert certificate.licensee.legal_name == "Lab Ltd"
     parties = certificate_words.sections(certificate)[0].rows
     assert "was erased" in parties[-1].text
+
+
+def test_a_later_period_takes_over_with_its_terms_and_its_contract(
+    archive: Organization, lab: Organization
+) -> None:
+    grant = signed(issue_grant(lab, make_offer(archive, typed=ENDING)))
+    at = timezone.now() + timedelta(days=10)
+    changed = another(archive, {**ENDING, "attribution": "none"})
+    amend(grant, changed, effective_at=at)
+
+    certificate = shown(lab, grant)
+    # Not yet: it is announced.
+    assert certificate.period.number == 1
+    assert {each.ends for each in certificate.period.windows} == {at}
+    [later] = certificate.others
+    assert (later.number, later.kind, later.terms.version) == (2, "amended", 2)
+    assert {each.begins for each in later.windows} == {at}
+    assert [each.period for each in certificate.documents] == [1, 2]
+    assert certificate.documents[1].sha256 == hashlib.sha256(b"We agree.").hexdigest()
+
+    rows = periods_of(grant)
+    assert certificates._in_force(rows, at).number == 2
+    assert certificates._in_force(rows, at + timedelta(days=4000)).number == 2
+    assert certificates._in_force(rows, at - timedelta(days=4000)).number == 1
+    time = certificate_words.sections(certificate)[2].rows
+    assert time[-1].text.startswith("2 (an amendment), under “Training”, version 2. Works may")
 
 
 def test_a_price_is_shown_unless_it_is_asked_to_be_hidden(
