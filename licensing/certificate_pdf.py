@@ -51,6 +51,8 @@ _HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 _HAN = re.compile(
     r"[\u2e80-\u2fdf\u3000-\u303f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]"
 )
+# A run of Hebrew that stays on one line.
+_UNBROKEN_MAX = 60
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
 _MIRRORED = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
@@ -129,6 +131,8 @@ _CLAUSE_HEADING = _style("clause heading", 9.5, _BOLD, spaceBefore=6, keepWithNe
 _TEXT = _style("text", 9, spaceAfter=2)
 _CELL, _CODE = _style("cell", 8.5), _style("code", 7.5)
 _LABELS, _SMALL = _style("label", 8.5), _style("small", 7)
+# Or a table names a font that is not embedded, though nothing is in it.
+_FONT_OF_CELLS = ("FONTNAME", (0, 0), (-1, -1), _PLAIN)
 _FORCE = _style("force", 11, _BOLD, spaceBefore=4, spaceAfter=4)
 
 
@@ -162,6 +166,7 @@ def _head(of: Certificate) -> Any:
     table.setStyle(
         TableStyle(
             [
+                _FONT_OF_CELLS,
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
                 ("LEFTPADDING", (0, 0), (0, 0), 0),
                 ("RIGHTPADDING", (1, 0), (1, 0), 0),
@@ -174,7 +179,7 @@ def _head(of: Certificate) -> Any:
 def _boxed(text: str) -> Any:
     style = _style(
         "warning", 11, _BOLD, backColor=_WARN_PAPER, borderColor=_WARN, borderWidth=1,
-        borderPadding=4, spaceBefore=6, spaceAfter=8,
+        borderPadding=4, leftIndent=5, rightIndent=5, spaceBefore=6, spaceAfter=8,
     )  # fmt: skip
     style.textColor = _WARN
     return _say(text, style, bold=True)
@@ -192,6 +197,7 @@ def _rows(section: Section) -> Any:
     table.setStyle(
         TableStyle(
             [
+                _FONT_OF_CELLS,
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
                 ("LEFTPADDING", (0, 0), (-1, -1), 0),
                 ("TOPPADDING", (0, 0), (-1, -1), 1.5),
@@ -307,4 +313,7 @@ def _closing(run: str, after: str) -> int:
 
 def _reversed(run: str) -> str:
     turned = run[::-1].translate(_MIRRORED)
+    if len(turned) <= _UNBROKEN_MAX:
+        # Broken at its end, which is drawn first, it would go on in the wrong order.
+        turned = turned.replace(" ", "\u00a0")
     return re.sub(r"[0-9][0-9.,:/]*[0-9]", lambda found: found[0][::-1], turned)

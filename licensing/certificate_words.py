@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from licensing import asked_models
 from licensing.certificates import Certificate, Party, Proof, Span, State, Step, Terming
@@ -75,41 +76,25 @@ def stand(state: State) -> Stand:
     if state.proven is not None and state.proven.state != state.now:
         sentences.append(
             _("That is newer than the status root, and by this market's records only: %(state)s.")
-            % {"state": STATES[state.now]()}
+            % {"state": STATES[state.now]}
         )
     if state.announced is not None:
         sentences.append(_("Announced: %(step)s") % {"step": _step(state.announced)})
     return Stand(_headline(state), state.is_in_force, tuple(sentences))
 
 
-def _in_force() -> str:
-    return _("in force")
-
-
-def _suspended() -> str:
-    return _("suspended")
-
-
-def _revoked() -> str:
-    return _("revoked")
-
-
-def _ended() -> str:
-    return _("ended")
-
-
 # How each state of a status root is called.
 STATES = {
-    Grant.Status.ACTIVE.value: _in_force,
-    Grant.Status.SUSPENDED.value: _suspended,
-    Grant.Status.REVOKED.value: _revoked,
-    Grant.Status.EXPIRED.value: _ended,
+    Grant.Status.ACTIVE.value: gettext_lazy("in force"),
+    Grant.Status.SUSPENDED.value: gettext_lazy("suspended"),
+    Grant.Status.REVOKED.value: gettext_lazy("revoked"),
+    Grant.Status.EXPIRED.value: gettext_lazy("ended"),
 }
 
 
 def as_of(state: str, at: datetime) -> str:
     """How a license stood, and when: “in force as of …”."""
-    return _("%(state)s as of %(at)s") % {"state": STATES[state](), "at": instant(at)}
+    return _("%(state)s as of %(at)s") % {"state": STATES[state], "at": instant(at)}
 
 
 def instant(at: datetime) -> str:
@@ -132,7 +117,7 @@ def _headline(state: State) -> str:
     if state.now != Grant.Status.ACTIVE:
         at = "" if state.step is None else instant(state.step.effective_at)
         return _("%(state)s with effect from %(at)s. Not in force.") % {
-            "state": STATES[state.now]().upper(),
+            "state": str(STATES[state.now]).upper(),
             "at": at,
         }
     if state.proven is None:
