@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 
-from licensing import status_tree, verifications
+from licensing import certificates, status_tree, verifications
 from licensing.ledger import sequencer, signer
 from licensing.models import Grant
 from licensing.offline import __main__ as command
@@ -22,8 +22,8 @@ from marketplace.models import Organization
 from tests.licensing import receipt_samples
 from tests.licensing.test_certificates import signed
 from tests.licensing.test_status import become, recorded
-from tests.make import make_grant
-from tests.people import ApiClient
+from tests.make import make_grant, make_offer
+from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
 Client = Callable[..., ApiClient]
@@ -116,6 +116,17 @@ def test_an_entry_that_is_not_signed_is_as_unknown_as_none(
     assert 'role="alert">No license of this reference' in unknown.text
     assert 'href="/"' in unknown.text
     assert '<input id="ref"' in unknown.text
+
+
+def test_a_private_deal_that_is_kept_back_is_not_told(
+    archive: Organization, lab: Organization, settings: Any
+) -> None:
+    settings.LEDGER_PRIVATE_DELAY = 3600
+    grant = make_grant(archive, lab, offer=make_offer(archive, price_minor=0, audience=str(lab.pk)))
+    sequencer.run_once()
+
+    assert certificates.of(caller_for(lab), str(grant.pk)) is None
+    assert get(f"/verify/{ref(grant)}").status_code == 404
 
 
 @pytest.mark.parametrize("wrong", ["0" * 31, "0" * 33, "xyz", "0" * 500, "..", "ü" * 32])
