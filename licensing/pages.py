@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from licensing import listings, optout_links, prices
+from licensing import certificate_pages, listings, optout_links, prices
 from licensing.candidates import FACETS, Search
 from licensing.listings import Page
 from licensing.models import Offer
@@ -138,4 +138,5 @@ urlpatterns = [
     path("listings/<str:id>", listing, name="listing"),
     path("opt-out/<str:token>", opt_out, name="opt-out"),
     path("health", health, name="health"),
+    *certificate_pages.urlpatterns,
 ]

@@ -146,8 +146,30 @@ def proof(root: StatusRoot, grant: Grant) -> bytes | None:
     receipt = proofs.receipt(root.entry, None)
     if receipt is None:
         return None
-    found = _find(root, bytes(grant.grant_ref))
-    assert found is not None, "Ask `contains` first."
+    data = _proof(root, bytes(grant.grant_ref), receipt)
+    assert data is not None, "Ask `contains` first."
+    return data
+
+
+def newest_proof(log: str, grant_ref: bytes) -> bytes | None:
+    """The file that says how a grant stood at the newest root of a log that is signed.
+
+    None where there is no such root, or it does not know the grant. Raises as `proof`.
+    """
+    root = newest(log)
+    while root is not None:
+        receipt = proofs.receipt(root.entry, None)
+        if receipt is not None:
+            return _proof(root, grant_ref, receipt)
+        # Recorded a moment ago: the one before is what anybody can check.
+        root = newest(log, root.number - 1)
+    return None
+
+
+def _proof(root: StatusRoot, grant_ref: bytes, receipt: bytes) -> bytes | None:
+    found = _find(root, grant_ref)
+    if found is None:
+        return None
     try:
         placed = status_tree.place(*found)
         status_tree.verify(placed, root.size, bytes(root.root))

@@ -8,6 +8,7 @@ from django.urls import path
 
 from licensing import views
 from licensing.access_request_views import AccessRequestViewSet, ListingAccessRequestViewSet
+from licensing.certificate_views import CertificateViewSet
 from licensing.decision_views import DecisionViewSet
 from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_entry_views import LedgerEntryViewSet
@@ -59,6 +60,10 @@ urlpatterns = [
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
+    path(
+        "grants/<str:pk>/certificate", CertificateViewSet.as_view(_DETAIL), name="grant-certificate"
+    ),
+    path("grants/<str:pk>/certificate.pdf", CertificateViewSet.as_view({"get": "pdf"})),
     path(
         "grants/<str:pk>/status-proof",
         StatusProofViewSet.as_view(_DETAIL),

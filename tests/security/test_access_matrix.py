@@ -133,6 +133,8 @@ MATRIX: dict[str, Row] = {
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/status-proof": Row("grant"),
+    "grants/<pk>/certificate": Row("grant"),
+    "grants/<pk>/certificate.pdf": Row("grant"),
     "grants/<pk>/manifest": Row("grant"),
     "grants/<pk>/links": Row("grant", {"post": {"digests": []}}),
 }
