@@ -317,12 +317,13 @@ def _opt_out(given: Answers, use: str) -> Part:
         ),
     }
     told = steps[given.opt_out] % {"within": within(given.opt_out_days)}
-    last: Mapping[str, Any] = {
+    found: dict[str, dict[str, Any]] = {
         "exclude": {"do": "exclude_future_runs", "within_days": given.opt_out_days},
         "purge": {"do": "purge_copies", "within_days": given.opt_out_days},
         "suppress": {"do": "suppress_outputs", "within_days": given.opt_out_days},
         "retrain": {"do": "retrain_at_next_major"},
-    }.get(given.opt_out, {})
+    }
+    last = found.get(given.opt_out, {})
     duty = {"type": "withdrawal", **last}
     return Part("opt_outs", told, (Claim({"use": use}, duty=duty, is_absent=not last),))
 
