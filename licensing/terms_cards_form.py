@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -50,9 +51,11 @@ def _several(label: Any, choices: Any, help_text: Any = "") -> forms.MultipleCho
     )
 
 
-def _number(label: Any, most: int, *, least: int = 0, required: bool = True) -> forms.IntegerField:
+def _number(
+    label: Any, most: int, *, least: int = 0, required: bool = True, help_text: Any = ""
+) -> forms.IntegerField:
     return forms.IntegerField(
-        label=label, min_value=least, max_value=most, required=required, localize=False
+        label=label, min_value=least, max_value=most, required=required, help_text=help_text
     )
 
 
@@ -85,7 +88,11 @@ class CardsForm(forms.Form):
     training = _number(gettext_lazy("They may use the works for"), DAYS_MAX, least=1)
     training_unit = forms.ChoiceField(label=gettext_lazy("Counted in"), choices=_UNITS)
     use = _number(
-        gettext_lazy("They may use what they made for"), DAYS_MAX, least=1, required=False
+        gettext_lazy("They may use what they made for"),
+        DAYS_MAX,
+        least=1,
+        required=False,
+        help_text=gettext_lazy("Empty: without end."),
     )
     use_unit = forms.ChoiceField(label=gettext_lazy("Counted in"), choices=_UNITS)
     where = _one(
@@ -126,7 +133,9 @@ class CardsForm(forms.Form):
             ("open", gettext_lazy("Published with its weights, too")),
         ),
     )
-    sectors = _several(gettext_lazy("Never for"), tuple(SECTORS.items()))
+    sectors = _several(
+        gettext_lazy("Never for"), [(name, capfirst(words)) for name, words in SECTORS.items()]
+    )
     style = _one(gettext_lazy("May they offer to imitate the style of a maker?"), _NO_YES)
     likeness = _one(
         gettext_lazy("May outputs show the faces or use the voices of people in it?"), _NO_YES
