@@ -8,10 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
 from django.urls import path
 
-from licensing import terms_cards_pages
+from licensing import terms, terms_cards_pages
 from licensing.models import Terms
 from marketplace import urls
-from marketplace.studio_site import studio, the_caller
+from marketplace.access import acting
+from marketplace.studio_site import own_transactions, studio, the_caller
 
 PAGE = """{% extends "marketplace/base.html" %}{% block title %}New: terms{% endblock %}
 {% block main %}<h1>New: terms</h1><form method="post" action="/bare/">{% csrf_token %}
@@ -19,7 +20,18 @@ PAGE = """{% extends "marketplace/base.html" %}{% block title %}New: terms{% end
 <p><button name="_save" value="1">Save as a draft</button></p></form>{% endblock %}"""
 
 
+@own_transactions
 def bare(request: HttpRequest) -> HttpResponse:
+    """The page; a form that was sent becomes a draft, whose text is the answer."""
+    caller = the_caller(request)
+    form = terms_cards_pages.sent(request)
+    if request.method == "POST" and form is not None and form.is_valid():
+        return HttpResponse(terms.draft(caller, **form.drafted()).text, content_type="text/plain")
+    with acting(caller, writing=False):
+        return _page(request)
+
+
+def _page(request: HttpRequest) -> HttpResponse:
     typed = None
     if request.GET.get("from"):
         named = Terms.objects.visible_to(the_caller(request)).get(pk=request.GET["from"])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -504,6 +505,19 @@ def test_a_preview_names_what_is_missing_or_refused(page: Client) -> None:
 def test_a_preview_writes_nothing(page: Client) -> None:
     page.post("/bare/preview/", sent(Answers(), name="Mine", _save="1"))
     assert not Terms.objects.filter(name="Mine").exists()
+
+
+@pytest.mark.django_db
+def test_what_is_saved_is_what_was_previewed(page: Client, archive: Organization) -> None:
+    given = sent(Answers(content="books", quote_words=120), name="Mine")
+    previewed = page.post("/bare/preview/", given, headers={"X-Terms-Preview": "1"})
+    saved = page.post("/bare/", given).content.decode()
+    assert "An output repeats no more than 120 words of a Work in a row." in saved
+    assert escape(saved.rstrip()) in previewed.content.decode()
+    made = Terms.objects.get(name="Mine")
+    assert made.organization == archive
+    assert made.published_at is None
+    assert json.loads(made.typed) == terms_cards.terms(Answers(content="books", quote_words=120))
 
 
 @pytest.mark.django_db
