@@ -12,7 +12,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import reading, terms_cards, vocabulary
+from licensing import reading, terms_cards, terms_warnings, vocabulary
 from licensing.terms import NAME_LENGTH_MAX
 from licensing.terms_cards import CARDS, CONTENTS, DAYS_PER_YEAR, Answers, Card
 from licensing.terms_schema import DAYS_MAX
@@ -60,7 +60,10 @@ def _number(
 
 
 class CardsForm(forms.Form):
-    """All cards. `answers` after `is_valid()`; `initial_of(answers)` to show some."""
+    """All cards. `answers` after `is_valid()`; `initial_of(answers)` to show some.
+
+    A host asks for `refusals()`, too, before it hands `drafted()` to `terms.draft`.
+    """
 
     name = forms.CharField(
         label=gettext_lazy("Name of these terms"),
@@ -292,6 +295,14 @@ class CardsForm(forms.Form):
             amount_minor=self.amount_minor,
             currency=data["currency"],
         )
+
+    def refusals(self) -> list[str]:
+        """Why no terms come of the answers, each with a way out. After `is_valid()`."""
+        return [
+            f"{remark.text} {remark.way_out}"
+            for remark in terms_warnings.of_answers(self.answers)
+            if remark.is_refused
+        ]
 
     def drafted(self) -> dict[str, Any]:
         """What `terms.draft` takes, after `is_valid()`."""

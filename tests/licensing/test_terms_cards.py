@@ -432,6 +432,15 @@ def test_what_the_form_cannot_take_is_said_at_its_field(changed: dict[str, Any],
     assert list(form.errors) == [name]
 
 
+def test_a_form_says_why_no_terms_come_of_it() -> None:
+    sound, refused = CardsForm(sent(Answers())), CardsForm(sent(Answers(models_after="delete")))
+    assert sound.is_valid()
+    assert refused.is_valid()
+    assert sound.refusals() == []
+    (why,) = refused.refusals()
+    assert why.startswith("Models are to be deleted, and they cannot be. Let models be kept; or")
+
+
 @pytest.fixture
 def page(archive: Organization, settings: Any) -> Client:
     settings.ROOT_URLCONF = "tests.licensing.terms_cards_urls"
