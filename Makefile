@@ -61,7 +61,7 @@ oracles: .venv/.ready .data/oracles/.ready ## run what takes long: every probe o
 	then touch $@; else echo "Some verifiers could not be installed: their tests are skipped."; fi
 
 .PHONY: browser
-browser: .venv/.ready ## run the studio in a real browser (needs chromium and chromedriver)
+browser: .venv/.ready ## run the workspace in a real browser (needs Debian's chromium)
 	@$(BIN)/python -m pytest -n 0 -m browser tests/browser $(ARGS)
 
 .PHONY: check

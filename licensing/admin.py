@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-import licensing.studio  # noqa: F401  (registers the creators' pages)
+import licensing.deals_studio
+import licensing.studio  # noqa: F401  (both register pages of the workspace)
 from licensing import models
 from marketplace.operator_site import show
 

@@ -22,8 +22,8 @@ from marketplace import studio as catalogue
 from marketplace.access import Caller, Scope
 from marketplace.models import Collection
 from marketplace.studio import counted, of_newest_collection, page
-from marketplace.studio_forms import AddForm
-from marketplace.studio_pages import (
+from marketplace.tenant_forms import AddForm
+from marketplace.tenant_pages import (
     Done,
     File,
     Rows,
@@ -34,7 +34,7 @@ from marketplace.studio_pages import (
     find,
     own,
 )
-from marketplace.studio_site import Item, Step, checklist, studio, the_caller
+from marketplace.tenant_site import Item, Step, checklist, studio, the_caller
 
 # --- collections: what is frozen and listed of them -------------------------------------------
 
@@ -174,6 +174,7 @@ class SnapshotPages(TenantModelAdmin):
 
     read = Scope.COLLECTIONS_READ
     place = 4
+    icon = "ac_unit"
     intro = gettext_lazy("Frozen versions of your collections. They never change.")
     empty = gettext_lazy("You have none yet. Open a collection and freeze it.")
     list_display: Any = ("name", "size", "finalized_at")
@@ -244,6 +245,7 @@ class TermsPages(TenantModelAdmin):
 
     read, write = Scope.TERMS_READ, Scope.TERMS_WRITE
     place = 5
+    icon = "gavel"
     intro = gettext_lazy("On which conditions your works may be used.")
     empty = gettext_lazy("You have no terms yet. Begin with a template.")
     add_form = TermsForm
@@ -290,7 +292,7 @@ class TermsPages(TenantModelAdmin):
         if template is not None:
             typed = terms.parse(template.typed)
             words = terms.render(typed, name=str(template.title), version=1)
-        return {"templates": terms_templates.library(), "template": template, "words": words}
+        return {"library": terms_templates.library(), "template": template, "words": words}
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Terms:
         return terms.draft(caller, **data)
@@ -352,13 +354,14 @@ class OfferPages(TenantModelAdmin):
 
     read, write = Scope.OFFERS_READ, Scope.OFFERS_WRITE
     place = 6
+    icon = "sell"
     intro = gettext_lazy("What you put on sale, on which terms, for how much.")
     empty = gettext_lazy("You have no offers yet. You need a snapshot and terms; then make one.")
     add_form = OfferForm
     autocomplete_fields = ("snapshot", "terms")
     list_display: Any = (
         "collection",
-        "price",
+        "asked",
         "terms",
         "state",
         "only_for",
@@ -375,7 +378,7 @@ class OfferPages(TenantModelAdmin):
         "collection",
         "frozen",
         "terms",
-        "price",
+        "asked",
         "only_for",
         "state",
         "rights_basis",
@@ -412,11 +415,11 @@ class OfferPages(TenantModelAdmin):
         return rows.select_related("collection", "snapshot__collection", "terms", "audience")
 
     @admin.display(description=gettext_lazy("Price"))
-    def price(self, row: Offer) -> str:
+    def asked(self, row: Offer) -> str:
         return money.show(row.price_minor, row.currency)
 
     def label(self, row: Offer) -> str:
-        return f"{row.collection.name}, {self.price(row)}"
+        return f"{row.collection.name}, {self.asked(row)}"
 
     @admin.display(description=gettext_lazy("Snapshot"))
     def frozen(self, row: Offer) -> str:
@@ -495,6 +498,8 @@ class GrantPages(TenantModelAdmin):
 
     read = Scope.GRANTS_READ
     place = 7
+    icon = "verified_user"
+    menu_title = gettext_lazy("Licenses given")
     intro = gettext_lazy("Who licensed what from you, for which use, until when.")
     empty = gettext_lazy(
         "Nobody has licensed anything yet. Each license appears here with its receipt."

@@ -31,7 +31,7 @@ from licensing.terms_presets import Anchor, Preset
 from licensing.terms_questions import Row
 from licensing.terms_warnings import Collection, Remark
 from marketplace.errors import InvalidInput
-from marketplace.studio_site import studio, the_caller
+from marketplace.tenant_site import studio, the_caller
 
 # Apart from the ids of a host's own fields.
 _IDS = "terms_%s"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-import marketplace.studio  # noqa: F401  (registers the creators' pages)
+import marketplace.organization_studio
+import marketplace.studio  # noqa: F401  (both register pages of the workspace)
 from marketplace import models
 from marketplace.operator_site import show
 

@@ -13,7 +13,7 @@ class MarketplaceConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from marketplace.studio_checks import check_registered
+        from marketplace.tenant_checks import check_registered
 
         checks.register(check_registered, checks.Tags.admin)
 

@@ -6,17 +6,23 @@ from collections.abc import Iterable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.db.models import BinaryField, Model
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.sites import UnfoldAdminSite
 
 from marketplace.access import system
 
 
-class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
     """One table, to look at."""
 
     show_full_result_count = False
@@ -34,10 +40,10 @@ class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.admin_site.has_permission(request)
+        return bool(self.admin_site.has_permission(request))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.admin_site.has_permission(request)
+        return bool(self.admin_site.has_permission(request))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # A filter by a hidden field in the address would tell it letter by letter.
@@ -60,8 +66,8 @@ def show(*names: str, search: tuple[str, ...] = ()) -> type[OperatorAdmin]:
     )
 
 
-class OperatorSite(admin.AdminSite):
-    """Django's admin, for operators. Its views see all tenants, and the database is told why.
+class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
+    """The admin for operators. Its views see all tenants, and the database is told why.
 
     In a module of its own: Django imports the site's module while it makes the site, and what
     that module registered at its import would be lost.
@@ -69,7 +75,6 @@ class OperatorSite(admin.AdminSite):
 
     site_header = site_title = _("Licet operators")
     index_title = _("Everything on record")
-    enable_nav_sidebar = False
 
     def register(
         self,
@@ -85,6 +90,13 @@ class OperatorSite(admin.AdminSite):
         user = request.user
         return bool(user.is_active and getattr(user, "is_operator", False))
 
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
+        """Everybody signs in at the same place. Who is no operator is told so."""
+        if request.user.is_authenticated and not self.has_permission(request):
+            raise PermissionDenied
+        target = request.GET.get("next", "") or reverse("admin:index", current_app=self.name)
+        return redirect_to_login(target, settings.LOGIN_URL)
+
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         @wraps(view)
         def seeing_all(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -95,3 +107,37 @@ class OperatorSite(admin.AdminSite):
                 return response
 
         return super().admin_view(seeing_all, cacheable)
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {
+            **super().each_context(request),
+            "site_base": "admin/operator_base.html",
+            "templates": {"navigation": "admin/navigation.html"},
+        }
+
+    def _get_colors(self, key: str, *args: Any) -> dict[str, Any]:
+        # They stand in studio/colors.css: Unfold would write them into each page.
+        return {}
+
+    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """The menu: each app's tables, by name."""
+        start = reverse("admin:index", current_app=self.name)
+        home = {"title": _("Start"), "link": start, "icon": "home", "active": request.path == start}
+        groups = [{"title": "", "items": [home]}]
+        for app in self.get_app_list(request):
+            items = [
+                {
+                    "title": model["name"],
+                    "link": model["admin_url"],
+                    "icon": "table_rows",
+                    "active": request.path.startswith(model["admin_url"]),
+                }
+                for model in app["models"]
+            ]
+            groups.append({"title": app["name"], "items": items})
+        return groups
+
+    def get_urls(self) -> list[Any]:
+        # Unfold's search keeps what it found, whatever changes since.
+        left_out = {"search", "view_on_site", "password_change", "password_change_done"}
+        return [url for url in super().get_urls() if getattr(url, "name", "") not in left_out]

@@ -63,6 +63,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    # Its templates stand in front of the admin's, and ours in front of both.
+    "unfold.apps.BasicAppConfig",
     "marketplace.apps.OperatorAdminConfig",
     "guardian",
     "rest_framework",
@@ -196,6 +198,17 @@ STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 # Development collects nothing: files are found where they stand.
 WHITENOISE_AUTOREFRESH = DEVELOPMENT
+
+# --- the workspace ----------------------------------------------------------------------------
+
+# What Unfold's pages read. The menu: marketplace.tenant_site; colors: studio/colors.css.
+UNFOLD = {
+    "SITE_TITLE": "Licet",
+    "SITE_HEADER": "Licet",
+    "SITE_SYMBOL": "verified",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+}
 
 # --- the API ----------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from marketplace.models import (
     Representation,
     Work,
 )
-from marketplace.studio_forms import AddForm, VerbForm
-from marketplace.studio_pages import (
+from marketplace.tenant_forms import AddForm, VerbForm
+from marketplace.tenant_pages import (
     Done,
     Rows,
     TenantInline,
@@ -32,7 +32,7 @@ from marketplace.studio_pages import (
     Verb,
     own,
 )
-from marketplace.studio_site import Step, studio
+from marketplace.tenant_site import Step, studio
 
 # --- collections ------------------------------------------------------------------------------
 
@@ -139,6 +139,7 @@ class CollectionPages(TenantModelAdmin):
 
     read, write = Scope.COLLECTIONS_READ, Scope.COLLECTIONS_WRITE
     place = 1
+    icon = "folder_open"
     intro = gettext_lazy("What you keep together and license as one.")
     empty = gettext_lazy(
         "You have no collection yet. Make one first: then bring your works into it."
@@ -207,6 +208,7 @@ class ImportPages(TenantModelAdmin):
 
     read = Scope.WORKS_READ
     place = 3
+    icon = "upload"
     intro = gettext_lazy("Every file that you brought works in from, and what became of its lines.")
     empty = gettext_lazy("You have imported nothing yet. Open a collection to begin.")
     list_display: Any = (
@@ -275,6 +277,7 @@ class WorkPages(TenantModelAdmin):
 
     read = Scope.WORKS_READ
     place = 2
+    icon = "description"
     intro = gettext_lazy(
         "Every work that you brought in. Search by the beginning of its id in your own system, or"
         " by words of its title."

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from marketplace.studio_site import studio
+from marketplace.tenant_site import studio
 
 handler400 = "marketplace.http.bad_request"
 handler403 = "marketplace.http.forbidden"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+import payments.studio  # noqa: F401  (registers pages of the workspace)
 from marketplace.operator_site import show
 from payments import models
 

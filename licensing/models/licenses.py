@@ -450,6 +450,15 @@ class Grant(models.Model):
         return str(self.pk)
 
 
+class HeldGrant(Grant):
+    """A grant as its licensee sees it."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("license held")
+        verbose_name_plural = _("licenses held")
+
+
 class PeriodQuerySet(TenantQuerySet["Period"]):
     def visible_to(self, caller: Caller) -> Self:
         return self.filter(party_to(caller), livemode=caller.livemode)

@@ -12,7 +12,7 @@ from licensing import terms, terms_cards_pages
 from licensing.models import Terms
 from marketplace import urls
 from marketplace.access import acting
-from marketplace.studio_site import own_transactions, studio, the_caller
+from marketplace.tenant_site import own_transactions, studio, the_caller
 
 PAGE = """{% extends "marketplace/base.html" %}{% block title %}New: terms{% endblock %}
 {% block main %}<h1>New: terms</h1><form method="post" action="/bare/">{% csrf_token %}

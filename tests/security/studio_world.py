@@ -16,17 +16,34 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, models
 from django.test import Client
 
-from licensing import offers, snapshots, terms
-from licensing.models import Grant
-from marketplace import collections, contributors, imports, organizations
-from marketplace.access import system
+from licensing import access_requests, offers, optouts, snapshots, terms
+from licensing.models import AccessRequest, Grant, HeldGrant, Notice
+from marketplace import (
+    api_keys,
+    collections,
+    contributors,
+    imports,
+    invitations,
+    organizations,
+    works,
+)
+from marketplace.access import acting, system
 from marketplace.models import Organization, User
-from marketplace.studio_pages import own
-from marketplace.studio_site import studio
-from tests.make import TYPED, make_grant, records
+from marketplace.tenant_pages import own
+from marketplace.tenant_site import studio
+from tests.make import TYPED, make_collection, make_grant, make_offer, records
 from tests.people import caller_for, found
 
 PASSWORD = "correct horse battery"
+
+
+# Tables of which both parties see the rows, and the side whose page it is.
+SIDES: dict[Any, str] = {
+    Grant: "licensor",
+    AccessRequest: "licensor",
+    HeldGrant: "licensee",
+    Notice: "licensee",
+}
 
 
 @dataclass
@@ -50,8 +67,19 @@ class Tenant:
         return [ids[0] for ids in self.ids.values()]
 
 
-def settle(word: str, buyer: Organization) -> Tenant:
-    """Found a tenant and give it a row in every table of the studio, each text with `word`."""
+# Who sells to both tenants, and who buys from both: what they share is no secret between them.
+@dataclass
+class Others:
+    buyer: Organization
+    seller: Organization
+
+
+def others() -> Others:
+    return Others(found("Buyer", "lab"), found("Seller", "platform"))
+
+
+def settle(word: str, beside: Others) -> Tenant:
+    """Found a tenant and give it a row in every table of the workspace, each text with `word`."""
     organization = found(f"{word} house", "platform", legal_name=f"{word} legal")
     user = organizations.admit(
         organization,
@@ -89,8 +117,35 @@ def settle(word: str, buyer: Organization) -> Tenant:
     made: dict[str, Any] = {"snapshot": str(snapshot.pk), "terms": str(typed.pk), "currency": "USD"}
     offers.make(caller, **made, price_minor=700)
     offer = offers.publish(caller, str(offers.make(caller, **made, price_minor=0).pk))
-    make_grant(organization, buyer, offer=offer)
+    make_grant(organization, beside.buyer, offer=offer)
+    _ask(beside.buyer, organization, made)
+    _buy(beside.seller, organization)
+    invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
+    api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
     return Tenant(word, organization, user)
+
+
+def _ask(buyer: Organization, seller: Organization, made: dict[str, Any]) -> None:
+    """Have a buyer ask for an offer that is sold on request."""
+    caller = caller_for(seller)
+    offer = offers.make(caller, **made, price_minor=0, access="on_request")
+    access_requests.ask(
+        caller_for(buyer),
+        str(offers.publish(caller, str(offer.pk)).pk),
+        uses=["pretrain"],
+        territories=["EU"],
+        model={"name": "Gamma", "version": "2", "release": "closed_api"},
+    )
+
+
+def _buy(seller: Organization, buyer: Organization) -> None:
+    """Give a tenant a license of somebody else's works, one of which is taken out then."""
+    collection = make_collection(seller, works=2)
+    make_grant(seller, buyer, offer=make_offer(seller, price_minor=0, collection=collection))
+    caller = caller_for(seller)
+    with acting(caller, writing=False):
+        taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
+    optouts.record(caller, by="owner", reason="Withdrawn.", works=[str(taken.pk)])
 
 
 def _records(word: str) -> Iterator[imports.Record]:
@@ -116,8 +171,8 @@ def collect(tenant: Tenant) -> None:
     with system("collect the rows of a test"):
         for model in studio._registry:
             rows = own(model, caller)
-            if model is Grant:
-                rows = rows.filter(licensor=tenant.organization)
+            if model in SIDES:
+                rows = rows.filter(**{SIDES[model]: tenant.organization})
             tenant.ids[model._meta.label] = [str(pk) for pk in rows.values_list("pk", flat=True)]
         for model in apps.get_models():
             names = {one.name for one in model._meta.fields}
@@ -156,6 +211,9 @@ TEXTS = {
     "person_name",
     "person_title",
     "license_name",
+    "email",
+    "reason",
+    "title",
 }
 
 # A form that its verb takes, for every way to write; a page without one fails a test.
@@ -169,8 +227,15 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
         "currency": "USD",
         "audience": "",
     },
+    "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
+    "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
 }
+# A key's page shows its secret at once; every other form leads to the row that it made.
+ADD_STATUS = {"marketplace.ApiKey": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
+    ("licensing.AccessRequest", "decline"): {"reason": "No."},
+    ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
+    ("marketplace.Membership", "set_role"): {"role": "viewer"},
     ("marketplace.Collection", "import"): {
         "file": b"external_id,sha256,length\nnew," + b"ab" * 32 + b",7\n",
     },
@@ -264,7 +329,7 @@ def _additions(pages: Any, base: str, me: Tenant, other: Tenant, label: str) -> 
         yield Probe("add", "POST", f"{base}add/", {"name": "x"}, 403)
         return
     form = ADD_FORMS[label](me)
-    yield Probe("add", "POST", f"{base}add/", form, 302)
+    yield Probe("add", "POST", f"{base}add/", form, ADD_STATUS.get(label, 302))
     for name in sorted({*form, "organization", "collection", "licensor", "id", "number"} - TEXTS):
         for value in (*other.kinds, str(other.organization.pk)):
             yield Probe("field", "POST", f"{base}add/", {**form, name: value})

@@ -18,11 +18,11 @@ from pytest_django import DjangoDbBlocker
 
 from licensing.models import Offer, Snapshot, Terms
 from licensing.studio import OfferPages
-from marketplace import authentication, organizations, studio_pages
+from marketplace import authentication, organizations, tenant_pages
 from marketplace.access import system
 from marketplace.models import Collection, Membership, Representation, User, Work
-from marketplace.studio_checks import check_registered, check_studio
-from marketplace.studio_pages import (
+from marketplace.tenant_checks import check_registered, check_studio
+from marketplace.tenant_pages import (
     NewestFormSet,
     Scoped,
     TenantInline,
@@ -30,9 +30,8 @@ from marketplace.studio_pages import (
     TenantModelAdmin,
     TenantRelatedFilter,
 )
-from marketplace.studio_site import CONTENT_SECURITY_POLICY, StudioSite, studio
+from marketplace.tenant_site import CONTENT_SECURITY_POLICY, TenantSite, studio
 from tests.database import TestDatabase
-from tests.people import found
 from tests.security.studio_world import (
     ADD_FORMS,
     PASSWORD,
@@ -43,6 +42,7 @@ from tests.security.studio_world import (
     fingerprint,
     fresh,
     leaks,
+    others,
     probes,
     settle,
 )
@@ -66,8 +66,8 @@ def world(
 ) -> Iterator[Studio]:
     """Two sellers of everything, committed once for the module; a test's own rows roll back."""
     with django_db_blocker.unblock():
-        buyer = found("Buyer", "lab")
-        made = Studio(settle("Canaryone", buyer), settle("Canarytwo", buyer))
+        beside = others()
+        made = Studio(settle("Canaryone", beside), settle("Canarytwo", beside))
         collect(made.first)
         collect(made.second)
         yield made
@@ -151,7 +151,7 @@ def _rows(patch: pytest.MonkeyPatch) -> None:
 
 
 def _own(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(studio_pages, "own", lambda model, caller: _everything(model))
+    patch.setattr(tenant_pages, "own", lambda model, caller: _everything(model))
 
 
 def _choices(patch: pytest.MonkeyPatch) -> None:
@@ -487,7 +487,7 @@ class ItemInline(TenantInline):
 
 
 def refused(model: type[models.Model], pages: Any) -> list[str]:
-    site = StudioSite(name="tried")
+    site = TenantSite(name="tried")
     site.register(model, pages)
     return [str(error.id) for error in check_studio(site)]
 
@@ -536,7 +536,7 @@ def test_the_studio_as_it_is_passes_the_check() -> None:
                 {
                     "add_form": type(
                         "F",
-                        (studio_pages.AddForm,),
+                        (tenant_pages.AddForm,),
                         {"Meta": type("Meta", (), {"model": Offer, "fields": ("organization",)})},
                     )
                 },

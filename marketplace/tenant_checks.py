@@ -11,13 +11,13 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
 from marketplace.access import TenantQuerySet
-from marketplace.studio_pages import (
+from marketplace.tenant_pages import (
     TenantInline,
     TenantListFilter,
     TenantModelAdmin,
     TenantRelatedFilter,
 )
-from marketplace.studio_site import StudioSite
+from marketplace.tenant_site import TenantSite
 
 # What a page may not override: each of these keeps tenants apart. `narrow` is for the rest.
 GUARDS = (
@@ -45,7 +45,7 @@ GUARDS = (
 TENANT_FIELDS = ("organization", "licensor", "licensee", "livemode")
 
 
-def check_studio(site: StudioSite) -> list[CheckMessage]:
+def check_studio(site: TenantSite) -> list[CheckMessage]:
     """Every reason why a registered page is not to be served."""
     return [
         found for model, pages in site._registry.items() for found in _check_pages(model, pages)
@@ -117,6 +117,6 @@ def check_registered(**_options: Any) -> list[CheckMessage]:
     return [
         found
         for site in admin.sites.all_sites
-        if isinstance(site, StudioSite)
+        if isinstance(site, TenantSite)
         for found in check_studio(site)
     ]

@@ -22,12 +22,13 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
+from unfold.admin import ModelAdmin, TabularInline
 
 from marketplace import audit
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.errors import DomainError
-from marketplace.studio_forms import AddForm, VerbForm
-from marketplace.studio_site import own_transactions, the_caller
+from marketplace.tenant_forms import AddForm, ChosenForm, VerbForm
+from marketplace.tenant_site import Section, own_transactions, the_caller
 
 Rows = models.QuerySet[Any]
 
@@ -157,15 +158,19 @@ class Scoped:
         return False
 
 
-class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
+class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
     """The pages of one table: list, add, look at, history, and one for each verb.
 
     A subclass says what is shown and which verbs there are. It does not override what keeps
-    tenants apart (`studio_checks.GUARDS`); it narrows by `narrow`.
+    tenants apart (`tenant_checks.GUARDS`); it narrows by `narrow`.
     """
 
-    # Where it stands in the menu.
+    # Where it stands in the menu: its section, its place there, its name (else the table's) and
+    # its sign (of Google's Material Symbols).
+    section: ClassVar[Section] = Section.STUDIO
     place: ClassVar[int] = 0
+    menu_title: ClassVar[Any] = ""
+    icon: ClassVar[str] = "folder"
     # In plain words above the list, and what an empty list says to do next.
     intro: ClassVar[Any] = ""
     empty: ClassVar[Any] = ""
@@ -178,6 +183,7 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter: ClassVar[Any] = ()
     inlines: ClassVar[Any] = ()
 
+    action_form = ChosenForm
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 50
@@ -268,7 +274,7 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         context = {
-            "title": self.opts.verbose_name_plural.capitalize(),  # type: ignore[union-attr]
+            "title": self.opts.verbose_name_plural.capitalize(),
             "intro": self.intro,
             "empty": self.empty,
             **(extra_context or {}),
@@ -322,7 +328,7 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
         return {}
 
     def beside_new(self, request: HttpRequest) -> dict[str, Any]:
-        """What the page of the add form shows beside it: `templates`, and `words` of one."""
+        """What the page of the add form shows beside it: `library`, and `words` of one."""
         return {}
 
     def _url(self, page: str, row: Any) -> str:
@@ -399,7 +405,7 @@ class TenantModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
             )
             for name, view in views
         ]
-        return ours + super().get_urls()
+        return [*ours, *super().get_urls()]
 
     def _file_view(self, file: File) -> Callable[..., HttpResponseBase]:
         @require_safe
@@ -488,7 +494,7 @@ class NewestFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
         return self._queryset
 
 
-class TenantInline(Scoped, admin.TabularInline):  # type: ignore[type-arg]
+class TenantInline(Scoped, TabularInline):  # type: ignore[misc]
     """Rows that belong to the row of a page, to look at."""
 
     extra = 0

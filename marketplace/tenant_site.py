@@ -1,7 +1,7 @@
-"""The creators' studio: a second admin site, in which every page is one tenant's.
+"""The workspace: a second admin site, in which every page is one tenant's.
 
 Django's admin shows all rows of a table unless each page says otherwise, in a dozen places. Here
-the base classes say it once, a system check (`studio_checks`) refuses pages that go round them,
+the base classes say it once, a system check (`tenant_checks`) refuses pages that go round them,
 and each page runs in its tenant's transaction, so that row-level security is a second wall.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import wraps
 from typing import Any, cast
 
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.auth.views import redirect_to_login
@@ -23,10 +24,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
+from unfold.sites import UnfoldAdminSite
 
 from marketplace import audit, authentication
 from marketplace.access import Caller, acting
@@ -35,17 +37,35 @@ from marketplace.models import User
 
 # The session's choice among the organizations of a member of several.
 ORGANIZATION_KEY = "studio_organization"
-# These pages fetch nothing from elsewhere, run no script of their own, and stand in no frame.
+# These pages fetch nothing from elsewhere, have neither script nor style in them, and stand in no
+# frame. Unfold's Alpine evaluates the expressions of its attributes: it may do so here, and nowhere
+# else.
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self' data:;"
     " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
-# Addresses of Django's admin that a tenant must not have: `view_on_site` tells, for any model,
-# which ids exist; passwords change elsewhere.
-_LEFT_OUT = {"view_on_site", "password_change", "password_change_done"}
+# Addresses of the admin that a tenant must not have: `view_on_site` tells, for any model, which ids
+# exist; Unfold's search keeps what it found by person, whichever organization they turn to next;
+# passwords change elsewhere.
+_LEFT_OUT = {"view_on_site", "search", "password_change", "password_change_done"}
 
 View = Callable[..., HttpResponseBase]
+
+
+class Section(StrEnum):
+    """Where a page stands in the menu."""
+
+    STUDIO = "studio"  # license out
+    LICENSES = "licenses"  # license in
+    ORGANIZATION = "organization"
+
+
+SECTION_TITLES = {
+    Section.STUDIO: gettext_lazy("Studio"),
+    Section.LICENSES: gettext_lazy("Licenses"),
+    Section.ORGANIZATION: gettext_lazy("Organization"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +111,12 @@ class _Completions(AutocompleteJsonView):
         return {**super().serialize_result(obj, to_field_name), "text": studio.label(obj)}
 
 
-class StudioSite(admin.AdminSite):
+class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     """Pages for the members of one organization at a time."""
 
-    site_header = site_title = gettext_lazy("Licet studio")
-    index_title = gettext_lazy("Studio")
+    site_header = site_title = gettext_lazy("Licet")
+    index_title = gettext_lazy("Start")
     index_template = "studio/index.html"
-    enable_nav_sidebar = False
 
     def __init__(self, name: str = "studio") -> None:
         super().__init__(name)
@@ -178,7 +197,8 @@ class StudioSite(admin.AdminSite):
             **checklist(title, items),
             "recent": audit.acts(caller, most=10),
         }
-        return super().index(request, {**context, **(extra_context or {})})
+        page: TemplateResponse = super().index(request, {**context, **(extra_context or {})})
+        return page
 
     def app_index(self, request: HttpRequest, app_label: str, extra_context: Any = None) -> Any:
         return redirect(self._index())
@@ -201,20 +221,67 @@ class StudioSite(admin.AdminSite):
         messages.success(
             request, _("You now work for %(name)s.") % {"name": caller.organization.name}
         )
-        return redirect(StudioSite._index())
+        return redirect(TenantSite._index())
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         caller = self.caller(request)
-        pages = [model for app in context["available_apps"] for model in app["models"]]
         return {
             **context,
             "site_base": "studio/base.html",
+            "templates": {"navigation": "studio/navigation.html"},
             "organization": caller.organization if caller else None,
             "role_may_write": caller is not None and self._may_write(caller),
-            "pages": sorted(pages, key=lambda page: self._place(page["model"])),
             "organizations": getattr(request, "studio_organizations", []),
         }
+
+    def _get_colors(self, key: str, *args: Any) -> dict[str, Any]:
+        # They stand in studio/colors.css: Unfold would write them into each page.
+        return {}
+
+    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """The menu: the tables that the caller may look at, by section."""
+        start = reverse("admin:index", current_app=self.name)
+        groups: list[dict[str, Any]] = [
+            {
+                "title": "",
+                "items": [
+                    {
+                        "title": _("Start"),
+                        "link": start,
+                        "icon": "home",
+                        "active": request.path == start,
+                    }
+                ],
+            }
+        ]
+        for section in Section:
+            pages = sorted(
+                (
+                    one
+                    for one in self._registry.values()
+                    if one.section == section and one.has_module_permission(request)
+                ),
+                key=lambda one: one.place,
+            )
+            items = [self._menu_item(request, one) for one in pages]
+            if items:
+                groups.append({"title": SECTION_TITLES[section], "items": items})
+        return groups
+
+    def _menu_item(self, request: HttpRequest, pages: Any) -> dict[str, Any]:
+        name = f"admin:{pages.opts.app_label}_{pages.opts.model_name}_changelist"
+        link = reverse(name, current_app=self.name)
+        return {
+            "title": pages.menu_title or pages.opts.verbose_name_plural.capitalize(),
+            "link": link,
+            "icon": pages.icon,
+            "active": request.path.startswith(link),
+        }
+
+    def page(self, name: str, *arguments: Any) -> str:
+        """The address of a page of this site."""
+        return reverse(f"admin:{name}", args=arguments, current_app=self.name)
 
     def label(self, row: Any) -> str:
         """What people call a row."""
@@ -229,9 +296,6 @@ class StudioSite(admin.AdminSite):
         """Whether the caller's role lets them do anything at all here."""
         scopes = {getattr(pages, "write", None) for pages in self._registry.values()}
         return any(caller.may(scope) for scope in scopes if scope is not None)
-
-    def _place(self, model: Any) -> int:
-        return int(getattr(self._registry[model], "place", 0))
 
     def get_log_entries(self, request: HttpRequest) -> QuerySet[LogEntry]:
         """None: who did what stands in the audit, by organization."""
@@ -254,4 +318,4 @@ def _answered(response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
     return response
 
 
-studio = StudioSite()
+studio = TenantSite()

@@ -1,13 +1,48 @@
-"""Forms of the studio: they gather what a verb takes, and show its refusal at the field."""
+"""Forms of the workspace: they gather what a verb takes, and show its refusal at the field."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 from django import forms
+from django.contrib.admin.helpers import ActionForm
+from unfold import widgets
 
 from marketplace.access import Caller
 from marketplace.errors import DomainError
+
+# Of each kind of control, Unfold's classes. The first that fits counts.
+_CLASSES: tuple[tuple[type[forms.Widget], Any], ...] = (
+    (forms.HiddenInput, ()),
+    (forms.Textarea, widgets.TEXTAREA_CLASSES),
+    (forms.CheckboxSelectMultiple, widgets.CHECKBOX_CLASSES),
+    (forms.RadioSelect, widgets.RADIO_CLASSES),
+    (forms.Select, widgets.SELECT_CLASSES),
+    (forms.CheckboxInput, widgets.CHECKBOX_CLASSES),
+    (forms.FileInput, ("file-input",)),
+    (forms.Widget, widgets.INPUT_CLASSES),
+)
+
+
+def dress(form: forms.BaseForm) -> None:
+    """Have the controls look as those of the admin's own forms."""
+    for field in form.fields.values():
+        own = str(field.widget.attrs.get("class", ""))
+        if "border" in own or "admin-autocomplete" in own:
+            continue
+        classes = next(names for kind, names in _CLASSES if isinstance(field.widget, kind))
+        if type(field.widget) is forms.Select:
+            field.widget.template_name = "unfold/widgets/select.html"
+        if classes:
+            field.widget.attrs["class"] = " ".join([*own.split(), *classes])
+
+
+class ChosenForm(ActionForm):
+    """What to do with the rows that were chosen in a list."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        dress(self)
 
 
 class Refusable(forms.BaseForm):
@@ -37,6 +72,7 @@ class VerbForm(Refusable, forms.Form):
         self.caller, self.row = caller, row
         super().__init__(*args, **kwargs)
         self.prepare()
+        dress(self)
 
     def prepare(self) -> None:
         """Fill choices and initial values from the caller's own rows."""
@@ -50,6 +86,7 @@ class AddForm(Refusable, forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.prepare()
+        dress(self)
 
     def prepare(self) -> None:
         """Fill choices and initial values from the caller's own rows."""
