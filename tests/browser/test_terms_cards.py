@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings as configured
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from marketplace import organizations
 from marketplace.models import Organization
@@ -41,33 +40,20 @@ def cookie(archive: Organization, settings: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def open_page(
-    cookie: dict[str, str], live_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Open]:
+def open_page(cookie: dict[str, str], live_server: Any, chromium: Browser) -> Open:
     """Open an address: `open_page("/bare/", size=NARROW, has_script=False)`."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("There is no chromium here: apt install chromium")
-    # Playwright runs a loop in this thread; nothing here is asynchronous.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    arguments = ["--disable-dev-shm-usage", "--disable-gpu"]
-    if os.geteuid() == 0:
-        arguments.append("--no-sandbox")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
 
-        def start(path: str, *, size: tuple[int, int] = WIDE, has_script: bool = True) -> Page:
-            context = browser.new_context(
-                viewport={"width": size[0], "height": size[1]}, java_script_enabled=has_script
-            )
-            context.add_cookies([{**cookie, "url": live_server.url}])
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            page.goto(f"{live_server.url}{path}")
-            return page
+    def start(path: str, *, size: tuple[int, int] = WIDE, has_script: bool = True) -> Page:
+        context = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]}, java_script_enabled=has_script
+        )
+        context.add_cookies([{**cookie, "url": live_server.url}])
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{live_server.url}{path}")
+        return page
 
-        yield start
-        browser.close()
+    return start
 
 
 def picture(page: Page, name: str) -> None:
