@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.sessions.models import Session
 from django.db.models import Q
 
@@ -35,6 +38,10 @@ def forget(user: User) -> erasures.Gone:
     at = [role.organization_id for role in roles(user)]
     gone.add("memberships", Membership.objects.filter(user=user).delete()[0])
     gone.add("shares", CollectionShare.objects.filter(user=user).delete()[0])
+    gone.add("factors", Authenticator.objects.filter(user=user).delete()[0])
+    gone.add("connections", SocialAccount.objects.filter(user=user).delete()[0])
+    # We write none; whatever did, they go.
+    gone.add("addresses", EmailAddress.objects.filter(user=user).delete()[0])
     blank = f"{user.pk}@erased.invalid"
     if user.email != blank:
         gone.add_refs("answers", idempotency.blank([user.email]))

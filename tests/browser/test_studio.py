@@ -71,7 +71,7 @@ class Visitor:
     def sign_in(self, email: str, then: str) -> None:
         assert self.open(then) == 200
         assert "/login/" in self.browser.current_url
-        self.fill(username=email, password=PASSWORD)
+        self.fill(login=email, password=PASSWORD)
         self.leave(lambda: self.find("[name=password]").send_keys(Keys.ENTER))
         assert self.browser.current_url == f"{self.url}{then}"
 
