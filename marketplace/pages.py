@@ -119,5 +119,7 @@ def _refused(request: HttpRequest, error: DomainError) -> HttpResponse:
 urlpatterns = [
     path("invitations/<str:token>", invitation, name="accept-invitation"),
     path("sign-up/", sign_up, name="sign-up"),
+    # allauth names it, in a mail to who has no account.
+    path("sign-up/", sign_up, name="account_signup"),
     path("sign-up/<str:token>", found, name="found-organization"),
 ]

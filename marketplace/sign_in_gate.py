@@ -62,7 +62,7 @@ class SignInGate:
 
     def _stop(self, request: HttpRequest) -> HttpResponse | None:
         path = request.path_info
-        if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
+        if is_open(path):
             return None
         is_api = path.startswith("/v1/")
         if is_api and "Authorization" in request.headers:
@@ -75,6 +75,11 @@ class SignInGate:
         if stand is Standing.OPEN or (stand is Standing.MISSING and path.startswith(SET_UP)):
             return None
         return _refuse(request, stand, is_api=is_api)
+
+
+def is_open(path: str) -> bool:
+    """Whether anybody may see what is at this address, signed in or not."""
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
 
 
 def policy() -> str:

@@ -56,16 +56,15 @@ def own_account(request: HttpRequest) -> HttpResponse:
     """One's address, password, factors, and what was done lately."""
     user = _user(request)
     found = list(Authenticator.objects.filter(user=user).order_by("pk"))
+    single = {one.type: one for one in found}
     acts = [
         (act.at, _ACTS.get(act.action, act.action), _KINDS.get(act.data.get("kind", ""), ""))
         for act in account_acts.recent(user)
     ]
     context = {
         "passkeys": [one for one in found if one.type == Authenticator.Type.WEBAUTHN],
-        "totp": next((one for one in found if one.type == Authenticator.Type.TOTP), None),
-        "codes": next(
-            (one for one in found if one.type == Authenticator.Type.RECOVERY_CODES), None
-        ),
+        "totp": single.get(Authenticator.Type.TOTP),
+        "codes": single.get(Authenticator.Type.RECOVERY_CODES),
         "connections": SocialAccount.objects.filter(user=user).order_by("pk"),
         "acts": acts,
         "is_needed": second_factors.is_needed(user),
@@ -139,7 +138,7 @@ urlpatterns = [
         account.password_reset_from_key,
         name="account_reset_password_from_key",
     ),
-    path("logout/", LogoutView.as_view(), name="account_logout"),
+    path("logout/", LogoutView.as_view(), name="logout"),
     # allauth goes back to either name; both are this page.
     path("account/", own_account, name="mfa_index"),
     path("account/", own_account, name="mfa_list_webauthn"),

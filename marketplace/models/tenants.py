@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Iterator
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
@@ -18,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models.digests import DIGEST_LENGTH
-from marketplace.typeid import TypeIDField
+from marketplace.typeid import TypeID, TypeIDField
 
 
 class OrganizationQuerySet(TenantQuerySet["Organization"]):
@@ -78,13 +80,27 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email=(username or "").lower())
 
 
+class UserIDField(TypeIDField):
+    """A person's id, also as the bare hexadecimal that allauth keeps of it in sessions."""
+
+    def deconstruct(self) -> Any:
+        name, _path, args, kwargs = super().deconstruct()
+        # The column is the same: no migration.
+        return name, f"{TypeIDField.__module__}.{TypeIDField.__name__}", args, kwargs
+
+    def to_python(self, value: Any) -> TypeID | None:
+        if isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value):
+            return TypeID(self.prefix, uuid.UUID(hex=value))
+        return super().to_python(value)
+
+
 class User(AbstractBaseUser, PermissionsMixin):
     """A person who signs in. Rights come from memberships; operators are `is_operator`.
 
     Written by `organizations`.
     """
 
-    id = TypeIDField(prefix="usr", primary_key=True)
+    id = UserIDField(prefix="usr", primary_key=True)
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=200)
     is_active = models.BooleanField(default=True)
