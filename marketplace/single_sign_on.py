@@ -58,6 +58,9 @@ def _run(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
         answer: HttpResponse = view.adapter_view(Verifying(request, provider_id))(request)
     except SocialApp.DoesNotExist:
         raise Http404 from None
+    except OAuth2Error:
+        logger.exception("The identity provider “%s” is not what was set.", provider_id)
+        return _page(request, SignInRefused(_("That did not work. Ask whoever runs this market.")))
     except requests.RequestException:
         logger.exception("The identity provider “%s” does not answer.", provider_id)
         return _page(request, SignInRefused(_("The identity provider does not answer.")))
@@ -145,8 +148,9 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             _refuse(request, _("Here an identity provider signs people in, and does nothing else."))
         claims = sociallogin.account.extra_data["id_token"]
         email = str(claims.get("email", "")).strip().lower()
-        # Some providers write it as text.
-        if claims.get("email_verified") not in (True, "true"):
+        verified = claims.get("email_verified")
+        # Some providers write it as text. A 1 is neither.
+        if verified is not True and verified != "true":
             _refuse(request, _("The identity provider did not verify your address."))
         domains = sociallogin.provider.app.settings["domains"]
         if not _is_of(email, domains):
