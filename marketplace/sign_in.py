@@ -17,6 +17,7 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.auth import login
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -24,7 +25,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from marketplace import account_acts, invitations, second_factors
-from marketplace.errors import MailUnavailable
+from marketplace.errors import MailUnavailable, NotFound
 from marketplace.models import User
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ _MAILS = {
     ),
 }
 _NOTICES = {
+    "licet/factors_removed": _("An operator took away your second factors, as you asked."),
     "account/email/password_changed": _("Your password was changed."),
     "account/email/password_reset": _("Your password was chosen anew, by a mailed link."),
     "account/email/password_set": _("A password was set."),
@@ -75,6 +77,23 @@ def sign_out_everywhere(user: User) -> None:
     user.signed_out_at = timezone.now()
     user.save(update_fields=["signed_out_at"])
     account_acts.record(user, "account.signed_out_everywhere")
+
+
+def take_factors_away(email: str) -> int:
+    """Remove all factors of who lost them, and end their sessions. How many. Raises NotFound.
+
+    For an operator, who made sure that it is this person who asks.
+    """
+    with transaction.atomic():
+        user = User.objects.select_for_update().filter(email=email.strip().lower()).first()
+        if user is None:
+            raise NotFound(gettext("There is nobody “%(email)s”.") % {"email": email})
+        count = int(Authenticator.objects.filter(user=user).delete()[0])
+        user.signed_out_at = timezone.now()
+        user.save(update_fields=["signed_out_at"])
+        account_acts.record(user, "factor.removed", by="operator", count=count)
+    AccountAdapter().send_notification_mail("licet/factors_removed", user)
+    return count
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]

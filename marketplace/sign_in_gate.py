@@ -16,6 +16,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from marketplace import second_factors
+from marketplace.authentication import speaks_by_key
 from marketplace.errors import SecondFactorNeeded
 from marketplace.http import problem
 from marketplace.models import User
@@ -65,8 +66,8 @@ class SignInGate:
         if is_open(path):
             return None
         is_api = path.startswith("/v1/")
-        if is_api and "Authorization" in request.headers:
-            return None  # a key speaks for itself; a session is not looked at
+        if is_api and speaks_by_key(request):
+            return None
         user = request.user
         if not isinstance(user, User):
             return None

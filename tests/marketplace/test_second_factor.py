@@ -301,6 +301,21 @@ def test_the_password_is_asked_for_again_before_a_factor_goes(ada: User) -> None
     assert "was removed" in str(mail.outbox[-1].body)
 
 
+def test_an_operator_takes_away_what_somebody_lost(ada: User) -> None:
+    client = browser()
+    add_app(client)
+    out = io.StringIO()
+    call_command("remove_factors", EMAIL, stdout=out)
+    assert out.getvalue() == "2 factors of ada@example.org are gone, and their sessions.\n"
+    assert not Authenticator.objects.exists()
+    assert not is_in(client)
+    assert is_in(browser())
+    assert acts(ada)[3:-1] == ["factor.removed"]
+    assert "An operator took away" in str(mail.outbox[-1].body)
+    with pytest.raises(CommandError, match="nobody"):
+        call_command("remove_factors", "eve@example.org")
+
+
 def test_nobody_takes_another_s_passkey_away(ada: User, lab: Organization) -> None:
     add_passkey(browser(), Passkey())
     [key] = Authenticator.objects.filter(type="webauthn")
@@ -379,6 +394,9 @@ def test_keys_are_not_asked_for_a_factor(
     for header in ("Basic YTpi", "Bearer licet_test_x", "Session x"):
         answer = client.get("/v1/organization", headers={"authorization": header})
         assert answer.status_code == 401, header
+    for header in ("", " ", " Bearer x"):
+        answer = client.get("/v1/organization", headers={"authorization": header})
+        assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_needed"), header
     # Nor does it open a page.
     answer = client.get("/studio/", headers={"authorization": "Bearer x"})
     assert answer["Location"].startswith("/account/second-factor/")
