@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -226,11 +227,19 @@ def _providers(text: str) -> list[dict[str, Any]]:
     `client_secret` names the environment's variable that holds it. `domains`: of whose addresses
     the provider may speak. `sign_in_origin`, where its pages are elsewhere than `server_url`.
     """
-    apps = []
-    for one in json.loads(text or "[]"):
+    apps: list[dict[str, Any]] = []
+    try:
+        given = json.loads(text or "[]")
+    except ValueError as error:
+        raise ImproperlyConfigured(f"LICET_OIDC is no JSON: {error}.") from None
+    for one in given:
         missing = {"id", "name", "server_url", "client_id", "client_secret", "domains"} - set(one)
         if missing:
             raise ImproperlyConfigured(f"LICET_OIDC lacks: {', '.join(sorted(missing))}.")
+        if not re.fullmatch("[a-z0-9_-]{1,40}", one["id"]):
+            raise ImproperlyConfigured("LICET_OIDC: an id is of a-z, 0-9, “-” and “_”.")
+        if one["id"] in {app["provider_id"] for app in apps}:
+            raise ImproperlyConfigured(f"LICET_OIDC names “{one['id']}” twice.")
         parts = urlsplit(one["server_url"])
         secret = _environ.get(one["client_secret"], "")
         if not secret:

@@ -13,10 +13,12 @@ from allauth.socialaccount.models import SocialAccount, SocialApp
 from allauth.socialaccount.providers.base import AuthError
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -83,6 +85,11 @@ class Verifying(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
             raise OAuth2Error("The issuer is not the server that was asked.")
         return config
 
+    def get_callback_url(self, request: HttpRequest, app: Any) -> str:
+        # What was registered at the provider, whatever host or scheme a proxy passes on.
+        path = reverse("openid_connect_callback", kwargs={"provider_id": app.provider_id})
+        return f"{settings.BASE_URL}{path}"
+
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> Any:
         claims = self._claims(app, kwargs["response"].get("id_token"))
         if "email" not in claims:
@@ -126,6 +133,12 @@ class Verifying(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         return fitting[0]
 
 
+class Provider(OpenIDConnectProvider):  # type: ignore[misc]
+    """A provider that is asked, and listened to, by `Verifying` alone."""
+
+    oauth2_adapter_class = Verifying
+
+
 class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     """Lets in who was invited before, by an address that the provider may speak of."""
 
@@ -138,6 +151,9 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             if provider in {None, app.provider, app.provider_id}
             and client_id in {None, app.client_id}
         ]
+
+    def get_provider(self, request: Any, provider: Any, client_id: Any = None) -> Provider:
+        return Provider(request, app=self.get_app(request, provider=provider, client_id=client_id))
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
         return False

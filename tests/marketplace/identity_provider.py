@@ -64,6 +64,8 @@ class Provider:
         assert url.startswith(f"{self.url}/authorize?")
         assert (asked["client_id"], asked["response_type"]) == (CLIENT, "code")
         assert asked["code_challenge_method"] == "S256"
+        here = "http://127.0.0.1:8000/login/oidc/acme/callback/"
+        assert asked["redirect_uri"] == here
         code = f"code{len(self.challenges)}"
         self.challenges[code] = asked["code_challenge"]
         return f"?code={code}&state={asked['state']}"

@@ -336,6 +336,12 @@ def test_providers_are_read_from_the_setting(monkeypatch: pytest.MonkeyPatch) ->
     assert app["settings"]["origin"] == "https://id.acme.example"
     with pytest.raises(ImproperlyConfigured, match="LICET_OIDC lacks: domains"):
         configured(monkeypatch, [{name: one[name] for name in one if name != "domains"}])
+    with pytest.raises(ImproperlyConfigured, match="twice"):
+        configured(monkeypatch, [one, one])
+    with pytest.raises(ImproperlyConfigured, match="an id is of"):
+        configured(monkeypatch, [one | {"id": "a/b"}])
+    with pytest.raises(ImproperlyConfigured, match="no JSON"):
+        configured(monkeypatch, "acme")
     monkeypatch.delenv("ACME_SECRET")
     with pytest.raises(ImproperlyConfigured, match="set ACME_SECRET"):
         configured(monkeypatch, [one])
@@ -350,3 +356,12 @@ def test_this_provider_signs_what_others_can_check(acme: Provider) -> None:
         answer["id_token"], acme.key.public_key(), ["RS256"], audience="licet", issuer=acme.url
     )
     assert claims["email"] == EMAIL
+
+
+def test_a_provider_that_says_at_once_it_is_another_is_not_followed(
+    ada: User, acme: Provider, settings: Any
+) -> None:
+    app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
+    app["settings"]["server_url"] = acme.url.replace("127.0.0.1", "localhost")
+    client = Client()
+    refused(client, begin(client), "That did not work")
