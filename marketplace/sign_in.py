@@ -17,6 +17,7 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.auth import login
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -170,7 +171,13 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         return second_factors.seal(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return second_factors.unseal(encrypted_text)
+        try:
+            return second_factors.unseal(encrypted_text)
+        except second_factors.SealBroken:
+            logger.exception("A second factor cannot be read.")
+            raise ValidationError(
+                _("This market cannot read your second factor. Ask whoever runs it.")
+            ) from None
 
     def get_totp_issuer(self) -> str:
         # Markets tell themselves apart in somebody's app.

@@ -541,6 +541,10 @@ def test_a_new_key_of_the_market_keeps_factors_and_seals_them_anew(
 def test_without_its_key_a_factor_opens_to_nobody(ada: User, settings: Any) -> None:
     add_app(browser())
     settings.SECRET_KEY = "another key"
+    client = browser()
+    answer = client.post("/login/second-factor/", {"code": "000000"})
+    assert "cannot read your second factor" in answer.content.decode()
+    assert not is_in(client)
     with pytest.raises(CommandError, match="LICET_SECRET_KEY_FALLBACKS"):
         call_command("reseal_factors")
 

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from marketplace import organizations
+from marketplace import accounts, organizations
 from marketplace.access import system
 from marketplace.models import AccountAct, Organization, User
 
@@ -148,6 +148,23 @@ def test_an_idle_session_ends_and_a_used_one_goes_on(
     assert left.total_seconds() > 11.9 * 3600
     Session.objects.update(expire_date=timezone.now())
     assert not is_in(client)
+
+
+def test_the_worker_deletes_what_has_ended_and_nothing_else(ada: User) -> None:
+    ended, kept = signed_in(), signed_in()
+    key = ended.session.session_key
+    before = timezone.now() - timedelta(seconds=1)
+    Session.objects.filter(pk=key).update(expire_date=before)
+    cache.set("over", 1, timeout=60)
+    cache.set("counts", 1, timeout=60)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_cache SET expires = %s WHERE cache_key LIKE '%%over'", [before]
+        )
+    assert accounts.sweep() == 2
+    assert is_in(kept)
+    assert (cache.get("over"), cache.get("counts")) == (None, 1)
+    assert accounts.sweep() == 0
 
 
 def mailed_link() -> str:
