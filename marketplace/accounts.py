@@ -69,7 +69,7 @@ def sweep() -> int:
     count = int(Session.objects.filter(expire_date__lt=timezone.now()).delete()[0])
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_cache WHERE expires < %s", [timezone.now()])
-        return count + cursor.rowcount
+        return count + int(cursor.rowcount)
 
 
 def forget_invitations(ids: list[str]) -> erasures.Gone:

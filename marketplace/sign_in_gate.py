@@ -24,7 +24,7 @@ from marketplace.second_factors import Standing
 
 # What anybody may see, signed in or not. Every other address is closed to a session that lacks its
 # second factor: a new page is closed until it is named here.
-OPEN_PATHS = frozenset({"/", "/listings", "/health", "/openapi.json", "/favicon.ico"})
+OPEN_PATHS = frozenset({"/", "/listings", "/health", "/openapi.json"})
 OPEN_PREFIXES = (
     "/listings/",
     "/docs/",
