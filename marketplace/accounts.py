@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.db.models import Q
+from django.utils import timezone
 
 from marketplace import erasures, idempotency
 from marketplace.models import CollectionShare, Invitation, Membership, User
@@ -35,6 +40,10 @@ def forget(user: User) -> erasures.Gone:
     at = [role.organization_id for role in roles(user)]
     gone.add("memberships", Membership.objects.filter(user=user).delete()[0])
     gone.add("shares", CollectionShare.objects.filter(user=user).delete()[0])
+    gone.add("factors", Authenticator.objects.filter(user=user).delete()[0])
+    gone.add("connections", SocialAccount.objects.filter(user=user).delete()[0])
+    # We write none; whatever did, they go.
+    gone.add("addresses", EmailAddress.objects.filter(user=user).delete()[0])
     blank = f"{user.pk}@erased.invalid"
     if user.email != blank:
         gone.add_refs("answers", idempotency.blank([user.email]))
@@ -50,6 +59,17 @@ def forget(user: User) -> erasures.Gone:
         user.save()
         gone.add("accounts", 1)
     return gone
+
+
+def sweep() -> int:
+    """Delete sessions that ended, and counts of failed sign-ins that count no more: how many.
+
+    The worker's job: Django leaves both where they are.
+    """
+    count = int(Session.objects.filter(expire_date__lt=timezone.now()).delete()[0])
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_cache WHERE expires < %s", [timezone.now()])
+        return count + int(cursor.rowcount)
 
 
 def forget_invitations(ids: list[str]) -> erasures.Gone:

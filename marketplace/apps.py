@@ -13,8 +13,10 @@ class MarketplaceConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
+        from marketplace import sign_in
         from marketplace.tenant_checks import check_registered
 
+        sign_in.listen()
         checks.register(check_registered, checks.Tags.admin)
 
 

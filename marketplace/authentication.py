@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
@@ -29,13 +30,21 @@ CHALLENGE = 'Bearer realm="Licet", error="invalid_token"'
 ORGANIZATION_HEADER = "Licet-Organization"
 
 
+def speaks_by_key(request: Request | HttpRequest) -> bool:
+    """Whether a request is answered to its key alone, and never to a session beside it.
+
+    An empty header names no key: such a request is its session's.
+    """
+    return bool(request.headers.get("Authorization", "").partition(" ")[0])
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer licet_test_…` (RFC 6750)."""
 
     def authenticate(self, request: Request) -> tuple[User | None, Caller] | None:
-        scheme, _space, secret = request.headers.get("Authorization", "").partition(" ")
-        if not scheme:
+        if not speaks_by_key(request):
             return None
+        scheme, _space, secret = request.headers["Authorization"].partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise Unauthenticated(_("Send the API key as “Authorization: Bearer licet_…”."))
         return None, api_keys.authenticate(secret.strip())

@@ -78,6 +78,18 @@ class CsrfTokenInvalid(DomainError):
     code, status, title = "csrf_token_invalid", 403, "The CSRF token is missing or wrong"
 
 
+class SecondFactorNeeded(DomainError):
+    """A signed-in member's session lacks the second factor that this market asks for."""
+
+    code, status, title = "second_factor_needed", 403, "A second factor is needed"
+
+
+class SignInRefused(DomainError):
+    """An identity provider's word does not let this person in. Says why."""
+
+    code, status, title = "sign_in_refused", 403, "You were not signed in"
+
+
 class NotFound(DomainError):
     """Not there, or not yours: the two look the same."""
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
+from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from marketplace import invitations, sign_ups
+from marketplace import invitations, sign_in, sign_ups
 from marketplace.errors import DomainError, InvalidInput
 from marketplace.models import User
 
-_BACKEND = "django.contrib.auth.backends.ModelBackend"
 # Django fills the password's hash in; a value that a form shows again is never one.
 _SECRET = "password"
+_STUDIO = "/studio/"
 
 
 @never_cache
@@ -35,12 +35,14 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         if request.method == "POST":
             values = _values(request, "name", _SECRET)
             try:
-                _accepted, person = invitations.accept(token, user=user, **values)
+                accepted, person = invitations.accept(token, user=user, **values)
             except InvalidInput as error:
                 return _form(request, "marketplace/invitation.html", context, values, error)
+            onward = _STUDIO if accepted.role else "/"
             if user is None:
-                login(request, person, backend=_BACKEND)
-            return redirect("/")
+                sign_in.enter(request, person)
+                return _to_second_factor(onward)
+            return redirect(onward)
     except DomainError as error:
         return _refused(request, error)
     return _form(request, "marketplace/invitation.html", context)
@@ -79,11 +81,15 @@ def found(request: HttpRequest, token: str) -> HttpResponse:
                 _organization, person = sign_ups.found(token, **values)
             except InvalidInput as error:
                 return _form(request, "marketplace/found.html", context, values, error)
-            login(request, person, backend=_BACKEND)
-            return redirect("/")
+            sign_in.enter(request, person)
+            return _to_second_factor(_STUDIO)
     except DomainError as error:
         return _refused(request, error)
     return _form(request, "marketplace/found.html", context)
+
+
+def _to_second_factor(onward: str) -> HttpResponse:
+    return redirect(f"{reverse('second-factor')}?{urlencode({'next': onward})}")
 
 
 def _values(request: HttpRequest, *names: str) -> dict[str, str]:
@@ -113,5 +119,7 @@ def _refused(request: HttpRequest, error: DomainError) -> HttpResponse:
 urlpatterns = [
     path("invitations/<str:token>", invitation, name="accept-invitation"),
     path("sign-up/", sign_up, name="sign-up"),
+    # allauth names it, in a mail to who has no account.
+    path("sign-up/", sign_up, name="account_signup"),
     path("sign-up/<str:token>", found, name="found-organization"),
 ]

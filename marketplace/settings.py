@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -42,6 +43,9 @@ def _required(name: str, development: str) -> str:
 
 
 SECRET_KEY = _required("LICET_SECRET_KEY", "development only: never a secret")
+# Keys from before, divided by commas: what they signed and sealed still holds while one of them
+# is replaced (`manage.py reseal_factors`).
+SECRET_KEY_FALLBACKS = _list("LICET_SECRET_KEY_FALLBACKS", "")
 ALLOWED_HOSTS = _list("LICET_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = _list("LICET_TRUSTED_ORIGINS", "")
 
@@ -70,6 +74,11 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    # Not "allauth" itself: its own pages stay away, so that one of ours that is missing is noticed.
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
 ]
 
 MIDDLEWARE = [
@@ -81,13 +90,20 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    # The one place that decides whether a session may go on: after all that it asks.
+    "marketplace.sign_in_gate.SignInGate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "marketplace.urls"
 WSGI_APPLICATION = "marketplace.wsgi.application"
 if PROCESS == "delivery":
     ROOT_URLCONF = "licensing.delivery_urls"
-    MIDDLEWARE = ["marketplace.http.RequestIdMiddleware"]
+    MIDDLEWARE = [
+        "marketplace.http.RequestIdMiddleware",
+        # allauth's apps do not start without it. Nobody signs in at this process.
+        "allauth.account.middleware.AccountMiddleware",
+    ]
 
 TEMPLATES = [
     {
@@ -149,7 +165,7 @@ DATABASES = {"default": _database(DEVDB.owner_url if DATABASE_ROLE == "licet_own
 
 AUTH_USER_MODEL = "marketplace.User"
 AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
     "guardian.backends.ObjectPermissionBackend",
 ]
 # Object permissions go to known users only, through direct foreign-key models.
@@ -164,6 +180,92 @@ LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
+SESSION_COOKIE_HTTPONLY = True
+# Not Strict: a mailed link, and the way back from an identity provider, come from elsewhere.
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# Who does nothing for so long signs in again.
+SESSION_COOKIE_AGE = int(float(_environ.get("LICET_SESSION_HOURS", "12")) * 3600)
+# "required": a member without a second factor sets one up first; "offered": may do without.
+SECOND_FACTOR = _environ.get("LICET_SECOND_FACTOR", "offered" if DEVELOPMENT else "required")
+if SECOND_FACTOR not in {"required", "offered"}:
+    raise ImproperlyConfigured("LICET_SECOND_FACTOR is “required” or “offered”.")
+# How many proxies of ours stand before the server: sign-in is limited by the address of the client.
+ALLAUTH_TRUSTED_PROXY_COUNT = int(_environ.get("LICET_TRUSTED_PROXIES", "0"))
+# All processes must see the same counts of failed sign-ins and of codes that were used: each
+# process's own memory would give every one of them fresh tries. The database is what they share;
+# a few rows a sign-in need no server of their own. The room is so large that
+# nobody pushes others' counts out by asking with many addresses.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "django_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000, "CULL_FREQUENCY": 10},
+    }
+}
+ACCOUNT_ADAPTER = "marketplace.sign_in.AccountAdapter"
+ACCOUNT_FORMS = {"user_token": "marketplace.sign_in.UserTokenForm"}
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+# An invitation's or a sign-up's link proved the address: it stands in the account alone.
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_REAUTHENTICATION_METHODS = ("password", "mfa")
+ACCOUNT_SESSION_REMEMBER = True
+MFA_ADAPTER = "marketplace.sign_in.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["recovery_codes", "totp", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+# A phone's clock may be half a minute off.
+MFA_TOTP_TOLERANCE = 1
+SOCIALACCOUNT_ADAPTER = "marketplace.single_sign_on.SocialAdapter"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
+
+
+def _providers(text: str) -> list[dict[str, Any]]:
+    """Read LICET_OIDC: [{"id", "name", "server_url", "client_id", "client_secret", "domains"}].
+
+    `client_secret` names the environment's variable that holds it. `domains`: of whose addresses
+    the provider may speak. `sign_in_origin`, where its pages are elsewhere than `server_url`.
+    """
+    apps: list[dict[str, Any]] = []
+    try:
+        given = json.loads(text or "[]")
+    except ValueError as error:
+        raise ImproperlyConfigured(f"LICET_OIDC is no JSON: {error}.") from None
+    for one in given:
+        missing = {"id", "name", "server_url", "client_id", "client_secret", "domains"} - set(one)
+        if missing:
+            raise ImproperlyConfigured(f"LICET_OIDC lacks: {', '.join(sorted(missing))}.")
+        if not re.fullmatch("[a-z0-9_-]{1,40}", one["id"]):
+            raise ImproperlyConfigured("LICET_OIDC: an id is of a-z, 0-9, “-” and “_”.")
+        if one["id"] in {app["provider_id"] for app in apps}:
+            raise ImproperlyConfigured(f"LICET_OIDC names “{one['id']}” twice.")
+        parts = urlsplit(one["server_url"])
+        secret = _environ.get(one["client_secret"], "")
+        if not secret:
+            raise ImproperlyConfigured(f"LICET_OIDC: set {one['client_secret']}.")
+        apps.append(
+            {
+                "provider_id": one["id"],
+                "name": one["name"],
+                "client_id": one["client_id"],
+                "secret": secret,
+                "settings": {
+                    "server_url": one["server_url"].rstrip("/"),
+                    "domains": [domain.lower() for domain in one["domains"]],
+                    "origin": one.get("sign_in_origin", f"{parts.scheme}://{parts.netloc}"),
+                    "oauth_pkce_enabled": True,
+                },
+            }
+        )
+    return apps
+
+
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {"APPS": _providers(_environ.get("LICET_OIDC", ""))}
+}
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

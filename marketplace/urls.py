@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
+from django.views.generic import RedirectView
 
+from marketplace.sign_in_pages import operators_only
 from marketplace.tenant_site import studio
 
 handler400 = "marketplace.http.bad_request"
@@ -30,8 +31,10 @@ urlpatterns = [
     path("", include("licensing.pages")),
     path("", include("payments.pages")),
     path("", include("api_docs.urls")),
-    path("login/", LoginView.as_view(template_name="marketplace/login.html"), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("", include("marketplace.sign_in_pages")),
+    # Before the admin's own: a password alone would open it there.
+    path("admin/login/", operators_only),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
     path("studio/", studio.urls),
 ]

@@ -1,5 +1,6 @@
 """The tables of tenants and their works."""
 
+from marketplace.models.account_acts import AccountAct
 from marketplace.models.collections import (
     EDIT,
     VIEW,
@@ -32,6 +33,7 @@ __all__ = [
     "EDIT",
     "UNITS",
     "VIEW",
+    "AccountAct",
     "ApiKey",
     "Attestation",
     "Audit",

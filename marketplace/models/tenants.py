@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -11,11 +15,12 @@ from django.db.models import F, Func, Q
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models.digests import DIGEST_LENGTH
-from marketplace.typeid import TypeIDField
+from marketplace.typeid import TypeID, TypeIDField
 
 
 class OrganizationQuerySet(TenantQuerySet["Organization"]):
@@ -75,18 +80,34 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email=(username or "").lower())
 
 
+class UserIDField(TypeIDField):
+    """A person's id, also as the bare hexadecimal that allauth keeps of it in sessions."""
+
+    def deconstruct(self) -> Any:
+        name, _path, args, kwargs = super().deconstruct()
+        # The column is the same: no migration.
+        return name, f"{TypeIDField.__module__}.{TypeIDField.__name__}", args, kwargs
+
+    def to_python(self, value: Any) -> TypeID | None:
+        if isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value):
+            return TypeID(self.prefix, uuid.UUID(hex=value))
+        return super().to_python(value)
+
+
 class User(AbstractBaseUser, PermissionsMixin):
     """A person who signs in. Rights come from memberships; operators are `is_operator`.
 
     Written by `organizations`.
     """
 
-    id = TypeIDField(prefix="usr", primary_key=True)
+    id = UserIDField(prefix="usr", primary_key=True)
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=200)
     is_active = models.BooleanField(default=True)
     is_operator = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # When they last signed out everywhere: sessions from before are over.
+    signed_out_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = UserManager()
 
@@ -103,6 +124,23 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def get_session_auth_hash(self) -> str:
+        return self._ending(super().get_session_auth_hash(), None)
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        hashes = super().get_session_auth_fallback_hash()
+        for key, found in zip(settings.SECRET_KEY_FALLBACKS, hashes, strict=True):
+            yield self._ending(found, key)
+
+    def _ending(self, found: str, secret: str | None) -> str:
+        # Nobody who never signed out everywhere is signed out by an upgrade.
+        if self.signed_out_at is None:
+            return found
+        ended = f"{found} {self.signed_out_at.isoformat()}"
+        return salted_hmac(
+            "licet.signed_out_at", ended, secret=secret, algorithm="sha256"
+        ).hexdigest()
 
     @property
     def is_staff(self) -> bool:

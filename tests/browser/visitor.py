@@ -62,7 +62,7 @@ class Visitor:
     def sign_in(self, email: str, then: str) -> None:
         assert self.open(then) == 200
         assert "/login/" in self.page.url
-        self.fill(username=email, password=PASSWORD)
+        self.fill(login=email, password=PASSWORD)
         self.leave(lambda: self.field("password").press("Enter"))
         assert self.page.url == f"{self.url}{then}"
 

@@ -161,9 +161,12 @@ def test_other_pages_of_the_admin_are_closed_to_a_member_too(member: Client, pat
 
 
 def test_a_member_s_password_does_not_open_the_admin(client: Client, world: World) -> None:
-    form = {"username": "archive@example.org", "password": PASSWORD}
-    answer = client.post("/login/?next=/admin/", form)
-    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+    # Django's own form is not there: it would take a password alone.
+    answer = client.post("/admin/login/?next=/admin/", form)
+    assert (answer.status_code, answer["Location"]) == (302, "/login/?next=%2Fadmin%2F")
+    assert "_auth_user_id" not in client.session
+    form = {"login": "archive@example.org", "password": PASSWORD, "next": "/admin/"}
+    assert client.post("/login/", form)["Location"] == "/admin/"
     assert client.get("/admin/", follow=True).status_code == 403
 
 
@@ -171,8 +174,10 @@ def test_an_operator_signs_in_with_the_password_and_leaves_again(
     operator: Client, world: World
 ) -> None:
     client = Client()
-    form = {"username": "olive@example.org", "password": PASSWORD}
-    answer = client.post("/login/?next=/admin/", form)
+    led = client.get("/admin/", follow=True)
+    assert led.redirect_chain[-1] == ("/login/?next=%2Fadmin%2F", 302)
+    form = {"login": "olive@example.org", "password": PASSWORD, "next": "/admin/"}
+    answer = client.post("/login/", form)
     assert (answer.status_code, answer["Location"]) == (302, "/admin/")
     index = client.get("/admin/")
     assert index.status_code == 200

@@ -116,7 +116,7 @@ def test_a_tenant_sees_its_own_records_only(archive: Organization, lab: Organiza
 
 def test_every_recorded_act_is_a_noun_and_a_verb_in_the_past() -> None:
     found = set()
-    acts_of = {"audit.record", "audit.record_done"}
+    acts_of = {"audit.record", "audit.record_done", "account_acts.record"}
     for app in ("marketplace", "licensing", "payments"):
         for path in (ROOT / app).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -128,7 +128,8 @@ def test_every_recorded_act_is_a_noun_and_a_verb_in_the_past() -> None:
                         if isinstance(each, ast.Constant)
                     } or {ast.unparse(named)}
     assert {"api_key.created", "collection.attested", "offer.published", "order.placed"} <= found
+    assert {"account.signed_in", "factor.added", "password.changed"} <= found
     past = re.compile(
-        r"^[a-z_]+\.([a-z_]+(ed|den)|made|begun|chosen|taken|withdrawn|(paid|sent)(_[a-z]+)?)$"
+        r"^[a-z_]+\.([a-z_]+(ed|den)|signed_(in|out)[a-z_]*|made|begun|chosen|taken|withdrawn|(paid|sent)(_[a-z]+)?)$"
     )
     assert [action for action in sorted(found) if not past.match(action)] == []

@@ -57,7 +57,10 @@ def test_the_mailed_link_makes_a_member_who_is_signed_in(
     assert page.status_code == 200
     assert "Archive invites you" in page.content.decode()
     done = browser.post(link(), {"name": "Gus", "password": PASSWORD})
-    assert (done.status_code, done["Location"]) == (302, "/")
+    assert (done.status_code, done["Location"]) == (
+        302,
+        "/account/second-factor/?next=%2Fstudio%2F",
+    )
     assert members(archive) == [("guest@example.org", "editor")]
     assert browser.get("/v1/organization").json()["id"] == str(archive.pk)
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress, EmailConfirmation
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialToken
 from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
@@ -26,7 +29,7 @@ from licensing import lifecycle
 from licensing.ledger import notes, sequencer, signer
 from licensing.models import LedgerOpening
 from licensing.offline import verify
-from marketplace import contributors, organizations
+from marketplace import account_acts, contributors, organizations
 from marketplace.access import system
 from marketplace.models import (
     Contributor,
@@ -112,12 +115,31 @@ def test_every_column_that_takes_free_text_is_in_the_document() -> None:
 # --- the whole of it --------------------------------------------------------------------------
 
 
+def _signs_in(user: User) -> None:
+    """By every factor, a provider, and an address that something else may have written."""
+    factors = Authenticator.Type
+    Authenticator.objects.create(
+        user=user, type=factors.WEBAUTHN, data={"name": f"{NAME}'s phone", "credential": {}}
+    )
+    Authenticator.objects.create(user=user, type=factors.TOTP, data={"secret": MARKER})
+    account = SocialAccount.objects.create(
+        user=user, provider="acme", uid=MARKER, extra_data={"id_token": {"email": EMAIL}}
+    )
+    SocialToken.objects.create(account=account, token=MARKER)
+    address = EmailAddress.objects.create(user=user, email=EMAIL, primary=True)
+    EmailConfirmation.objects.create(email_address=address, key=MARKER)
+    account_acts.record(user, "account.signed_in", by=["password"])
+
+
 def everywhere(
     client_for: ClientFor, archive: Organization, lab: Organization
 ) -> dict[str, ApiClient]:
     """Put the person wherever the API takes one; the addresses of receipts, and whose they are."""
     seller, buyer = client_for(archive), client_for(lab)
-    organizations.admit(lab, email=EMAIL, name=NAME, password="correct horse battery", role="owner")
+    user = organizations.admit(
+        lab, email=EMAIL, name=NAME, password="correct horse battery", role="owner"
+    )
+    _signs_in(user)
     made = {"external_id": "c-1", "name": NAME, "email": EMAIL, "consent": "granted"}
     answers = [seller.post("/v1/contributors", made, Idempotency_Key="k1")]
     invited = {"email": EMAIL, "role": "viewer"}

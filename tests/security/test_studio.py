@@ -356,7 +356,7 @@ def test_nobody_is_led_to_the_one_login_page_and_back(client: Client, world: Stu
     assert [status for _url, status in answer.redirect_chain] == [302, 302]
     assert answer.redirect_chain[-1][0] == f"/login/?next={url}"
     assert "Canaryone letters" not in answer.content.decode()
-    form = {"username": world.first.user.email, "password": PASSWORD, "next": url}
+    form = {"login": world.first.user.email, "password": PASSWORD, "next": url}
     back = client.post("/login/", form, follow=True)
     assert back.redirect_chain == [(url, 302)]
     assert "Canaryone letters" in back.content.decode()

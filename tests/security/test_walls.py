@@ -39,6 +39,7 @@ def _count(table: str) -> int:
 # PUBLIC, on purpose.
 PRIVATE = {
     "marketplace_workidentifier",
+    "marketplace_accountact",
     "marketplace_apikey",
     "marketplace_attestation",
     "marketplace_audit",

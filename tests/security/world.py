@@ -29,6 +29,7 @@ from licensing import (
 )
 from licensing.models import Coverage, DeliveryCount, Notice
 from marketplace import (
+    account_acts,
     api_keys,
     collections,
     contributors,
@@ -436,13 +437,14 @@ def _build() -> World:
     made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
     found("Outsider", "lab")
     for organization in (made.archive, made.lab):
-        organizations.admit(
+        user = organizations.admit(
             organization,
             email=f"{organization.name}@example.org",
             name=organization.name,
             password="correct horse battery",
             role="owner",
         )
+        account_acts.record(user, "account.signed_in", by=["password"])
         for livemode in (True, False):
             made.client(organization, livemode=livemode)
     _purchases(made, _offers(made, _catalogue(made)))

@@ -23,7 +23,7 @@ from licensing import (
     status,
 )
 from licensing.ledger import sequencer
-from marketplace import uploads
+from marketplace import accounts, uploads
 from marketplace.imports import queue
 from payments import (
     commands,
@@ -85,6 +85,7 @@ JOBS = [
     Job("grants that are over", 300, lambda: lifecycle.expire_due()),
     Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
     Job("unused uploads", 600, lambda: uploads.sweep()),
+    Job("sessions that ended", 3600, lambda: accounts.sweep()),
     # A restore must not lose them.
     Job("the list of erasures", 1, lambda: erasures.copy_due()),
     # A suspension or a revocation is to be in a signed root within 60 seconds.
