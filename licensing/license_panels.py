@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -140,7 +141,8 @@ def licensed(question: Question) -> Table:
             ", ".join(scope["territories"]),
             str(_STATES.get(status, status)),
         )
-        for at, licensee, collection, scope, status in found[:ROWS_MAX]
+        for at, licensee, collection, bought, status in found[:ROWS_MAX]
+        for scope in (json.loads(bought),)
     )
     sentence = ""
     if rows:

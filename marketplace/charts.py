@@ -6,6 +6,7 @@ everybody (blue and orange, and the second is hollow), and have 3:1 to light and
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -100,8 +101,10 @@ def columns(
         marks += _peak(lines[0][1], left, slot, at, write)
     else:
         marks += _legend([name for name, _line in lines])
-    # Every label that fits: all of them, or every second, third …
-    step = max(1, -int(-(max(_width(label) for label in labels) + 6) // slot))
+    # Every label that fits: all of them, or every second, third … One that reaches beyond the sheet
+    # is moved in.
+    widest = max(_width(label) for label in labels)
+    step = max(1, math.ceil((widest + 6 + max(0.0, (widest - slot) / 2)) / slot))
     for n, label in enumerate(labels):
         if (len(labels) - 1 - n) % step == 0:
             marks.append(Words(left + (n + 0.5) * slot, bottom + 18, label, "middle"))
