@@ -33,8 +33,9 @@ KINDS = (
 _MOVED = """
 WITH moved AS MATERIALIZED (
     SELECT order_id, currency, occurred_at, -amount_minor AS earned_minor
-    FROM payments_own_movements(%(livemode)s, %(codes)s, %(begins_at)s, %(ends_at)s)
-    WHERE kind = ANY (%(kinds)s)
+    FROM payments_own_movements(
+        %(livemode)s, %(codes)s, %(kinds)s, %(begins_at)s, %(ends_at)s
+    )
 )
 """
 _BY_MONTH = (
@@ -49,18 +50,15 @@ FROM moved GROUP BY 1, 2
 _BY_COLLECTION = (
     _MOVED
     + """,
-of_order AS MATERIALIZED (
-    SELECT order_id, currency, sum(earned_minor)::bigint AS earned_minor FROM moved GROUP BY 1, 2
-), of_grant AS MATERIALIZED (
+of_grant AS MATERIALIZED (
     SELECT DISTINCT ON (coverage.grant_id) coverage.grant_id, coverage.snapshot_id
     FROM licensing_coverage coverage
     WHERE coverage.licensor_id = %(organization)s AND coverage.livemode = %(livemode)s
     ORDER BY coverage.grant_id, coverage.effective_from, coverage.id
 ), of_collection AS (
-    SELECT snapshot.collection_id, of_order.currency,
-        sum(of_order.earned_minor)::bigint AS earned_minor
-    FROM of_order
-    JOIN payments_order sold ON sold.id = of_order.order_id AND sold.seller_id = %(organization)s
+    SELECT snapshot.collection_id, moved.currency, sum(moved.earned_minor)::bigint AS earned_minor
+    FROM moved
+    JOIN payments_order sold ON sold.id = moved.order_id AND sold.seller_id = %(organization)s
     LEFT JOIN of_grant ON of_grant.grant_id = sold.grant_id
     LEFT JOIN licensing_snapshot snapshot ON snapshot.id = of_grant.snapshot_id
     GROUP BY 1, 2
@@ -80,18 +78,19 @@ ORDER BY ranked.currency, 4
 _BY_USE = (
     _MOVED
     + """,
-of_order AS MATERIALIZED (
-    SELECT order_id, currency, sum(earned_minor)::bigint AS earned_minor FROM moved GROUP BY 1, 2
-), of_uses AS (
-    SELECT (
-            SELECT string_agg(one, ', ' ORDER BY one)
-            FROM jsonb_array_elements_text(period.scope -> 'uses') one
-        ) AS uses, of_order.currency, of_order.earned_minor
-    FROM of_order
-    JOIN payments_order sold ON sold.id = of_order.order_id AND sold.seller_id = %(organization)s
+of_scope AS MATERIALIZED (
+    SELECT period.scope -> 'uses' AS uses, moved.currency, sum(moved.earned_minor) AS earned_minor
+    FROM moved
+    JOIN payments_order sold ON sold.id = moved.order_id AND sold.seller_id = %(organization)s
     LEFT JOIN licensing_period period ON period.grant_id = sold.grant_id AND period.number = 1
+        AND period.licensor_id = %(organization)s AND period.livemode = %(livemode)s
+    GROUP BY 1, 2
 ), summed AS (
-    SELECT uses, currency, sum(earned_minor)::bigint AS earned_minor FROM of_uses GROUP BY 1, 2
+    SELECT uses, currency, sum(earned_minor)::bigint AS earned_minor FROM (
+        SELECT (SELECT string_agg(one, ', ' ORDER BY one)
+            FROM jsonb_array_elements_text(of_scope.uses) one) AS uses, currency, earned_minor
+        FROM of_scope
+    ) named GROUP BY 1, 2
 ), ranked AS (
     SELECT *, row_number() OVER (PARTITION BY currency ORDER BY earned_minor DESC, uses) AS place
     FROM summed

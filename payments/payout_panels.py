@@ -36,7 +36,7 @@ SELECT what, currency, sum(minor)::bigint FROM (
 _ROYALTIES = """
 SELECT what, currency, sum(minor)::bigint FROM (
     SELECT code AS what, currency, -amount_minor AS minor
-    FROM payments_own_movements(%(livemode)s, %(codes)s, NULL, NULL)
+    FROM payments_own_movements(%(livemode)s, %(codes)s, NULL, NULL, NULL)
     UNION ALL
     SELECT 'confirmed', currency, paid_minor FROM payments_royaltypayout
     WHERE organization_id = %(organization)s AND livemode = %(livemode)s

@@ -4,16 +4,17 @@ from django.db import migrations
 
 # Whole journals belong to no tenant, and stay out of sight. Whoever calls this gets the lines on
 # the accounts of the tenant that the transaction is of, and no others: without one, none. All lines
-# are there before the setting is put back; an error undoes it with whatever it was set in.
+# are there before the setting is put back; an error undoes it with whatever it was set in. ROWS is for the planner: with fewer, it would look the orders
+# of a year's sales up one by one.
 MOVEMENTS = """
 CREATE FUNCTION payments_own_movements(
-    live boolean, codes text[], since timestamptz, until timestamptz
+    live boolean, codes text[], kinds text[], since timestamptz, until timestamptz
 )
     RETURNS TABLE (
         code varchar, currency varchar, kind varchar, order_id uuid, occurred_at timestamptz,
         amount_minor bigint
     )
-    LANGUAGE plpgsql VOLATILE AS $$
+    LANGUAGE plpgsql VOLATILE ROWS 10000 AS $$
 #variable_conflict use_column
 DECLARE
     before text := coalesce(current_setting('licet.system', true), '');
@@ -26,12 +27,15 @@ BEGIN
         JOIN payments_journal journal ON journal.id = posting.journal_id
         WHERE account.organization_id = licet_tenant() AND account.contributor_id IS NULL
             AND account.livemode = live AND account.code = ANY (codes)
+            AND (kinds IS NULL OR journal.kind = ANY (kinds))
             AND (since IS NULL OR journal.occurred_at >= since)
             AND (until IS NULL OR journal.occurred_at < until);
     PERFORM set_config('licet.system', before, true);
 END $$;
 """
-MOVEMENTS_UNDONE = "DROP FUNCTION payments_own_movements(boolean, text[], timestamptz, timestamptz)"
+MOVEMENTS_UNDONE = """
+DROP FUNCTION payments_own_movements(boolean, text[], text[], timestamptz, timestamptz)
+"""
 
 
 class Migration(migrations.Migration):

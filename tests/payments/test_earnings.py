@@ -240,7 +240,9 @@ def test_the_function_gives_a_tenant_its_own_lines_alone(
     def lines(organization: Organization | None) -> list[tuple[Any, ...]]:
         codes = ["seller_payable", "buyer_receivable", "market_fee", "stripe_clearing"]
         with connection.cursor() as cursor:
-            sql = "SELECT code, amount_minor FROM payments_own_movements(false, %s, NULL, NULL)"
+            sql = (
+                "SELECT code, amount_minor FROM payments_own_movements(false, %s, NULL, NULL, NULL)"
+            )
             if organization is None:
                 cursor.execute(sql, [codes])
                 return cursor.fetchall()
