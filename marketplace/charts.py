@@ -214,13 +214,14 @@ def _legend(names: Sequence[str]) -> list[Mark]:
 
 
 def _inside(marks: Sequence[Mark]) -> tuple[Mark, ...]:
-    """Words in the middle of something near the edge stay on the sheet."""
-    return tuple(
-        replace(mark, x=min(max(mark.x, _width(mark.text) / 2), WIDTH - _width(mark.text) / 2))
-        if isinstance(mark, Words) and mark.anchor == "middle"
-        else mark
-        for mark in marks
-    )
+    """Words in the middle of something near the edge stay on the sheet; bold ones are wider."""
+    found = []
+    for mark in marks:
+        if isinstance(mark, Words) and mark.anchor == "middle":
+            half = _width(mark.text) * (1.25 if mark.is_bold else 1) / 2
+            mark = replace(mark, x=min(max(mark.x, half), WIDTH - half))
+        found.append(mark)
+    return tuple(found)
 
 
 def _width(text: str) -> float:

@@ -18,7 +18,6 @@ from typing import Any
 
 from django.db import connection
 from django.utils import timezone
-from django.utils.dates import MONTHS_3
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -385,7 +384,7 @@ def drawn(panel: Panel, answer: Answer) -> tuple[Chart, ...]:
         return ()
     found = []
     if isinstance(answer, Series):
-        labels = [str(MONTHS_3[month.month]) for month in answer.months]
+        labels = [str(date_format(month, "M")) for month in answer.months]
         for unit in dict.fromkeys(line.unit for line in answer.lines):
             of_it = [(line.label, line.values) for line in answer.lines if line.unit == unit]
             drawing = charts.columns(labels, of_it, write=_short(unit))
