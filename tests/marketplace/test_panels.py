@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
-from django.utils import translation
+from django.utils import timezone, translation
 
 import marketplace.urls
 from marketplace import access, organizations, panel_pages, panels
@@ -113,6 +113,14 @@ def test_a_month_begins_at_the_viewers_midnight() -> None:
         "2026-05-31T12:00:00+00:00",
     ]
     assert [day.isoformat() for day in period.days] == ["2026-03-01", "2026-04-01", "2026-05-01"]
+
+
+def test_the_viewers_zone_is_the_one_that_the_request_activated() -> None:
+    with timezone.override(AUCKLAND):
+        period = panels.ask(None).period
+
+    assert {month.tzinfo for month in period.months} == {AUCKLAND}
+    assert {(month.day, month.hour) for month in period.months} == {(1, 0)}
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,12 @@ def test_collections_and_uses_have_their_own_sums(
         ("=Maps", 50_000, "USD"),
         ("Letters", 50_000, "USD"),
     ]
+    assert panels.csv_text(read(archive, earnings.by_collection)).splitlines() == [
+        "Collection,Value,Currency",
+        "Diaries,500.00,EUR",
+        "'=Maps,500.00,USD",
+        "Letters,500.00,USD",
+    ]
     assert named(read(archive, earnings.by_use)) == [
         ("pretrain", 50_000, "EUR"),
         ("pretrain", 100_000, "USD"),
