@@ -46,7 +46,8 @@ FROM moved GROUP BY 1, 2
 """
 )
 # A grant's first coverage says of which collection it is: growth stays in the collection. Joined
-# by way of grants, which a seller may see; a buyer's quotes it may not.
+# by way of grants, which a seller may see; a buyer's quotes it may not. Snapshots and names are
+# looked up for what was sold alone: a join would read those of every collection.
 _BY_COLLECTION = (
     _MOVED
     + """,
@@ -55,24 +56,31 @@ of_grant AS MATERIALIZED (
     FROM licensing_coverage coverage
     WHERE coverage.licensor_id = %(organization)s AND coverage.livemode = %(livemode)s
     ORDER BY coverage.grant_id, coverage.effective_from, coverage.id
-), of_collection AS (
-    SELECT snapshot.collection_id, moved.currency, sum(moved.earned_minor)::bigint AS earned_minor
+), of_snapshot AS MATERIALIZED (
+    SELECT of_grant.snapshot_id, moved.currency, sum(moved.earned_minor) AS earned_minor
     FROM moved
     JOIN payments_order sold ON sold.id = moved.order_id AND sold.seller_id = %(organization)s
     LEFT JOIN of_grant ON of_grant.grant_id = sold.grant_id
-    LEFT JOIN licensing_snapshot snapshot ON snapshot.id = of_grant.snapshot_id
     GROUP BY 1, 2
+), of_collection AS (
+    SELECT (
+            SELECT snapshot.collection_id FROM licensing_snapshot snapshot
+            WHERE snapshot.id = of_snapshot.snapshot_id
+        ) AS collection_id, currency, sum(earned_minor)::bigint AS earned_minor
+    FROM of_snapshot GROUP BY 1, 2
 ), ranked AS (
     SELECT *, row_number() OVER (
         PARTITION BY currency ORDER BY earned_minor DESC, collection_id
     ) AS place FROM of_collection
+), named AS (
+    SELECT CASE WHEN place <= %(named)s THEN (
+            SELECT collection.name FROM marketplace_collection collection
+            WHERE collection.id = ranked.collection_id
+        ) END AS name, least(place, %(named)s + 1) AS place, currency, earned_minor
+    FROM ranked
 )
-SELECT CASE WHEN place <= %(named)s THEN collection.name END, ranked.currency,
-    sum(ranked.earned_minor)::bigint, min(place)
-FROM ranked LEFT JOIN marketplace_collection collection
-    ON collection.id = ranked.collection_id AND place <= %(named)s
-GROUP BY ranked.currency, CASE WHEN place <= %(named)s THEN place END, 1
-ORDER BY ranked.currency, 4
+SELECT name, currency, sum(earned_minor)::bigint, place
+FROM named GROUP BY name, currency, place ORDER BY currency, place
 """
 )
 _BY_USE = (
