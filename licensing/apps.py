@@ -10,9 +10,24 @@ class LicensingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """What is said of a collection or a seller changes what its listings are found by."""
-        from licensing import search_documents
-        from marketplace import collections, organizations
+        """What is said of a collection or a seller changes what its listings are found by.
+
+        And what dashboards show of licenses.
+        """
+        from licensing import (
+            delivery_panels,
+            license_panels,
+            market_panels,
+            notice_panels,
+            search_documents,
+        )
+        from marketplace import collections, organizations, panels
 
         collections.DESCRIBED.append(search_documents.redescribe)
         organizations.IDENTIFIED.append(search_documents.rename_seller)
+        panels.register(
+            *license_panels.PANELS,
+            *notice_panels.PANELS,
+            *delivery_panels.PANELS,
+            *market_panels.PANELS,
+        )

@@ -10,16 +10,24 @@ class PaymentsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell `commands` how each kind of call is carried out: its nouns stand above it."""
+        """Tell `commands` how each kind of call is carried out: its nouns stand above it.
+
+        And say what dashboards show of money.
+        """
+        from marketplace import panels
         from payments import (
             checkouts,
             commands,
             connect,
             disputes,
+            earnings,
             invoices,
+            market_panels,
+            payout_panels,
             refunds,
             remittances,
             royalty_payments,
+            spending,
             tax_records,
             transfers,
         )
@@ -43,3 +51,6 @@ class PaymentsConfig(AppConfig):
             Kind.RECORD_TAX: tax_records.RECORD,
             Kind.REVERSE_TAX: tax_records.REVERSE,
         }
+        panels.register(
+            *earnings.PANELS, *payout_panels.PANELS, *spending.PANELS, *market_panels.PANELS
+        )

@@ -256,6 +256,12 @@ class Offer(models.Model):
     objects = OfferQuerySet.as_manager()
 
     class Meta:
+        indexes = [
+            # Serves `offers.in_review`, and the operators' panel of it.
+            models.Index(
+                name="offer_in_review", fields=["submitted_at"], condition=Q(state="in_review")
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(name="offer_of_organization", fields=["organization", "id"]),
             models.CheckConstraint(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Each is a module here, with `run(quick) -> Iterator[Figure]`.
 NAMES = {
+    "dashboards": "dashboards",
     "decide": "decisions",
     "import": "imports",
     "ledger-append": "ledger_append",

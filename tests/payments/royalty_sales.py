@@ -76,6 +76,7 @@ def sell(buyer: Organization, offer: Offer, *, price_minor: int = 50_000) -> Ord
             offer,
             subtotal_minor=price_minor,
             total_minor=price_minor,
+            currency=offer.currency,
         )
         rule = royalties.in_force(offer.collection_id, at=timezone.now())
         order = paid_order_row(quote, settlement=settlements.fix(quote, royalties=rule))
