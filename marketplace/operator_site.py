@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.sites import UnfoldAdminSite
 
+from marketplace import panel_pages, panels
 from marketplace.access import system
 
 
@@ -75,6 +76,7 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
 
     site_header = site_title = _("Licet operators")
     index_title = _("Everything on record")
+    index_template = "admin/operator_index.html"
 
     def register(
         self,
@@ -123,7 +125,14 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
         """The menu: each app's tables, by name."""
         start = reverse("admin:index", current_app=self.name)
         home = {"title": _("Start"), "link": start, "icon": "home", "active": request.path == start}
-        groups = [{"title": "", "items": [home]}]
+        link = reverse(f"admin:{panels.Section.OPERATOR}-panels", current_app=self.name)
+        figures = {
+            "title": _("Figures"),
+            "link": link,
+            "icon": "bar_chart",
+            "active": request.path.startswith(link),
+        }
+        groups = [{"title": "", "items": [home, figures]}]
         for app in self.get_app_list(request):
             items = [
                 {
@@ -140,4 +149,10 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
     def get_urls(self) -> list[Any]:
         # Unfold's search keeps what it found, whatever changes since.
         left_out = {"search", "view_on_site", "password_change", "password_change_done"}
-        return [url for url in super().get_urls() if getattr(url, "name", "") not in left_out]
+        shown = [url for url in super().get_urls() if getattr(url, "name", "") not in left_out]
+        return [*panel_pages.urls(self, panels.Section.OPERATOR, lambda _request: None), *shown]
+
+    def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
+        figures = panel_pages.dashboard(request, self, panels.Section.OPERATOR, None)
+        page: TemplateResponse = super().index(request, {**figures, **(extra_context or {})})
+        return page

@@ -38,13 +38,15 @@ def dashboard(
     seen = panels.of(section, caller, first_page=True)
     return {
         "shown_panels": [panels.show(panel, question) for panel in seen],
-        "panels_url": _address(site),
+        "panels_url": _address(site, section),
         "panels_query": _query(request, caller),
     }
 
 
-def urls(site: AdminSite, section: Section, caller_of: CallerOf) -> list[URLPattern]:
-    """The addresses of a section's panels below a site, for its `get_urls`.
+def urls(
+    site: AdminSite, section: Section, caller_of: CallerOf, *, below: str = ""
+) -> list[URLPattern]:
+    """The addresses of a section's panels below a site, for its `get_urls`: `below` its own.
 
     `caller_of` says whose panels a request may see: None on operators' sites alone. Each view runs
     inside `site.admin_view`, and so in the transaction that this opens.
@@ -55,13 +57,14 @@ def urls(site: AdminSite, section: Section, caller_of: CallerOf) -> list[URLPatt
         caller = caller_of(request)
         question = _question(request, caller)
         found = panels.of(section, caller)
-        return _page(request, site, caller, _("All figures"), found, question)
+        return _page(request, site, section, caller, _("All figures"), found, question)
 
     @require_safe
     def one(request: HttpRequest, key: str) -> HttpResponse:
         caller = caller_of(request)
         panel = _find(section, caller, key)
-        return _page(request, site, caller, panel.title, [panel], _question(request, caller))
+        question = _question(request, caller)
+        return _page(request, site, section, caller, panel.title, [panel], question)
 
     @require_safe
     def file(request: HttpRequest, key: str, format: str) -> HttpResponse:
@@ -72,9 +75,13 @@ def urls(site: AdminSite, section: Section, caller_of: CallerOf) -> list[URLPatt
         return _file(panel, _question(request, caller), format, request.GET.get("unit", ""))
 
     return [
-        path("panels/", site.admin_view(all_of_them), name="panels"),
-        path("panels/<slug:key>/", site.admin_view(one), name="panel"),
-        path("panels/<slug:key>.<slug:format>", site.admin_view(file), name="panel-file"),
+        path(f"{below}panels/", site.admin_view(all_of_them), name=f"{section}-panels"),
+        path(f"{below}panels/<slug:key>/", site.admin_view(one), name=f"{section}-panel"),
+        path(
+            f"{below}panels/<slug:key>.<slug:format>",
+            site.admin_view(file),
+            name=f"{section}-panel-file",
+        ),
     ]
 
 
@@ -101,13 +108,14 @@ def _query(request: HttpRequest, caller: Caller | None) -> str:
     return "" if caller is not None else f"mode={_mode(request)}"
 
 
-def _address(site: AdminSite) -> str:
-    return reverse("admin:panels", current_app=site.name)
+def _address(site: AdminSite, section: Section) -> str:
+    return reverse(f"admin:{section}-panels", current_app=site.name)
 
 
 def _page(
     request: HttpRequest,
     site: AdminSite,
+    section: Section,
     caller: Caller | None,
     title: Any,
     found: list[Panel],
@@ -118,7 +126,7 @@ def _page(
         **site.each_context(request),
         "title": title,
         "shown_panels": [panels.show(panel, question) for panel in found],
-        "panels_url": _address(site),
+        "panels_url": _address(site, section),
         "panels_query": _query(request, caller),
         "is_panels_page": True,
         "modes": [] if caller is not None else [("live", _("Live")), ("test", _("Test"))],

@@ -30,10 +30,10 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
-from marketplace import audit, authentication
+from marketplace import audit, authentication, panel_pages, panels
 from marketplace.access import Caller, acting
 from marketplace.errors import NotFound
-from marketplace.models import User
+from marketplace.models import Organization, User
 
 # The session's choice among the organizations of a member of several.
 ORGANIZATION_KEY = "studio_organization"
@@ -182,7 +182,12 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     def get_urls(self) -> list[Any]:
         urls = [url for url in super().get_urls() if getattr(url, "name", "") not in _LEFT_OUT]
         choose = path("organization/", self.admin_view(self.choose), name="organization")
-        return [choose, *urls]
+        return [
+            choose,
+            *panel_pages.urls(self, panels.Section.STUDIO, the_caller),
+            *panel_pages.urls(self, panels.Section.LICENSES, the_caller, below="licenses/"),
+            *urls,
+        ]
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         caller = the_caller(request)
@@ -195,6 +200,8 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
         context = {
             "title": caller.organization.name,
             **checklist(title, items),
+            "is_open": is_open,
+            **panel_pages.dashboard(request, self, _first(caller), caller),
             "recent": audit.acts(caller, most=10),
         }
         page: TemplateResponse = super().index(request, {**context, **(extra_context or {})})
@@ -251,7 +258,8 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
                         "link": start,
                         "icon": "home",
                         "active": request.path == start,
-                    }
+                    },
+                    *self._figures(request),
                 ],
             }
         ]
@@ -268,6 +276,23 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
             if items:
                 groups.append({"title": SECTION_TITLES[section], "items": items})
         return groups
+
+    def _figures(self, request: HttpRequest) -> list[dict[str, Any]]:
+        titles = {
+            panels.Section.STUDIO: _("Figures: license out"),
+            panels.Section.LICENSES: _("Figures: license in"),
+        }
+        caller = self.caller(request)
+        links = {one: self.page(f"{one}-panels") for one in titles if panels.of(one, caller)}
+        return [
+            {
+                "title": titles[section],
+                "link": link,
+                "icon": "bar_chart",
+                "active": request.path.startswith(link),
+            }
+            for section, link in links.items()
+        ]
 
     def _menu_item(self, request: HttpRequest, pages: Any) -> dict[str, Any]:
         name = f"admin:{pages.opts.app_label}_{pages.opts.model_name}_changelist"
@@ -300,6 +325,12 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     def get_log_entries(self, request: HttpRequest) -> QuerySet[LogEntry]:
         """None: who did what stands in the audit, by organization."""
         return LogEntry.objects.none()
+
+
+def _first(caller: Caller) -> panels.Section:
+    """Whose figures the first page shows: what labs do is to license in."""
+    is_lab = caller.organization.kind == Organization.Kind.LAB
+    return panels.Section.LICENSES if is_lab else panels.Section.STUDIO
 
 
 def the_caller(request: HttpRequest) -> Caller:

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("licensing", "0123_offer_milestones_are_valid")]
+    dependencies = [("licensing", "0124_held_grants")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -162,6 +162,7 @@ def test_other_pages_of_the_admin_are_closed_to_a_member_too(member: Client, pat
 
 def test_a_member_s_password_does_not_open_the_admin(client: Client, world: World) -> None:
     # Django's own form is not there: it would take a password alone.
+    form = {"username": "archive@example.org", "password": PASSWORD}
     answer = client.post("/admin/login/?next=/admin/", form)
     assert (answer.status_code, answer["Location"]) == (302, "/login/?next=%2Fadmin%2F")
     assert "_auth_user_id" not in client.session

@@ -14,47 +14,20 @@ from django.contrib.admin import AdminSite
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import path
 from django.utils import timezone, translation
 
-import marketplace.urls
 from marketplace import access, organizations, panel_pages, panels
 from marketplace.access import Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import Membership, Organization, User
-from marketplace.operator_site import OperatorSite
 from marketplace.panels import Figure, Line, Money, Panel, Section, Series, Stat, Table
-from marketplace.tenant_site import TenantSite, the_caller
+from marketplace.tenant_site import studio
 from tests.make import make_grant, make_offer
 from tests.payments.royalty_sales import sell
 from tests.people import caller_for
 
 AUCKLAND = ZoneInfo("Pacific/Auckland")
 PASSWORD = "correct horse battery"
-
-
-class Studio(TenantSite):
-    """The studio with its panels, as a site hangs them in."""
-
-    def get_urls(self) -> list[Any]:
-        return [*panel_pages.urls(self, Section.STUDIO, the_caller), *super().get_urls()]
-
-
-class Operators(OperatorSite):
-    def get_urls(self) -> list[Any]:
-        return [
-            *panel_pages.urls(self, Section.OPERATOR, lambda _request: None),
-            *super().get_urls(),
-        ]
-
-
-studio_with_panels, operators_with_panels = Studio("studio"), Operators("admin")
-urlpatterns = [
-    path("studio/", studio_with_panels.urls),
-    path("admin/", operators_with_panels.urls),
-    *(one for one in marketplace.urls.urlpatterns if str(one.pattern) not in {"studio/", "admin/"}),
-]
-handler404 = marketplace.urls.handler404
 
 
 @pytest.fixture
@@ -276,7 +249,6 @@ def test_a_panel_reads_inside_a_transaction_of_somebody(archive: Organization) -
 
 
 @pytest.mark.django_db
-@pytest.mark.urls(__name__)
 def test_a_page_shows_words_a_chart_and_the_same_numbers(
     browser: Client, archive: Organization, lab: Organization
 ) -> None:
@@ -295,7 +267,6 @@ def test_a_page_shows_words_a_chart_and_the_same_numbers(
 
 
 @pytest.mark.django_db
-@pytest.mark.urls(__name__)
 def test_an_empty_panel_says_what_to_do_next(browser: Client) -> None:
     text = browser.get("/studio/panels/").content.decode()
 
@@ -305,7 +276,6 @@ def test_an_empty_panel_says_what_to_do_next(browser: Client) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.urls(__name__)
 def test_files_are_what_they_say(browser: Client, archive: Organization, lab: Organization) -> None:
     sell(lab, make_offer(archive))
     base = "/studio/panels/earnings-by-month"
@@ -325,7 +295,6 @@ def test_files_are_what_they_say(browser: Client, archive: Organization, lab: Or
 
 
 @pytest.mark.django_db
-@pytest.mark.urls(__name__)
 def test_another_tenant_sees_nothing_of_it(
     browser: Client, stranger: Organization, lab: Organization
 ) -> None:
@@ -338,7 +307,6 @@ def test_another_tenant_sees_nothing_of_it(
 
 
 @pytest.mark.django_db
-@pytest.mark.urls(__name__)
 def test_operators_choose_the_mode(
     operator: Client, archive: Organization, lab: Organization
 ) -> None:
@@ -357,10 +325,9 @@ def test_operators_choose_the_mode(
 
 
 @pytest.mark.django_db
-@pytest.mark.urls(__name__)
 def test_a_site_gets_its_first_page_from_one_call(archive: Organization, rf: Any) -> None:
     caller = caller_for(archive)
-    site: AdminSite = studio_with_panels
+    site: AdminSite = studio
     with acting(caller, writing=False):
         context = panel_pages.dashboard(rf.get("/studio/"), site, Section.STUDIO, caller)
 
