@@ -10,12 +10,15 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, Prefetch
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import offers, snapshots, terms, terms_templates, windows
+from licensing import offers, snapshots, terms, terms_cards_pages, terms_templates, windows
 from licensing.ledger import proofs, receipts
 from licensing.models import Grant, Offer, Period, Snapshot, Terms
+from licensing.terms_cards_form import CardsForm
 from licensing.terms_templates import Template
 from marketplace import money
 from marketplace import studio as catalogue
@@ -208,6 +211,22 @@ def _template(request: HttpRequest) -> Template | None:
     return next((one for one in terms_templates.library() if one.name == name), None)
 
 
+def _is_written(request: HttpRequest) -> bool:
+    """Whether the conditions are written as such, and not answered on cards."""
+    if request.method == "POST":
+        return "content" not in request.POST
+    return "written" in request.GET
+
+
+def _base(request: HttpRequest) -> tuple[str, dict[str, Any] | None]:
+    """What new terms begin with: terms of one's own, a template, or neither."""
+    base = find(own(Terms, the_caller(request)), request.GET.get("from"))
+    if base is not None:
+        return base.name, json.loads(base.typed)
+    template = _template(request)
+    return ("", None) if template is None else (str(template.title), template.typed)
+
+
 class _Indented(json.JSONEncoder):
     """Conditions as people read and edit them."""
 
@@ -217,11 +236,12 @@ class _Indented(json.JSONEncoder):
 
 class TermsForm(AddForm):
     intro = gettext_lazy(
-        "Terms are typed conditions and the plain words that they render to. Save a draft to read"
-        " the words; publish it when they say what you mean."
+        "Answer the cards: beside them stands what a buyer may do then. Save a draft to read the"
+        " contract's words; publish it when they say what you mean."
     )
     typed = forms.JSONField(
         label=gettext_lazy("Conditions"),
+        required=False,
         encoder=_Indented,
         widget=forms.Textarea(attrs={"rows": 28, "class": "code", "spellcheck": "false"}),
         help_text=gettext_lazy("Begin with a template, and change what differs for you."),
@@ -233,6 +253,20 @@ class TermsForm(AddForm):
         help_texts = {
             "name": gettext_lazy("Buyers see it. The same name again makes its next version."),
         }
+
+    def clean(self) -> dict[str, Any]:
+        """The conditions: as the cards answer them, or as they were written."""
+        data = super().clean() or {}
+        if "content" not in self.data:
+            if not data.get("typed"):
+                self.add_error("typed", _("Give the conditions, or answer the cards."))
+            return data
+        cards = CardsForm(self.data, auto_id="terms_%s")
+        if not cards.is_valid():
+            raise forms.ValidationError(_("Something is missing on the cards."))
+        if why := cards.refusals():
+            raise forms.ValidationError(why)
+        return {**data, "typed": cards.drafted()["typed"]}
 
 
 def _publish_terms(caller: Caller, row: Terms, data: dict[str, Any]) -> Done:
@@ -277,14 +311,18 @@ class TermsPages(TenantModelAdmin):
     def conditions(self, row: Terms) -> Any:
         return _preformatted(_pretty(json.loads(row.typed)))
 
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(terms_cards_pages.preview)
+        return [path("preview/", view, name="licensing_terms_preview"), *super().get_urls()]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None and not _is_written(request):
+            return ["name"]
+        return super().get_fields(request, obj)
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        base = find(own(Terms, the_caller(request)), request.GET.get("from"))
-        if base is not None:
-            return {"name": base.name, "typed": json.loads(base.typed)}
-        template = _template(request)
-        if template is None:
-            return {"typed": terms.EXAMPLE}
-        return {"name": str(template.title), "typed": template.typed}
+        name, typed = _base(request)
+        return {"name": name, "typed": typed or terms.EXAMPLE}
 
     def beside_new(self, request: HttpRequest) -> dict[str, Any]:
         template = _template(request)
@@ -292,7 +330,16 @@ class TermsPages(TenantModelAdmin):
         if template is not None:
             typed = terms.parse(template.typed)
             words = terms.render(typed, name=str(template.title), version=1)
-        return {"library": terms_templates.library(), "template": template, "words": words}
+        shown = {"library": terms_templates.library(), "template": template, "words": words}
+        if _is_written(request):
+            return shown
+        return {
+            **shown,
+            "has_cards": True,
+            **terms_cards_pages.context(
+                request, preview_url=page("licensing_terms_preview"), typed=_base(request)[1]
+            ),
+        }
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Terms:
         return terms.draft(caller, **data)
@@ -518,6 +565,12 @@ class GrantPages(TenantModelAdmin):
     )
     inlines: ClassVar[Any] = (PeriodInline,)
     files = (
+        File(
+            "certificate",
+            gettext_lazy("Certificate"),
+            lambda caller, grant: redirect("certificate", str(grant.pk)),
+            "",
+        ),
         File(
             "receipt",
             gettext_lazy("Receipt"),
