@@ -26,6 +26,7 @@ NAMES = {
     "opt-out": "opt_outs",
     "orders": "orders",
     "pull": "pulls",
+    "restore": "restores",
     "royalties": "royalties",
     "search": "listings",
     "snapshot": "snapshots",

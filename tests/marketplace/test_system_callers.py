@@ -15,6 +15,8 @@ APPS = ("marketplace", "licensing", "payments", "api_docs")
 ALL_TENANT_CALLERS = {
     "marketplace.api_keys": "Whose key it is, is only known once it is found.",
     "marketplace.authentication": "A person's memberships are of several tenants.",
+    "marketplace.backups": "A backup holds the rows of all tenants.",
+    "marketplace.restores": "A database is empty where no tenant has a row.",
     "marketplace.imports.queue": "The worker runs the queued imports of everybody.",
     "marketplace.invitations": "Whose invitation it is, is only known once it is found.",
     "marketplace.operator_site": "Operators look at everything, and change nothing.",
@@ -51,6 +53,7 @@ ALL_TENANT_CALLERS = {
     "payments.transfers": "The worker sends the shares of all sellers.",
     "payments.invoices": "A credit note is made by the worker, for anybody.",
     "payments.tax_records": "A sale's tax is recorded by the worker, for anybody.",
+    "payments.checkup": "Whether a market is well is a question about all tenants.",
     "payments.commands": "The worker makes the due calls to Stripe of everybody.",
     "payments.mismatches": "What does not agree with Stripe is of no tenant.",
     "payments.refusals": "What Stripe refused is of several tenants, and told to operators.",
