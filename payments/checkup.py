@@ -549,7 +549,7 @@ def operators() -> Iterator[Finding]:
             _("Let them in through a proxy that asks for a second factor."),
         )
         return
-    factors: Any = apps.get_model("mfa", "Authenticator")
+    factors: Any = apps.get_app_config("mfa").get_model("Authenticator")
     with access.system("look which operators have a second factor"):
         without = list(
             those.exclude(pk__in=factors.objects.values("user_id")).values_list("email", flat=True)

@@ -162,6 +162,8 @@ def _empty_database() -> Iterator[dict[str, str]]:
     )
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with psycopg.connect(admin_url, autocommit=True) as admin:
+        # As `TestDatabase` does: whose lock is free, that database was left behind.
+        admin.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])
         admin.execute(drop)
         devdb.create_database(admin, name)
         with psycopg.connect(admin_url, dbname=name, autocommit=True) as inside:

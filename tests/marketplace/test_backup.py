@@ -284,6 +284,8 @@ class Target:
     def __init__(self, database: TestDatabase, *, migrated: bool) -> None:
         self.database = database
         self.name = database.name + "_target"
+        # Whose lock is free, that database was left behind, and is removed by whoever comes next.
+        database._admin.execute("SELECT pg_advisory_lock(hashtext(%s))", [self.name])
         database._drop(self.name)
         if migrated:
             database._clone(database._admin, self.name)
@@ -300,6 +302,10 @@ class Target:
             "LICET_LEDGER_KEY_DIR": str(settings.LEDGER_KEY_DIR),
             "LICET_LEDGER_GUARD": str(settings.LEDGER_GUARD),
         }
+
+    def remove(self) -> None:
+        self.database._drop(self.name)
+        self.database._admin.execute("SELECT pg_advisory_unlock(hashtext(%s))", [self.name])
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -333,14 +339,14 @@ class Target:
 def target(test_database: TestDatabase, place: Path) -> Iterator[Target]:
     made = Target(test_database, migrated=True)
     yield made
-    test_database._drop(made.name)
+    made.remove()
 
 
 @pytest.fixture
 def unmigrated(test_database: TestDatabase, place: Path) -> Iterator[Target]:
     made = Target(test_database, migrated=False)
     yield made
-    test_database._drop(made.name)
+    made.remove()
 
 
 STRUCTURE = """

@@ -7,7 +7,7 @@ import json
 import socket
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tests.ledger import append_many, guards_in
 ROOT = Path(__file__).parents[2]
 Owner = psycopg.Connection[Any]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +83,7 @@ def test_the_command_shows_each_and_ends_with_one_where_one_fails(
     assert failed[0]["way_out"] == "Never serve others with it."
 
 
+@pytest.mark.oracle
 def test_a_database_that_is_away_is_said_once_and_the_rest_is_still_looked_at(
     test_database: TestDatabase,
 ) -> None:
@@ -120,7 +121,6 @@ def test_a_wall_that_is_down_and_a_guard_that_sleeps_are_named(owner_connection:
 
 
 def test_a_role_that_owns_tables_is_named(owner_connection: Owner) -> None:
-    owner_connection.execute("ALTER TABLE payments_quote OWNER TO CURRENT_USER")
     assert only("roles")[0] in {"ok", "warn"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkup, "connection", _AsOwner(owner_connection))
@@ -153,6 +153,7 @@ def test_migrations_of_another_release_and_an_unfinished_restore_are_named(
     ]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_entries_that_nobody_places_or_signs_are_late(
     owner_connection: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def later(monkeypatch: pytest.MonkeyPatch, **delta: int) -> None:
     monkeypatch.setattr(checkup, "timezone", Clock)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_log_that_was_signed_says_when_and_its_copy_how_far(ledger_guard: Path) -> None:
     append_many(2)
     sequencer.run_once()
@@ -199,6 +201,7 @@ def test_a_log_that_was_signed_says_when_and_its_copy_how_far(ledger_guard: Path
     assert (level, "is missing" in text) == ("fail", True)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_key_that_is_not_here_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     append_many(1)
     sequencer.run_once()
@@ -229,7 +232,7 @@ def test_what_stripe_does_not_deliver_or_agree_with_is_said(
     ago = timezone.now() - timedelta(hours=3)
     with system("tell of events in a test"):
         StripeEvent.objects.create(
-            id="evt_1", type="x", livemode=False, body={}, received_at=ago, handled_at=ago
+            id="evt_1", type="x", livemode=False, body={}, received_at=ago, **handled(ago)
         )
         assert only("webhooks") == ("ok", "Stripe delivered its last event 3 hours ago.")
         StripeEvent.objects.create(
@@ -242,6 +245,10 @@ def test_what_stripe_does_not_deliver_or_agree_with_is_said(
         ("warn", "Stripe delivered its last event 3 hours ago; newer ones had to be fetched."),
     ]
     assert only("books") == ("fail", "1 mismatches with Stripe are open, the oldest for 0 seconds.")
+
+
+def handled(at: datetime) -> dict[str, Any]:
+    return {"handled_at": at, "next_attempt_at": None}
 
 
 def test_a_list_of_erasures_that_lost_somebody_is_a_failure(

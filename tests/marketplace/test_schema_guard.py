@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 NEWER = "marketplace.9999_of_a_newer_release"
 SAID = '{"serves_from": "%s", "version": "%s"}'
 
+LAST = max(name for name in schema_guard.known() if name.startswith("payments."))
+
 Owner = psycopg.Connection[Any]
 
 
@@ -43,6 +44,12 @@ def ahead(owner: Owner, comment: str | None = None) -> None:
 def say(owner: Owner, comment: str | None) -> None:
     text = "NULL" if comment is None else f"'{comment}'"
     owner.execute(f"COMMENT ON TABLE django_migrations IS {text}")
+
+
+def lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this code be of a release before the newest migration of payments."""
+    ours = schema_guard.known() - {LAST}
+    monkeypatch.setattr(schema_guard, "known", lambda: ours)
 
 
 @pytest.mark.django_db
@@ -71,27 +78,36 @@ def test_one_version_stands_everywhere() -> None:
     )
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    "comment",
+    ("comment", "runs"),
     [
-        None,
-        "not ours",
-        "[1]",
-        SAID % ("0.2.0", "0.2.0"),
+        (None, False),
+        ("not ours", False),
+        ("[1]", False),
+        (SAID % ("0.2.0", "0.2.0"), False),
         # Two sets of migrations under one version are no releases.
-        SAID % ("0.1.0", "0.1.0"),
-        SAID % ("0.1.0", "next"),
-        SAID % ("0.0.1", "0.0.9"),
+        (SAID % ("0.1.0", "0.1.0"), False),
+        (SAID % ("0.1.0", "next"), False),
+        (SAID % ("0.0.1", "0.0.9"), False),
+        (SAID % ("0.1.0", "0.2.0"), True),
+        (SAID % ("0.0.9", "0.2.0"), True),
+        (SAID % ("0.1.0", "0.10.0"), True),
     ],
 )
-def test_a_newer_schema_is_refused_by_name(owner_connection: Owner, comment: str | None) -> None:
-    ahead(owner_connection, comment)
+def test_only_a_newer_release_says_who_runs_on_its_tables(comment: str | None, runs: bool) -> None:
+    stand = schema_guard.Stand((NEWER,), (), schema_guard._said(comment), False)
+
+    assert stand.runs_older is runs
+
+
+@pytest.mark.django_db
+def test_a_newer_schema_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacks(monkeypatch)
 
     with pytest.raises(schema_guard.SchemaRefused) as refusal:
         schema_guard.check()
     assert str(refusal.value) == (
-        f"The database has {NEWER}, which this Licet (0.1.0) does not know:"
+        f"The database has {LAST}, which this Licet (0.1.0) does not know:"
         " start the newer one, or restore a backup made before it."
     )
     assert refused(["manage.py", "worker"]) == str(refusal.value)
@@ -100,31 +116,28 @@ def test_a_newer_schema_is_refused_by_name(owner_connection: Owner, comment: str
         assert refused(["manage.py", command]) is None
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("oldest", ["0.1.0", "0.0.9"])
-def test_the_release_before_runs_on_tables_that_say_so(
-    owner_connection: Owner, oldest: str
-) -> None:
-    ahead(owner_connection, SAID % (oldest, "0.2.0"))
+@pytest.mark.django_db
+def test_the_release_before_runs_on_tables_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacks(monkeypatch)
+    said = {"version": "0.2.0", "serves_from": "0.1.0"}
+    monkeypatch.setattr(schema_guard, "_said", lambda _text: said)
 
     found = schema_guard.check(serves=True)
 
-    assert (found.ahead, found.runs_older) == ((NEWER,), True)
+    assert (found.ahead, found.runs_older) == ((LAST,), True)
     assert refused(["manage.py", "worker"]) is None
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_older_schema_is_refused_with_the_way_out(owner_connection: Owner) -> None:
-    last = max(name for name in schema_guard.known() if name.startswith("payments."))
-    owner_connection.execute(
-        "DELETE FROM django_migrations WHERE app = 'payments' AND name = %s",
-        [last.partition(".")[2]],
-    )
+@pytest.mark.django_db
+def test_an_older_schema_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = schema_guard.known()
+    monkeypatch.setattr(schema_guard, "known", lambda: ours | {NEWER, "payments.9999_x"})
 
     with pytest.raises(schema_guard.SchemaRefused) as refusal:
         schema_guard.check()
     assert str(refusal.value) == (
-        f"The database lacks {last}, which this Licet (0.1.0) needs: run manage.py migrate."
+        f"The database lacks {NEWER} (and 1 more), which this Licet (0.1.0) needs:"
+        " run manage.py migrate."
     )
 
 
@@ -150,10 +163,8 @@ def test_an_older_migrate_leaves_the_newer_ones_word_alone(owner_connection: Own
 
 
 @pytest.fixture
-def newer(owner_connection: Owner) -> Iterator[None]:
+def newer(owner_connection: Owner) -> None:
     ahead(owner_connection)
-    yield
-    owner_connection.execute("DELETE FROM django_migrations WHERE name LIKE '9999%'")
 
 
 @pytest.mark.oracle

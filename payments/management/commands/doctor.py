@@ -52,8 +52,10 @@ class Command(BaseCommand):
             self.stdout.write(_("No check failed."))
 
     def _show(self, result: checkup.Result) -> None:
-        style = {Level.OK: str, Level.WARN: self.style.WARNING, Level.FAIL: self.style.ERROR}
-        mark = style[result.level](f"{result.level:<5}")
+        mark = f"{result.level:<5}"
+        if result.level != Level.OK:
+            style = self.style.WARNING if result.level == Level.WARN else self.style.ERROR
+            mark = style(mark)
         self.stdout.write(f"{mark} {result.title}: {result.text}")
         if result.way_out:
             self.stdout.write(f"      → {result.way_out}")
