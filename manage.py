@@ -103,15 +103,21 @@ def refused(argv: list[str]) -> str | None:
     command = argv[1] if len(argv) > 1 else "help"
     if command in OWNER_COMMANDS | COMMANDS_OF_ANY_SCHEMA or not needs_database(argv):
         return None
+    if command == "ledger_fsck" and any(word.startswith("--tiles") for word in argv):
+        return None  # Of a copy, for which there may be no database any more.
     import django
 
     django.setup()
+    from django.db import OperationalError
+
     from marketplace import schema_guard
 
     try:
         schema_guard.check(serves=command in COMMANDS_THAT_SERVE)
     except schema_guard.SchemaRefused as error:
         return str(error)
+    except OperationalError as error:
+        return f"The database cannot be reached: {str(error).strip()}"
     return None
 
 
