@@ -291,6 +291,11 @@ def copy_out(cursor: Any, name: str, columns: tuple[str, ...], sink: Sink, tell:
 
 def _check_covered(cursor: Any) -> None:
     """Refuse what would be missing: better no backup than one that lacks something."""
+    cursor.execute(f"SELECT to_regclass('public.{schema_guard.RESTORE_TABLE}') IS NOT NULL")
+    if cursor.fetchone() == (True,):
+        raise BackupFailed(
+            _("The restore of this database was not finished: people who were erased may be in it.")
+        )
     cursor.execute(_BEYOND)
     if row := cursor.fetchone():
         raise BackupFailed(

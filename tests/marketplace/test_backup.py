@@ -203,6 +203,10 @@ def test_rows_that_a_wall_would_hide_stop_the_backup(
     owner_connection.execute("CREATE POLICY tenant ON marketplace_membership USING (true)")
     owner_connection.execute("CREATE SCHEMA aside CREATE TABLE aside.more (n int)")
     refused("backup", str(place), match=r"aside\.more would not be in the backup", code=1)
+
+    owner_connection.execute("DROP SCHEMA aside CASCADE")
+    owner_connection.execute("CREATE TABLE licet_restore (one boolean)")
+    refused("backup", str(place), match="The restore of this database was not finished", code=1)
     assert not place.exists()
 
 
