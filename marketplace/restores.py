@@ -169,7 +169,8 @@ def load(backup: Backup, say: Say, tell: Tell = lambda _part, _done: None) -> No
             _compare(cursor, table, tell)
         say(_("indexes, foreign keys and triggers"))
         structure.put_back(cursor, tell)
-        if Structure.read(cursor, [table.name for table in manifest.tables], many) != structure:
+        now = Structure.read(cursor, [table.name for table in manifest.tables], many)
+        if now.outline() != structure.outline():
             raise RestoreFailed(_("The structure of the tables is not what it was."))
         cursor.execute(f"UPDATE {schema_guard.RESTORE_TABLE} SET is_loaded = true")
     with connection.cursor() as cursor:
@@ -259,6 +260,14 @@ class Structure:
             triggers=rows(_TRIGGERS),
             walls=tuple(table for (table,) in rows(_WALLS)),
         )
+
+    def outline(self) -> tuple[Any, ...]:
+        """What must be there again. PostgreSQL may write the same condition in other words."""
+        constraints = [
+            (table, name, kind, definition.endswith("NOT VALID"))
+            for table, name, kind, definition in self.constraints
+        ]
+        return constraints, [name for name, _ in self.indexes], self.triggers, self.walls
 
     def take_off(self, cursor: Any) -> None:
         for table in sorted({table for table, _name, _state in self.triggers}):
@@ -376,11 +385,13 @@ def _check_empty() -> None:
 def _remove_tables(cursor: Any) -> None:
     """Remove what migrations made, all of it without rows: none of them leads back."""
     for statement in (
-        "SELECT format('DROP TABLE %I CASCADE', relname) FROM pg_class"
+        "SELECT format('DROP TABLE IF EXISTS %I CASCADE', relname) FROM pg_class"
         " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
-        "SELECT format('DROP EXTENSION %I CASCADE', extname) FROM pg_extension"
+        "SELECT format('DROP SEQUENCE IF EXISTS %I CASCADE', relname) FROM pg_class"
+        " WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace",
+        "SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', extname) FROM pg_extension"
         " WHERE extnamespace = 'public'::regnamespace AND pg_has_role(extowner, 'MEMBER')",
-        "SELECT format('DROP ROUTINE %s CASCADE', oid::regprocedure) FROM pg_proc"
+        "SELECT format('DROP ROUTINE IF EXISTS %s CASCADE', oid::regprocedure) FROM pg_proc"
         " WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS"
         " (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')",
     ):

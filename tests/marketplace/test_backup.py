@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import json
 import shutil
@@ -448,6 +449,33 @@ def test_an_unmigrated_database_gets_the_tables_of_the_backup_first(
     with test_database.connect("licet_owner") as opened:
         assert unmigrated.query(STRUCTURE) == opened.execute(STRUCTURE).fetchall()
     assert unmigrated.query("SELECT obj_description('django_migrations'::regclass)")[0][0]
+
+
+@pytest.mark.oracle
+def test_an_older_backup_gets_its_own_tables_and_is_then_migrated_on(
+    archive: Organization, lab: Organization, place: Path, target: Target
+) -> None:
+    erased_since(archive, lab, place)
+    last = _last_migration()
+    rows = rows_of(place, "django_migrations").splitlines(keepends=True)
+    kept = "".join(row for row in rows if f"\t{last.partition('.')[2]}\t" not in row).encode()
+
+    def before_it(manifest: dict[str, Any]) -> None:
+        manifest["migrations"].remove(last)
+        [table] = [each for each in manifest["tables"] if each["name"] == "django_migrations"]
+        digest = hashlib.sha256(kept).hexdigest()
+        table.update(rows=len(rows) - 1, bytes=len(kept), sha256=digest)
+
+    older = changed(place, before_it, django_migrations=kept)
+    structure = target.query(STRUCTURE)
+
+    code, out, err = target.run("restore", str(older), "--into-empty")
+
+    assert code == 0, err
+    assert "migrating on" in out
+    # A check that was not valid yet was made anew, and is written in other words.
+    assert [row[:3] for row in target.query(STRUCTURE)] == [row[:3] for row in structure]
+    assert target.query("SELECT count(*) FROM django_migrations") == [(len(rows),)]
 
 
 @pytest.mark.oracle
