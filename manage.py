@@ -9,14 +9,16 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent
 
-# These change or compare the structure, which belongs to the owner. All else runs as the
+# These change, compare or copy the structure, which belongs to the owner. All else runs as the
 # application, walled off by row-level security.
 OWNER_COMMANDS = frozenset(
     {
+        "backup",
         "flush",
         "makemigrations",
         "migrate",
         "optimizemigration",
+        "restore",
         "showmigrations",
         "sqlflush",
         "sqlmigrate",
@@ -46,6 +48,13 @@ COMMANDS_WITHOUT_DATABASE = frozenset(
         "version",
     }
 )
+# These bring the tables to where they belong, save or look at them as they are, or say what is
+# wrong: they work on a database of another Licet. All else is refused there, by name.
+COMMANDS_OF_ANY_SCHEMA = frozenset(
+    {"backup", "dbshell", "demo", "doctor", "inspectdb", "restore", "run"}
+)
+# These act for others, and so not on a database whose restore was not finished.
+COMMANDS_THAT_SERVE = frozenset({"ledger_sequence", "ledger_witness", "runserver", "worker"})
 WORDS_THAT_ONLY_ASK = frozenset({"-h", "--help", "--version"})
 
 
@@ -70,6 +79,9 @@ def main(argv: list[str]) -> int:
                 devdb.ensure(database.data_dir, report=lambda line: print(line, file=sys.stderr))
         from django.core.management import execute_from_command_line
 
+        if (refusal := refused(argv)) is not None:
+            print(f"manage.py: {refusal}", file=sys.stderr)
+            return 1
         execute_from_command_line(argv)
     except devdb.DatabaseError as error:
         print(f"manage.py: {error}", file=sys.stderr)
@@ -84,6 +96,29 @@ def needs_database(argv: list[str]) -> bool:
     if argv[1] == "check":
         return "--database" in argv
     return argv[1] not in COMMANDS_WITHOUT_DATABASE
+
+
+def refused(argv: list[str]) -> str | None:
+    """Why this command may not work on this database; None where it may."""
+    command = argv[1] if len(argv) > 1 else "help"
+    if command in OWNER_COMMANDS | COMMANDS_OF_ANY_SCHEMA or not needs_database(argv):
+        return None
+    if command == "ledger_fsck" and any(word.startswith("--tiles") for word in argv):
+        return None  # Of a copy, for which there may be no database any more.
+    import django
+
+    django.setup()
+    from django.db import OperationalError
+
+    from marketplace import schema_guard
+
+    try:
+        schema_guard.check(serves=command in COMMANDS_THAT_SERVE)
+    except schema_guard.SchemaRefused as error:
+        return str(error)
+    except OperationalError as error:
+        return f"The database cannot be reached: {str(error).strip()}"
+    return None
 
 
 if __name__ == "__main__":

@@ -8,3 +8,23 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 application = get_wsgi_application()
+
+
+def _check_schema() -> None:
+    """End here, in words, where this code must not serve this database. Once a process."""
+    # Only now: they need the settings.
+    from django.db import connection
+
+    from marketplace import schema_guard
+
+    try:
+        schema_guard.check(serves=True)
+    except schema_guard.SchemaRefused as error:
+        raise SystemExit(f"licet: {error}") from None
+    finally:
+        connection.close()
+        # A process that was forked from here must make its own.
+        connection.close_pool()  # type: ignore[attr-defined]
+
+
+_check_schema()

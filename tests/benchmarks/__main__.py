@@ -27,6 +27,7 @@ NAMES = {
     "opt-out": "opt_outs",
     "orders": "orders",
     "pull": "pulls",
+    "restore": "restores",
     "royalties": "royalties",
     "search": "listings",
     "snapshot": "snapshots",
