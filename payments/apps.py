@@ -10,12 +10,14 @@ class PaymentsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell `commands` how each kind of call is carried out: its nouns stand above it."""
+        """Tell lower nouns what those above them know: how calls are made, whose an order is."""
+        from marketplace import legal_holds
         from payments import (
             checkouts,
             commands,
             connect,
             disputes,
+            erasures,
             invoices,
             refunds,
             remittances,
@@ -43,3 +45,4 @@ class PaymentsConfig(AppConfig):
             Kind.RECORD_TAX: tax_records.RECORD,
             Kind.REVERSE_TAX: tax_records.REVERSE,
         }
+        legal_holds.OWNERS["ord"] = erasures.parties_of

@@ -31,6 +31,7 @@ from licensing.models.licenses import (
     Snapshot,
     Terms,
 )
+from licensing.models.moderation import Appeal, ModerationDecision, Report
 from licensing.models.optouts import (
     Acknowledgement,
     ContributorLink,
@@ -49,6 +50,7 @@ __all__ = [
     "AccessRequest",
     "Acknowledgement",
     "Agreement",
+    "Appeal",
     "AuditLeaf",
     "AuditRoot",
     "ContributorLink",
@@ -75,6 +77,7 @@ __all__ = [
     "LedgerRecovered",
     "LedgerTile",
     "LedgerTree",
+    "ModerationDecision",
     "MultiRangeField",
     "Notice",
     "NoticeQuerySet",
@@ -83,6 +86,7 @@ __all__ = [
     "OptOutItem",
     "OptOutQuerySet",
     "Period",
+    "Report",
     "Sample",
     "ScopeClaim",
     "SearchDocument",
