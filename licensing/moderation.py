@@ -88,7 +88,8 @@ def decide(
     _check_reasons(measure, reasons, until)
     with system(f"operator {operator.pk} decides about a report"):
         about = None if report is None else _lock_report(report)
-        if about is not None and about.decision is not None:
+        if about is not None and about.decision_id is not None:
+            about.decision = ModerationDecision.objects.get(pk=about.decision_id)
             if (about.decision.measure, about.decision.facts) == (measure, reasons.facts.strip()):
                 return about.decision
             raise ReportWrongState(
@@ -179,7 +180,7 @@ def answer(operator: User, appeal: str, *, is_reversed: bool, text: str) -> Appe
         if caller is not None:
             audit.record(
                 caller,
-                "moderation_appeal.reversed" if is_reversed else "moderation_appeal.upheld",
+                "moderation_appeal.reversed" if is_reversed else "moderation_appeal.refused",
                 subject=found,
                 decision=str(decision.pk),
             )
@@ -548,9 +549,11 @@ def _to_tell(decision: ModerationDecision) -> moderation_mails.Told:
 
 def _lock_report(id: str) -> Report:
     """The report that others joined, locked. Raises NotFound, ReportWrongState."""
+    # Not joined with its decision: who waited for the lock would see the report of now beside the
+    # decision of before, which is none.
     rows = Report.objects.select_for_update(of=("self",))
     try:
-        report = rows.select_related("organization", "offer__organization", "decision").get(pk=id)
+        report = rows.select_related("organization", "offer__organization").get(pk=id)
     except (Report.DoesNotExist, ValidationError):
         raise NotFound(_("There is no report “%(id)s”.") % {"id": id}) from None
     if report.joined_to_id is not None:
@@ -580,7 +583,8 @@ def _lock_appeal(id: str) -> tuple[ModerationDecision, Appeal]:
     except (Appeal.DoesNotExist, ValidationError):
         raise NotFound(_("There is no appeal “%(id)s”.") % {"id": id}) from None
     decision = _lock(str(found.decision_id))
-    return decision, Appeal.objects.select_for_update(of=("self",)).get(pk=found.pk)
+    rows = Appeal.objects.select_for_update(of=("self",)).select_related("report")
+    return decision, rows.get(pk=found.pk)
 
 
 def _hold_appeals(decision: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -174,7 +175,7 @@ def _locked(id: str) -> Trader:
     rows = Trader.objects.select_related("organization")
     try:
         organization = rows.get(pk=id).organization
-    except (Trader.DoesNotExist, ValueError, TypeError):
+    except (Trader.DoesNotExist, ValidationError):
         raise NotFound(_("There is no trader “%(id)s”.") % {"id": id}) from None
     _hold(organization)
     return rows.get(pk=id)
