@@ -98,7 +98,11 @@ def follow(organization: Organization) -> None:
 
 
 def check(organization: Organization) -> None:
-    """Refuse to list or sell in live mode before it is verified. Raises TraderNotVerified."""
+    """Refuse to list or sell in live mode before it is verified.
+
+    Raises LegalIdentityIncomplete, TraderNotVerified.
+    """
+    organizations.check_identity(organization)
     if not Trader.objects.filter(organization=organization.pk, state=State.VERIFIED).exists():
         raise TraderNotVerified(
             _(

@@ -647,14 +647,19 @@ def test_nothing_comes_on_sale_while_sales_are_suspended(
     archive: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer, olga = make_offer(archive, is_published=False), make_operator()
-    pausing(monkeypatch, "licensing.offers._check_may_sell")
-    suspend = moderation._suspend
+    check, drafted = offers._check_may_sell, moderation._drafted
 
-    def late(*arguments: Any) -> None:
-        suspend(*arguments)
-        time.sleep(0.3)
+    def slow(seller: Organization) -> None:
+        check(seller)
+        # Long enough for the whole suspension, if nothing kept it out.
+        time.sleep(0.6)
 
-    monkeypatch.setattr("licensing.moderation._suspend", late)
+    def late(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return drafted(*arguments)
+
+    monkeypatch.setattr(offers, "_check_may_sell", slow)
+    monkeypatch.setattr(moderation, "_drafted", late)
     at_once(
         lambda: offers.publish(caller_for(archive), str(offer.pk)),
         lambda: moderation.decide(

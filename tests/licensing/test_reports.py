@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from licensing.models import Appeal, Offer, Report
 from marketplace.access import acting, system
 from marketplace.errors import InvalidInput, NotFound, TooManyReports
 from marketplace.models import Audit, Organization
+from payments import erasures
+from payments.erasures import Person
 from tests.licensing.test_moderation import WHY, fresh, links, reported
 from tests.make import make_offer, make_operator
 from tests.payments.racing import at_once
@@ -259,6 +262,21 @@ def test_who_reported_is_erased_and_what_they_reported_stays(offer: Offer) -> No
     mail.outbox.clear()
     moderation.decide(make_operator(), report=str(report.pk), measure="none", reasons=WHY)
     assert mail.outbox == []
+
+
+def test_who_reported_goes_again_from_a_backup(
+    offer: Offer, settings: Settings, tmp_path: Path
+) -> None:
+    settings.ERASURES = str(tmp_path)
+    report, _token = reported(str(offer.pk))
+    assert erasures.erase(Person(email="rae@example.org")).counts == {"reports": 1}
+    assert fresh(report).reporter_email == ""
+    with system("restore a backup in a test"):
+        Report.objects.filter(pk=report.pk).update(
+            reporter_name="Rae", reporter_email="rae@example.org", erased_at=None
+        )
+    assert erasures.replay().counts == {"reports": 1}
+    assert (fresh(report).reporter_name, fresh(report).reporter_email) == ("", "")
 
 
 @pytest.mark.django_db(transaction=True)
