@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -208,7 +209,17 @@ def test_a_decision_again_changes_nothing_and_needs_an_operator_and_a_reason(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_submitted_at_once_is_one_trader(archive: Organization) -> None:
+def test_what_is_submitted_at_once_is_one_trader(
+    archive: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = traders._submitted
+
+    def slow(*arguments: Any) -> Trader:
+        # Long enough for the others to look, and to find none yet, if nothing kept them out.
+        time.sleep(0.3)
+        return write(*arguments)
+
+    monkeypatch.setattr(traders, "_submitted", slow)
     results = at_once(*[lambda: submitted(archive)] * 3)
     assert [type(each) for each in results] == [Trader] * 3
     assert (Trader.objects.count(), acts()) == (1, ["trader.submitted"])
