@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def pages(client: Client, archive: Organization) -> dict[str, str]:
         "a statement": f"/moderation/{mine}",
     }.items():
         found[name] = client.get(url).content.decode()
-    style = open(str(finders.find("marketplace/page.css"))).read()  # noqa: SIM115
+    style = Path(str(finders.find("marketplace/page.css"))).read_text()
     return {
         name: re.sub(r'<link rel="stylesheet"[^>]*>', f"<style>{style}</style>", text)
         for name, text in found.items()
