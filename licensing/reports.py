@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -128,6 +129,12 @@ def by_token(token: str) -> Report:
     if report is None:
         raise NotFound(_("There is nothing at this address. Check that it is whole."))
     return report
+
+
+def reported_by(email: str) -> list[UUID]:
+    """The organizations that an address reported something of. Under `access.system`."""
+    rows = Report.objects.filter(reporter_email__iexact=email, organization__isnull=False)
+    return list(rows.order_by("organization").values_list("organization", flat=True).distinct())
 
 
 def forget(email: str) -> erasures.Gone:

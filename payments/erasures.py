@@ -274,7 +274,12 @@ def _forget(person: Person) -> tuple[str, UUID | None, list[str], Gone, list[str
     roles = [] if user is None else accounts.roles(user)
     _check_not_held(
         Q(email__iexact=email),
-        [*([] if user is None else [user.pk]), *(role.organization_id for role in roles)],
+        [
+            *([] if user is None else [user.pk]),
+            *(role.organization_id for role in roles),
+            *accounts.inviting(email),
+            *reports.reported_by(email),
+        ],
         Order.objects.filter(accepted_by_actor="" if user is None else str(user.pk)),
     )
     if user is not None:

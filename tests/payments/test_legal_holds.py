@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from marketplace import contributors, legal_holds, organizations, uploads
+from marketplace import contributors, invitations, legal_holds, organizations, uploads
 from marketplace.access import system
 from marketplace.errors import (
     AnotherOperatorNeeded,
@@ -32,7 +32,8 @@ from marketplace.models import (
 from payments import erasures
 from payments.erasures import Person
 from payments.models import Order
-from tests.make import make_grant, make_operator
+from tests.licensing.test_moderation import reported
+from tests.make import make_grant, make_offer, make_operator
 from tests.payments.racing import at_once
 from tests.people import ApiClient, caller_for
 
@@ -122,6 +123,20 @@ def test_an_order_is_of_both_its_parties_and_holds_who_accepted_it(
         assert {row.subject for row in rows} == {str(hold.pk)}
     with pytest.raises(LegallyHeld):
         erasures.erase(Person(name="Lin", organization=str(lab.pk)))
+
+
+def test_whom_a_held_organization_invited_and_who_reported_it_stay(
+    archive: Organization, olga: User, otto: User
+) -> None:
+    invitations.invite(caller_for(archive), email="ines@example.org", role="viewer")
+    reported(str(make_offer(archive).pk))
+    hold = legal_holds.place(olga, str(archive.pk), **WHY)
+    people = [Person(email="ines@example.org"), Person(email="rae@example.org")]
+    for person in people:
+        with pytest.raises(LegallyHeld):
+            erasures.erase(person)
+    legal_holds.lift(otto, str(hold.pk), reason="Over.")
+    assert [list(erasures.erase(each).counts) for each in people] == [["invitations"], ["reports"]]
 
 
 def test_a_hold_ends_when_its_time_is_over(archive: Organization, olga: User) -> None:
