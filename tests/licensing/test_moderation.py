@@ -642,6 +642,7 @@ def test_of_two_operators_at_once_one_decides(
         assert ModerationDecision.objects.count() == 1
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_nothing_comes_on_sale_while_sales_are_suspended(
     archive: Organization, monkeypatch: pytest.MonkeyPatch
@@ -669,6 +670,7 @@ def test_nothing_comes_on_sale_while_sales_are_suspended(
     assert state(offer) in {"draft", "suspended"}
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_of_two_answers_at_once_one_counts(
     archive: Organization, monkeypatch: pytest.MonkeyPatch

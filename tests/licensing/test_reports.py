@@ -279,6 +279,7 @@ def test_who_reported_goes_again_from_a_backup(
     assert (fresh(report).reporter_name, fresh(report).reporter_email) == ("", "")
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_reports_at_once_keep_to_the_bound_and_join_one(
     archive: Organization, settings: Settings

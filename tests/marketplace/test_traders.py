@@ -156,6 +156,7 @@ def test_another_identity_is_looked_at_again(archive: Organization, olga: User) 
     assert state(trader) == "submitted"
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("before", [*Trader.State.values, "missing"])
 @pytest.mark.parametrize("after", Trader.State.values)
 def test_every_pair_of_states(before: str, after: str, archive: Organization, olga: User) -> None:
@@ -208,6 +209,7 @@ def test_a_decision_again_changes_nothing_and_needs_an_operator_and_a_reason(
     assert (Trader.objects.values().get(), acts()) == (before, done)
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_what_is_submitted_at_once_is_one_trader(
     archive: Organization, monkeypatch: pytest.MonkeyPatch

@@ -210,6 +210,7 @@ def test_what_cannot_be_held_is_refused(archive: Organization, olga: User) -> No
         assert LegalHold.objects.count() == 0
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_an_erasure_and_a_hold_at_once_are_one_after_the_other(
     archive: Organization, monkeypatch: pytest.MonkeyPatch
