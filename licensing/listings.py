@@ -230,7 +230,7 @@ def _newest(
 
 
 def _whole(rows: QuerySet[Offer]) -> QuerySet[Offer]:
-    rows = rows.select_related("organization", "collection", "snapshot", "terms")
+    rows = rows.select_related("organization__trader", "collection", "snapshot", "terms")
     return samples.with_samples(rows)
 
 

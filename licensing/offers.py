@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -16,9 +17,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing import prices, search_documents, snapshots, typed_terms
-from licensing.models import Offer, Snapshot, Terms
+from licensing.models import ModerationDecision, Offer, Snapshot, Terms
 from licensing.prices import Price
-from marketplace import audit, collections, embedded_rights, idempotency, money
+from marketplace import audit, collections, embedded_rights, idempotency, money, traders
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     CollectionNotAttested,
@@ -29,6 +30,7 @@ from marketplace.errors import (
     OfferNotBuyable,
     OfferWrongState,
     OwnCollection,
+    SalesSuspended,
     TermsNeedHuman,
     TermsNotPublished,
     WorksProhibitMining,
@@ -116,8 +118,8 @@ def list_sample(caller: Caller, whole: Offer, *, snapshot: Snapshot, terms: Term
     """Put works of an offer out for free, to whom the offer is open, in the caller's transaction.
 
     Listed without a review of its own and without a search document: the market shows the whole,
-    which is reviewed. It stands on the whole's rights. Raises OfferWrongState,
-    CollectionNotAttested.
+    which is reviewed. It stands on the whole's rights. Whoever calls it holds the seller's sales
+    still. Raises OfferWrongState, CollectionNotAttested, SalesSuspended.
     """
     if whole.state == State.WITHDRAWN:
         raise OfferWrongState(
@@ -142,6 +144,7 @@ def list_sample(caller: Caller, whole: Offer, *, snapshot: Snapshot, terms: Term
         rights_license=whole.rights_license,
         rights_statement=whole.rights_statement,
     )
+    _check_may_sell(whole.organization)
     offer.save(force_insert=True)
     audit.record(caller, "offer.made", subject=offer, sample_of=str(whole.pk))
     return offer
@@ -186,12 +189,16 @@ def _check_price_is_said(terms: Terms, price: Price, price_minor: int) -> None:
 def publish(caller: Caller, id: str) -> Offer:
     """Put an offer on sale; where the market reviews its listings, hand it to review.
 
-    Publishing what is in review or on sale changes nothing. Raises NotFound, OfferWrongState,
-    TermsNotPublished, CollectionNotAttested, WorksProhibitMining, NothingToLicense.
+    Publishing what is in review or on sale changes nothing. With a live key, an operator verified
+    the seller before. Raises NotFound, OfferWrongState, TermsNotPublished, CollectionNotAttested,
+    WorksProhibitMining, NothingToLicense, TraderNotVerified, SalesSuspended.
     """
     with acting(caller):
+        hold_sales_still(caller.organization.pk)
         offer = Offer.objects.get_visible(caller, id, lock=True)
         if offer.state not in {State.IN_REVIEW, State.LISTED}:
+            if caller.livemode:
+                traders.check(caller.organization)
             _publish(caller, offer)
         idempotency.names(caller, offer)
     return offer
@@ -272,14 +279,36 @@ def suspend(operator: User, id: str, *, reason: str) -> Offer:
 def reinstate(operator: User, id: str) -> Offer:
     """Bring a suspended listing back, as the newest. Repeating it changes nothing.
 
-    Raises MissingScope for who is no operator, NotFound, OfferWrongState, WorksProhibitMining,
-    NothingToLicense.
+    Not while a moderation decision stands against it: that is lifted, or reversed on appeal.
+    Raises MissingScope for who is no operator, NotFound, OfferWrongState, SalesSuspended,
+    WorksProhibitMining, NothingToLicense.
     """
     with _deciding(operator, id) as (caller, offer):
         if offer.state != State.LISTED:
             _refuse_unless(offer, State.SUSPENDED)
+            standing = ModerationDecision.objects.in_force().filter(
+                offer=offer, measure__in=["listing_suspended", "taken_down"]
+            )
+            if decision := standing.first():
+                raise OfferWrongState(
+                    _("The decision %(id)s stands against this listing: lift that.")
+                    % {"id": decision.pk},
+                    state=str(offer.state),
+                )
             _list(offer)
             audit.record(caller, "offer.reinstated", subject=offer)
+    return offer
+
+
+def come_back(caller: Caller, id: str) -> Offer:
+    """Bring back what a decision suspended that has ended, in its transaction, as the newest.
+
+    Of all-tenant work. What is not suspended any more stays as it is. Raises what `_list` raises.
+    """
+    offer = Offer.objects.select_for_update(of=("self",)).select_related("organization").get(pk=id)
+    if offer.state == State.SUSPENDED:
+        _list(offer)
+        audit.record(caller, "offer.reinstated", subject=offer)
     return offer
 
 
@@ -290,7 +319,8 @@ def buyable(caller: Caller, id: str, *, samples: bool = False) -> Offer:
     """The offer that a buyer means, in the buyer's transaction; a sample's only with `samples`.
 
     Raises NotFound for one that the buyer may not see, OwnCollection for the buyer's own,
-    OfferNotBuyable for one that is no longer (or not yet) on sale.
+    OfferNotBuyable for one that is no longer (or not yet) on sale, TraderNotVerified for one that
+    cannot be sold in live mode yet.
     """
     rows = Offer.objects.select_related("organization", "collection", "snapshot", "terms")
     try:
@@ -309,7 +339,31 @@ def buyable(caller: Caller, id: str, *, samples: bool = False) -> Offer:
     _hold_state(offer)
     if not Offer.objects.on_sale().filter(pk=offer.pk).exists():
         raise OfferNotBuyable(_("This offer is not on sale."), offer=str(offer.pk))
+    if caller.livemode:
+        traders.check(offer.organization)
     return offer
+
+
+def hold_sales_still(seller: UUID) -> None:
+    """Keep operators from suspending a seller's sales until the transaction ends.
+
+    Before any offer is locked. Otherwise one could come on sale right after all that were on sale
+    had been suspended. Shared: a seller's own acts do not hold each other up.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock_shared(hashtextextended('sales of ' || %s, 0))",
+            [str(seller)],
+        )
+
+
+def hold_sales(seller: UUID) -> None:
+    """Keep anything of a seller from coming on sale until the transaction ends."""
+    with connection.cursor() as cursor:
+        # `hold_sales_still` is the other side of this one.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('sales of ' || %s, 0))", [str(seller)]
+        )
 
 
 def _price(price: Any, price_minor: int | None, currency: str) -> Price:
@@ -338,6 +392,7 @@ def _deciding(operator: User, id: str) -> Iterator[tuple[Caller, Offer]]:
     with system(f"operator {operator.pk} decides about a listing"):
         rows = Offer.objects.select_for_update(of=("self",))
         try:
+            hold_sales_still(Offer.objects.only("organization").get(pk=id).organization_id)
             offer = rows.select_related("organization").get(pk=id)
         except (Offer.DoesNotExist, ValidationError):
             raise NotFound(_("There is no offer “%(id)s”.") % {"id": id}) from None
@@ -401,8 +456,9 @@ def _list(offer: Offer) -> None:
 def _check_listable(offer: Offer) -> None:
     """What must hold whenever an offer comes on sale, however long it waited.
 
-    Raises OfferWrongState, WorksProhibitMining, NothingToLicense.
+    Raises OfferWrongState, SalesSuspended, WorksProhibitMining, NothingToLicense.
     """
+    _check_may_sell(offer.organization)
     if offer.closes_at is not None and offer.closes_at <= timezone.now():
         raise OfferWrongState(
             _("The end of the sale is past. Make a new offer."), state=str(offer.state)
@@ -423,6 +479,17 @@ def _check_listable(offer: Offer) -> None:
         raise NothingToLicense(
             _("Every work of the snapshot is opted out or held. Offer another snapshot."),
             snapshot=str(offer.snapshot_id),
+        )
+
+
+def _check_may_sell(seller: Organization) -> None:
+    standing = ModerationDecision.objects.in_force().filter(
+        organization=seller, measure=ModerationDecision.Measure.SALES_SUSPENDED
+    )
+    if decision := standing.first():
+        raise SalesSuspended(
+            _("By the decision %(id)s, nothing of the seller is on sale.") % {"id": decision.pk},
+            decision=str(decision.pk),
         )
 
 

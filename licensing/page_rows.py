@@ -15,7 +15,7 @@ from django.db.models.base import ModelState
 
 from licensing import samples
 from licensing.models import Offer, Snapshot, Terms
-from marketplace.models import Collection, Organization
+from marketplace.models import Collection, Organization, Trader
 from marketplace.typeid import TypeID, TypeIDField
 
 M = TypeVar("M", bound=Model)
@@ -45,6 +45,10 @@ _SHOWN: dict[type[Model], tuple[str, ...]] = {
         *("id", "organization", "name", "version", "typed", "typed_sha256", "text", "text_sha256"),
         *("template_version", "created_at", "published_at"),
     ),
+    Trader: (
+        *("id", "organization", "state", "legal_name", "address", "registration_number"),
+        *("trade_register", "email", "phone"),
+    ),
 }
 _RELATED = {"organization": Organization, "collection": Collection, "snapshot": Snapshot}
 _RELATED["terms"] = Terms
@@ -65,6 +69,11 @@ def read(ids: Sequence[UUID]) -> list[Offer]:
         found = {row.pk: row for row in _rows(model, tables[model])}
         for offer in offers.values():
             offer._state.fields_cache[name] = found[getattr(offer, f"{name}_id")]
+    traders = {row.organization_id: row for row in _rows(Trader, tables[Trader])}
+    for offer in offers.values():
+        # None, too, is known then, and not asked for.
+        cache = offer.organization._state.fields_cache
+        cache["trader"] = traders.get(offer.organization_id)
     works = samples.works_of(offers)
     for id, offer in offers.items():
         offer.sample_works = works.get(id)  # type: ignore[attr-defined]
@@ -81,13 +90,17 @@ def _table(model: type[Model], condition: str) -> str:
     return f"(SELECT json_agg(json_build_array({columns}))::text FROM {table} {condition})"
 
 
+_TABLES = [
+    _table(Offer, ""),
+    *(_table(row, f"WHERE id IN (SELECT {name}_id FROM page)") for name, row in _RELATED.items()),
+    _table(Trader, "WHERE organization_id IN (SELECT organization_id FROM page)"),
+]
 _STATEMENT = f"""
 WITH page AS MATERIALIZED (
     SELECT * FROM {Offer._meta.db_table} WHERE id = ANY(%s) AND state = 'listed'
 )
-SELECT {_table(Offer, "")}, """ + ", ".join(
-    _table(model, f"WHERE id IN (SELECT {name}_id FROM page)") for name, model in _RELATED.items()
-)
+SELECT {", ".join(_TABLES)}
+"""
 
 
 def _reader(field: Field[Any, Any]) -> Callable[[Any], Any] | None:

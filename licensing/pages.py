@@ -13,11 +13,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from licensing import certificate_pages, listings, optout_links, prices
+from licensing import certificate_pages, listings, moderation_pages, optout_links, prices
 from licensing.candidates import FACETS, Search
 from licensing.listings import Page
 from licensing.models import Offer
-from marketplace import money
+from marketplace import money, traders
 from marketplace.errors import DomainError
 from marketplace.models import Attestation
 
@@ -62,7 +62,12 @@ def listing(request: HttpRequest, id: str) -> HttpResponse:
         offer = None
     if offer is None:
         raise Http404
-    return render(request, "licensing/listing.html", {"offer": offer, "price": _price(offer)})
+    context = {
+        "offer": offer,
+        "price": _price(offer),
+        "trader": traders.shown(offer.organization),
+    }
+    return render(request, "licensing/listing.html", context)
 
 
 def _price(offer: Offer) -> str:
@@ -137,6 +142,7 @@ urlpatterns = [
     path("listings", index, name="listings"),
     path("listings/<str:id>", listing, name="listing"),
     path("opt-out/<str:token>", opt_out, name="opt-out"),
+    *moderation_pages.urlpatterns,
     path("health", health, name="health"),
     *certificate_pages.urlpatterns,
 ]

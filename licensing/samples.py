@@ -42,6 +42,7 @@ def choose(caller: Caller, offer_id: str, **chosen: Sequence[Any] | None) -> Sam
     """
     name, named = _only(chosen)
     with acting(caller):
+        offers.hold_sales_still(caller.organization.pk)
         # Locked: of two choices at once, one is the later. Who takes the sample shares the row.
         offer = Offer.objects.shown().get_visible(caller, offer_id, lock=True)
         # No opt-out until it is frozen: the snapshot would leave its works out and say nothing.

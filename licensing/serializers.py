@@ -23,6 +23,7 @@ from licensing.vocabulary import (
     Use,
     WeightsOnExpiry,
 )
+from marketplace import traders
 from marketplace.http import (
     Body,
     OnceEach,
@@ -439,6 +440,17 @@ class PartySerializer(OnceEach, serializers.Serializer[Any]):
     registration_number = serializers.CharField()
 
 
+class ListedTraderSerializer(serializers.Serializer[Any]):
+    """Who sells, as the seller certified and an operator verified."""
+
+    legal_name = serializers.CharField()
+    address = serializers.CharField()
+    registration_number = serializers.CharField()
+    trade_register = serializers.CharField()
+    email = serializers.CharField()
+    phone = serializers.CharField()
+
+
 class ListedSampleSerializer(serializers.Serializer[Any]):
     """What of a listing may be evaluated for free: GET /v1/listings/{id}/sample."""
 
@@ -457,6 +469,7 @@ class ListingSerializer(Resource[Offer]):
     price = extend_schema_field(PriceSerializer)(OfferPriceField)()
     invoice_days = InvoiceDaysField(read_only=True)
     is_private = serializers.SerializerMethodField(help_text="Shown to you and nobody else.")
+    trader = serializers.SerializerMethodField()
     sample = serializers.SerializerMethodField()
 
     class Meta:
@@ -464,6 +477,7 @@ class ListingSerializer(Resource[Offer]):
         fields = (
             "id",
             "seller",
+            "trader",
             "collection",
             "rights",
             "snapshot",
@@ -484,6 +498,11 @@ class ListingSerializer(Resource[Offer]):
 
     def get_is_private(self, row: Offer) -> bool:
         return row.audience_id is not None
+
+    @extend_schema_field(ListedTraderSerializer(allow_null=True))
+    def get_trader(self, row: Any) -> Any:
+        trader = traders.shown(row.organization)
+        return None if trader is None else ListedTraderSerializer(trader).data
 
     @extend_schema_field(ListedSampleSerializer(allow_null=True))
     def get_sample(self, row: Any) -> Any:

@@ -14,6 +14,7 @@ from licensing.delivery_views import LinksViewSet, ManifestViewSet
 from licensing.ledger_entry_views import LedgerEntryViewSet
 from licensing.ledger_views import ReceiptViewSet
 from licensing.listing_views import ListingViewSet
+from licensing.moderation_views import ModerationDecisionViewSet
 from licensing.optout_views import (
     AcknowledgementReceiptViewSet,
     NoticeReceiptViewSet,
@@ -86,5 +87,15 @@ urlpatterns = [
     ),
     path("contributors/<str:pk>/opt-out-links", OptOutLinkViewSet.as_view(_COLLECTION)),
     path("opt-out-links/<str:pk>/revoke", OptOutLinkViewSet.as_view({"post": "revoke"})),
+    path(
+        "moderation-decisions",
+        ModerationDecisionViewSet.as_view({"get": "list"}),
+        name="moderation-decisions",
+    ),
+    path("moderation-decisions/<str:pk>", ModerationDecisionViewSet.as_view(_DETAIL)),
+    path(
+        "moderation-decisions/<str:pk>/appeal",
+        ModerationDecisionViewSet.as_view({"post": "appeal"}),
+    ),
     path("grants/<str:pk>/links", LinksViewSet.as_view({"post": "create"})),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
@@ -77,6 +79,12 @@ def forget_invitations(ids: list[str]) -> erasures.Gone:
     gone = erasures.Gone()
     _forget_invitations(gone, Q(pk__in=[TypeID.parse("inv", text) for text in ids]))
     return gone
+
+
+def inviting(email: str) -> list[UUID]:
+    """The organizations whose invitations to an address are kept. Under `access.system`."""
+    rows = Invitation.objects.filter(email=email.strip().lower())
+    return list(rows.order_by("organization").values_list("organization", flat=True).distinct())
 
 
 def forget_invited(email: str) -> erasures.Gone:

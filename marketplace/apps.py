@@ -19,6 +19,11 @@ class MarketplaceConfig(AppConfig):
         sign_in.listen()
         checks.register(check_registered, checks.Tags.admin)
 
+        # What was verified of a trader is its legal identity: another one is looked at again.
+        from marketplace import organizations, traders
+
+        organizations.IDENTIFIED.append(traders.follow)
+
 
 class OperatorAdminConfig(admin_apps.AdminConfig):
     default_site = "marketplace.operator_site.OperatorSite"

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit, erasures, idempotency
+from marketplace import audit, erasures, idempotency, legal_holds
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Contributor, ContributorIdentity
@@ -115,11 +115,16 @@ def set_consent(caller: Caller, id: str, *, consent: str) -> Contributor:
 def erase(caller: Caller, id: str) -> Contributor:
     """Delete who a contributor is. The reference, the consent and the works stay.
 
-    It goes on the list of erasures: a restored backup is erased again (`after_restore`).
+    It goes on the list of erasures: a restored backup is erased again (`after_restore`). Raises
+    NotFound, LegallyHeld.
     """
     with acting(caller):
+        # First, as every erasure takes it; no hold is placed meanwhile.
+        erasures.lock()
         hold(caller.organization.pk)
         contributor = Contributor.objects.get_visible(caller, id, lock=True)
+        if contributor.erased_at is None:
+            legal_holds.check([contributor.pk, caller.organization.pk])
         gone = forget(contributor)
         if gone:
             erasures.record(gone, subject=str(contributor.pk), organization=caller.organization.pk)

@@ -460,6 +460,61 @@ class PaidAmountDiffers(DomainError):
     code, status, title = "paid_amount_differs", 409, "Another amount was paid"
 
 
+class TooManyReports(DomainError):
+    """One sender, or one address, reported as much as a market can look at in a day."""
+
+    code, status, title = "too_many_reports", 429, "Too many reports"
+    retryable = True
+
+
+class ReportWrongState(DomainError):
+    """The report was decided before, or was joined to another that is decided with it."""
+
+    code, status, title = "report_wrong_state", 409, "The report's state does not allow this"
+
+
+class DecisionWrongState(DomainError):
+    """The decision has ended, or what it was about was decided otherwise."""
+
+    code, status, title = "decision_wrong_state", 409, "The decision's state does not allow this"
+
+
+class AppealTooLate(DomainError):
+    """An appeal is made within six months of the decision."""
+
+    code, status, title = "appeal_too_late", 409, "It is too late to appeal"
+
+
+class AnotherOperatorNeeded(DomainError):
+    """Whoever decided first does not decide about the objection to it, nor lifts their own hold."""
+
+    code, status, title = "another_operator_needed", 409, "Another operator must do this"
+
+
+class SalesSuspended(DomainError):
+    """By a moderation decision, nothing of the seller is on sale."""
+
+    code, status, title = "sales_suspended", 409, "The seller's sales are suspended"
+
+
+class TraderNotVerified(DomainError):
+    """In live mode nothing is listed or sold before an operator verified who the seller is."""
+
+    code, status, title = "trader_not_verified", 409, "The seller is not verified"
+
+
+class TraderWrongState(DomainError):
+    """There is no identity of a trader to decide about, or it was decided."""
+
+    code, status, title = "trader_wrong_state", 409, "The trader's state does not allow this"
+
+
+class LegallyHeld(DomainError):
+    """The records are kept while a matter is open: nothing of them is erased until it is lifted."""
+
+    code, status, title = "legally_held", 409, "The records are held"
+
+
 class GrantNotInForce(DomainError):
     """The grant is suspended, revoked, expired, or outside its access window."""
 

@@ -131,6 +131,18 @@ def find(id: str) -> Organization:
         raise InvalidInput(f"There is no organization “{id}”.", param="organization") from None
 
 
+def addresses(organization: Organization) -> list[str]:
+    """Where an organization is told what it must know: its contact, and its owners."""
+    owners = Membership.objects.filter(
+        organization=organization, role=Membership.Role.OWNER, user__is_active=True
+    )
+    told = [
+        organization.contact_email,
+        *owners.order_by("pk").values_list("user__email", flat=True),
+    ]
+    return list(dict.fromkeys(address for address in told if address))
+
+
 def admit(organization: Organization, *, email: str, name: str, password: str, role: str) -> User:
     """Make a person a member, with a password to sign in. Repeating it changes nothing."""
     check_role(role)

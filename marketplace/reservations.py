@@ -60,6 +60,14 @@ def end(digests: Iterable[bytes], *, organization: UUID | None, reason: str) -> 
     ).update(ended_at=timezone.now())
 
 
+def end_caused_by(cause: str) -> int:
+    """Let digests be licensed again, as far as one cause goes. Returns how many there were."""
+    assert connection.in_atomic_block, "A reservation ends with what ends it."
+    return ReservedDigest.objects.filter(cause=cause, ended_at__isnull=True).update(
+        ended_at=timezone.now()
+    )
+
+
 def at(organization: UUID) -> QuerySet[ReservedDigest]:
     """What an organization may not license now, for use inside other queries."""
     return ReservedDigest.objects.filter(

@@ -18,7 +18,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from marketplace import audit, embedded_rights, idempotency, reservations, storage, works
+from marketplace import (
+    audit,
+    embedded_rights,
+    idempotency,
+    legal_holds,
+    reservations,
+    storage,
+    works,
+)
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     DigestMismatch,
@@ -216,12 +224,16 @@ def host(
 
 
 def sweep() -> int:
-    """Discard what nobody used for a week. Returns how many uploads that were."""
+    """Discard what nobody used for a week. Returns how many uploads that were.
+
+    What is of an organization whose records are held stays until the hold is lifted.
+    """
     swept = 0
     with system("discard everybody's unused uploads"):
         unused = (
             Upload.objects.filter(used_at__lt=timezone.now() - KEPT)
             .exclude(status=Status.DISCARDED)
+            .exclude(organization__in=legal_holds.held_organizations())
             .select_for_update(skip_locked=True)
             .order_by("used_at")
         )

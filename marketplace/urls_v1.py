@@ -15,6 +15,7 @@ from marketplace.import_views import (
 )
 from marketplace.people_views import InvitationViewSet, MemberViewSet, ShareViewSet
 from marketplace.remote_bucket_views import RemoteBucketViewSet
+from marketplace.trader_views import TraderViewSet
 from marketplace.upload_views import CollectionWorkViewSet, UploadViewSet
 
 _COLLECTION: dict[str, Any] = {"get": "list", "post": "create"}
@@ -27,6 +28,7 @@ urlpatterns = [
         views.OrganizationViewSet.as_view({"get": "own", "post": "identify"}),
         name="organization",
     ),
+    path("trader", TraderViewSet.as_view({"get": "retrieve", "post": "create"}), name="trader"),
     path("api-keys", views.ApiKeyViewSet.as_view(_COLLECTION), name="api-keys"),
     path("api-keys/<str:pk>", views.ApiKeyViewSet.as_view(_DETAIL), name="api-key"),
     path("api-keys/<str:pk>/rotate", views.ApiKeyViewSet.as_view({"post": "rotate"})),

@@ -10,17 +10,18 @@ class PaymentsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell `commands` how each kind of call is carried out: its nouns stand above it.
+        """Tell lower nouns what those above them know: how calls are made, whose an order is.
 
         And say what dashboards show of money.
         """
-        from marketplace import panels
+        from marketplace import legal_holds, panels
         from payments import (
             checkouts,
             commands,
             connect,
             disputes,
             earnings,
+            erasures,
             invoices,
             market_panels,
             payout_panels,
@@ -54,3 +55,4 @@ class PaymentsConfig(AppConfig):
         panels.register(
             *earnings.PANELS, *payout_panels.PANELS, *spending.PANELS, *market_panels.PANELS
         )
+        legal_holds.OWNERS["ord"] = erasures.parties_of

@@ -331,6 +331,7 @@ def _decide(operator: User, account_id: str, clearance: str, note: str) -> Conne
             if clearance == Clearance.CLEARED
             else "connected_account.refused",
             subject=account,
+            note=account.clearance_note,
         )
     return account
 

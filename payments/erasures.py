@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -11,13 +12,14 @@ from django.db import connection
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from licensing import signatories
+from licensing import reports, signatories
 from licensing.ledger import openings, stores
-from marketplace import access, accounts, contributors, erasures, idempotency
+from marketplace import access, accounts, contributors, erasures, idempotency, legal_holds
 from marketplace.erasures import ErasureUnreadable, Gone
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.models import Contributor, ContributorIdentity, Erasure, Organization, User
 from marketplace.typeid import TypeID
+from payments.models import Order
 
 # What stays, and by which row of `api_docs/retention.md`: column -> the basis in short. A test
 # holds both to each other.
@@ -83,6 +85,24 @@ KEPT = {
     "payments_command.params": "6(1)(c)",
     "payments_refund.reason": "6(1)(c)",
     "payments_connectedaccount.clearance_note": "6(1)(c)",
+    "licensing_report.target": "17(3)(e)",
+    "licensing_report.explanation": "17(3)(e)",
+    "licensing_report.location": "17(3)(e)",
+    "licensing_moderationdecision.facts": "17(3)(e)",
+    "licensing_moderationdecision.reference": "17(3)(e)",
+    "licensing_moderationdecision.end_reason": "17(3)(e)",
+    "licensing_appeal.reasons": "17(3)(e)",
+    "licensing_appeal.answer": "17(3)(e)",
+    "marketplace_trader.legal_name": "6(1)(c)",
+    "marketplace_trader.address": "6(1)(c)",
+    "marketplace_trader.registration_number": "6(1)(c)",
+    "marketplace_trader.trade_register": "6(1)(c)",
+    "marketplace_trader.email": "6(1)(c)",
+    "marketplace_trader.phone": "6(1)(c)",
+    "marketplace_trader.reason": "6(1)(c)",
+    "marketplace_legalhold.reason": "17(3)(e)",
+    "marketplace_legalhold.matter": "17(3)(e)",
+    "marketplace_legalhold.lift_reason": "17(3)(e)",
     "payments_mismatch.note": "6(1)(c)",
 }
 
@@ -144,8 +164,8 @@ def erase(person: Person) -> Report:
     """Delete and blank what nothing obliges us to keep of a person, and put it on the list.
 
     The list outside the database has it before this commits: no restore can lose it. Repeating it
-    erases what has come since, or nothing. Raises InvalidInput, NotFound, StoreUnavailable,
-    StoreConflict.
+    erases what has come since, or nothing. What is held for an open matter stays whole. Raises
+    InvalidInput, NotFound, LegallyHeld, StoreUnavailable, StoreConflict.
     """
     with access.system("erase a person"):
         return _erase(person, store=stores.open_store(settings.ERASURES))
@@ -162,6 +182,12 @@ def copy_due() -> int:
             store.write_once(erasures.path(row), erasures.dump(row))
             erasures.copied(row)
     return len(rows)
+
+
+def parties_of(order: TypeID) -> list[Organization] | None:
+    """Whose an order is: its seller's and its buyer's. None where there is none."""
+    found = Order.objects.filter(pk=order).select_related("seller", "organization").first()
+    return None if found is None else [found.seller, found.organization]
 
 
 def replay(*, may_be_empty: bool = False) -> Again:
@@ -226,6 +252,7 @@ def _forget(person: Person) -> tuple[str, UUID | None, list[str], Gone, list[str
         raise InvalidInput(_("Name a contributor, an e-mail address, or a name."), param="person")
     if person.contributor:
         contributor = _contributor(person.contributor)
+        legal_holds.check([contributor.pk, contributor.organization_id])
         told = _told(contributor)
         return str(contributor.pk), contributor.organization_id, told, _one(contributor), []
     if person.name:
@@ -234,20 +261,36 @@ def _forget(person: Person) -> tuple[str, UUID | None, list[str], Gone, list[str
                 _("Others have that name too: say at which organization."), param="organization"
             )
         organization = _organization(person.organization)
+        accepted = Order.objects.filter(
+            organization=organization, accepted_by_name__iexact=person.name
+        )
+        _check_not_held(Q(name=person.name, organization=organization), [organization.pk], accepted)
         return "", organization.pk, [person.name], _named(person.name, organization), []
     gone = Gone()
     email = person.email.strip().lower()
     told = [email]
     subject, orphaned = "", []
     user = accounts.find(email=email)
+    roles = [] if user is None else accounts.roles(user)
+    _check_not_held(
+        Q(email__iexact=email),
+        [
+            *([] if user is None else [user.pk]),
+            *(role.organization_id for role in roles),
+            *accounts.inviting(email),
+            *reports.reported_by(email),
+        ],
+        Order.objects.filter(accepted_by_actor="" if user is None else str(user.pk)),
+    )
     if user is not None:
         subject, told = str(user.pk), [user.name, email]
         orphaned = _orphaned(user)
         _join(gone, _account(user))
     _join(gone, accounts.forget_invited(email))
     _contributors(gone, Q(email__iexact=email))
+    _join(gone, reports.forget(email))
     if user is None and not gone:
-        raise NotFound(_("There is no account, invitation or contributor of that address."))
+        raise NotFound(_("There is no account, invitation, contributor or report of that address."))
     return subject, None, told, gone, orphaned
 
 
@@ -264,8 +307,20 @@ def _again(row: Erasure) -> Gone:
         _contributors(gone, Q(contributor=TypeID.parse("ctr", ref)))
     gone.add("openings", openings.forget(row.refs.get("openings", [])))
     _join(gone, accounts.forget_invitations(row.refs.get("invitations", [])))
+    _join(gone, reports.forget_again(row.refs.get("reports", [])))
     gone.add("answers", idempotency.blank_again(row.refs.get("answers", [])))
     return gone
+
+
+def _check_not_held(those: Q, subjects: list[Any], orders: Any) -> None:
+    """Refuse to erase a person of whose records something is held. Raises LegallyHeld.
+
+    By the person, its organizations, the contributors it is, or the orders that it accepted.
+    """
+    rows = ContributorIdentity.objects.filter(those)
+    for contributor, organization in rows.values_list("contributor", "organization"):
+        subjects = [*subjects, TypeID("ctr", contributor), TypeID("org", organization)]
+    legal_holds.check([*subjects, *orders.values_list("pk", flat=True)])
 
 
 def _one(contributor: Contributor) -> Gone:

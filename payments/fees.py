@@ -130,6 +130,7 @@ def set(
                 "fee_schedule.made",
                 subject=schedule,
                 basis_points=basis_points,
+                note=schedule.note,
             )
     return schedule
 

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from licensing import grants, offers, prices, scope_claims, snapshots, terms
 from licensing.models import Grant, Offer, ScopeClaim
-from marketplace import collections, imports
+from marketplace import collections, imports, organizations, traders
 from marketplace.access import acting
-from marketplace.models import Collection, Organization
+from marketplace.models import Collection, Organization, Trader, User
 from marketplace.typeid import TypeID
 from payments import orders, quotes
 from tests.people import caller_for
@@ -167,6 +167,23 @@ def make_collection(
         start = Collection.objects.filter(organization=organization).count() * 1000
     imports.run(caller, str(collection.pk), imports.Records(list(records(works, start=start))))
     return collection
+
+
+def make_trader(organization: Organization) -> Trader:
+    """A seller that an operator verified: it may sell in live mode."""
+    trader = traders.submit(
+        caller_for(organization),
+        phone="+353 1 234567",
+        trade_register="CRO, Dublin",
+        certified=True,
+    )
+    return traders.verify(make_operator("vera@example.org"), str(trader.pk))
+
+
+def make_operator(email: str = "olga@example.org") -> User:
+    return organizations.appoint_operator(
+        email=email, name=email.partition("@")[0].title(), password="correct horse battery"
+    )
 
 
 def make_offer(

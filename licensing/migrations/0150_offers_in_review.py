@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("licensing", "0124_held_grants")]
+    dependencies = [("licensing", "0141_moderation_walls")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -32,6 +32,7 @@ from licensing.models.licenses import (
     Snapshot,
     Terms,
 )
+from licensing.models.moderation import Appeal, ModerationDecision, Report
 from licensing.models.optouts import (
     Acknowledgement,
     ContributorLink,
@@ -50,6 +51,7 @@ __all__ = [
     "AccessRequest",
     "Acknowledgement",
     "Agreement",
+    "Appeal",
     "AuditLeaf",
     "AuditRoot",
     "ContributorLink",
@@ -77,6 +79,7 @@ __all__ = [
     "LedgerRecovered",
     "LedgerTile",
     "LedgerTree",
+    "ModerationDecision",
     "MultiRangeField",
     "Notice",
     "NoticeQuerySet",
@@ -85,6 +88,7 @@ __all__ = [
     "OptOutItem",
     "OptOutQuerySet",
     "Period",
+    "Report",
     "Sample",
     "ScopeClaim",
     "SearchDocument",

@@ -19,10 +19,12 @@ from marketplace.models.erasures import Erasure
 from marketplace.models.identifiers import WorkIdentifier
 from marketplace.models.imports import ImportJob, ImportRejection
 from marketplace.models.invitations import Invitation
+from marketplace.models.legal_holds import LegalHold
 from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.remote_buckets import RemoteBucket
 from marketplace.models.reservations import ReservedDigest
 from marketplace.models.tenants import ApiKey, Membership, Organization, User
+from marketplace.models.traders import Trader
 from marketplace.models.units import COUNT_MAX, UNITS
 from marketplace.models.uploads import Upload
 from marketplace.models.works import CollectionItem, CollectionItemQuerySet, Representation, Work
@@ -50,6 +52,7 @@ __all__ = [
     "ImportJob",
     "ImportRejection",
     "Invitation",
+    "LegalHold",
     "Membership",
     "Organization",
     "RemoteBucket",
@@ -57,6 +60,7 @@ __all__ = [
     "ReservedDigest",
     "RightsOverride",
     "Sha256",
+    "Trader",
     "Upload",
     "User",
     "Work",

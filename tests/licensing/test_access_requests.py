@@ -20,7 +20,7 @@ from marketplace.access import system
 from marketplace.errors import AccessAlreadyRequested, AccessRequestWrongState
 from marketplace.models import Audit, Organization
 from payments import orders, quotes
-from tests.make import make_offer
+from tests.make import make_offer, make_trader
 from tests.payments.buying import ACCEPTANCE, acceptance, counts
 from tests.people import ApiClient, caller_for
 
@@ -168,6 +168,7 @@ def test_an_approval_opens_one_offer_to_one_buyer_in_one_mode(
     assert quoted(client_for(lab), offer) == (201, "")
     assert quoted(client_for(lab), other) == refused
     assert quoted(client_for(stranger), offer) == refused
+    make_trader(archive)
     assert quoted(client_for(lab, livemode=True), offer) == refused
 
 

@@ -45,7 +45,13 @@ from licensing.models import (
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
-from tests.licensing import continuation_breaks, delivery_breaks, period_breaks, root_breaks
+from tests.licensing import (
+    continuation_breaks,
+    delivery_breaks,
+    moderation_breaks,
+    period_breaks,
+    root_breaks,
+)
 from tests.licensing.period_breaks import again
 from tests.make import EXCLUSIVE, issue_grant, make_collection, make_offer
 from tests.people import caller_for, found
@@ -514,6 +520,7 @@ BREAKS: dict[str, Break] = {
     "grantevent_grant_id_same_parties": lambda w: happened(w, grant=w.other_grant()),
     **period_breaks.BREAKS,
     **delivery_breaks.BREAKS,
+    **moderation_breaks.BREAKS,
     # claims
     "scope_claim_state_matches_its_holder": lambda w: claim(w, state="active", grant_id=None),
     "licensing_scopeclaim_held_by_key": lambda w: claim(w, held_by=w.grant.claims.get().held_by),
@@ -528,6 +535,7 @@ BREAKS: dict[str, Break] = {
 TARGETS = {
     "access_request_of_parties",
     "opt_out_of_organization",
+    "moderation_of_organization",
     "notice_of_parties",
     "sample_of_offer",
     "snapshot_of_collection",
@@ -583,6 +591,9 @@ def test_the_database_refuses_what_breaks(name: str, world: World) -> None:
         acknowledged,
         happened,
         linked,
+        moderation_breaks.decided,
+        moderation_breaks.reported,
+        moderation_breaks.appealed,
     ],
 )
 def test_the_copies_that_the_cases_change_are_sound(

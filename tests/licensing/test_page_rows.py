@@ -15,7 +15,7 @@ from licensing.models import Offer
 from licensing.serializers import ListingSerializer
 from marketplace.access import acting
 from marketplace.models import Organization
-from tests.make import make_collection, make_offer
+from tests.make import make_collection, make_offer, make_trader
 from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
@@ -45,12 +45,14 @@ def test_a_page_shows_what_each_listing_shows(
     seller = client_for(archive)
     chosen = {"external_ids": ["work-1000"]}
     assert seller.post(f"/v1/offers/{listed[0].pk}/sample", chosen).status_code == 201
+    make_trader(archive)
     caller = caller_for(lab)
     with acting(caller, writing=False):
         page: Any = ListingSerializer(page_rows.read(ids(listed)), many=True).data
         alone = [ListingSerializer(listings.find(caller, str(row.pk))).data for row in listed]
     assert page == alone
     assert [row["sample"] for row in page] == [{"works": 1}, None, None, None]
+    assert [row["trader"] is not None for row in page] == [True, False, True, True]
     assert [row["is_private"] for row in page] == [False, False, False, True]
 
 

@@ -31,12 +31,14 @@ from marketplace.models import (
     ImportJob,
     ImportRejection,
     Invitation,
+    LegalHold,
     Membership,
     Organization,
     RemoteBucket,
     Representation,
     ReservedDigest,
     RightsOverride,
+    Trader,
     Upload,
     User,
     Work,
@@ -259,7 +261,30 @@ def rotated_twice(world: World) -> None:
     world.api_key(digest=b"\x04" * 32, rotated_from=world.key)
 
 
+def trader(world: World, **changes: Any) -> Trader:
+    fields = {"legal_name": "A Ltd", "address": "1 Main Street", "email": "a@example.org"}
+    more = {"phone": "+353 1 234567", "certified_by": "key_1"}
+    return Trader.objects.create(organization=world.organization, **{**fields, **more, **changes})
+
+
+def hold(world: World, **changes: Any) -> LegalHold:
+    fields = {"reason": "A court asked.", "matter": "4 O 17/26", "placed_by": "usr_1"}
+    named = {"subject": str(world.organization.pk)}
+    return LegalHold.objects.create(**{**fields, **named, **changes})
+
+
 BREAKS: dict[str, Callable[[World], Any]] = {
+    # traders and legal holds
+    "marketplace_trader_organization_id_key": lambda w: [trader(w), trader(w)],
+    "trader_state_matches_its_decision": lambda w: trader(w, state="verified"),
+    "trader_says_who_it_is": lambda w: trader(w, phone=""),
+    "legal_hold_says_why": lambda w: hold(w, matter=""),
+    "legal_hold_is_lifted_with_a_reason": lambda w: hold(w, lifted_by="usr_2"),
+    "legal_hold_is_lifted_by_another": lambda w: hold(
+        w, lifted_by="usr_1", lifted_at=timezone.now(), lift_reason="Over."
+    ),
+    "legal_hold_ends_after_it_begins": lambda w: hold(w, until=timezone.now() - timedelta(days=1)),
+    "legal_hold_subject_is_known": lambda w: hold(w, subject="Rae"),
     # organizations and people
     "organization_kind_is_known": lambda w: w.organize(kind="guild"),
     "organization_has_a_name": lambda w: w.organize(legal_name=""),

@@ -18,7 +18,7 @@ from marketplace import access, organizations
 from marketplace.models import Organization
 from payments import quotes, sync
 from payments.models import Order
-from tests.make import EXCLUSIVE, make_offer
+from tests.make import EXCLUSIVE, make_offer, make_trader
 from tests.payments.buying import SCOPE, acceptance, counts, order_for, order_now, quote_for
 from tests.payments.rows import make_offer_row, make_quote_row
 from tests.payments.simulating import Stripe
@@ -205,6 +205,7 @@ def test_a_price_in_live_mode_is_not_quoted_where_stripe_is_in_test_mode(
     archive: Organization, lab: Organization, client_for: ClientFor
 ) -> None:
     offer = make_offer(archive, price_minor=50_000)
+    make_trader(archive)
     live = client_for(lab, livemode=True)
 
     assert refused(live, offer)[:2] == (409, "payment_mode_unavailable")
@@ -215,6 +216,7 @@ def test_in_live_mode_both_parties_are_known_to_the_law(
     archive: Organization, lab: Organization, client_for: ClientFor, who: str
 ) -> None:
     offer = make_offer(archive, price_minor=0)
+    make_trader(archive)
     live = client_for(lab, livemode=True)
     organizations.identify(caller_for({"archive": archive, "lab": lab}[who]), contact_email="")
     assert refused(live, offer)[:2] == (409, "legal_identity_incomplete")

@@ -18,7 +18,7 @@ from licensing.models import Offer, Sample, SearchDocument, TakenSample
 from marketplace import access, organizations, reservations
 from marketplace.models import Audit, CollectionItem, Organization
 from tests.licensing.rows import make_item_row
-from tests.make import TYPED, make_collection, make_offer
+from tests.make import TYPED, make_collection, make_offer, make_trader
 from tests.payments.buying import ACCEPTANCE, counts
 from tests.payments.racing import at_once
 from tests.people import ApiClient, caller_for
@@ -337,6 +337,7 @@ def test_each_organization_and_each_mode_takes_its_own(
     archive: Organization, lab: Organization, stranger: Organization, client_for: ClientFor
 ) -> None:
     offer = chosen(archive, client_for(archive))
+    make_trader(archive)
     buyers = [client_for(lab), client_for(lab, livemode=True), client_for(stranger)]
 
     grants = {take(buyer, offer).json()["id"] for buyer in buyers}
@@ -416,6 +417,7 @@ def test_what_was_opted_out_since_is_left_out_and_said(
     again = client.post(url, stale)
     assert (again.status_code, again.json()["id"]) == (200, grant.json()["id"])
     assert len(client.get("/v1/notices").json()["data"]) == 1
+    make_trader(archive)
     other = client_for(lab, livemode=True).get(url)
     assert (other.status_code, other.json()["code"]) == (409, "opted_out")
 

@@ -130,6 +130,10 @@ MATRIX: dict[str, Row] = {
     "collections/<pk>/royalty-advances": Row(
         "collection", {"post": {"amount_minor": 1, "currency": "USD", "reference": "a"}}
     ),
+    "moderation-decisions/<pk>": Row("moderation_decision"),
+    "moderation-decisions/<pk>/appeal": Row(
+        "moderation_decision", {"post": {"reasons": "It is ours."}}
+    ),
     "grants/<pk>": Row("grant"),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/status-proof": Row("grant"),

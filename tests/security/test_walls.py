@@ -51,6 +51,10 @@ PRIVATE = {
     "marketplace_importjob",
     "marketplace_importrejection",
     "marketplace_invitation",
+    "marketplace_legalhold",
+    "licensing_appeal",
+    "licensing_moderationdecision",
+    "licensing_report",
     "marketplace_membership",
     "licensing_accessrequest",
     "marketplace_rightsoverride",
@@ -117,6 +121,8 @@ PUBLIC = {
     "marketplace_collectionshare",
     # Digests alone, which importers and licensees of other tenants must find.
     "marketplace_reserveddigest",
+    # Who sells, which the law has buyers shown.
+    "marketplace_trader",
     "licensing_offer",
     # What a listing says of its sample, to everybody.
     "licensing_sample",

@@ -19,10 +19,12 @@ from licensing import (
     audit_roots,
     delivery_summaries,
     lifecycle,
+    moderation,
     notices,
     offers,
     optout_links,
     optouts,
+    reports,
     samples,
     snapshots,
     terms,
@@ -36,6 +38,7 @@ from marketplace import (
     embedded_rights,
     imports,
     invitations,
+    legal_holds,
     organizations,
     remote_buckets,
     sharing,
@@ -78,7 +81,7 @@ from payments.models import (
     TransferReversal,
 )
 from tests.database import TestDatabase
-from tests.make import TYPED, records
+from tests.make import TYPED, make_operator, make_trader, records
 from tests.people import ApiClient, caller_for, found
 
 ACCEPTANCE = {"name": "Lin", "title": "Counsel", "authority": True}
@@ -426,6 +429,33 @@ def _opt_out(world: World) -> None:
     world.subjects |= {"opt_out": out.pk, "notice": notice.pk, "opt_out_link": link.pk}
 
 
+def _moderated(world: World) -> None:
+    """A report about a listing; a work that is not on sale, held, and the archive's appeal."""
+    olga = make_operator()
+    with acting(caller_for(world.archive), writing=False):
+        form = Representation.objects.filter(work__external_id="work-100").get()
+    reports.make(
+        target=str(world.subjects["offer"]),
+        ground="law",
+        explanation="It is mine.",
+        location="Page 3.",
+        name="Rae",
+        email="rae@example.org",
+        in_good_faith=True,
+        address="192.0.2.1",
+    )
+    decision = moderation.decide(
+        olga,
+        organization=str(world.archive.pk),
+        digests=[bytes(form.digest).hex()],
+        measure="work_held",
+        reasons=moderation.Reasons("A map is in it.", "law", "Article 2."),
+    )
+    moderation.appeal(caller_for(world.archive), str(decision.pk), reasons="It is ours.")
+    world.subjects["moderation_decision"] = decision.pk
+    legal_holds.place(olga, str(world.archive.pk), reason="A court asked.", matter="4 O 17/26")
+
+
 def _erased(world: World) -> None:
     """A contributor of the archive who asked to be forgotten."""
     archive = caller_for(world.archive)
@@ -447,11 +477,13 @@ def _build() -> World:
         account_acts.record(user, "account.signed_in", by=["password"])
         for livemode in (True, False):
             made.client(organization, livemode=livemode)
+    make_trader(made.archive)
     _purchases(made, _offers(made, _catalogue(made)))
     _samples(made)
     _people(made)
     _opt_out(made)
     _erased(made)
+    _moderated(made)
     audit_roots.record_due()
     answer = made.client(made.archive).post(
         "/v1/collections", {"name": "Once"}, Idempotency_Key="k1"

@@ -18,6 +18,7 @@ from licensing import (
     audit_roots,
     delivery_summaries,
     lifecycle,
+    moderation,
     optouts,
     scope_claims,
     status,
@@ -83,6 +84,7 @@ JOBS = [
     Job("announced events of grants", 1, lambda: lifecycle.carry_out_due()),
     # Outside its windows nothing is permitted anyway: this writes down that a grant is over.
     Job("grants that are over", 300, lambda: lifecycle.expire_due()),
+    Job("moderation decisions that are over", 60, lambda: moderation.expire_due()),
     Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
     Job("unused uploads", 600, lambda: uploads.sweep()),
     Job("sessions that ended", 3600, lambda: accounts.sweep()),

@@ -1,0 +1,106 @@
+"""What sellers and reporters are mailed about moderation. A mail that fails undoes nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import TypedDict
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from licensing.models import Appeal, ModerationDecision, Report
+from marketplace import invitations
+from marketplace.errors import MailUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Told(TypedDict):
+    """Whom to tell: a seller's addresses, a new link of its page if there is one, and reporters."""
+
+    seller: list[str]
+    token: str
+    reports: list[Report]
+
+
+def decided(
+    decision: ModerationDecision, *, seller: list[str], token: str, reports: list[Report]
+) -> None:
+    """Give everybody the statement of reasons, and say how to appeal."""
+    link = _("It stands here too, with the way to appeal:\n%(url)s") % {
+        "url": f"{settings.BASE_URL}/moderation/{token}"
+    }
+    _send(seller, decision, _("A decision about what you sell: %(id)s"), _statement(decision), link)
+    for report in reports:
+        about = _("Your report %(id)s was decided.") % {"id": report.pk}
+        link = _("The link of your receipt shows it, and the way to appeal.")
+        _send(
+            [report.reporter_email],
+            decision,
+            _("The decision about your report: %(id)s"),
+            about,
+            _statement(decision),
+            link,
+        )
+
+
+def ended(
+    decision: ModerationDecision, *, seller: list[str], token: str, reports: list[Report]
+) -> None:
+    """Say that a decision no longer holds, and why."""
+    for addresses in (seller, [report.reporter_email for report in reports]):
+        for address in addresses:
+            said = [str(decision.get_state_display()), decision.end_reason]
+            _send([address], decision, _("A decision has ended: %(id)s"), *said)
+
+
+def answered(
+    found: Appeal,
+    decision: ModerationDecision,
+    *,
+    seller: list[str],
+    token: str,
+    reports: list[Report],
+) -> None:
+    """Give the answer of an appeal to who made it, and to the other side where it changed."""
+    said = [str(found.get_state_display()), found.answer]
+    reporters = [report.reporter_email for report in reports]
+    if found.report is not None and found.report.reporter_email:
+        reporters.append(found.report.reporter_email)
+    told = seller if found.by == Appeal.By.SELLER else []
+    if found.by == Appeal.By.REPORTER or found.state == Appeal.State.REVERSED:
+        told = [*told, *reporters]
+    for address in dict.fromkeys(told):
+        _send([address], decision, _("The answer to an appeal: %(id)s"), *said)
+
+
+def _statement(decision: ModerationDecision) -> str:
+    """The statement of reasons, in plain text."""
+    until = _("until it is lifted")
+    if decision.until is not None:
+        until = _("until %(until)s UTC") % {"until": f"{decision.until:%Y-%m-%d %H:%M}"}
+    lines = [
+        (_("Decision"), str(decision.get_measure_display())),
+        (_("About"), _about(decision)),
+        (_("For how long"), until),
+        (_("Where"), _("everywhere")),
+        (_("Facts"), decision.facts),
+        (_("Ground"), str(decision.get_ground_display())),
+        (_("Law or clause"), decision.reference),
+        (_("Automated means"), str(decision.get_automation_display())),
+    ]
+    if decision.measure == ModerationDecision.Measure.NONE:
+        del lines[2:4]
+    return "\n".join(f"{name}: {value}" for name, value in lines if value)
+
+
+def _about(decision: ModerationDecision) -> str:
+    return ", ".join([*filter(None, [str(decision.offer_id or "")]), *decision.digests[:20]])
+
+
+def _send(addresses: list[str], decision: ModerationDecision, subject: str, *parts: str) -> None:
+    for address in addresses:
+        try:
+            invitations.send_mail(subject % {"id": decision.pk}, "\n\n".join(parts), address)
+        except MailUnavailable:
+            logger.warning("a statement of %s was not mailed", decision.pk)
