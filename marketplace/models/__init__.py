@@ -16,7 +16,7 @@ from marketplace.models.embedded_rights import (
 )
 from marketplace.models.erasures import Erasure
 from marketplace.models.identifiers import WorkIdentifier
-from marketplace.models.imports import ImportJob, ImportRejection
+from marketplace.models.imports import ColumnTemplate, ImportJob, ImportRejection
 from marketplace.models.invitations import Invitation
 from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.remote_buckets import RemoteBucket
@@ -39,6 +39,7 @@ __all__ = [
     "CollectionItem",
     "CollectionItemQuerySet",
     "CollectionShare",
+    "ColumnTemplate",
     "Contributor",
     "ContributorIdentity",
     "EmbeddedRights",

@@ -24,6 +24,7 @@ from marketplace.models import (
     Collection,
     CollectionItem,
     CollectionShare,
+    ColumnTemplate,
     Contributor,
     ContributorIdentity,
     EmbeddedRights,
@@ -177,6 +178,14 @@ class World(Tenant):
     def import_again(self, **fields: Any) -> None:
         values = {"organization": self.organization, "collection": self.collection, "source": "s"}
         ImportJob.objects.create(**{**values, **fields})
+
+    def read_header(self, **fields: Any) -> None:
+        values = {"organization": self.organization, "header": b"\x02" * 32}
+        ColumnTemplate.objects.create(**{**values, **fields})
+
+    def read_header_twice(self) -> None:
+        self.read_header()
+        self.read_header()
 
     def reserve(self, **fields: Any) -> None:
         values = {"organization": None, "digest": b"\x02" * 32, "reason": "held", "cause": "c"}
@@ -339,6 +348,8 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     # imports
     "import_status_is_known": lambda w: w.import_again(status="lost", finished_at=timezone.now()),
     "import_waits_only_for_an_upload": lambda w: w.import_again(status="queued"),
+    "column_template_is_one_per_header": lambda w: w.read_header_twice(),
+    "column_template_header_is_sha256": lambda w: w.read_header(header=b"\x02" * 31),
     "identifier_is_said_once": lambda w: w.identify_work_twice(),
     "identifier_fits_its_scheme": lambda w: w.identify_work(value="978030640615X"),
     "workidentifier_work_id_same_organization": lambda w: w.identify_work(work=w.other.work),

@@ -42,6 +42,7 @@ from marketplace import (
 )
 from marketplace.access import Caller, Scope, acting, system
 from marketplace.embedded_rights import Embedded
+from marketplace.imports import templates
 from marketplace.models import (
     Collection,
     IdempotencyKey,
@@ -156,6 +157,8 @@ def _catalogue(world: World) -> dict[str, Any]:
     published = terms.publish(archive, str(drafted.pk))
     hidden = collections.create(archive, name="Drawer")
     imports.run(archive, str(hidden.pk), imports.Records(records(2, start=100)))
+    with acting(archive):
+        templates.remember(archive, ["id"], templates.Columns({"external_id": "id"}))
     with acting(archive, writing=False):
         work = Work.objects.filter(organization=world.archive).first()
     assert work is not None
