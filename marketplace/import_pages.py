@@ -31,13 +31,13 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from marketplace import croissant, imports, previews, sharing, uploads, works
+from marketplace import croissant, excerpts, imports, previews, sharing, uploads, works
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import DomainError, InvalidInput, NotFound, WorkRefused
 from marketplace.imports import queue
 from marketplace.imports.corrections import rejected_rows
 from marketplace.imports.templates import Columns
-from marketplace.models import Collection, ImportJob, Upload
+from marketplace.models import Collection, Excerpt, ImportJob, Upload
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, Caller, P], HttpResponseBase]
@@ -94,6 +94,7 @@ def patterns(bind: Callable[[Any], Any]) -> list[URLPattern]:
         (f"{job}resume/", resume, "import-resume"),
         (f"{job}report.csv", report, "import-report"),
         (f"{job}rejected-rows.csv", rows, "import-rows"),
+        ("works/<str:work>/excerpt/", excerpt, "work-excerpt"),
     ]
     return [path(route, bind(view), name=name) for route, view, name in views]
 
@@ -438,6 +439,24 @@ def _is_hosted(caller: Caller, collection: str, upload: Any, name: str) -> bool:
 def _media_type(name: str) -> str:
     kind, encoding = _MEDIA_TYPES.guess_type(f"./{name}")
     return kind if kind and not encoding else "application/octet-stream"
+
+
+@page(Scope.WORKS_READ)
+@require_GET
+def excerpt(request: HttpRequest, caller: Caller, work: str) -> HttpResponseBase:
+    """What there is to see of one of the caller's own works; 404 where there is nothing."""
+    made = excerpts.of(caller, work)
+    is_picture = made.kind == Excerpt.Kind.PICTURE
+    return HttpResponse(
+        bytes(made.content or b""),
+        headers={
+            "Content-Type": "image/png" if is_picture else "text/plain; charset=utf-8",
+            # Made of other people's bytes: no browser may take it for anything else.
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        },
+    )
 
 
 # --- what these pages share -------------------------------------------------------------------

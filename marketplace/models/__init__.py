@@ -15,6 +15,7 @@ from marketplace.models.embedded_rights import (
     RightsOverride,
 )
 from marketplace.models.erasures import Erasure
+from marketplace.models.excerpts import EXCERPT_LENGTH_MAX, Excerpt
 from marketplace.models.identifiers import WorkIdentifier
 from marketplace.models.imports import ColumnTemplate, ImportJob, ImportRejection
 from marketplace.models.invitations import Invitation
@@ -30,6 +31,7 @@ __all__ = [
     "COUNT_MAX",
     "DIGEST_LENGTH",
     "EDIT",
+    "EXCERPT_LENGTH_MAX",
     "UNITS",
     "VIEW",
     "ApiKey",
@@ -45,6 +47,7 @@ __all__ = [
     "EmbeddedRights",
     "EmbeddedRightsQuerySet",
     "Erasure",
+    "Excerpt",
     "IdempotencyKey",
     "ImportJob",
     "ImportRejection",

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
 
 from marketplace import collections, import_pages, organizations, storage
 from marketplace.access import acting, system
 from marketplace.imports import engine, queue
 from marketplace.models import ImportJob, Organization, Representation, Upload, Work
+from tests.database import TestDatabase
 from tests.marketplace.test_import_preview import GERMAN, digest
-from tests.people import caller_for
+from tests.people import caller_for, found
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.marketplace.import_urls")]
 INLINE = re.compile(
@@ -362,3 +370,49 @@ def test_a_stranger_gets_404_everywhere_and_who_may_not_write_403(
     assert works(archive) == []
     with system("count a test's uploads"):
         assert Upload.objects.count() == 1
+
+
+@pytest.mark.chaos
+@pytest.mark.django_db(transaction=True)
+def test_an_import_from_the_browser_survives_its_worker(
+    tmp_path: Path, django_db_setup: TestDatabase
+) -> None:
+    """A whole `manage.py worker` is killed amid the file; the next one brings in each row once."""
+    archive = found("Archive", "platform")
+    ada = person(archive)
+    into = str(collections.create(caller_for(archive), name="Letters").pk)
+    count = 60_000
+    rows = (f"w-{n:06},{digest(str(n))},{n + 1},Letter {n}" for n in range(count))
+    content = "\n".join(["asset id,sha-256,size,Titel", *rows])
+    progress = ran(ada, sent(ada, into, content), **{"constant.language": "de"})
+    environ = {
+        **django_db_setup.environ,
+        "LICET_UPLOAD_DIR": str(tmp_path / "uploads"),
+        "LICET_STORAGE_DIR": str(tmp_path / "works"),
+    }
+    worker = subprocess.Popen(
+        [sys.executable, "manage.py", "worker"],
+        cwd=django_settings.BASE_DIR,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not jobs()[0].imported:
+        time.sleep(0.02)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.communicate()
+    [before] = jobs()
+    assert before.status == "running"
+    assert 0 < before.imported < count
+    assert "Running." in shown(ada, progress)
+    # Nobody takes it while the dead worker's lease lasts.
+    assert queue.carry_out_due() == 0
+    with system("let a dead worker's lease end in a test"):
+        ImportJob.objects.update(leased_until=timezone.now())
+    assert queue.carry_out_due() == 1
+    assert "Finished." in shown(ada, progress)
+    [job] = jobs()
+    assert (job.imported, job.repeated, job.rejected) == (count, 0, 0)
+    with system("count a test's works"):
+        assert Work.objects.filter(language="de").count() == count

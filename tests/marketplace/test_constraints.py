@@ -17,6 +17,7 @@ from django.utils import timezone
 from marketplace import access
 from marketplace.models import (
     COUNT_MAX,
+    EXCERPT_LENGTH_MAX,
     UNITS,
     ApiKey,
     Attestation,
@@ -28,6 +29,7 @@ from marketplace.models import (
     Contributor,
     ContributorIdentity,
     EmbeddedRights,
+    Excerpt,
     IdempotencyKey,
     ImportJob,
     ImportRejection,
@@ -178,6 +180,18 @@ class World(Tenant):
     def import_again(self, **fields: Any) -> None:
         values = {"organization": self.organization, "collection": self.collection, "source": "s"}
         ImportJob.objects.create(**{**values, **fields})
+
+    def show(self, **fields: Any) -> None:
+        values = {
+            "organization": self.organization,
+            "digest": bytes(self.form.digest),
+            "kind": "text",
+        }
+        Excerpt.objects.create(**{**values, **fields})
+
+    def show_twice(self) -> None:
+        self.show()
+        self.show()
 
     def read_header(self, **fields: Any) -> None:
         values = {"organization": self.organization, "header": b"\x02" * 32}
@@ -348,6 +362,11 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     # imports
     "import_status_is_known": lambda w: w.import_again(status="lost", finished_at=timezone.now()),
     "import_waits_only_for_an_upload": lambda w: w.import_again(status="queued"),
+    "excerpt_is_made_once": lambda w: w.show_twice(),
+    "excerpt_kind_is_known": lambda w: w.show(kind="film"),
+    "excerpt_has_content_iff_made": lambda w: w.show(status="made"),
+    "excerpt_is_small": lambda w: w.show(status="made", content=bytes(EXCERPT_LENGTH_MAX + 1)),
+    "excerpt_of_a_representation": lambda w: w.show(digest=b"\x09" * 32),
     "column_template_is_one_per_header": lambda w: w.read_header_twice(),
     "column_template_header_is_sha256": lambda w: w.read_header(header=b"\x02" * 31),
     "identifier_is_said_once": lambda w: w.identify_work_twice(),

@@ -47,6 +47,7 @@ PRIVATE = {
     "marketplace_contributoridentity",
     "marketplace_embeddedrights",
     "marketplace_erasure",
+    "marketplace_excerpt",
     "marketplace_idempotencykey",
     "marketplace_importjob",
     "marketplace_importrejection",

@@ -45,6 +45,7 @@ from marketplace.embedded_rights import Embedded
 from marketplace.imports import templates
 from marketplace.models import (
     Collection,
+    Excerpt,
     IdempotencyKey,
     ImportJob,
     Membership,
@@ -158,6 +159,9 @@ def _catalogue(world: World) -> dict[str, Any]:
     hidden = collections.create(archive, name="Drawer")
     imports.run(archive, str(hidden.pk), imports.Records(records(2, start=100)))
     with acting(archive):
+        form = Representation.objects.visible_to(archive).first()
+        assert form is not None
+        Excerpt.objects.create(organization=world.archive, digest=form.digest, kind="text")
         templates.remember(archive, ["id"], templates.Columns({"external_id": "id"}))
     with acting(archive, writing=False):
         work = Work.objects.filter(organization=world.archive).first()
