@@ -1,5 +1,6 @@
 """The tables of tenants and their works."""
 
+from marketplace.models.bulk_edits import BulkEdit
 from marketplace.models.collections import (
     EDIT,
     VIEW,
@@ -37,6 +38,7 @@ __all__ = [
     "ApiKey",
     "Attestation",
     "Audit",
+    "BulkEdit",
     "Collection",
     "CollectionItem",
     "CollectionItemQuerySet",

@@ -22,6 +22,7 @@ from marketplace.models import (
     ApiKey,
     Attestation,
     Audit,
+    BulkEdit,
     Collection,
     CollectionItem,
     CollectionShare,
@@ -180,6 +181,10 @@ class World(Tenant):
     def import_again(self, **fields: Any) -> None:
         values = {"organization": self.organization, "collection": self.collection, "source": "s"}
         ImportJob.objects.create(**{**values, **fields})
+
+    def edit(self, **fields: Any) -> None:
+        values = {"organization": self.organization, "collection": self.collection, "change": {}}
+        BulkEdit.objects.create(**{**values, **fields})
 
     def show(self, **fields: Any) -> None:
         values = {
@@ -362,6 +367,9 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     # imports
     "import_status_is_known": lambda w: w.import_again(status="lost", finished_at=timezone.now()),
     "import_waits_only_for_an_upload": lambda w: w.import_again(status="queued"),
+    "bulk_edit_is_ended_iff_dated": lambda w: w.edit(status="finished"),
+    "bulk_edit_changes_no_more_than_it_saw": lambda w: w.edit(changed=1),
+    "bulkedit_collection_id_same_organization": lambda w: w.edit(collection=w.other.collection),
     "excerpt_is_made_once": lambda w: w.show_twice(),
     "excerpt_kind_is_known": lambda w: w.show(kind="film"),
     "excerpt_has_content_iff_made": lambda w: w.show(status="made"),
@@ -426,6 +434,7 @@ TARGETS = {
     "work_of_organization",
     "representation_of_work",
     "import_of_organization",
+    "bulk_edit_of_organization",
     "remote_bucket_of_organization",
     "upload_of_organization",
     "rights_override_of_organization",
@@ -483,7 +492,7 @@ def test_every_named_constraint_has_a_case() -> None:
             WHERE conrelid::regclass::text LIKE 'marketplace\\_%'
               AND conrelid::regclass::text NOT LIKE 'marketplace\\_user\\_%'
               AND (contype IN ('u', 'x', 'c') OR conname LIKE '%\\_same\\_%'
-                   OR conname = 'embedded_rights_of_a_representation')
+                   OR conname LIKE '%\\_of\\_a\\_representation')
             UNION SELECT tgname FROM pg_trigger
             WHERE tgrelid::regclass::text LIKE 'marketplace\\_%' AND NOT tgisinternal
               AND tgname NOT LIKE 'insert\\_only%'

@@ -42,6 +42,7 @@ PRIVATE = {
     "marketplace_apikey",
     "marketplace_attestation",
     "marketplace_audit",
+    "marketplace_bulkedit",
     "marketplace_columntemplate",
     "marketplace_contributor",
     "marketplace_contributoridentity",

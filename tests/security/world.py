@@ -44,6 +44,7 @@ from marketplace.access import Caller, Scope, acting, system
 from marketplace.embedded_rights import Embedded
 from marketplace.imports import templates
 from marketplace.models import (
+    BulkEdit,
     Collection,
     Excerpt,
     IdempotencyKey,
@@ -162,6 +163,10 @@ def _catalogue(world: World) -> dict[str, Any]:
         form = Representation.objects.visible_to(archive).first()
         assert form is not None
         Excerpt.objects.create(organization=world.archive, digest=form.digest, kind="text")
+        change = {"language": "de"}
+        BulkEdit.objects.create(
+            organization=world.archive, collection=collection, change=change, requested_by="system"
+        )
         templates.remember(archive, ["id"], templates.Columns({"external_id": "id"}))
     with acting(archive, writing=False):
         work = Work.objects.filter(organization=world.archive).first()

@@ -23,7 +23,7 @@ from licensing import (
     status,
 )
 from licensing.ledger import sequencer
-from marketplace import excerpts, uploads
+from marketplace import bulk_edits, excerpts, uploads
 from marketplace.imports import queue
 from payments import (
     commands,
@@ -84,6 +84,7 @@ JOBS = [
     # Outside its windows nothing is permitted anyway: this writes down that a grant is over.
     Job("grants that are over", 300, lambda: lifecycle.expire_due()),
     Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
+    Job("edits of many works", 0.5, lambda: bulk_edits.carry_out_due()),
     Job("excerpts of works", 1, lambda: excerpts.make_due()),
     Job("unused uploads", 600, lambda: uploads.sweep()),
     # A restore must not lose them.
