@@ -89,8 +89,7 @@ class Migration(migrations.Migration):
             "ALTER TABLE marketplace_excerpt ADD CONSTRAINT excerpt_of_a_representation"
             " FOREIGN KEY (organization_id, digest)"
             " REFERENCES marketplace_representation (organization_id, digest)"
-            " ON DELETE CASCADE NOT VALID;"
-            "ALTER TABLE marketplace_excerpt VALIDATE CONSTRAINT excerpt_of_a_representation;"
+            " ON DELETE CASCADE;"
             "ALTER TABLE marketplace_excerpt ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
             "CREATE POLICY tenant ON marketplace_excerpt USING"
             " (organization_id = (SELECT licet_tenant()) OR (SELECT licet_system()))",
