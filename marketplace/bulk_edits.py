@@ -174,7 +174,12 @@ def _batch(caller: Caller, edit: BulkEdit, name: str, names: Mapping[str, Any]) 
 def _end(caller: Caller, edit: BulkEdit, status: str) -> None:
     edit.status, edit.finished_at = status, timezone.now()
     edit.save(update_fields=["status", "finished_at"])
-    audit.record(caller, f"works.edit_{status}", subject=edit, changed=edit.changed)
+    audit.record(
+        caller,
+        "works.edit_finished" if status == Status.FINISHED else "works.edit_canceled",
+        subject=edit,
+        changed=edit.changed,
+    )
 
 
 def _names(
