@@ -117,6 +117,11 @@ def run(caller: Caller, path: Path) -> Imported:
     return Imported(document, imports.run(caller, str(collection.pk), Files(document)))
 
 
+def bring_in(caller: Caller, collection_id: str, path: Path) -> ImportJob:
+    """Import a document's files into a collection that is there. Raises NotFound, InvalidInput."""
+    return imports.run(caller, collection_id, Files(read(path)))
+
+
 class Files(Source):
     """The FileObjects of a document: those with a SHA-256 are works, the others say why not."""
 

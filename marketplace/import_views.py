@@ -37,6 +37,8 @@ class ImportJobSerializer(Resource[ImportJob]):
             "feed",
             "dry_run",
             "columns",
+            "constants",
+            "ignored",
             "status",
             "imported",
             "updated",
@@ -77,6 +79,17 @@ class AskForImport(Body):
         child=StrictCharField(max_length=200),
         required=False,
         help_text=_("Which column stands for which field: {“sha256”: “hash”}."),
+    )
+    constants = serializers.DictField(
+        child=StrictCharField(max_length=2000),
+        required=False,
+        help_text=_("What each row has that no column says: {“language”: “de”}."),
+    )
+    ignored = serializers.ListField(
+        child=StrictCharField(max_length=200),
+        required=False,
+        max_length=500,
+        help_text=_("Columns that stand for nothing, though their names would."),
     )
     feed = serializers.BooleanField(
         default=False,

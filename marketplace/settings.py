@@ -374,6 +374,8 @@ STORAGE_BUCKET = {
 # Every process that takes uploads must see the same directory.
 UPLOAD_DIR = Path(_environ.get("LICET_UPLOAD_DIR", STORAGE_DIR / "uploads"))
 UPLOAD_LENGTH_MAX = int(_environ.get("LICET_UPLOAD_LENGTH_MAX", 64 << 30))
+# What a browser may send at once; larger files go through the API.
+BROWSER_UPLOAD_LENGTH_MAX = int(_environ.get("LICET_BROWSER_UPLOAD_LENGTH_MAX", 4 << 30))
 # All of one organization's uploads together.
 UPLOADS_LENGTH_MAX = int(_environ.get("LICET_UPLOADS_LENGTH_MAX", 256 << 30))
 DELIVERY_LINK_SECONDS = int(_environ.get("LICET_DELIVERY_LINK_SECONDS", "300"))

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy
 from marketplace import (
     audit,
     embedded_rights,
+    excerpts,
     idempotency,
     legal_holds,
     reservations,
@@ -217,6 +218,7 @@ def host(
             said = embedded_rights.read(file, media_type)
         if said is not None:
             embedded_rights.note(caller.organization.pk, {digest: said})
+        excerpts.ask(caller, [digest])
         form = Representation.objects.visible_to(caller).select_related("work").get(digest=digest)
         audit.record(caller, "work.hosted", subject=form.work, upload=str(row.pk))
         idempotency.names(caller, form.work)

@@ -115,6 +115,9 @@ class Source:
     feed = False
     # Which columns stand for which fields, where somebody said so.
     columns: Mapping[str, str] = {}
+    # What each entry has that no column says, and which columns stand for nothing.
+    constants: Mapping[str, str] = {}
+    ignored: Sequence[str] = ()
     # What must be the same for an import to go on; "" where the name says it all.
     fingerprint = ""
     # Entries may be made in another thread, some before those ahead of them are settled.
@@ -270,6 +273,8 @@ def _begin(
                 format=source.format,
                 feed=source.feed,
                 columns=dict(source.columns),
+                constants=dict(source.constants),
+                ignored=list(source.ignored),
                 dry_run=dry_run,
                 fingerprint=source.fingerprint,
                 source_length=source.length,

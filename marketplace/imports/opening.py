@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from django.utils.translation import gettext as _
@@ -27,10 +27,16 @@ def open_table(
     *,
     format: str = "auto",
     columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, str] | None = None,
+    ignored: Iterable[str] = (),
     feed: bool = False,
     name: str = "",
 ) -> Table:
-    """A source that reads a file of works. Raises InvalidInput for a format that is none."""
+    """A source that reads a file of works. Raises InvalidInput for a format that is none.
+
+    `columns` says which column stands for which field, `constants` what each row has that no
+    column says, and `ignored` which columns stand for nothing.
+    """
     if format == "auto":
         format = "ndjson" if feed else format_of(path)
     if format not in _SOURCES:
@@ -39,7 +45,9 @@ def open_table(
         )
     if feed and format != "ndjson":
         raise InvalidInput(_("An update feed is NDJSON."), param="format")
-    return _SOURCES[format](path, columns=columns, feed=feed, name=name)
+    return _SOURCES[format](
+        path, columns=columns, constants=constants, ignored=ignored, feed=feed, name=name
+    )
 
 
 def format_of(path: Path) -> str:

@@ -38,12 +38,33 @@ class Parquet(Table):
             raise InvalidInput(_("This is no Parquet file."), param="file")
         with self._open() as found:
             schema = found.schema_arrow
-            places = rows.place(schema.names, self.columns, feed=self.feed)
+            places = rows.place(
+                schema.names,
+                self.columns,
+                feed=self.feed,
+                constants=self.constants,
+                ignored=self.ignored,
+            )
             self._names = [schema.names[place] if place >= 0 else "" for place in places]
             for name, field in zip(self._names, rows.FIELDS, strict=True):
                 if name:
                     _check_type(field.name, name, schema.field(name).type)
             self._check_row_groups(found)
+
+    def begin(self, most: int) -> tuple[list[str], list[dict[str, Any]], int]:
+        """The columns' names, the first rows, and how many there are. Raises InvalidInput."""
+        with self._open() as found:
+            names, count = list(found.schema_arrow.names), int(found.metadata.num_rows)
+            # Looking must not unpack what an import would refuse.
+            if not count or _bytes_of(found, 0, names) > _ROW_GROUP_BYTES_MAX:
+                return names, [], count
+            try:
+                batch = next(found.iter_batches(batch_size=most, row_groups=[0], use_threads=False))
+                return names, batch.to_pylist(), count
+            except (OSError, ValueError, NotImplementedError, StopIteration) as error:
+                if getattr(error, "errno", None) is not None:
+                    raise
+                return names, [], count
 
     def entries(self, after: str) -> Iterator[Entry]:
         self._go_to(after)
@@ -90,10 +111,11 @@ class Parquet(Table):
 
     def _values(self, batch: Any) -> list[list[str]]:
         """The batch's rows, each as text in the order of the fields."""
-        nothing = [""] * batch.num_rows
         columns = [
-            _text(batch.column(batch.schema.get_field_index(name))) if name else nothing
-            for name in self._names
+            _text(batch.column(batch.schema.get_field_index(name)))
+            if name
+            else [self.constants.get(field.name, "")] * batch.num_rows
+            for name, field in zip(self._names, rows.FIELDS, strict=True)
         ]
         return [list(row) for row in zip(*columns, strict=True)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from marketplace import audit, idempotency, organizations, uploads
 from marketplace.access import Caller, acting, system
 from marketplace.errors import DomainError, ImportEnded, ImportUnderWay
-from marketplace.imports import engine
+from marketplace.imports import engine, templates
 from marketplace.imports.engine import LEASE, Taken
 from marketplace.imports.opening import open_table
 from marketplace.imports.tables import Table
@@ -34,15 +34,27 @@ def ask(
     upload: str,
     format: str = "auto",
     columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, str] | None = None,
+    ignored: Iterable[str] = (),
     feed: bool = False,
     dry_run: bool = False,
+    header: Sequence[str] = (),
 ) -> ImportJob:
     """Queue the import of an upload of `reader`'s. The file's beginning is checked first.
 
+    With a `header`, what was said of its columns is remembered for the next file that has it.
     The two differ where somebody from outside edits a shared collection. Raises NotFound,
     UploadIncomplete, UploadWrongState and InvalidInput before anything is written.
     """
-    source = _source(reader, upload, format=format, columns=columns, feed=feed)
+    source = _source(
+        reader,
+        upload,
+        format=format,
+        columns=columns,
+        constants=constants,
+        ignored=ignored,
+        feed=feed,
+    )
     source.check()
     with acting(caller):
         collection = Collection.objects.owned_by(caller).get_visible(caller, collection_id)
@@ -52,7 +64,9 @@ def ask(
             source=source.name,
             format=source.format,
             feed=feed,
-            columns=dict(columns or {}),
+            columns=dict(source.columns),
+            constants=dict(source.constants),
+            ignored=list(source.ignored),
             dry_run=dry_run,
             upload=upload,
             fingerprint=source.fingerprint,
@@ -61,6 +75,9 @@ def ask(
             status=Status.QUEUED,
         )
         job.save(force_insert=True)
+        if header:
+            said = templates.Columns(source.columns, source.constants, source.ignored)
+            templates.remember(caller, header, said)
         audit.record(caller, "import.queued", subject=job, upload=upload)
         idempotency.names(caller, job)
     return job
@@ -83,6 +100,27 @@ def cancel(caller: Caller, id: str) -> ImportJob:
     return job
 
 
+def resume(caller: Caller, id: str) -> ImportJob:
+    """Have a failed import of an upload gone on with, from where it stopped, as it was asked for.
+
+    Raises NotFound, and ImportEnded for one that did not fail. Where its file is gone, it fails
+    again.
+    """
+    with acting(caller):
+        job = ImportJob.objects.get_visible(caller, id, lock=True)
+        if job.status in {Status.QUEUED, Status.RUNNING}:
+            return job
+        if job.status != Status.FAILED or not job.upload:
+            raise ImportEnded(
+                _("The import is %(status)s.") % {"status": job.status}, import_job=str(job.pk)
+            )
+        job.status, job.finished_at, job.failure = Status.QUEUED, None, ""
+        job.attempts, job.leased_until = 0, None
+        job.save(update_fields=["status", "finished_at", "failure", "attempts", "leased_until"])
+        audit.record(caller, "import.resumed", subject=job)
+    return job
+
+
 def carry_out_due(taken: Taken | None = None) -> int:
     """Run one import that is due: the oldest that is queued, or whose worker fell silent.
 
@@ -97,7 +135,13 @@ def carry_out_due(taken: Taken | None = None) -> int:
     caller = organizations.operator(job.organization)
     try:
         source = _source(
-            _reader(job), job.upload, format=job.format, columns=job.columns, feed=job.feed
+            _reader(job),
+            job.upload,
+            format=job.format,
+            columns=job.columns,
+            constants=job.constants,
+            ignored=job.ignored,
+            feed=job.feed,
         )
         source.check()
         engine.go_on(caller, job, source, taken=taken)
@@ -142,7 +186,10 @@ def _claim() -> ImportJob | None:
             return None
         job.status, job.leased_until = Status.RUNNING, now + LEASE
         job.attempts += 1
-        job.save(update_fields=["status", "leased_until", "attempts"])
+        job.taken_up_at, job.taken_up_rows = now, job.rows
+        job.save(
+            update_fields=["status", "leased_until", "attempts", "taken_up_at", "taken_up_rows"]
+        )
     return job
 
 

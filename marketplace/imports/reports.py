@@ -9,11 +9,10 @@ from typing import Any
 
 from marketplace.access import Caller, acting
 from marketplace.imports.engine import rejections
+from marketplace.imports.tables import escaped
 
 COLUMNS = ("line", "field", "code", "detail", "external_id")
 _PAGE = 5_000
-# What spreadsheets would run as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def rejections_csv(caller: Caller, id: str) -> Iterator[str]:
@@ -38,12 +37,7 @@ def _pages(caller: Caller, id: str) -> Iterator[str]:
         if not page:
             return
         last = page[-1][0]
-        yield _text([_escaped(value) for value in row[1:]] for row in page)
-
-
-def _escaped(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+        yield _text([escaped(value) for value in row[1:]] for row in page)
 
 
 def _text(rows: Any) -> str:

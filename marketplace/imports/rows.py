@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -62,6 +62,9 @@ FIELDS = (
 NAMES = tuple(field.name for field in FIELDS)
 REQUIRED = ("external_id", "sha256", "length")
 REQUIRED_OF_A_FEED = ("external_id", "op")
+# What tells works from each other, or is of one change alone.
+NEVER_CONSTANT = frozenset({"external_id", "sha256", "length", "op"})
+_OF_PEOPLE = frozenset({"contributor_name", "contributor_email", "consent"})
 # Where nobody says what the bytes are.
 MEDIA_TYPE = "application/octet-stream"
 
@@ -117,19 +120,23 @@ class Refused(Exception):
         self.detail = detail
 
 
-def known_columns(said: Mapping[str, str]) -> dict[str, str]:
-    """Which field each column's name stands for, in order of preference. Raises InvalidInput."""
-    unknown = sorted(set(said) - set(NAMES))
-    if unknown:
+def known_columns(said: Mapping[str, str], constants: Mapping[str, str] = {}) -> dict[str, str]:
+    """Which field each column's name stands for, in order of preference. Raises InvalidInput.
+
+    No column stands for a field that is constant.
+    """
+    _check_fields(said, "columns")
+    _check_constants(constants)
+    twice = sorted(set(said) & set(constants))
+    if twice:
         raise InvalidInput(
-            _("There is no field “%(name)s”. Use: %(known)s.")
-            % {"name": printable(unknown[0][:100]), "known": ", ".join(NAMES)},
-            param="columns",
+            _("“%(field)s” cannot be a column and a constant.") % {"field": twice[0]},
+            param="constants",
         )
     names = {column: field for field, column in said.items()}
     if len(names) < len(said):
         raise InvalidInput(_("One column cannot stand for two fields."), param="columns")
-    rest = [field for field in FIELDS if field.name not in said]
+    rest = [field for field in FIELDS if field.name not in {*said, *constants}]
     for field in rest:
         names.setdefault(field.name, field.name)
     for field in rest:
@@ -138,15 +145,72 @@ def known_columns(said: Mapping[str, str]) -> dict[str, str]:
     return names
 
 
-def place(header: Sequence[str], said: Mapping[str, str], *, feed: bool) -> list[int]:
-    """For each of FIELDS, where it stands in the header; -1 where it does not.
+def _check_fields(said: Iterable[str], param: str) -> None:
+    unknown = sorted(set(said) - set(NAMES))
+    if unknown:
+        raise InvalidInput(
+            _("There is no field “%(name)s”. Use: %(known)s.")
+            % {"name": printable(unknown[0][:100]), "known": ", ".join(NAMES)},
+            param=param,
+        )
 
-    Raises InvalidInput naming the column that is missing, or there twice.
+
+def _check_constants(constants: Mapping[str, str]) -> None:
+    """Raise InvalidInput for what would be refused in each row, or would make all rows one."""
+    _check_fields(constants, "constants")
+    own = sorted(set(constants) & NEVER_CONSTANT)
+    if own:
+        raise InvalidInput(
+            _("“%(field)s” is each work's own, and cannot be a constant.") % {"field": own[0]},
+            param="constants",
+        )
+    if not constants:
+        return
+    row = {"external_id": "x", "sha256": "0" * 64, "length": "1", "op": "upsert"}
+    if _OF_PEOPLE & set(constants):
+        row |= {"contributor": "x", "contributor_name": "x"}
+    row |= constants
+    try:
+        _read(1, [row.get(name, "") for name in NAMES], feed=False)
+    except Refused as refused:
+        raise InvalidInput(
+            _("“%(value)s” cannot stand for “%(field)s” (%(code)s).")
+            % {
+                "value": printable(constants.get(refused.field, "")[:100]),
+                "field": refused.field,
+                "code": refused.code,
+            },
+            param="constants",
+        ) from None
+
+
+def place(
+    header: Sequence[str],
+    said: Mapping[str, str],
+    *,
+    feed: bool,
+    constants: Mapping[str, str] = {},
+    ignored: Iterable[str] = (),
+) -> list[int]:
+    """For each of FIELDS, where it stands in the header; -1 where it does not, or is constant.
+
+    Columns in `ignored` stand for nothing, whatever they are called. Raises InvalidInput naming
+    the column that is missing, or there twice.
     """
+    passed_over = {name.strip() for name in ignored}
     columns = [name.strip() for name in header]
+    both = sorted(passed_over & {name.strip() for name in said.values()})
+    if both:
+        raise InvalidInput(
+            _("The column “%(name)s” cannot be ignored and stand for a field.")
+            % {"name": printable(both[0][:100])},
+            param="ignored",
+        )
+    # A name that no column has, so that nothing is found there.
+    columns = ["\0" if name in passed_over else name for name in columns]
     lowered = [name.lower() for name in columns]
     places = [-1] * len(FIELDS)
-    for name, field in known_columns(said).items():
+    for name, field in known_columns(said, constants).items():
         within, sought = (columns, name) if field in said else (lowered, name.lower())
         if places[_POSITION[field]] >= 0 or sought not in within:
             continue
@@ -156,7 +220,7 @@ def place(header: Sequence[str], said: Mapping[str, str], *, feed: bool) -> list
                 param="columns",
             )
         places[_POSITION[field]] = within.index(sought)
-    shown = printable(", ".join(columns)[:500])
+    shown = printable(", ".join(name.strip() for name in header)[:500])
     for field, name in said.items():
         if places[_POSITION[field]] < 0:
             raise InvalidInput(

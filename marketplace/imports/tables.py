@@ -8,7 +8,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -24,6 +27,10 @@ _PREFIX = 1 << 20
 _CHUNK = 1 << 20
 BOM = b"\xef\xbb\xbf"
 _DELIMITERS = ",;\t|"
+# The first column of a file of rejected rows (`corrections`).
+CORRECTED = "licet_line"
+# What spreadsheets would run as a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Table(Source):
@@ -37,11 +44,15 @@ class Table(Source):
         *,
         name: str = "",
         columns: Mapping[str, str] | None = None,
+        constants: Mapping[str, str] | None = None,
+        ignored: Iterable[str] = (),
         feed: bool = False,
     ) -> None:
         self.path = path
         self.feed = feed
         self.columns = dict(columns or {})
+        self.constants = dict(constants or {})
+        self.ignored = tuple(ignored)
         self._line, self._offset = 0, 0
         self.name = self._named(name or path.name)
 
@@ -73,7 +84,16 @@ class Table(Source):
 
     def _named(self, shown: str) -> str:
         """The file's own name, and a mark of all that decides what its rows mean."""
-        said = json.dumps([os.fspath(self.path.absolute()), self.format, self.feed, self.columns])
+        decides: list[Any] = [
+            os.fspath(self.path.absolute()),
+            self.format,
+            self.feed,
+            self.columns,
+        ]
+        if self.constants or self.ignored:
+            # Only then: what stopped before there were any is found again.
+            decides += [self.constants, self.ignored]
+        said = json.dumps(decides)
         mark = hashlib.sha256(said.encode(errors="surrogateescape")).hexdigest()[:8]
         return f"file {printable(shown)[:200]} ({mark})"
 
@@ -89,6 +109,10 @@ class Csv(Table):
 
     format = "csv"
     _places: list[int]
+    # What is put after each row, so that constants, too, have a place in it.
+    _tail: list[str]
+    # A file of rejected rows that came back: its cells were escaped for spreadsheets.
+    is_correction: bool
     _width: int
     _delimiter: str
     # Where the first row begins.
@@ -105,11 +129,19 @@ class Csv(Table):
             lines.go_to(*place)
             header = _header(lines, delimiter)
             try:
-                self._places = rows.place(header, self.columns, feed=self.feed)
+                places = rows.place(
+                    header,
+                    self.columns,
+                    feed=self.feed,
+                    constants=self.constants,
+                    ignored=self.ignored,
+                )
             except InvalidInput as error:
                 # What the comma says is what is told.
                 refusal = refusal or error
                 continue
+            self._set_places(places)
+            self.is_correction = header[0].strip() == CORRECTED
             self._width, self._delimiter, self._begin = len(header), delimiter, lines.place
             return
         assert refusal is not None
@@ -140,8 +172,56 @@ class Csv(Table):
                 f"{len(row)} != {self._width}",
                 line=line,
             )
-        row.append("")  # at -1: what no column says
+        if self.is_correction:
+            row = [unescaped(text) for text in row]
+        row += self._tail
         return rows.entry(line, [row[place] for place in self._places], feed=self.feed)
+
+    def begin(self, most: int) -> tuple[str, list[str], list[list[str]]]:
+        """What separates, the header, and its first rows. Raises InvalidInput for no header.
+
+        The separator is the one that makes the most columns.
+        """
+        with self.path.open("rb") as file:
+            bom = file.read(len(BOM)) == BOM
+            lines = _Lines(file)
+            found: tuple[str, list[str], tuple[int, int]] | None = None
+            for delimiter in _DELIMITERS:
+                lines.go_to(0, len(BOM) if bom else 0)
+                header = _header(lines, delimiter)
+                if found is None or len(header) > len(found[1]):
+                    found = delimiter, header, lines.place
+            assert found is not None
+            delimiter, header, place = found
+            lines.go_to(*place)
+            read = (row for _line, row in _rows(lines, delimiter) if isinstance(row, list) and row)
+            return delimiter, header, list(islice(read, most))
+
+    def rows_at(self, wanted: Iterable[int]) -> Iterator[tuple[int, list[str]]]:
+        """The header (as line 0) and the rows that begin on the wanted lines, which ascend.
+
+        A line that cannot be read as a row comes as one cell.
+        """
+        with self.path.open("rb") as file:
+            lines = _Lines(file)
+            lines.go_to(0, len(BOM) if file.read(len(BOM)) == BOM else 0)
+            yield 0, _header(lines, self._delimiter)
+            sought = iter(wanted)
+            due = next(sought, None)
+            for line, row in _rows(lines, self._delimiter):
+                while due is not None and due < line:
+                    due = next(sought, None)
+                if due is None:
+                    return
+                if line == due:
+                    yield line, row if isinstance(row, list) else []
+
+    def _set_places(self, places: list[int]) -> None:
+        # From the row's end: at -1 is what nobody says.
+        self._tail = [*self.constants.values(), ""]
+        for n, name in enumerate(self.constants):
+            places[rows.NAMES.index(name)] = n - len(self._tail)
+        self._places = places
 
 
 class Ndjson(Table):
@@ -151,7 +231,9 @@ class Ndjson(Table):
 
     def check_content(self, begin: bytes, file: IO[bytes]) -> None:
         check_encoding(begin)
-        self._fields = rows.known_columns(self.columns)
+        known = rows.known_columns(self.columns, self.constants)
+        self._fields = {key: known[key] for key in known if key not in self.ignored}
+        self._nothing = [self.constants.get(name, "") for name in rows.NAMES]
         if not begin.strip():
             raise InvalidInput(_("The file is empty."), param="file")
         self._begin = len(BOM) if begin.startswith(BOM) else 0
@@ -172,13 +254,22 @@ class Ndjson(Table):
                 elif not text.isspace():
                     yield self._entry(self._line, text, ended)
 
+    def begin(self, most: int) -> Iterator[dict[str, Any]]:
+        """The first objects of the file; what is none is passed over."""
+        with self.path.open("rb") as file:
+            if file.read(len(BOM)) != BOM:
+                file.seek(0)
+            for text in islice(iter(partial(file.readline, ROW_LENGTH_MAX + 1), b""), most):
+                with suppress(rows.Refused):
+                    yield _object(text)
+
     def _entry(self, line: int, text: bytes, ended: bool) -> Entry:
         try:
             said = _object(text)
         except rows.Refused as refused:
             code = refused.code if ended or refused.code != "malformed" else "cut_off"
             return Rejected("", code, refused.detail, line=line)
-        values = [""] * len(rows.NAMES)
+        values = self._nothing.copy()
         try:
             self._take(said, values)
         except rows.Refused as refused:
@@ -207,6 +298,17 @@ class Ndjson(Table):
             if key == field or field in self.columns:
                 # The field's own name comes before its aliases.
                 exact.add(field)
+
+
+def escaped(value: Any) -> str:
+    """A cell that no spreadsheet runs: an apostrophe stands before what it would."""
+    text = "" if value is None else str(value)
+    # What begins with an apostrophe gets one too, so that `unescaped` gives back what it was.
+    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
+
+
+def unescaped(text: str) -> str:
+    return text[1:] if text.startswith("'") else text
 
 
 def check_encoding(begin: bytes) -> None:

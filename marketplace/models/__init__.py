@@ -1,6 +1,7 @@
 """The tables of tenants and their works."""
 
 from marketplace.models.account_acts import AccountAct
+from marketplace.models.bulk_edits import BulkEdit
 from marketplace.models.collections import (
     EDIT,
     VIEW,
@@ -16,8 +17,9 @@ from marketplace.models.embedded_rights import (
     RightsOverride,
 )
 from marketplace.models.erasures import Erasure
+from marketplace.models.excerpts import EXCERPT_LENGTH_MAX, Excerpt
 from marketplace.models.identifiers import WorkIdentifier
-from marketplace.models.imports import ImportJob, ImportRejection
+from marketplace.models.imports import ColumnTemplate, ImportJob, ImportRejection
 from marketplace.models.invitations import Invitation
 from marketplace.models.legal_holds import LegalHold
 from marketplace.models.records import Audit, IdempotencyKey
@@ -33,21 +35,25 @@ __all__ = [
     "COUNT_MAX",
     "DIGEST_LENGTH",
     "EDIT",
+    "EXCERPT_LENGTH_MAX",
     "UNITS",
     "VIEW",
     "AccountAct",
     "ApiKey",
     "Attestation",
     "Audit",
+    "BulkEdit",
     "Collection",
     "CollectionItem",
     "CollectionItemQuerySet",
     "CollectionShare",
+    "ColumnTemplate",
     "Contributor",
     "ContributorIdentity",
     "EmbeddedRights",
     "EmbeddedRightsQuerySet",
     "Erasure",
+    "Excerpt",
     "IdempotencyKey",
     "ImportJob",
     "ImportRejection",

@@ -6,11 +6,14 @@ from typing import Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Length
+from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models.collections import Collection
+from marketplace.models.digests import DIGEST_LENGTH
 from marketplace.models.tenants import Organization
 from marketplace.typeid import TypeIDField
 
@@ -51,6 +54,9 @@ class ImportJob(models.Model):
     dry_run = models.BooleanField(default=False, db_default=False)
     # Which column of the file stands for which field: {"sha256": "hash"}.
     columns = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
+    # What each row has that no column says, and which columns stand for nothing, as somebody said.
+    constants = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
+    ignored = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
     # The upload (upl_…) that a worker reads; empty where a command reads the source itself.
     upload = models.CharField(max_length=60, blank=True, default="", db_default="")
     # Who asked for it, for the audit.
@@ -74,6 +80,9 @@ class ImportJob(models.Model):
     leased_until = models.DateTimeField(null=True, blank=True)
     # How often workers took it up since it last got on.
     attempts = models.SmallIntegerField(default=0, db_default=0)
+    # When the worker that is at it took it up, and how many rows were done by then: its pace.
+    taken_up_at = models.DateTimeField(null=True, blank=True)
+    taken_up_rows = models.BigIntegerField(default=0, db_default=0)
     failure = models.CharField(max_length=500, blank=True)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -114,6 +123,40 @@ class ImportJob(models.Model):
     def rows(self) -> int:
         """Entries of the source that are done with, whatever became of them."""
         return self.imported + self.updated + self.removed + self.repeated + self.rejected
+
+
+class ColumnTemplateQuerySet(TenantQuerySet["ColumnTemplate"]):
+    def visible_to(self, caller: Caller) -> Self:
+        return self.filter(organization=caller.organization)
+
+
+class ColumnTemplate(models.Model):
+    """How an organization last read the files of one header. Written by `imports.templates`."""
+
+    id = models.BigAutoField(primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
+    # SHA-256 of the names of the columns, in their order.
+    header = models.BinaryField(max_length=DIGEST_LENGTH)
+    columns = models.JSONField(default=dict)
+    constants = models.JSONField(default=dict)
+    ignored = models.JSONField(default=list)
+    used_at = models.DateTimeField(default=timezone.now)
+
+    objects = ColumnTemplateQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="column_template_is_one_per_header", fields=["organization", "header"]
+            ),
+            models.CheckConstraint(
+                name="column_template_header_is_sha256",
+                condition=Q(Exact(Length("header"), DIGEST_LENGTH)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{len(self.columns)} columns"
 
 
 class ImportRejectionQuerySet(TenantQuerySet["ImportRejection"]):

@@ -17,16 +17,20 @@ from django.utils import timezone
 from marketplace import access
 from marketplace.models import (
     COUNT_MAX,
+    EXCERPT_LENGTH_MAX,
     UNITS,
     ApiKey,
     Attestation,
     Audit,
+    BulkEdit,
     Collection,
     CollectionItem,
     CollectionShare,
+    ColumnTemplate,
     Contributor,
     ContributorIdentity,
     EmbeddedRights,
+    Excerpt,
     IdempotencyKey,
     ImportJob,
     ImportRejection,
@@ -179,6 +183,30 @@ class World(Tenant):
     def import_again(self, **fields: Any) -> None:
         values = {"organization": self.organization, "collection": self.collection, "source": "s"}
         ImportJob.objects.create(**{**values, **fields})
+
+    def edit(self, **fields: Any) -> None:
+        values = {"organization": self.organization, "collection": self.collection, "change": {}}
+        BulkEdit.objects.create(**{**values, **fields})
+
+    def show(self, **fields: Any) -> None:
+        values = {
+            "organization": self.organization,
+            "digest": bytes(self.form.digest),
+            "kind": "text",
+        }
+        Excerpt.objects.create(**{**values, **fields})
+
+    def show_twice(self) -> None:
+        self.show()
+        self.show()
+
+    def read_header(self, **fields: Any) -> None:
+        values = {"organization": self.organization, "header": b"\x02" * 32}
+        ColumnTemplate.objects.create(**{**values, **fields})
+
+    def read_header_twice(self) -> None:
+        self.read_header()
+        self.read_header()
 
     def reserve(self, **fields: Any) -> None:
         values = {"organization": None, "digest": b"\x02" * 32, "reason": "held", "cause": "c"}
@@ -364,6 +392,16 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     # imports
     "import_status_is_known": lambda w: w.import_again(status="lost", finished_at=timezone.now()),
     "import_waits_only_for_an_upload": lambda w: w.import_again(status="queued"),
+    "bulk_edit_is_ended_iff_dated": lambda w: w.edit(status="finished"),
+    "bulk_edit_changes_no_more_than_it_saw": lambda w: w.edit(changed=1),
+    "bulkedit_collection_id_same_organization": lambda w: w.edit(collection=w.other.collection),
+    "excerpt_is_made_once": lambda w: w.show_twice(),
+    "excerpt_kind_is_known": lambda w: w.show(kind="film"),
+    "excerpt_has_content_iff_made": lambda w: w.show(status="made"),
+    "excerpt_is_small": lambda w: w.show(status="made", content=bytes(EXCERPT_LENGTH_MAX + 1)),
+    "excerpt_of_a_representation": lambda w: w.show(digest=b"\x09" * 32),
+    "column_template_is_one_per_header": lambda w: w.read_header_twice(),
+    "column_template_header_is_sha256": lambda w: w.read_header(header=b"\x02" * 31),
     "identifier_is_said_once": lambda w: w.identify_work_twice(),
     "identifier_fits_its_scheme": lambda w: w.identify_work(value="978030640615X"),
     "workidentifier_work_id_same_organization": lambda w: w.identify_work(work=w.other.work),
@@ -421,6 +459,7 @@ TARGETS = {
     "work_of_organization",
     "representation_of_work",
     "import_of_organization",
+    "bulk_edit_of_organization",
     "remote_bucket_of_organization",
     "upload_of_organization",
     "rights_override_of_organization",
@@ -478,7 +517,7 @@ def test_every_named_constraint_has_a_case() -> None:
             WHERE conrelid::regclass::text LIKE 'marketplace\\_%'
               AND conrelid::regclass::text NOT LIKE 'marketplace\\_user\\_%'
               AND (contype IN ('u', 'x', 'c') OR conname LIKE '%\\_same\\_%'
-                   OR conname = 'embedded_rights_of_a_representation')
+                   OR conname LIKE '%\\_of\\_a\\_representation')
             UNION SELECT tgname FROM pg_trigger
             WHERE tgrelid::regclass::text LIKE 'marketplace\\_%' AND NOT tgisinternal
               AND tgname NOT LIKE 'insert\\_only%'

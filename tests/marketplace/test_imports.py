@@ -116,6 +116,8 @@ def test_an_import_is_shown_with_each_entry_that_it_left_out(
         "feed": False,
         "dry_run": False,
         "columns": {},
+        "constants": {},
+        "ignored": [],
         "status": "finished",
         "imported": 2,
         "updated": 0,

@@ -26,6 +26,8 @@ ALL_TENANT_CALLERS = {
     "licensing.access_requests": "The worker ends overdue access requests of everybody.",
     "licensing.audit_check": "One tree holds the acts of all tenants.",
     "licensing.audit_roots": "One tree holds the acts of all tenants.",
+    "marketplace.bulk_edits": "The worker carries out the edits of everybody.",
+    "marketplace.excerpts": "The worker makes the excerpts of everybody.",
     "marketplace.uploads": "The worker discards unused uploads of everybody.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.lifecycle": "The worker moves the grants of everybody when their time has come.",

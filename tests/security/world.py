@@ -46,8 +46,11 @@ from marketplace import (
 )
 from marketplace.access import Caller, Scope, acting, system
 from marketplace.embedded_rights import Embedded
+from marketplace.imports import templates
 from marketplace.models import (
+    BulkEdit,
     Collection,
+    Excerpt,
     IdempotencyKey,
     ImportJob,
     Membership,
@@ -160,6 +163,15 @@ def _catalogue(world: World) -> dict[str, Any]:
     published = terms.publish(archive, str(drafted.pk))
     hidden = collections.create(archive, name="Drawer")
     imports.run(archive, str(hidden.pk), imports.Records(records(2, start=100)))
+    with acting(archive):
+        form = Representation.objects.visible_to(archive).first()
+        assert form is not None
+        Excerpt.objects.create(organization=world.archive, digest=form.digest, kind="text")
+        change = {"language": "de"}
+        BulkEdit.objects.create(
+            organization=world.archive, collection=collection, change=change, requested_by="system"
+        )
+        templates.remember(archive, ["id"], templates.Columns({"external_id": "id"}))
     with acting(archive, writing=False):
         work = Work.objects.filter(organization=world.archive).first()
     assert work is not None

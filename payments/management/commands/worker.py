@@ -24,7 +24,7 @@ from licensing import (
     status,
 )
 from licensing.ledger import sequencer
-from marketplace import accounts, uploads
+from marketplace import accounts, bulk_edits, excerpts, uploads
 from marketplace.imports import queue
 from payments import (
     commands,
@@ -86,6 +86,8 @@ JOBS = [
     Job("grants that are over", 300, lambda: lifecycle.expire_due()),
     Job("moderation decisions that are over", 60, lambda: moderation.expire_due()),
     Job("asked imports", 1, lambda: queue.carry_out_due(taken=optouts.of_feed)),
+    Job("edits of many works", 0.5, lambda: bulk_edits.carry_out_due()),
+    Job("excerpts of works", 1, lambda: excerpts.make_due()),
     Job("unused uploads", 600, lambda: uploads.sweep()),
     Job("sessions that ended", 3600, lambda: accounts.sweep()),
     # A restore must not lose them.
