@@ -224,7 +224,7 @@ def _base(request: HttpRequest) -> tuple[str, dict[str, Any] | None]:
     if base is not None:
         return base.name, json.loads(base.typed)
     template = _template(request)
-    return ("", None) if template is None else (str(template.title), template.typed)
+    return ("", None) if template is None else (str(template.title), dict(template.typed))
 
 
 class _Indented(json.JSONEncoder):
