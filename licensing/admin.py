@@ -26,3 +26,9 @@ admin.site.register(
 admin.site.register(models.Period, show("grant", "number", "terms", "training_window"))
 admin.site.register(models.ScopeClaim, show("held_by", "collection", "state", "held_until"))
 admin.site.register(models.LedgerEntry, show("id", "log", "kind", "seq", "created_at"))
+admin.site.register(models.Report, show("id", "ground", "offer", "organization", "state"))
+admin.site.register(
+    models.ModerationDecision,
+    show("id", "organization", "measure", "ground", "state", "decided_by", "until"),
+)
+admin.site.register(models.Appeal, show("id", "decision", "by", "state", "filed_at", "answered_at"))

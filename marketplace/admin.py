@@ -6,8 +6,11 @@ from django.contrib import admin
 
 import marketplace.organization_studio
 import marketplace.studio  # noqa: F401  (both register pages of the workspace)
-from marketplace import models
+from marketplace import import_pages, models
 from marketplace.operator_site import show
+from marketplace.tenant_site import studio
+
+studio.hang("files", import_pages.patterns)
 
 admin.site.register(
     models.Organization,
@@ -29,3 +32,10 @@ admin.site.register(
     models.ImportJob, show("source", "collection", "status", "imported", "rejected")
 )
 admin.site.register(models.Audit, show("at", "organization", "actor", "action", "subject"))
+admin.site.register(models.AccountAct, show("at", "user", "action"))
+admin.site.register(
+    models.Trader, show("organization", "state", "submitted_at", "decided_at", "decided_by")
+)
+admin.site.register(
+    models.LegalHold, show("subject", "matter", "placed_at", "placed_by", "until", "lifted_at")
+)

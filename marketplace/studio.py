@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.db.models import Prefetch
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -25,6 +26,7 @@ from marketplace.models import (
 from marketplace.tenant_forms import AddForm, VerbForm
 from marketplace.tenant_pages import (
     Done,
+    File,
     Rows,
     TenantInline,
     TenantListFilter,
@@ -172,6 +174,15 @@ class CollectionPages(TenantModelAdmin):
         ),
     )
 
+    files: ClassVar[tuple[File, ...]] = (
+        File(
+            "bring_in",
+            gettext_lazy("Bring in files"),
+            lambda caller, row: redirect(studio.page("files:import-files", str(row.pk))),
+            "",
+        ),
+    )
+
     def narrow(self, rows: Rows, caller: Caller) -> Rows:
         attested = Attestation.objects.visible_to(caller).order_by("-id")
         return collections.with_sizes(rows).prefetch_related(Prefetch("attestations", attested))
@@ -232,6 +243,14 @@ class ImportPages(TenantModelAdmin):
         "failure",
     )
     inlines: ClassVar[Any] = (RejectionInline,)
+    files: ClassVar[tuple[File, ...]] = (
+        File(
+            "progress",
+            gettext_lazy("Progress and rejected rows"),
+            lambda caller, row: redirect(studio.page("files:import-progress", str(row.pk))),
+            "",
+        ),
+    )
 
     def narrow(self, rows: Rows, caller: Caller) -> Rows:
         return rows.select_related("collection")

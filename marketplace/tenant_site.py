@@ -24,7 +24,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, include, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
@@ -121,8 +121,28 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     def __init__(self, name: str = "studio") -> None:
         super().__init__(name)
         self.steps: list[Step] = []
+        self._hung: list[tuple[str, Callable[[Callable[[Any], Any]], list[URLPattern]]]] = []
         # Deletion is not offered: what was licensed must stay.
         self.disable_action("delete_selected")
+
+    def hang(self, name: str, patterns: Callable[[Callable[[Any], Any]], list[URLPattern]]) -> None:
+        """Take pages that are no table's, below their own name, behind the same wall.
+
+        `patterns` makes them of a function, which turns a view of (request, caller, …) into one of
+        Django's. They open their own transactions.
+        """
+        self._hung.append((name, patterns))
+
+    def _bound(self, view: Any) -> Any:
+        @own_transactions
+        def bound(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
+            request.current_app = self.name  # type: ignore[attr-defined]
+            frame = {"base_template": "studio/base.html"}
+            request.frame = lambda: {**self.each_context(request), **frame}  # type: ignore[attr-defined]
+            found: HttpResponseBase = view(request, the_caller(request), **arguments)
+            return found
+
+        return self.admin_view(bound)
 
     # --- who is here ---
 
@@ -186,6 +206,10 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
             choose,
             *panel_pages.urls(self, panels.Section.STUDIO, the_caller),
             *panel_pages.urls(self, panels.Section.LICENSES, the_caller, below="licenses/"),
+            *(
+                path(f"{name}/", include((patterns(self._bound), name)))
+                for name, patterns in self._hung
+            ),
             *urls,
         ]
 

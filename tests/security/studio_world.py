@@ -25,6 +25,7 @@ from marketplace import (
     imports,
     invitations,
     organizations,
+    panels,
     works,
 )
 from marketplace.access import acting, system
@@ -268,6 +269,9 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
         for pk in other.ids[label]:
             yield from _pages_of(pages, base, pk, label, 404)
         yield from _verbs_with_foreign_values(pages, base, me, other, label)
+    yield from _files(me, None)
+    yield from _files(other, 404)
+    yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
 
@@ -368,6 +372,41 @@ def _verbs_with_foreign_values(
             for value in (*other.kinds, str(other.organization.pk)):
                 data = {**form, name: value}
                 yield Probe("verb", "POST", f"{base}{me.ids[label][0]}/{verb.name}/", data)
+
+
+def _files(of: Tenant, status: int | None) -> Iterator[Probe]:
+    """The pages that bring files in, of a tenant's collections, imports and works."""
+    collection, job, work = (
+        of.ids[f"marketplace.{label}"][0] for label in ("Collection", "ImportJob", "Work")
+    )
+    new, running = f"/studio/files/collections/{collection}/files/", f"/studio/files/imports/{job}/"
+    for url in (
+        new,
+        f"{new}folder/",
+        f"{new}{of.organization.pk}/",
+        f"{running}progress/",
+        f"{running}fragment/",
+        f"{running}report.csv",
+        f"{running}rejected-rows.csv",
+        f"/studio/files/works/{work}/excerpt/",
+    ):
+        yield Probe("files", "GET", url, status=status)
+    for url in (f"{new}begin/", f"{new}host/", f"{running}cancel/", f"{running}resume/"):
+        yield Probe("files", "POST", url, {"name": "x.csv", "length": "5"}, status)
+
+
+def _figures(other: Tenant) -> Iterator[Probe]:
+    """Panels and their files, whatever they are asked about."""
+    for below, section in (("", panels.Section.STUDIO), ("licenses/", panels.Section.LICENSES)):
+        base = f"/studio/{below}panels/"
+        yield Probe("figures", "GET", base, status=200)
+        for panel in panels.of(section, caller_for(other.organization)):
+            for name in (f"{panel.key}/", f"{panel.key}.csv"):
+                query = f"?organization={other.organization.pk}&mode=live"
+                yield Probe("figures", "GET", f"{base}{name}{query}", status=200)
+            for kind in ("svg", "png"):
+                yield Probe("figures", "GET", f"{base}{panel.key}.{kind}?unit=USD")
+    yield Probe("figures", "GET", "/studio/panels/volume/", status=404)
 
 
 def _autocompletes(other: Tenant) -> Iterator[Probe]:

@@ -101,6 +101,12 @@ def test_every_page_of_another_tenant_s_row_is_404(world: Studio) -> None:
     assert list(leaks(world.first, world.second, foreign)) == []
 
 
+def test_pages_that_are_no_table_s_leak_nothing(world: Studio) -> None:
+    tried = of_kind(world, "files", "figures")
+    assert len(tried) >= 60
+    assert list(leaks(world.first, world.second, tried)) == []
+
+
 def test_a_hidden_row_and_a_missing_one_look_the_same(world: Studio) -> None:
     client = world.first.client()
     hidden = world.second.ids["marketplace.Collection"][0]
