@@ -92,10 +92,12 @@ def statement(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Whoever sends, as the connection says it, or the proxy that the operator named."""
-    if settings.CLIENT_ADDRESS_HEADER:
-        # What stands before the last address, the client wrote itself.
-        return request.headers.get(settings.CLIENT_ADDRESS_HEADER, "").rpartition(",")[2].strip()
+    """Whoever sends, as the connection says it, or the first of the operator's own proxies."""
+    proxies: int = settings.ALLAUTH_TRUSTED_PROXY_COUNT
+    if proxies:
+        # What stands before what our proxies added, the client wrote itself.
+        said = request.headers.get("X-Forwarded-For", "").split(",")
+        return said[-proxies:][0].strip()
     return str(request.META.get("REMOTE_ADDR", ""))
 
 

@@ -392,9 +392,6 @@ ACCESS_REQUEST_DAYS = int(_environ.get("LICET_ACCESS_REQUEST_DAYS", "30"))
 LISTING_REVIEW = _flag("LICET_LISTING_REVIEW", "" if DEVELOPMENT else "on")
 # How many reports one sender, or one e-mail address, may send in a day.
 REPORTS_A_DAY = int(_environ.get("LICET_REPORTS_A_DAY", "10"))
-# The header in which your proxy says who calls, such as “X-Forwarded-For”, whose last address
-# counts. Empty: nobody stands between, and the connection's own address counts.
-CLIENT_ADDRESS_HEADER = _environ.get("LICET_CLIENT_ADDRESS_HEADER", "")
 
 # --- the ledger -------------------------------------------------------------------------------
 

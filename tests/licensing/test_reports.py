@@ -204,8 +204,10 @@ def test_a_sender_and_an_address_report_so_much_a_day(
 def test_a_proxy_says_who_calls_only_where_one_is_named(rf: Any, settings: Settings) -> None:
     request = rf.get("/", headers={"X-Forwarded-For": "6.6.6.6, 198.51.100.9"})
     assert moderation_pages.client_address(request) == "127.0.0.1"
-    settings.CLIENT_ADDRESS_HEADER = "X-Forwarded-For"
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
     assert moderation_pages.client_address(request) == "198.51.100.9"
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 2
+    assert moderation_pages.client_address(request) == "6.6.6.6"
 
 
 def test_a_seller_does_not_learn_who_reported(archive: Organization, offer: Offer) -> None:
