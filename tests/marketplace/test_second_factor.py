@@ -415,6 +415,7 @@ def _addresses(patterns: Any, before: str = "") -> Iterator[str]:
 # purpose; all others are closed to a session without its factor.
 OPEN_ROUTES = re.compile(
     r"^(listings(/.*)?|health|openapi\.json|docs/.*|ledger/.*|stripe/.*|opt-out/.*"
+    r"|verify/.*|report/.*|moderation/.*"
     r"|checkout/return/.*|payout-account/.*|invitations/.*|sign-up/.*|login/.*|\^login/.*|logout/)?$"
 )
 SET_UP_ROUTES = re.compile(r"^account/")
