@@ -338,7 +338,9 @@ def step(allocation_id: UUID) -> bool:
             cursor.execute(journal.PLANNED)
         allocation = (
             RoyaltyAllocation.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("rule", "snapshot__collection", "base")
+            # Not the base: where another worker finds it just now, the lock waits for that, and the
+            # join would still be of before.
+            .select_related("rule", "snapshot__collection")
             .exclude(state=State.DONE)
             .filter(pk=allocation_id)
             .first()

@@ -23,7 +23,7 @@ from marketplace.models import Membership, Organization, User
 from tests.licensing.test_periods import ENDING, amend, another
 from tests.licensing.test_periods import rows as periods_of
 from tests.licensing.test_status import become, last_leaf, recorded
-from tests.make import issue_grant, make_grant, make_offer
+from tests.make import issue_grant, make_grant, make_offer, make_trader
 from tests.people import ApiClient, caller_for, found
 
 pytestmark = pytest.mark.django_db
@@ -411,6 +411,7 @@ def test_the_api_gives_the_pdf_by_address_or_by_accept(
 
 
 def test_a_live_license_is_shown_as_live(archive: Organization, lab: Organization) -> None:
+    make_trader(archive)
     grant = signed(make_grant(archive, lab, livemode=True))
 
     answer = page(browser(lab), grant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_the_command_shows_each_and_ends_with_one_where_one_fails(
 ) -> None:
     out = io.StringIO()
     call_command("doctor", "--fix-nothing", stdout=out)
-    assert "ok    Walls between tenants: 6" in out.getvalue()
+    assert re.search(r"^ok    Walls between tenants: \d\d ", out.getvalue(), re.MULTILINE)
     assert out.getvalue().endswith("No check failed.\n")
 
     monkeypatch.setattr(settings, "DEBUG", True)
