@@ -136,7 +136,7 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     def _bound(self, view: Any) -> Any:
         @own_transactions
         def bound(request: HttpRequest, **arguments: Any) -> HttpResponseBase:
-            request.current_app = self.name  # type: ignore[attr-defined]
+            request.current_app = self.name
             frame = {"base_template": "studio/base.html"}
             request.frame = lambda: {**self.each_context(request), **frame}  # type: ignore[attr-defined]
             found: HttpResponseBase = view(request, the_caller(request), **arguments)

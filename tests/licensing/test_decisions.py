@@ -156,6 +156,7 @@ def test_a_permit_holds_until_its_end(random: Random) -> None:
             assert again.answer is Answer.PERMIT
 
 
+@pytest.mark.oracle
 @fewer
 @given(seeds)
 def test_saying_more_never_turns_a_certain_answer_around(random: Random) -> None:

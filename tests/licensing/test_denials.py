@@ -87,6 +87,7 @@ def walked(typed: dict[str, Any]) -> list[Lost]:
     return found
 
 
+@pytest.mark.oracle
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(permits, min_size=1, max_size=3), st.lists(denying, max_size=6))
 def test_what_is_lost_is_what_a_walk_through_all_cases_finds(permit: Any, deny: Any) -> None:

@@ -203,6 +203,7 @@ def test_stopped_at_any_write_and_run_again_it_is_whole_and_its_checkpoint_came_
         assert files_below(dest) == whole, stop
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_killed_in_the_middle_and_run_again_it_is_whole(
     tmp_path: Path, test_database: TestDatabase, ledger_keys: Path

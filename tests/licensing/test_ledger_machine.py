@@ -205,6 +205,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "TILE_WIDTH", WIDTH)
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db
 def test_any_history_of_appends_crashes_and_passes_leaves_a_sound_log(small_tiles: None) -> None:
     run_state_machine_as_test(

@@ -127,6 +127,7 @@ def test_a_header_is_what_pythons_tarfile_writes() -> None:
         assert layout.header("a" * 64, length) == theirs
 
 
+@pytest.mark.oracle
 @delivers
 @pytest.mark.django_db
 def test_every_range_of_a_shard_is_that_part_of_it(

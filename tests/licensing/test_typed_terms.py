@@ -94,6 +94,7 @@ def parsed(typed: Any) -> tuple[terms.TypedTerms | None, str]:
         return None, str(refused.data["param"])
 
 
+@pytest.mark.oracle
 @many
 @given(conditions())
 def test_what_is_well_shaped_is_rendered_or_refused_at_a_place_in_it(typed: Any) -> None:
@@ -137,6 +138,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found + [each for one in inner for each in places(one)]
 
 
+@pytest.mark.oracle
 @settings(max_examples=1000, deadline=None)
 @given(st.sampled_from([TYPED, *BASES]), st.data())
 def test_whatever_stands_at_a_place_is_refused_by_name_or_read_back_the_same(
@@ -166,6 +168,7 @@ def test_whatever_stands_at_a_place_is_refused_by_name_or_read_back_the_same(
         assert not list(SCHEMA.iter_errors(typed))
 
 
+@pytest.mark.oracle
 @many
 @given(conditions(), st.data())
 def test_a_use_that_is_permitted_and_denied_everywhere_is_never_accepted(

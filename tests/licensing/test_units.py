@@ -182,6 +182,7 @@ def test_what_another_collection_counts_changes_no_snapshot(archive: Organizatio
     assert freeze(one).pk == first.pk
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_a_snapshot_beside_feeds_that_count_anew_has_the_root_of_its_rows() -> None:
     """However freezing and counting fall together. Seen to fail when `works.hold` does not lock."""

@@ -202,6 +202,7 @@ def test_eight_processes_at_once_start_one_server(data_dir: Path) -> None:
     assert postmaster(data_dir) == pid
 
 
+@pytest.mark.oracle
 def test_a_first_start_by_eight_processes_at_once_makes_one_database() -> None:
     with tempfile.TemporaryDirectory(prefix="licet-devdb-") as place:
         data_dir = Path(place).resolve() / "postgres"

@@ -239,6 +239,7 @@ def test_a_killed_import_goes_on_where_it_stopped(world: World) -> None:
     world.assert_whole(works=39, rejected=1)
 
 
+@pytest.mark.oracle
 def test_an_interrupted_import_says_how_to_go_on(world: World) -> None:
     fill(world.folder, 60)
     running = world.start_slowly()

@@ -348,6 +348,7 @@ def in_threads(*jobs: Callable[[], Any]) -> None:
         raise failures[0]
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_no_work_enters_a_snapshot_that_was_counted_without_it(
     monkeypatch: pytest.MonkeyPatch,

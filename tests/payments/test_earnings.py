@@ -121,6 +121,7 @@ def test_a_month_has_what_was_earned_after_fees_and_refunds(
     assert named(read(archive, payout_panels.payouts)) == [("Sent in these months", 72_000, "USD")]
 
 
+@pytest.mark.oracle
 def test_a_dispute_that_is_lost_takes_the_share_back(
     archive: Organization, buyer: ApiClient, lab: Organization, stripe: Stripe
 ) -> None:

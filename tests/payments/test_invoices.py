@@ -335,6 +335,7 @@ def last_event(order: dict[str, Any]) -> tuple[str, str]:
     return event.kind, event.cause
 
 
+@pytest.mark.oracle
 def test_each_reminder_is_sent_once(
     archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,6 +176,7 @@ def found() -> dict[str, str]:
         return dict(Mismatch.objects.filter(resolved_at=None).values_list("subject", "kind"))
 
 
+@pytest.mark.oracle
 def test_20_faults_in_1000_transactions_are_found_and_nothing_else(
     lines: list[LineFacts], books: Books
 ) -> None:

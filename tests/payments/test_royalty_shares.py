@@ -85,6 +85,7 @@ def test_equal_remainders_go_by_a_hash_that_each_sale_shuffles() -> None:
     assert all(abs(count - 500) < 80 for count in lucky.values())
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db
 @settings(
     max_examples=15,

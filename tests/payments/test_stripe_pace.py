@@ -70,6 +70,7 @@ def fetches(stripe: Stripe) -> Counter[str]:
     )
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_a_burst_of_200_due_orders_meets_no_limit_and_each_is_fetched_once(
     orders: list[Order], stripe: Stripe, settings: Any

@@ -51,7 +51,7 @@ pytestmark = pytest.mark.django_db
 # Fewer would mean that a page fell out of the crawl.
 PROBES_LEAST = 2_000
 # Every nth probe makes a part. Most of them wait for `make oracles`.
-PARTS = 12
+PARTS = 36
 
 
 @dataclass
