@@ -101,6 +101,13 @@ def test_every_page_of_another_tenant_s_row_is_404(world: Studio) -> None:
     assert list(leaks(world.first, world.second, foreign)) == []
 
 
+def test_each_list_shows_the_rows_that_are_one_s_own(world: Studio) -> None:
+    client = world.first.client()
+    for model, pages in studio._registry.items():
+        shown = client.get(f"/studio/{model._meta.app_label}/{model._meta.model_name}/")
+        assert shown.context["cl"].result_count == len(world.first.ids[model._meta.label]), pages
+
+
 def test_pages_that_are_no_table_s_leak_nothing(world: Studio) -> None:
     tried = of_kind(world, "files", "figures")
     assert len(tried) >= 60
