@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import wraps
 from typing import Any
@@ -10,11 +11,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db.models import BinaryField, Model
+from django.db.models import BinaryField, JSONField, Model
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.sites import UnfoldAdminSite
@@ -52,10 +54,24 @@ class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return [
-            field.name
+            _plain(field) if isinstance(field, JSONField) else field.name
             for field in self.model._meta.fields
             if field.name not in self.hidden and not isinstance(field, BinaryField)
         ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.get_fields(request, obj)
+
+
+def _plain(field: JSONField) -> Any:
+    """JSON as it is: Unfold colors it, some of it too light to read, by styles in the page."""
+
+    @admin.display(description=field.verbose_name)
+    def shown(row: Model) -> str:
+        text = json.dumps(getattr(row, field.name), indent=2, ensure_ascii=False, default=str)
+        return format_html('<pre tabindex="0">{}</pre>', text)
+
+    return shown
 
 
 def show(*names: str, search: tuple[str, ...] = ()) -> type[OperatorAdmin]:
