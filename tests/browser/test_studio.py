@@ -61,8 +61,8 @@ def list_a_collection(creator: Visitor, csv_file: Path) -> None:
 
     creator.press("Publish terms")
     creator.leave(creator.page.locator(".templates a").first.click)
-    creator.page.locator("summary").click()
-    assert "What is permitted" in creator.page.locator("details pre").inner_text()
+    creator.page.get_by_text("Read its words").click()
+    assert "What is permitted" in creator.page.locator("details pre").first.inner_text()
     creator.press("Save")
     creator.press("Publish")
     creator.press("Publish")
