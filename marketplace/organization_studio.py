@@ -167,8 +167,10 @@ class KeyForm(AddForm):
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("Scopes"),
         choices=[(one.value, one.value) for one in Scope],
-        widget=forms.CheckboxSelectMultiple,
-        help_text=gettext_lazy("Only what the program needs. “write” includes no “read”."),
+        widget=forms.SelectMultiple(attrs={"size": 12}),
+        help_text=gettext_lazy(
+            "Only what the program needs; several with Ctrl or Command. “write” includes no “read”."
+        ),
     )
 
     class Meta:

@@ -432,7 +432,7 @@ def test_every_page_carries_the_policy_and_fetches_nothing_from_elsewhere(
         if probe.method != "GET" or probe.kind in {"lookup", "autocomplete", "filter", "field"}:
             continue
         answer = owner_of_first.get(probe.url)
-        if answer.status_code != 200:
+        if answer.status_code != 200 or not answer["Content-Type"].startswith("text/html"):
             continue
         assert answer["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
         assert answer["X-Frame-Options"] == "DENY"
