@@ -193,7 +193,7 @@ def test_a_croissant_document_shows_its_files(archive: Organization) -> None:
     ("content", "kind", "says"),
     [
         (b"PK\x03\x04rest", "zip", "Unpack it"),
-        (gzip.compress(b"id,sha256"), "gzip", "Unpack it"),
+        (gzip.compress(b"id,sha256", mtime=0), "gzip", "Unpack it"),
         ("id,sha256\n".encode("utf-16"), "csv", "Save it as UTF-8"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "unknown", "no table"),
         (b" \n", "csv", "empty"),
