@@ -11,6 +11,8 @@ MAKEFLAGS += --no-builtin-rules
 export LICET_DEBUG ?= 1
 export DJANGO_SETTINGS_MODULE := marketplace.settings
 export PYTHONUNBUFFERED := 1
+# The many processes that tests start read what the first of them compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 APPS := marketplace licensing payments api_docs
