@@ -105,7 +105,9 @@ def test_each_list_shows_the_rows_that_are_one_s_own(world: Studio) -> None:
     client = world.first.client()
     for model, pages in studio._registry.items():
         shown = client.get(f"/studio/{model._meta.app_label}/{model._meta.model_name}/")
-        assert shown.context["cl"].result_count == len(world.first.ids[model._meta.label]), pages
+        # The rows, not their count: a count leaves out joins, and so what a join would hide.
+        rows = list(shown.context["cl"].result_list)
+        assert len(rows) == len(world.first.ids[model._meta.label]), pages
 
 
 def test_pages_that_are_no_table_s_leak_nothing(world: Studio) -> None:
