@@ -31,6 +31,7 @@ from marketplace import (
     works,
 )
 from marketplace.access import acting, system
+from marketplace.imports import queue
 from marketplace.models import Excerpt, Organization, Representation, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
@@ -127,15 +128,17 @@ def settle(word: str, beside: Others) -> Tenant:
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
     api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
-    return Tenant(word, organization, user, upload=_bring(caller, word))
+    return Tenant(word, organization, user, upload=_bring(caller, str(collection.pk), word))
 
 
-def _bring(caller: Any, word: str) -> str:
-    """Upload a table, and make the excerpt of a work as the worker would."""
-    table = f"external_id,sha256,length,title\n{word}-up,{'ab' * 32},7,{word} up\n".encode()
+def _bring(caller: Any, collection: str, word: str) -> str:
+    """Import a table with a bad row, and make the excerpt of a work, as the worker would."""
+    table = f"external_id,sha256,length,title\n{word}-bad,no digest,7,{word} bad\n".encode()
     row = uploads.begin(caller, length=len(table), name=f"{word}.csv")
     uploads.append(caller, row.pk, 0, io.BytesIO(table))
     uploads.finish(caller, row.pk)
+    queue.ask(caller, collection, reader=caller, upload=str(row.pk), format="csv")
+    assert queue.carry_out_due() == 1
     with acting(caller):
         forms = Representation.objects.visible_to(caller)
         Excerpt.objects.create(
@@ -400,23 +403,19 @@ def _verbs_with_foreign_values(
 
 def _files(of: Tenant, status: int | None) -> Iterator[Probe]:
     """The pages that bring files in, of a tenant's collections, imports and works."""
-    collection, job, work = (
-        of.ids[f"marketplace.{label}"][0] for label in ("Collection", "ImportJob", "Work")
-    )
-    new, running = f"/studio/files/collections/{collection}/files/", f"/studio/files/imports/{job}/"
-    for url in (
-        new,
-        f"{new}folder/",
-        f"{new}{of.organization.pk}/",
-        f"{running}progress/",
-        f"{running}fragment/",
-        f"{running}report.csv",
-        f"{running}rejected-rows.csv",
-        f"/studio/files/works/{work}/excerpt/",
-    ):
+    sent = {"name": "x.csv", "length": "5"}
+    new = f"/studio/files/collections/{of.ids['marketplace.Collection'][0]}/files/"
+    excerpts = [f"/studio/files/works/{one}/excerpt/" for one in of.ids["marketplace.Work"]]
+    for url in (new, f"{new}folder/", f"{new}{of.organization.pk}/", *excerpts):
         yield Probe("files", "GET", url, status=status)
-    for url in (f"{new}begin/", f"{new}host/", f"{running}cancel/", f"{running}resume/"):
-        yield Probe("files", "POST", url, {"name": "x.csv", "length": "5"}, status)
+    for url in (f"{new}begin/", f"{new}host/"):
+        yield Probe("files", "POST", url, sent, status)
+    for job in of.ids["marketplace.ImportJob"]:
+        running = f"/studio/files/imports/{job}/"
+        for name in ("progress/", "fragment/", "report.csv", "rejected-rows.csv"):
+            yield Probe("files", "GET", f"{running}{name}", status=status)
+        for name in ("cancel/", "resume/"):
+            yield Probe("files", "POST", f"{running}{name}", sent, status)
 
 
 def _uploads(me: Tenant, other: Tenant) -> Iterator[Probe]:
@@ -508,7 +507,8 @@ def hidden(me: Tenant) -> Iterator[str]:
     for model, pages in studio._registry.items():
         url = f"/studio/{model._meta.app_label}/{model._meta.model_name}/"
         context = client.get(url).context
-        shown = None if context is None else context["cl"].result_count
+        # The rows themselves: their count is taken without what is joined to them.
+        shown = None if context is None else len(context["cl"].result_list)
         if shown != len(me.ids[model._meta.label]):
             yield f"{type(pages).__name__} shows {shown} of {len(me.ids[model._meta.label])}"
 
