@@ -417,14 +417,19 @@ def _hosted(caller: Caller, collection: str, files: list[Any]) -> dict[str, Any]
 
 def _host(caller: Caller, collection: str, upload: Any, name: str) -> None:
     title = name.rpartition("/")[2]
-    uploads.host(
-        caller,
-        collection,
-        upload=upload,
-        external_id=name or str(upload),
-        media_type=_media_type(title),
-        title=title,
-    )
+    try:
+        uploads.host(
+            caller,
+            collection,
+            upload=upload,
+            external_id=name or str(upload),
+            media_type=_media_type(title),
+            title=title,
+        )
+    except WorkRefused:
+        # Who sends a folder again sends the bytes again: these would fill the room for a week.
+        uploads.discard(caller, upload)
+        raise
     # Nothing reads it any more: the work has the bytes under their digest.
     uploads.discard(caller, upload)
 

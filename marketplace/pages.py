@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.core.internal import ratelimit
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
@@ -22,6 +23,8 @@ from marketplace.models import User
 # Django fills the password's hash in; a value that a form shows again is never one.
 _SECRET = "password"
 _STUDIO = "/studio/"
+# How often somebody may have us mail: other people's mailboxes are not theirs to fill.
+_RATES = {"sign_up": "20/h/ip,5/h/key"}
 
 
 @never_cache
@@ -57,6 +60,11 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         sign_ups.check_is_open()
         if request.method == "POST":
             values = _values(request, "email")
+            address = values["email"].strip().lower()
+            if not ratelimit.consume(
+                request, app="licet", action="sign_up", config=_RATES, key=address
+            ):
+                return _too_often(request)
             try:
                 sign_ups.begin(values["email"])
             except InvalidInput as error:
@@ -110,6 +118,11 @@ def _form(
         {**context, "values": shown, "error": error, "param": error and error.data.get("param")},
         status=422 if error else 200,
     )
+
+
+def _too_often(request: HttpRequest) -> HttpResponse:
+    response: HttpResponse = ratelimit.respond_429(request)
+    return response
 
 
 def _refused(request: HttpRequest, error: DomainError) -> HttpResponse:

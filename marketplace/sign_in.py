@@ -75,9 +75,10 @@ def enter(request: HttpRequest, user: User) -> None:
 
 def sign_out_everywhere(user: User) -> None:
     """End all sessions of a person, this one too."""
-    user.signed_out_at = timezone.now()
-    user.save(update_fields=["signed_out_at"])
-    account_acts.record(user, "account.signed_out_everywhere")
+    with transaction.atomic():
+        user.signed_out_at = timezone.now()
+        user.save(update_fields=["signed_out_at"])
+        account_acts.record(user, "account.signed_out_everywhere")
 
 
 def take_factors_away(email: str) -> int:
@@ -124,8 +125,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return response
 
     def set_password(self, user: User, password: str) -> None:
-        user.set_password(password)
-        user.save(update_fields=["password"])
+        match = getattr(self.request, "resolver_match", None)
+        is_link = match is not None and match.url_name == "account_reset_password_from_key"
+        # Here, and not when allauth tells of it: no password changes without its record.
+        with transaction.atomic():
+            user.set_password(password)
+            user.save(update_fields=["password"])
+            account_acts.record(user, "password.changed", **({"by": "link"} if is_link else {}))
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         return reverse("mfa_index")
@@ -215,8 +221,6 @@ def listen() -> None:
         (factor_signals.authenticator_removed, _removed),
         (factor_signals.authenticator_reset, _renewed),
         (factor_signals.authenticator_used, _used),
-        (account_signals.password_changed, _password_changed),
-        (account_signals.password_set, _password_changed),
         (account_signals.password_reset, _password_reset),
     ):
         signal.connect(receiver, dispatch_uid=f"licet {receiver.__name__}")
@@ -240,11 +244,6 @@ def _used(authenticator: Any, **_more: Any) -> None:
     second_factors.reseal(authenticator)
 
 
-def _password_changed(user: User, **_more: Any) -> None:
-    account_acts.record(user, "password.changed")
-
-
 def _password_reset(request: HttpRequest, user: User, **_more: Any) -> None:
-    account_acts.record(user, "password.changed", by="link")
     # Who proved the address may try again at once.
     AccountAdapter(request)._delete_login_attempts_cached_email(request, email=user.email)

@@ -16,6 +16,7 @@ from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAu
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -182,8 +183,10 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         if SocialAccount.objects.filter(user=user, provider=provider).exists():
             # The address went to somebody else there, who is not who was invited.
             _refuse(request, _("This account is of another person there. Ask an operator."))
-        sociallogin.connect(request, user)
-        account_acts.record(user, "provider.connected", provider=provider)
+        # Both or neither. Its mail goes out inside: nobody waits for a row that is new.
+        with transaction.atomic():
+            sociallogin.connect(request, user)
+            account_acts.record(user, "provider.connected", provider=provider)
 
     def on_authentication_error(
         self,

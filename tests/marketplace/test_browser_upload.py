@@ -301,6 +301,9 @@ def test_files_become_hosted_works_whatever_they_are(
         ("text/html", "hosted"),
     ]
     assert all(storage.length(one) for _kind, _custody, one in kept)
+    with acting(caller_for(archive), writing=False):
+        # What was refused takes no room either.
+        assert set(Upload.objects.values_list("status", flat=True)) == {"discarded"}
 
 
 def test_the_script_hosts_a_file_once_though_it_asks_twice(

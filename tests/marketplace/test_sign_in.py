@@ -241,6 +241,26 @@ def test_mails_with_links_are_limited(ada: User) -> None:
     assert "Too many tries" in answer.content.decode()
 
 
+def test_no_password_changes_and_no_session_ends_without_its_record(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = signed_in()
+    here.raise_request_exception = False
+
+    def broken(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("the database is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("marketplace.account_acts.record", broken)
+        form = {"oldpassword": PASSWORD, "password1": "a new horse", "password2": "a new horse"}
+        assert here.post("/account/password/", form).status_code == 500
+        assert here.post("/account/sign-out-everywhere/").status_code == 500
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+    assert ada.signed_out_at is None
+    assert is_in(here)
+
+
 @pytest.fixture
 def changed(ada: User) -> tuple[Client, Client, Any]:
     here, elsewhere = signed_in(), signed_in()

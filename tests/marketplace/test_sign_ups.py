@@ -63,6 +63,15 @@ def test_a_market_that_takes_no_sign_ups_has_no_such_page(settings: Any) -> None
     assert (mail.outbox, Organization.objects.count(), User.objects.count()) == ([], 0, 0)
 
 
+def test_mails_to_one_address_are_limited(is_open: None) -> None:
+    for _time in range(5):
+        ask()
+    answer = Client().post("/sign-up/", {"email": " ADA@example.org"})
+    assert (answer.status_code, len(mail.outbox)) == (429, 5)
+    assert ask("bea@example.org").startswith("/sign-up/")
+    assert Client().get("/sign-up/").status_code == 200
+
+
 def test_a_link_works_once(is_open: None) -> None:
     link = ask()
     Client().post(link, FORM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import uuid
@@ -26,10 +27,12 @@ from marketplace import (
     invitations,
     organizations,
     panels,
+    uploads,
     works,
 )
 from marketplace.access import acting, system
-from marketplace.models import Organization, User
+from marketplace.imports import queue
+from marketplace.models import Excerpt, Organization, Representation, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
 from tests.make import TYPED, make_collection, make_grant, make_offer, records
@@ -56,6 +59,8 @@ class Tenant:
     user: User
     ids: dict[str, list[str]] = field(default_factory=dict)
     uuids: set[str] = field(default_factory=set)
+    # A finished upload: a table that nobody imported yet.
+    upload: str = ""
 
     def client(self) -> Client:
         client = Client(raise_request_exception=False)
@@ -123,7 +128,27 @@ def settle(word: str, beside: Others) -> Tenant:
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
     api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
-    return Tenant(word, organization, user)
+    return Tenant(word, organization, user, upload=_bring(caller, str(collection.pk), word))
+
+
+def _bring(caller: Any, collection: str, word: str) -> str:
+    """Import a table with a bad row, and make the excerpt of a work, as the worker would."""
+    table = f"external_id,sha256,length,title\n{word}-bad,no digest,7,{word} bad\n".encode()
+    row = uploads.begin(caller, length=len(table), name=f"{word}.csv")
+    uploads.append(caller, row.pk, 0, io.BytesIO(table))
+    uploads.finish(caller, row.pk)
+    queue.ask(caller, collection, reader=caller, upload=str(row.pk), format="csv")
+    assert queue.carry_out_due() == 1
+    with acting(caller):
+        forms = Representation.objects.visible_to(caller)
+        Excerpt.objects.create(
+            organization=caller.organization,
+            digest=forms.order_by("-work_id")[0].digest,
+            kind="text",
+            status="made",
+            content=f"{word} begins".encode(),
+        )
+    return str(row.pk)
 
 
 def _ask(buyer: Organization, seller: Organization, made: dict[str, Any]) -> None:
@@ -271,6 +296,8 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
         yield from _verbs_with_foreign_values(pages, base, me, other, label)
     yield from _files(me, None)
     yield from _files(other, 404)
+    yield from _uploads(me, other)
+    yield from _certificates(me, other)
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
@@ -376,23 +403,44 @@ def _verbs_with_foreign_values(
 
 def _files(of: Tenant, status: int | None) -> Iterator[Probe]:
     """The pages that bring files in, of a tenant's collections, imports and works."""
-    collection, job, work = (
-        of.ids[f"marketplace.{label}"][0] for label in ("Collection", "ImportJob", "Work")
-    )
-    new, running = f"/studio/files/collections/{collection}/files/", f"/studio/files/imports/{job}/"
-    for url in (
-        new,
-        f"{new}folder/",
-        f"{new}{of.organization.pk}/",
-        f"{running}progress/",
-        f"{running}fragment/",
-        f"{running}report.csv",
-        f"{running}rejected-rows.csv",
-        f"/studio/files/works/{work}/excerpt/",
-    ):
+    sent = {"name": "x.csv", "length": "5"}
+    new = f"/studio/files/collections/{of.ids['marketplace.Collection'][0]}/files/"
+    excerpts = [f"/studio/files/works/{one}/excerpt/" for one in of.ids["marketplace.Work"]]
+    for url in (new, f"{new}folder/", f"{new}{of.organization.pk}/", *excerpts):
         yield Probe("files", "GET", url, status=status)
-    for url in (f"{new}begin/", f"{new}host/", f"{running}cancel/", f"{running}resume/"):
-        yield Probe("files", "POST", url, {"name": "x.csv", "length": "5"}, status)
+    for url in (f"{new}begin/", f"{new}host/"):
+        yield Probe("files", "POST", url, sent, status)
+    for job in of.ids["marketplace.ImportJob"]:
+        running = f"/studio/files/imports/{job}/"
+        for name in ("progress/", "fragment/", "report.csv", "rejected-rows.csv"):
+            yield Probe("files", "GET", f"{running}{name}", status=status)
+        for name in ("cancel/", "resume/"):
+            yield Probe("files", "POST", f"{running}{name}", sent, status)
+
+
+def _uploads(me: Tenant, other: Tenant) -> Iterator[Probe]:
+    """Pages of one's own that are told of another's upload or import; and the script's address."""
+    mine = f"/studio/files/collections/{me.ids['marketplace.Collection'][0]}/files/"
+    job = other.ids["marketplace.ImportJob"][0]
+    yield Probe("upload", "GET", f"{mine}?again={job}", status=404)
+    yield Probe("upload", "GET", f"{mine}{other.upload}/", status=404)
+    for run in ({}, {"run": "1", "column.0": "external_id", "column.1": "sha256"}):
+        yield Probe("upload", "POST", f"{mine}{other.upload}/", run, 404)
+    yield Probe("upload", "POST", f"{mine}host/", {"upload": other.upload, "name": "x.txt"}, 404)
+    piece = f"/v1/uploads/{other.upload}"
+    yield Probe("upload", "GET", "/v1/uploads", status=200)
+    yield Probe("upload", "GET", piece, status=404)
+    for method, url in (("HEAD", piece), ("PATCH", piece)):
+        yield Probe("upload", method, url, status=404)
+    for verb in ("finish", "discard"):
+        yield Probe("upload", "POST", f"{piece}/{verb}", status=404)
+
+
+def _certificates(me: Tenant, other: Tenant) -> Iterator[Probe]:
+    for label in ("licensing.Grant", "licensing.HeldGrant"):
+        for of, status in ((me, None), (other, 404)):
+            for name in (of.ids[label][0], f"{of.ids[label][0]}.pdf"):
+                yield Probe("certificate", "GET", f"/certificates/{name}", status=status)
 
 
 def _figures(other: Tenant) -> Iterator[Probe]:
@@ -430,16 +478,39 @@ def leaks(me: Tenant, other: Tenant, tried: Iterable[Probe]) -> Iterator[str]:
     """Try each probe as a member of `me`; all that leaked of `other`, or was changed of it."""
     client, before = me.client(), fingerprint(other, beside=me)
     for probe in tried:
-        if probe.method == "GET":
-            answer = client.get(probe.url)
-        else:
-            answer = client.post(probe.url, fresh(probe.data))
-        for what in _wrong(answer, probe, other):
+        for what in _wrong(send(client, probe), probe, other):
             yield f"{what}  in  {probe}"
     if fingerprint(other, beside=me) != before:
         yield "rows of the other tenant changed"
     for table in mixed(me, other):
         yield f"{table} refers to the other tenant's rows"
+
+
+def send(client: Client, probe: Probe) -> Any:
+    """What a probe is answered with."""
+    match probe.method:
+        case "GET" | "HEAD":
+            return client.generic(probe.method, probe.url)
+        case "PATCH":
+            offset = {"Upload-Offset": "0"}
+            kind = "application/offset+octet-stream"
+            return client.patch(probe.url, b"x", content_type=kind, headers=offset)
+        case _ if probe.url.startswith("/v1/"):
+            return client.post(probe.url, probe.data, content_type="application/json")
+        case _:
+            return client.post(probe.url, fresh(probe.data))
+
+
+def hidden(me: Tenant) -> Iterator[str]:
+    """Lists of the studio that do not show each row that is one's own."""
+    client = me.client()
+    for model, pages in studio._registry.items():
+        url = f"/studio/{model._meta.app_label}/{model._meta.model_name}/"
+        context = client.get(url).context
+        # The rows themselves: their count is taken without what is joined to them.
+        shown = None if context is None else len(context["cl"].result_list)
+        if shown != len(me.ids[model._meta.label]):
+            yield f"{type(pages).__name__} shows {shown} of {len(me.ids[model._meta.label])}"
 
 
 def fresh(data: dict[str, Any]) -> dict[str, Any]:
@@ -455,7 +526,7 @@ def _wrong(answer: Any, probe: Probe, other: Tenant) -> Iterator[str]:
         yield f"status {answer.status_code}"
     if probe.status is not None and answer.status_code != probe.status:
         yield f"status {answer.status_code}, not {probe.status}"
-    content = b"" if answer.streaming else answer.content
+    content = b"".join(answer.streaming_content) if answer.streaming else answer.content
     text = "\n".join([content.decode(errors="replace"), str(answer.headers), _told(answer)])
     sent = f"{probe.url} {probe.data}"
     # What was sent may come back in a form; nothing else of the other tenant may.
