@@ -56,7 +56,8 @@ def main() -> int:
             browser.close()
     finally:
         if server.poll() is None:
-            server.send_signal(signal.SIGINT)
+            # Not SIGINT: who was started in the background may ignore it.
+            server.send_signal(signal.SIGTERM)
         server.communicate(timeout=30)
     return 0
 
@@ -67,7 +68,7 @@ def take(browser: Browser, url: str, password: str) -> None:
     archive = _signed_in(browser, url, "archive@demo.example", password)
     _picture(archive, "/studio/", "studio")
     lab = _signed_in(browser, url, "lab@demo.example", password)
-    _picture(lab, "/studio/", "licenses")
+    _picture(lab, "/studio/licenses/panels/", "licenses")
     lab.goto("/studio/licensing/heldgrant/")
     row = lab.locator("#result_list a[href*='grt_']").last.get_attribute("href") or ""
     grant = next(part for part in row.split("/") if part.startswith("grt_"))

@@ -177,7 +177,7 @@ def test_a_market_runs_from_its_first_line_until_ctrl_c(run: Run) -> None:
     # The workspace shows what happened, to whoever signs in.
     assert "not complete" not in run.printed
     shown = {who: workspace(run, f"{who}@demo.example") for who in ("archive", "creator", "lab")}
-    assert "2,500.00" in shown["archive"]
+    assert "1,500.00" in shown["archive"]
     assert "900.00" in shown["creator"]
     assert "3" in re.findall(r"\d+", shown["lab"])
     assert json.loads((run.data / "demo" / "cast.json").read_text())["market"] == "done"
