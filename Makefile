@@ -27,7 +27,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/.ready ## license this machine's own files from one tenant to another; FROM=DIR for yours
@@ -65,6 +65,10 @@ oracles: .venv/.ready .data/oracles/.ready ## run what takes long: every probe o
 .PHONY: browser
 browser: .venv/.ready ## run the workspace in a real browser (needs Debian's chromium)
 	@$(BIN)/python -m pytest -n 0 -m browser tests/browser $(ARGS)
+
+.PHONY: screenshots
+screenshots: .venv/.ready ## take the pictures of README and guide anew (needs Debian's chromium)
+	@$(BIN)/python -m tests.browser.screenshots
 
 .PHONY: check
 check: check-style check-types check-imports check-migrations check-openapi ## run every check but the tests

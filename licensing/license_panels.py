@@ -96,10 +96,18 @@ def _standing(question: Question, side: str) -> Stat:
     soon = question.now + timedelta(days=SOON_DAYS)
     sql = _STANDING.format(side=side, ends=_ends(side))
     [(active, ending, suspended, disputed, ended)] = panels.fetch(sql, question, soon=soon)
-    sentence = ngettext(
-        "%(n)s license is active; a right of %(ending)s ends within %(days)s days.",
-        "%(n)s licenses are active; a right of %(ending)s ends within %(days)s days.",
-        active,
+    sentence = (
+        ngettext(
+            "%(n)s license is active; a right of %(ending)s ends within %(days)s days.",
+            "%(n)s licenses are active; a right of %(ending)s ends within %(days)s days.",
+            active,
+        )
+        if ending
+        else ngettext(
+            "%(n)s license is active; none ends within %(days)s days.",
+            "%(n)s licenses are active; none ends within %(days)s days.",
+            active,
+        )
     ) % {
         "n": panels.count_text(active),
         "ending": panels.count_text(ending),

@@ -82,6 +82,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "marketplace.page_policy.PagePolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "marketplace.http.RequestIdMiddleware",
@@ -100,6 +101,7 @@ WSGI_APPLICATION = "marketplace.wsgi.application"
 if PROCESS == "delivery":
     ROOT_URLCONF = "licensing.delivery_urls"
     MIDDLEWARE = [
+        "marketplace.page_policy.PagePolicy",
         "marketplace.http.RequestIdMiddleware",
         # allauth's apps do not start without it. Nobody signs in at this process.
         "allauth.account.middleware.AccountMiddleware",

@@ -15,7 +15,7 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from marketplace import second_factors
+from marketplace import page_policy, second_factors
 from marketplace.authentication import speaks_by_key
 from marketplace.errors import SecondFactorNeeded
 from marketplace.http import problem
@@ -93,11 +93,7 @@ def policy() -> str:
     """
     apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
     targets = " ".join(["'self'", *sorted({app["settings"]["origin"] for app in apps})])
-    return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-        " font-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none';"
-        f" form-action {targets}"
-    )
+    return page_policy.policy(forms=targets)
 
 
 def _refuse(request: HttpRequest, stand: Standing, *, is_api: bool) -> HttpResponse:

@@ -25,7 +25,7 @@ from licensing.ledger import guard, succession
 from marketplace import api_keys, organizations
 from marketplace.access import Scope, system
 from marketplace.models import Organization
-from payments import demo_opt_out, demo_royalties
+from payments import demo_market, demo_opt_out, demo_royalties
 from payments.processes import World
 
 # A step that says nothing for this long says that it is still at it.
@@ -67,6 +67,10 @@ class Cast:
     collections: dict[str, str]
     grant: str = ""
     receipt: str = ""
+    creator: str = ""
+    creator_key: str = ""
+    # How far the market of `make run` is: "", "begun" or "done".
+    market: str = ""
 
     @staticmethod
     def path() -> Path:
@@ -201,6 +205,48 @@ def gather() -> Cast:
     cast = Cast(str(archive.pk), keys[archive.pk], str(lab.pk), keys[lab.pk], {})
     cast.save()
     return cast
+
+
+def fill_market(script: Script, world: World, cast: Cast) -> None:
+    """Bring the market to life that `make run` shows, once. Raises DemoFailed."""
+    if cast.market or "simulator" not in world.running:
+        return
+    if not cast.creator:
+        creator = organizations.found(
+            kind="creator",
+            name="Demo creator",
+            legal_name="Mira Feather",
+            jurisdiction="IE",
+            registration_number="DEMO-3",
+            registered_address="1 Strand Road, Galway",
+            representative_name="Mira Feather",
+            contact_email="creator@demo.example",
+        )
+        organizations.admit(
+            creator,
+            email="creator@demo.example",
+            name="Mira Feather",
+            password=PASSWORD,
+            role="owner",
+        )
+        caller = organizations.operator(creator)
+        _key, secret = api_keys.create(
+            caller, name="demonstration", scopes=[scope.value for scope in Scope]
+        )
+        cast.creator, cast.creator_key = str(creator.pk), secret
+    # Said first: what was cut off half-way is not begun again beside itself.
+    cast.market = "begun"
+    cast.save()
+    archive, creator, lab = (
+        Http(world.web_url, key) for key in (cast.archive_key, cast.creator_key, cast.lab_key)
+    )
+    people = demo_market.People(archive, creator, lab, pay)
+    try:
+        demo_market.fill(script, people, world.web_url, world.simulator_url)
+    except demo_opt_out.Failed as error:
+        raise DemoFailed(str(error)) from None
+    cast.market = "done"
+    cast.save()
 
 
 class Story:

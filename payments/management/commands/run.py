@@ -26,8 +26,11 @@ class Command(BaseCommand):
             default=processes.FIRST_PORT,
             help="the web port; delivery and simulator take the next two (default: %(default)s)",
         )
+        parser.add_argument(
+            "--empty", action="store_true", help="do not fill a new market with a small world"
+        )
 
-    def handle(self, *args: Any, port: int, **options: Any) -> None:
+    def handle(self, *args: Any, port: int, empty: bool = False, **options: Any) -> None:
         if not settings.DEVELOPMENT:
             raise CommandError("`run` is for trying Licet out and needs LICET_DEBUG=1.")
         ports = [port, port + 1, port + 2]
@@ -47,6 +50,8 @@ class Command(BaseCommand):
             demo.build_offline()
             cast = demo.gather()
             with processes.running(ports) as world:
+                if not empty:
+                    _fill(world, cast)
                 self._welcome(world, cast)
                 while True:
                     world.check()
@@ -74,6 +79,7 @@ Licet runs. No money moves: Stripe is simulated.
   API reference   {web}/docs/        (paste a key below into “Authorize”)
   Admin           {web}/admin/       operator@demo.example / {demo.PASSWORD}
   Sign in         {web}/login/       archive@demo.example or lab@demo.example / {demo.PASSWORD}
+  Workspace       {web}/studio/      {_who(cast)}
 
   Seller's key    {cast.archive_key}
   Lab's key       {cast.lab_key}
@@ -88,6 +94,22 @@ Ctrl-C stops all of it.
 """,
             flush=True,
         )
+
+
+def _fill(world: processes.World, cast: demo.Cast) -> None:
+    """The market runs without its small world, or with half of it, too."""
+    script = demo.Script()
+    try:
+        demo.fill_market(script, world, cast)
+    except demo.DemoFailed as error:
+        print(f"\nThe small world is not complete. {error}", flush=True)
+    finally:
+        script.end()
+
+
+def _who(cast: demo.Cast) -> str:
+    """Whose workspace shows something."""
+    return "the same, and creator@demo.example" if cast.creator else "the same"
 
 
 def _warn_of_the_ledger() -> None:
