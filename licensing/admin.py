@@ -6,13 +6,22 @@ from django.contrib import admin
 
 import licensing.deals_studio
 import licensing.studio  # noqa: F401  (both register pages of the workspace)
-from licensing import models
+from licensing import models, operator_desk
 from marketplace.operator_site import show
 
 admin.site.register(models.Snapshot, show("collection", "number", "size", "finalized_at"))
 admin.site.register(models.Terms, show("name", "version", "organization", "published_at"))
 admin.site.register(
-    models.Offer, show("collection", "organization", "state", "price_minor", "currency", "audience")
+    models.Offer,
+    show(
+        "collection",
+        "organization",
+        "state",
+        "price_minor",
+        "currency",
+        "audience",
+        acts=operator_desk.OFFER_ACTS,
+    ),
 )
 admin.site.register(
     models.Agreement, show("id", "licensor", "licensee", "livemode", "accepted_by_name")
@@ -26,9 +35,26 @@ admin.site.register(
 admin.site.register(models.Period, show("grant", "number", "terms", "training_window"))
 admin.site.register(models.ScopeClaim, show("held_by", "collection", "state", "held_until"))
 admin.site.register(models.LedgerEntry, show("id", "log", "kind", "seq", "created_at"))
-admin.site.register(models.Report, show("id", "ground", "offer", "organization", "state"))
+admin.site.register(
+    models.Report,
+    show("id", "ground", "offer", "organization", "state", acts=operator_desk.REPORT_ACTS),
+)
 admin.site.register(
     models.ModerationDecision,
-    show("id", "organization", "measure", "ground", "state", "decided_by", "until"),
+    show(
+        "id",
+        "organization",
+        "measure",
+        "ground",
+        "state",
+        "decided_by",
+        "until",
+        acts=operator_desk.DECISION_ACTS,
+    ),
 )
-admin.site.register(models.Appeal, show("id", "decision", "by", "state", "filed_at", "answered_at"))
+admin.site.register(
+    models.Appeal,
+    show(
+        "id", "decision", "by", "state", "filed_at", "answered_at", acts=operator_desk.APPEAL_ACTS
+    ),
+)

@@ -6,7 +6,7 @@ from django.contrib import admin
 
 import marketplace.organization_studio
 import marketplace.studio  # noqa: F401  (both register pages of the workspace)
-from marketplace import import_pages, models
+from marketplace import import_pages, models, operator_desk
 from marketplace.operator_site import show
 from marketplace.tenant_site import studio
 
@@ -17,7 +17,10 @@ admin.site.register(
     show("name", "kind", "legal_name", "jurisdiction", search=("name", "legal_name")),
 )
 admin.site.register(
-    models.User, show("email", "name", "is_operator", "is_active", search=("email",))
+    models.User,
+    show(
+        "email", "name", "is_operator", "is_active", search=("email",), acts=operator_desk.USER_ACTS
+    ),
 )
 admin.site.register(models.Membership, show("user", "organization", "role"))
 admin.site.register(
@@ -34,8 +37,25 @@ admin.site.register(
 admin.site.register(models.Audit, show("at", "organization", "actor", "action", "subject"))
 admin.site.register(models.AccountAct, show("at", "user", "action"))
 admin.site.register(
-    models.Trader, show("organization", "state", "submitted_at", "decided_at", "decided_by")
+    models.Trader,
+    show(
+        "organization",
+        "state",
+        "submitted_at",
+        "decided_at",
+        "decided_by",
+        acts=operator_desk.TRADER_ACTS,
+    ),
 )
 admin.site.register(
-    models.LegalHold, show("subject", "matter", "placed_at", "placed_by", "until", "lifted_at")
+    models.LegalHold,
+    show(
+        "subject",
+        "matter",
+        "placed_at",
+        "placed_by",
+        "until",
+        "lifted_at",
+        acts=operator_desk.HOLD_ACTS,
+    ),
 )

@@ -12,21 +12,29 @@ from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import BinaryField, JSONField, Model
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.sites import UnfoldAdminSite
 
-from marketplace import panel_pages, panels
+from marketplace import operator_pages, panel_pages, panels
 from marketplace.access import system
+from marketplace.admin_parts import CONTENT_SECURITY_POLICY, View, own_transactions
+from marketplace.operator_pages import Act
+
+# Shown at once of what waits.
+WAITING_MAX = 100
 
 
-class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
-    """One table, to look at."""
+class OperatorAdmin(operator_pages.Acting, ModelAdmin):  # type: ignore[misc]
+    """One table, to look at, and the verbs of operators beside it."""
+
+    change_form_template = "admin/operator_change_form.html"
+    change_list_template = "admin/operator_change_list.html"
 
     show_full_result_count = False
     list_per_page = 50
@@ -62,6 +70,19 @@ class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_fields(request, obj)
 
+    def get_urls(self) -> list[Any]:
+        return [*self.act_urls(), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        return super().changelist_view(request, {"acts": self.buttons(), **(extra_context or {})})
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **more: Any
+    ) -> Any:
+        row = context.get("original")
+        acts = [] if row is None else self.buttons(row)
+        return super().render_change_form(request, {**context, "acts": acts}, *args, **more)
+
 
 def _plain(field: JSONField) -> Any:
     """JSON as it is: Unfold colors it, some of it too light to read, by styles in the page."""
@@ -74,13 +95,12 @@ def _plain(field: JSONField) -> Any:
     return shown
 
 
-def show(*names: str, search: tuple[str, ...] = ()) -> type[OperatorAdmin]:
-    """An OperatorAdmin with these columns."""
-    return type(
-        "TableAdmin",
-        (OperatorAdmin,),
-        {"list_display": names, "search_fields": search, "list_select_related": True},
-    )
+def show(
+    *names: str, search: tuple[str, ...] = (), acts: tuple[Act, ...] = ()
+) -> type[OperatorAdmin]:
+    """An OperatorAdmin with these columns and verbs."""
+    shown = {"list_display": names, "search_fields": search, "list_select_related": True}
+    return type("TableAdmin", (OperatorAdmin,), {**shown, "acts": acts})
 
 
 class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
@@ -93,6 +113,10 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
     site_header = site_title = _("Licet operators")
     index_title = _("Everything on record")
     index_template = "admin/operator_index.html"
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.hung: list[tuple[str, Any, str, View]] = []
 
     def register(
         self,
@@ -118,13 +142,29 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         @wraps(view)
         def seeing_all(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if getattr(view, "own_transactions", False):
+                own: HttpResponseBase = view(request, *args, **kwargs)
+                return own
             with system(f"operator {request.user.pk} in the admin"):
                 response: HttpResponseBase = view(request, *args, **kwargs)
                 if isinstance(response, TemplateResponse):
                     response.render()  # while the rows can still be read
                 return response
 
-        return super().admin_view(seeing_all, cacheable)
+        inside = super().admin_view(seeing_all, cacheable)
+
+        @wraps(inside)
+        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            response: HttpResponseBase = inside(request, *args, **kwargs)
+            # Files have a narrower one of their own.
+            response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+            return response
+
+        return answered
+
+    def hang(self, name: str, title: Any, icon: str, view: View) -> None:
+        """Take a page that is no table's, which opens its own transactions."""
+        self.hung.append((name, title, icon, view))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return {
@@ -148,7 +188,12 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
             "icon": "bar_chart",
             "active": request.path.startswith(link),
         }
-        groups = [{"title": "", "items": [home, figures]}]
+        hung = []
+        for name, title, icon, _view in self.hung:
+            link = reverse(f"admin:operator-{name}", current_app=self.name)
+            active = request.path == link
+            hung.append({"title": title, "link": link, "icon": icon, "active": active})
+        groups = [{"title": "", "items": [home, figures, *hung]}]
         for app in self.get_app_list(request):
             items = [
                 {
@@ -166,9 +211,40 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
         # Unfold's search keeps what it found, whatever changes since.
         left_out = {"search", "view_on_site", "password_change", "password_change_done"}
         shown = [url for url in super().get_urls() if getattr(url, "name", "") not in left_out]
-        return [*panel_pages.urls(self, panels.Section.OPERATOR, lambda _request: None), *shown]
+        hung = [
+            path(f"{name}/", self.admin_view(own_transactions(view)), name=f"operator-{name}")
+            for name, _title, _icon, view in self.hung
+        ]
+        waiting = path("waiting/<slug:key>/", self.admin_view(self.waiting), name="waiting")
+        panels_ = panel_pages.urls(self, panels.Section.OPERATOR, lambda _request: None)
+        return [*hung, waiting, *panels_, *shown]
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         figures = panel_pages.dashboard(request, self, panels.Section.OPERATOR, None)
-        page: TemplateResponse = super().index(request, {**figures, **(extra_context or {})})
+        desk = [
+            (line, reverse("admin:waiting", args=[line.kind.key], current_app=self.name))
+            for line in operator_pages.lines()
+        ]
+        context = {**figures, "desk": desk, **(extra_context or {})}
+        page: TemplateResponse = super().index(request, context)
         return page
+
+    def waiting(self, request: HttpRequest, key: str) -> TemplateResponse:
+        """What waits of one kind, each with the way to its page."""
+        kind = next((one for one in operator_pages.WAITING if one.key == key), None)
+        if kind is None:
+            raise Http404
+        rows = list(kind.rows().order_by(kind.since, "pk")[: WAITING_MAX + 1])
+        shown = []
+        for row in rows[:WAITING_MAX]:
+            name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+            url = reverse(name, args=[row.pk], current_app=self.name)
+            shown.append((f"{row._meta.verbose_name} {row.pk}", url, getattr(row, kind.since)))
+        request.current_app = self.name
+        context = {
+            **self.each_context(request),
+            "title": kind.title,
+            "rows": shown,
+            "is_cut": len(rows) > WAITING_MAX,
+        }
+        return TemplateResponse(request, "admin/operator_waiting.html", context)

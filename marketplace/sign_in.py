@@ -26,7 +26,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from marketplace import account_acts, invitations, second_factors
-from marketplace.errors import MailUnavailable, NotFound
+from marketplace.errors import AnotherOperatorNeeded, MailUnavailable, MissingScope, NotFound
 from marketplace.models import User
 
 logger = logging.getLogger(__name__)
@@ -81,11 +81,17 @@ def sign_out_everywhere(user: User) -> None:
         account_acts.record(user, "account.signed_out_everywhere")
 
 
-def take_factors_away(email: str) -> int:
+def take_factors_away(email: str, *, operator: User | None = None) -> int:
     """Remove all factors of who lost them, and end their sessions. How many. Raises NotFound.
 
-    For an operator, who made sure that it is this person who asks.
+    For an operator, who made sure that it is this person who asks; on a page, it is named on
+    record. Raises MissingScope for who is none, AnotherOperatorNeeded for one's own factors.
     """
+    if operator is not None and not (operator.is_operator and operator.is_active):
+        raise MissingScope(gettext("Only an operator of this market removes second factors."))
+    if operator is not None and operator.email == email.strip().lower():
+        raise AnotherOperatorNeeded(gettext("These are yours: another operator removes them."))
+    by = "operator" if operator is None else str(operator.pk)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(email=email.strip().lower()).first()
         if user is None:
@@ -93,7 +99,7 @@ def take_factors_away(email: str) -> int:
         count = int(Authenticator.objects.filter(user=user).delete()[0])
         user.signed_out_at = timezone.now()
         user.save(update_fields=["signed_out_at"])
-        account_acts.record(user, "factor.removed", by="operator", count=count)
+        account_acts.record(user, "factor.removed", by=by, count=count)
     AccountAdapter().send_notification_mail("licet/factors_removed", user)
     return count
 

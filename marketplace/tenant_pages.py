@@ -26,9 +26,10 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from marketplace import audit
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
+from marketplace.admin_parts import own_transactions
 from marketplace.errors import DomainError
 from marketplace.tenant_forms import AddForm, ChosenForm, VerbForm
-from marketplace.tenant_site import Section, own_transactions, the_caller
+from marketplace.tenant_site import Section, the_caller
 
 Rows = models.QuerySet[Any]
 

@@ -32,25 +32,16 @@ from unfold.sites import UnfoldAdminSite
 
 from marketplace import audit, authentication, panel_pages, panels
 from marketplace.access import Caller, acting
+from marketplace.admin_parts import CONTENT_SECURITY_POLICY, own_transactions
 from marketplace.errors import NotFound
 from marketplace.models import Organization, User
 
 # The session's choice among the organizations of a member of several.
 ORGANIZATION_KEY = "studio_organization"
-# These pages fetch nothing from elsewhere, have neither script nor style in them, and stand in no
-# frame. Unfold's Alpine evaluates the expressions of its attributes: it may do so here, and nowhere
-# else.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self' data:;"
-    " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'"
-)
 # Addresses of the admin that a tenant must not have: `view_on_site` tells, for any model, which ids
 # exist; Unfold's search keeps what it found by person, whichever organization they turn to next;
 # passwords change elsewhere.
 _LEFT_OUT = {"view_on_site", "search", "password_change", "password_change_done"}
-
-View = Callable[..., HttpResponseBase]
 
 
 class Section(StrEnum):
@@ -96,12 +87,6 @@ class Step:
     help: Any
     url: Callable[[Caller], str]
     is_done: Callable[[Caller], bool]
-
-
-def own_transactions(view: View) -> View:
-    """Mark a view whose verbs open transactions of their own; it reads in `acting` itself."""
-    view.own_transactions = True  # type: ignore[attr-defined]
-    return view
 
 
 class _Completions(AutocompleteJsonView):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 
 import payments.studio  # noqa: F401  (registers pages of the workspace)
 from marketplace.operator_site import show
-from payments import models
+from payments import models, operator_desk
 
 admin.site.register(
     models.Quote, show("id", "organization", "seller", "total_minor", "currency", "expires_at")
@@ -25,11 +26,29 @@ admin.site.register(models.StripeCustomer, show("id", "organization", "livemode"
 admin.site.register(models.Command, show("id", "order", "kind", "state", "attempts"))
 admin.site.register(
     models.ConnectedAccount,
-    show("id", "organization", "livemode", "country", "state", "clearance", "synced_at"),
+    show(
+        "id",
+        "organization",
+        "livemode",
+        "country",
+        "state",
+        "clearance",
+        "synced_at",
+        acts=operator_desk.ACCOUNT_ACTS,
+    ),
 )
 admin.site.register(
     models.Transfer,
-    show("id", "organization", "order", "state", "share_minor", "sent_minor", "reversed_minor"),
+    show(
+        "id",
+        "organization",
+        "order",
+        "state",
+        "share_minor",
+        "sent_minor",
+        "reversed_minor",
+        acts=operator_desk.TRANSFER_ACTS,
+    ),
 )
 admin.site.register(
     models.TransferReversal, show("id", "organization", "transfer", "state", "amount_minor")
@@ -40,7 +59,17 @@ admin.site.register(
 )
 admin.site.register(
     models.Refund,
-    show("id", "organization", "seller", "order", "state", "amount_minor", "currency", "cause"),
+    show(
+        "id",
+        "organization",
+        "seller",
+        "order",
+        "state",
+        "amount_minor",
+        "currency",
+        "cause",
+        acts=operator_desk.REFUND_ACTS,
+    ),
 )
 admin.site.register(models.RefundApproval, show("refund", "actor", "is_operator", "created_at"))
 admin.site.register(
@@ -49,7 +78,16 @@ admin.site.register(
 )
 admin.site.register(
     models.FeeSchedule,
-    show("id", "organization", "collection", "offer", "version", "basis_points", "effective_from"),
+    show(
+        "id",
+        "organization",
+        "collection",
+        "offer",
+        "version",
+        "basis_points",
+        "effective_from",
+        acts=operator_desk.FEE_ACTS,
+    ),
 )
 admin.site.register(
     models.StripeEvent,
@@ -59,7 +97,7 @@ admin.site.register(
     models.Mismatch,
     show(
         "id", "kind", "subject", "order", "expected_minor", "found_minor", "age", "resolved_at",
-        "note",
+        "note", acts=operator_desk.MISMATCH_ACTS,
     ),
 )  # fmt: skip
 admin.site.register(models.Account, show("code", "organization", "currency", "livemode"))
@@ -80,3 +118,5 @@ admin.site.register(
 admin.site.register(
     models.RoyaltyPayment, show("id", "payout", "contributor", "amount_minor", "currency", "state")
 )
+
+admin.site.hang("doctor", _("Doctor"), "stethoscope", operator_desk.doctor)  # type: ignore[attr-defined]

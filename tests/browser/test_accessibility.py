@@ -11,7 +11,7 @@ import pytest
 from django.contrib import admin
 
 from licensing.models import Grant
-from marketplace import organizations
+from marketplace import operator_pages, organizations
 from marketplace.access import system
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
@@ -45,14 +45,20 @@ def pages_of(tenant: Tenant) -> Iterator[str]:
 
 
 def admin_pages() -> Iterator[str]:
-    yield "/admin/"
+    yield from ("/admin/", "/admin/doctor/")
+    yield from (f"/admin/waiting/{kind.key}/" for kind in operator_pages.WAITING)
     with system("list the pages of a test"):
-        for model in admin.site._registry:
+        for model, pages in admin.site._registry.items():
             base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
             yield base
             row = model._default_manager.first()
             if row is not None:
                 yield f"{base}{row.pk}/change/"
+            for act in getattr(pages, "acts", ()):
+                if act.is_making:
+                    yield f"{base}do/{act.name}/"
+                elif row is not None:
+                    yield f"{base}{row.pk}/do/{act.name}/"
 
 
 def faults(visitor: Visitor, paths: list[str], size: tuple[int, int]) -> Iterator[str]:

@@ -12,7 +12,8 @@ from licensing import terms, terms_cards_pages
 from licensing.models import Terms
 from marketplace import urls
 from marketplace.access import acting
-from marketplace.tenant_site import own_transactions, studio, the_caller
+from marketplace.admin_parts import own_transactions
+from marketplace.tenant_site import studio, the_caller
 
 PAGE = """{% extends "marketplace/base.html" %}{% block title %}New: terms{% endblock %}
 {% block main %}<h1>New: terms</h1><form method="post" action="/bare/">{% csrf_token %}

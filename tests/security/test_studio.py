@@ -20,6 +20,7 @@ from licensing.models import Offer, Snapshot, Terms
 from licensing.studio import OfferPages
 from marketplace import authentication, organizations, tenant_pages
 from marketplace.access import system
+from marketplace.admin_parts import CONTENT_SECURITY_POLICY
 from marketplace.models import Collection, Membership, Representation, User, Work
 from marketplace.tenant_checks import check_registered, check_studio
 from marketplace.tenant_pages import (
@@ -30,7 +31,7 @@ from marketplace.tenant_pages import (
     TenantModelAdmin,
     TenantRelatedFilter,
 )
-from marketplace.tenant_site import CONTENT_SECURITY_POLICY, TenantSite, studio
+from marketplace.tenant_site import TenantSite, studio
 from tests.database import TestDatabase
 from tests.security.studio_world import (
     ADD_FORMS,
