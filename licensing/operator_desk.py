@@ -215,13 +215,12 @@ def _appeals() -> QuerySet[Appeal]:
 
 
 WAITING += [
-    Waiting("reports", gettext_lazy("Reports to decide"), _reports, "received_at", 10),
-    Waiting("appeals", gettext_lazy("Appeals to answer"), _appeals, "filed_at", 20),
+    Waiting("reports", gettext_lazy("Reports to decide"), _reports, "received_at"),
+    Waiting("appeals", gettext_lazy("Appeals to answer"), _appeals, "filed_at"),
     Waiting(
         "listings",
         gettext_lazy("Listings to review"),
         lambda: Offer.objects.filter(state=_STATE.IN_REVIEW),
         "submitted_at",
-        30,
     ),
 ]

@@ -127,4 +127,4 @@ def _traders() -> QuerySet[Trader]:
     return Trader.objects.filter(state=Trader.State.SUBMITTED)
 
 
-WAITING.append(Waiting("traders", gettext_lazy("Traders to verify"), _traders, "submitted_at", 40))
+WAITING.append(Waiting("traders", gettext_lazy("Traders to verify"), _traders, "submitted_at"))

@@ -111,7 +111,6 @@ class Waiting:
     rows: Callable[[], QuerySet[Any]]
     # The column that says since when.
     since: str
-    place: int = 100
 
 
 WAITING: list[Waiting] = []

@@ -23,7 +23,7 @@ from unfold.sites import UnfoldAdminSite
 
 from marketplace import operator_pages, panel_pages, panels
 from marketplace.access import system
-from marketplace.admin_parts import CONTENT_SECURITY_POLICY, View, own_transactions
+from marketplace.admin_parts import View, own_transactions
 from marketplace.operator_pages import Act
 
 # Shown at once of what waits.
@@ -151,16 +151,7 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
                     response.render()  # while the rows can still be read
                 return response
 
-        inside = super().admin_view(seeing_all, cacheable)
-
-        @wraps(inside)
-        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            response: HttpResponseBase = inside(request, *args, **kwargs)
-            # Files have a narrower one of their own.
-            response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-            return response
-
-        return answered
+        return super().admin_view(seeing_all, cacheable)
 
     def hang(self, name: str, title: Any, icon: str, view: View) -> None:
         """Take a page that is no table's, which opens its own transactions."""

@@ -26,8 +26,7 @@ class PagePolicy:
         if response.headers.get("Content-Type", "").lower().startswith(DOCUMENTS):
             is_workspace = request.path_info.startswith(WORKSPACE_PREFIXES)
             response.headers.setdefault(
-                "Content-Security-Policy",
-                policy(scripts="'self' 'unsafe-eval'" if is_workspace else "'self'"),
+                "Content-Security-Policy", WORKSPACE if is_workspace else policy()
             )
         return response
 
@@ -39,3 +38,6 @@ def policy(*, scripts: str = "'self'", forms: str = "'self'") -> str:
         f" font-src 'self'; connect-src 'self'; form-action {forms}; base-uri 'none';"
         " frame-ancestors 'none'"
     )
+
+
+WORKSPACE = policy(scripts="'self' 'unsafe-eval'")

@@ -32,7 +32,7 @@ from unfold.sites import UnfoldAdminSite
 
 from marketplace import audit, authentication, panel_pages, panels
 from marketplace.access import Caller, acting
-from marketplace.admin_parts import CONTENT_SECURITY_POLICY, own_transactions
+from marketplace.admin_parts import own_transactions
 from marketplace.errors import NotFound
 from marketplace.models import Organization, User
 
@@ -354,7 +354,6 @@ def _answered(response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
     if isinstance(response, TemplateResponse) and not response.is_rendered:
         with acting(caller, writing=False):
             response.render()  # while the rows can still be read
-    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 
 

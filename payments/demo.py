@@ -237,10 +237,12 @@ def fill_market(script: Script, world: World, cast: Cast) -> None:
     # Said first: what was cut off half-way is not begun again beside itself.
     cast.market = "begun"
     cast.save()
-    archive, creator, lab = (
-        Http(world.web_url, key) for key in (cast.archive_key, cast.creator_key, cast.lab_key)
+    people = demo_market.People(
+        archive=Http(world.web_url, cast.archive_key),
+        creator=Http(world.web_url, cast.creator_key),
+        lab=Http(world.web_url, cast.lab_key),
+        pay=pay,
     )
-    people = demo_market.People(archive, creator, lab, pay)
     try:
         demo_market.fill(script, people, world.web_url, world.simulator_url)
     except demo_opt_out.Failed as error:

@@ -16,9 +16,9 @@ from django.urls import reverse
 
 from marketplace import operator_pages
 from marketplace.access import system
-from marketplace.admin_parts import CONTENT_SECURITY_POLICY
 from marketplace.models import AccountAct, Audit, LegalHold, Trader, User
 from marketplace.operator_pages import Act
+from marketplace.page_policy import WORKSPACE
 from payments import checkup
 from payments.models import ConnectedAccount, FeeSchedule, Mismatch
 from tests.make import make_operator
@@ -159,7 +159,7 @@ def test_each_page_of_operators_has_the_policy_and_nothing_inline(
     for url in urls:
         page = operator.get(url)
         assert page.status_code == 200, url
-        assert page["Content-Security-Policy"] == CONTENT_SECURITY_POLICY, url
+        assert page["Content-Security-Policy"] == WORKSPACE, url
         assert INLINE.findall(page.content.decode()) == [], url
     assert len(urls) > 120
 

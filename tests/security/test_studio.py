@@ -20,8 +20,8 @@ from licensing.models import Offer, Snapshot, Terms
 from licensing.studio import OfferPages
 from marketplace import authentication, organizations, tenant_pages
 from marketplace.access import system
-from marketplace.admin_parts import CONTENT_SECURITY_POLICY
 from marketplace.models import Collection, Membership, Representation, User, Work
+from marketplace.page_policy import WORKSPACE
 from marketplace.tenant_checks import check_registered, check_studio
 from marketplace.tenant_pages import (
     NewestFormSet,
@@ -439,7 +439,7 @@ def test_every_page_carries_the_policy_and_fetches_nothing_from_elsewhere(
         answer = owner_of_first.get(probe.url)
         if answer.status_code != 200 or not answer["Content-Type"].startswith("text/html"):
             continue
-        assert answer["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+        assert answer["Content-Security-Policy"] == WORKSPACE
         assert answer["X-Frame-Options"] == "DENY"
         text = answer.content.decode()
         assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>|\son\w+=|\sstyle=|<style", text), probe
