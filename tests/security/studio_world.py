@@ -271,6 +271,7 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
         yield from _verbs_with_foreign_values(pages, base, me, other, label)
     yield from _files(me, None)
     yield from _files(other, 404)
+    yield from _forms(other)
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
@@ -393,6 +394,27 @@ def _files(of: Tenant, status: int | None) -> Iterator[Probe]:
         yield Probe("files", "GET", url, status=status)
     for url in (f"{new}begin/", f"{new}host/", f"{running}cancel/", f"{running}resume/"):
         yield Probe("files", "POST", url, {"name": "x.csv", "length": "5"}, status)
+
+
+# Forms that are no table's, and what they take. Pages of the menu that have none are looked at.
+PAGE_FORMS: dict[str, dict[str, Any]] = {
+    "/studio/identity/": {"name": "N", "legal_name": "L", "jurisdiction": "IE"},
+    "/studio/identity/verification/": {"phone": "+353 1 234567", "certified": "on"},
+    "/studio/payout-account/": {"country": "IE"},
+    "/studio/payout-account/look/": {},
+}
+
+
+def _forms(other: Tenant) -> Iterator[Probe]:
+    """Pages that are no table's, and their forms, with another tenant's ids."""
+    for link in studio.links:
+        yield Probe("forms", "GET", f"{studio.page(link.name)}?id={other.organization.pk}")
+    for verb in ("import", "attest", "freeze", "no-such"):
+        yield Probe("forms", "GET", f"/studio/newest/{verb}/?collection={other.kinds[0]}")
+    yield Probe("forms", "GET", "/studio/payout-account/stripe/")
+    for url, form in PAGE_FORMS.items():
+        for name in ("organization", "id", "seen", "row"):
+            yield Probe("forms", "POST", url, {**form, name: str(other.organization.pk)})
 
 
 def _figures(other: Tenant) -> Iterator[Probe]:
