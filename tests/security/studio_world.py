@@ -16,7 +16,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, models
 from django.test import Client
 
-from licensing import access_requests, offers, optouts, snapshots, terms
+from licensing import access_requests, moderation, offers, optouts, snapshots, terms
 from licensing.models import AccessRequest, Grant, HeldGrant, Notice
 from marketplace import (
     api_keys,
@@ -32,7 +32,7 @@ from marketplace.access import acting, system
 from marketplace.models import Organization, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
-from tests.make import TYPED, make_collection, make_grant, make_offer, records
+from tests.make import TYPED, make_collection, make_grant, make_offer, make_operator, records
 from tests.people import caller_for, found
 
 PASSWORD = "correct horse battery"
@@ -123,6 +123,17 @@ def settle(word: str, beside: Others) -> Tenant:
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
     api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
+    with acting(caller, writing=False):
+        taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
+        digest = bytes(taken.representations.all()[0].digest).hex()
+    optouts.record(caller, by="owner", reason=f"{word} reason", works=[str(taken.pk)])
+    moderation.decide(
+        make_operator(),
+        measure="work_held",
+        reasons=moderation.Reasons(f"{word} facts", "law", f"{word} law"),
+        organization=str(organization.pk),
+        digests=[digest],
+    )
     return Tenant(word, organization, user)
 
 
@@ -215,6 +226,9 @@ TEXTS = {
     "email",
     "reason",
     "title",
+    "external_id",
+    "external_ids",
+    "reasons",
 }
 
 # A form that its verb takes, for every way to write; a page without one fails a test.
@@ -228,13 +242,18 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
         "currency": "USD",
         "audience": "",
     },
+    "licensing.OptOut": lambda me: {"external_ids": "none such", "reason": "r"},
+    "marketplace.Contributor": lambda me: {"external_id": "c-1", "consent": "granted"},
     "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
     "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
 }
 # A key's page shows its secret at once; every other form leads to the row that it made.
-ADD_STATUS = {"marketplace.ApiKey": 200}
+# An opt-out of a work that there is not is refused: the form says so.
+ADD_STATUS = {"marketplace.ApiKey": 200, "licensing.OptOut": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
+    ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
+    ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
     ("marketplace.Collection", "import"): {
