@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
-from marketplace import collections, studio_tables, works
+from marketplace import bulk_edits_studio, collections, studio_tables, works
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import (
@@ -176,6 +176,7 @@ class CollectionPages(TenantModelAdmin):
             _attest,
             AttestForm,
         ),
+        bulk_edits_studio.EDIT,
     )
 
     files: ClassVar[tuple[File, ...]] = (

@@ -20,6 +20,7 @@ from licensing import access_requests, moderation, offers, optouts, snapshots, t
 from licensing.models import AccessRequest, Grant, HeldGrant, Notice
 from marketplace import (
     api_keys,
+    bulk_edits,
     collections,
     contributors,
     imports,
@@ -127,6 +128,7 @@ def settle(word: str, beside: Others) -> Tenant:
         taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
         digest = bytes(taken.representations.all()[0].digest).hex()
     optouts.record(caller, by="owner", reason=f"{word} reason", works=[str(taken.pk)])
+    bulk_edits.ask(caller, str(collection.pk), change={"title_prefix": f"{word} "})
     moderation.decide(
         make_operator(),
         measure="work_held",
@@ -229,6 +231,7 @@ TEXTS = {
     "external_id",
     "external_ids",
     "reasons",
+    "value",
 }
 
 # A form that its verb takes, for every way to write; a page without one fails a test.
@@ -253,6 +256,7 @@ ADD_STATUS = {"marketplace.ApiKey": 200, "licensing.OptOut": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
     ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
+    ("marketplace.Collection", "edit_works"): {"change": "language", "value": "de"},
     ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},

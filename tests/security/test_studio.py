@@ -347,6 +347,8 @@ ANSWERED_AT_ONCE = {
     "/studio/licensing/optout/add/",
     "set_role",
     "decline",
+    # First it says how many works would change.
+    "edit_works",
 }
 
 
