@@ -139,6 +139,7 @@ def test_a_seller_takes_works_out_and_sees_who_acknowledged(
     assert "Not yet" not in page
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("ids", ["", "none such", "\n".join(map(str, range(1001)))])
 def test_an_opt_out_of_nothing_is_refused_at_its_field(archive: Organization, ids: str) -> None:
     make_collection(archive)

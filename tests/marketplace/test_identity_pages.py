@@ -94,6 +94,7 @@ def test_the_second_of_two_editors_is_told_and_nothing_is_lost(archive: Organiza
     assert archive.name == "Second"
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("field", "value"),
     [("jurisdiction", "Ireland"), ("jurisdiction", "1"), ("legal_name", " "), ("name", "n" * 201),
@@ -122,6 +123,7 @@ def test_markup_in_a_name_is_shown_and_never_run(archive: Organization) -> None:
         assert all("&lt;" in page for page in pages)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("role", ["manager", "editor", "finance", "viewer"])
 def test_who_is_no_owner_reads_it_and_who_can_change_it(archive: Organization, role: str) -> None:
     client = member(archive, role)
@@ -162,6 +164,7 @@ def test_a_seller_sends_its_identity_reads_why_it_was_refused_and_sends_it_again
     assert "you may sell live" in text(client.get(TRADER))
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("field", "value"), [("phone", "01 234567"), ("trade_register", ""), ("certified", "")]
 )

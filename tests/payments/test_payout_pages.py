@@ -151,6 +151,7 @@ def test_a_country_that_stripe_does_not_send_to_is_refused_before(stripe: Stripe
     assert (accounts(), acts(), stripe.posts("/v2/core/accounts")) == ([], [], [])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("country", ["", "1", "<b", "IRL"])
 def test_what_is_no_country_is_refused_at_its_field(
     archive: Organization, stripe: Stripe, country: str
@@ -187,6 +188,7 @@ def test_while_stripe_is_silent_the_page_says_so_and_the_form_goes_on(
     assert len(accounts()) == 1
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("role", ["editor", "viewer"])
 def test_who_may_not_write_sees_how_it_stands_and_who_can(
     archive: Organization, stripe: Stripe, role: str
