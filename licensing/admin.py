@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.contrib import admin
 
 import licensing.deals_studio
-import licensing.studio  # noqa: F401  (both register pages of the workspace)
+import licensing.moderation_studio
+import licensing.optouts_studio
+import licensing.studio  # noqa: F401  (all register pages of the workspace)
 from licensing import models, operator_desk
 from marketplace.operator_site import show
 

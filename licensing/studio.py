@@ -610,25 +610,28 @@ studio.register(Grant, GrantPages)
 
 studio.steps += [
     Step(
-        4,
+        43,
         gettext_lazy("Freeze a snapshot"),
         gettext_lazy("It fixes what is licensed, so that both sides can prove it later."),
         of_newest_collection("freeze"),
-        lambda caller: own(Snapshot, caller).exists(),
+        lambda caller: own(Snapshot, caller),
+        Scope.COLLECTIONS_WRITE,
     ),
     Step(
-        5,
+        50,
         gettext_lazy("Choose your terms"),
         gettext_lazy("Begin with a template, read it in plain words, publish it."),
         lambda caller: page("licensing_terms_add"),
-        lambda caller: own(Terms, caller).filter(published_at__isnull=False).exists(),
+        lambda caller: own(Terms, caller).filter(published_at__isnull=False),
+        Scope.TERMS_WRITE,
     ),
     Step(
-        6,
+        60,
         gettext_lazy("List an offer"),
         gettext_lazy("A snapshot, terms and a price: publish it, and buyers find it."),
         lambda caller: page("licensing_offer_add"),
-        lambda caller: own(Offer, caller).on_sale().exists(),  # type: ignore[attr-defined]
+        lambda caller: own(Offer, caller).on_sale(),  # type: ignore[attr-defined]
+        Scope.OFFERS_WRITE,
     ),
 ]
 

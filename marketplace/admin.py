@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+import marketplace.contributors_studio
+import marketplace.identity_pages
 import marketplace.organization_studio
-import marketplace.studio  # noqa: F401  (both register pages of the workspace)
+import marketplace.studio  # noqa: F401  (all register pages of the workspace)
 from marketplace import import_pages, models, operator_desk
 from marketplace.operator_site import show
 from marketplace.tenant_site import studio

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Exists
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -111,8 +112,11 @@ class SignedIn:
 def signed_in(user: User) -> SignedIn:
     """Look up what a user belongs to."""
     with system("find what a signed-in user belongs to"):
-        rows = Membership.objects.filter(user=user).select_related("organization").order_by("id")
-        return SignedIn(user, list(rows), CollectionShare.objects.filter(user=user).exists())
+        # Shares with the rest: who is a member of nobody calls for nobody, whatever they share.
+        shares = Exists(CollectionShare.objects.filter(user=user))
+        rows = Membership.objects.filter(user=user).annotate(has_shares=shares)
+        found = list(rows.select_related("organization").order_by("id"))
+        return SignedIn(user, found, any(vars(row)["has_shares"] for row in found))
 
 
 class HasScope(BasePermission):

@@ -44,7 +44,12 @@ def is_needed(user: User) -> bool:
 
 def has(user: User) -> bool:
     """Whether a person has set up a second factor."""
-    return bool(Authenticator.objects.filter(user=user, type__in=KINDS).exists())
+    return bool(of(user).exists())
+
+
+def of(user: User) -> Any:
+    """The second factors of a person, as rows."""
+    return Authenticator.objects.filter(user=user, type__in=KINDS)
 
 
 def standing(request: HttpRequest, user: User) -> Standing:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.db.models import Prefetch
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_safe
 
-from marketplace import collections, studio_tables, works
-from marketplace.access import Caller, Scope
+from marketplace import bulk_edits_studio, collections, studio_tables, works
+from marketplace.access import Caller, Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import (
     Attestation,
@@ -172,6 +176,7 @@ class CollectionPages(TenantModelAdmin):
             _attest,
             AttestForm,
         ),
+        bulk_edits_studio.EDIT,
     )
 
     files: ClassVar[tuple[File, ...]] = (
@@ -325,39 +330,51 @@ def page(name: str, *arguments: Any) -> str:
     return reverse(f"admin:{name}", args=arguments, current_app=studio.name)
 
 
-def of_newest_collection(name: str) -> Any:
-    """The address of a verb on the caller's newest collection; of the list while there is none."""
+def of_newest_collection(name: str) -> Callable[[Caller], str]:
+    """The address that leads on to a verb on the caller's newest collection."""
+    # Found only by who goes there: the first page asks for it once for each step otherwise.
+    return lambda caller: page("newest:verb", name)
 
-    def url(caller: Caller) -> str:
+
+def _newest(request: HttpRequest, caller: Caller, verb: str) -> HttpResponseBase:
+    """Lead on to a verb on the newest collection; to the list while there is none."""
+    pages = studio._registry[Collection]
+    if verb not in {one.name for one in pages.verbs}:
+        raise Http404
+    with acting(caller, writing=False):
         newest = own(Collection, caller).order_by("-pk").first()
-        if newest is None:
-            return page("marketplace_collection_changelist")
-        return page(f"marketplace_collection_{name}", newest.pk)
+    if newest is None or not caller.may(pages.read):
+        return redirect(page("marketplace_collection_changelist"))
+    return redirect(page(f"marketplace_collection_{verb}", newest.pk))
 
-    return url
+
+studio.hang("newest", lambda bind: [path("<slug:verb>/", bind(require_safe(_newest)), name="verb")])
 
 
 studio.steps += [
     Step(
-        1,
+        40,
         gettext_lazy("Make a collection"),
         gettext_lazy("What you license as one: give it a name that buyers understand."),
         lambda caller: page("marketplace_collection_add"),
-        lambda caller: own(Collection, caller).exists(),
+        lambda caller: own(Collection, caller),
+        Scope.COLLECTIONS_WRITE,
     ),
     Step(
-        2,
+        41,
         gettext_lazy("Bring works into it"),
         gettext_lazy("Import a CSV file here, or millions of works through the API."),
         of_newest_collection("import"),
-        lambda caller: own(Work, caller).exists(),
+        lambda caller: own(Work, caller),
+        Scope.COLLECTIONS_WRITE,
     ),
     Step(
-        3,
+        42,
         gettext_lazy("Attest your rights"),
         gettext_lazy("Say why you may license these works, and sign it with your name."),
         of_newest_collection("attest"),
-        lambda caller: own(Attestation, caller).exists(),
+        lambda caller: own(Attestation, caller),
+        Scope.COLLECTIONS_WRITE,
     ),
 ]
 

@@ -19,7 +19,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Exists, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -30,11 +30,11 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
-from marketplace import audit, authentication, panel_pages, panels
-from marketplace.access import Caller, acting
+from marketplace import audit, authentication, organizations, panel_pages, panels
+from marketplace.access import Caller, Scope, acting
 from marketplace.admin_parts import own_transactions
 from marketplace.errors import NotFound
-from marketplace.models import Organization, User
+from marketplace.models import Membership, Organization, User
 
 # The session's choice among the organizations of a member of several.
 ORGANIZATION_KEY = "studio_organization"
@@ -60,13 +60,29 @@ SECTION_TITLES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A line of the menu that leads to a page that is no table's."""
+
+    section: Section
+    place: int
+    title: Any
+    icon: str
+    # The page's name, for `TenantSite.page`.
+    name: str
+    # What looking at it takes.
+    read: Scope
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One line of a checklist, as a page shows it."""
+    """One line of a checklist, as a page shows it. Without an address, it is others' to do."""
 
     label: Any
     help: Any
     url: str
     is_done: bool
+    # Who can do it, where the caller cannot.
+    who: Any = ""
 
 
 def checklist(title: Any, items: list[Item]) -> dict[str, Any]:
@@ -74,7 +90,7 @@ def checklist(title: Any, items: list[Item]) -> dict[str, Any]:
     return {
         "checklist_title": title,
         "checklist": items,
-        "next_item": next((one for one in items if not one.is_done), None),
+        "next_item": next((one for one in items if not one.is_done and one.url), None),
     }
 
 
@@ -84,9 +100,15 @@ class Step:
 
     place: int
     label: Any
+    # Words, or what says them of the value of `state`.
     help: Any
     url: Callable[[Caller], str]
-    is_done: Callable[[Caller], bool]
+    # Rows stand for whether there are any: all steps' rows are looked for at once.
+    is_done: Callable[[Caller], bool | QuerySet[Any]]
+    # What doing it takes; None: everybody does it for themselves.
+    write: Scope | None = None
+    # One value of one row (None where there is none), read with all steps' rows.
+    state: Callable[[Caller], QuerySet[Any]] | None = None
 
 
 class _Completions(AutocompleteJsonView):
@@ -106,6 +128,7 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     def __init__(self, name: str = "studio") -> None:
         super().__init__(name)
         self.steps: list[Step] = []
+        self.links: list[Link] = []
         self._hung: list[tuple[str, Callable[[Callable[[Any], Any]], list[URLPattern]]]] = []
         # Deletion is not offered: what was licensed must stay.
         self.disable_action("delete_selected")
@@ -200,10 +223,7 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         caller = the_caller(request)
-        items = [
-            Item(step.label, step.help, step.url(caller), step.is_done(caller))
-            for step in sorted(self.steps, key=lambda step: step.place)
-        ]
+        items = self._items(caller)
         is_open = any(not one.is_done for one in items)
         title = _("From nothing to a listed offer") if is_open else _("You are listed")
         context = {
@@ -215,6 +235,18 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
         }
         page: TemplateResponse = super().index(request, {**context, **(extra_context or {})})
         return page
+
+    def _items(self, caller: Caller) -> list[Item]:
+        """The checklist as it stands for the caller: who cannot do a step reads who can."""
+        steps = sorted(self.steps, key=lambda step: step.place)
+        found = []
+        for step, (is_done, state) in zip(steps, _standing(caller, steps), strict=True):
+            may = step.write is None or caller.may(step.write)
+            help = step.help(state) if callable(step.help) else step.help
+            url = step.url(caller) if may else ""
+            who = "" if may or is_done else who_may(step.write)
+            found.append(Item(step.label, help, url, is_done, who))
+        return found
 
     def app_index(self, request: HttpRequest, app_label: str, extra_context: Any = None) -> Any:
         return redirect(self._index())
@@ -281,10 +313,28 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
                 ),
                 key=lambda one: one.place,
             )
-            items = [self._menu_item(request, one) for one in pages]
+            lines = [(one.place, self._menu_item(request, one)) for one in pages]
+            lines += self._linked(request, section)
+            items = [item for _place, item in sorted(lines, key=lambda line: line[0])]
             if items:
                 groups.append({"title": SECTION_TITLES[section], "items": items})
         return groups
+
+    def _linked(self, request: HttpRequest, section: Section) -> list[tuple[int, dict[str, Any]]]:
+        caller = self.caller(request)
+        return [
+            (
+                one.place,
+                {
+                    "title": one.title,
+                    "link": self.page(one.name),
+                    "icon": one.icon,
+                    "active": request.path == self.page(one.name),
+                },
+            )
+            for one in self.links
+            if one.section == section and caller is not None and caller.may(one.read)
+        ]
 
     def _figures(self, request: HttpRequest) -> list[dict[str, Any]]:
         titles = {
@@ -340,6 +390,31 @@ def _first(caller: Caller) -> panels.Section:
     """Whose figures the first page shows: what labs do is to license in."""
     is_lab = caller.organization.kind == Organization.Kind.LAB
     return panels.Section.LICENSES if is_lab else panels.Section.STUDIO
+
+
+def _standing(caller: Caller, steps: list[Step]) -> list[tuple[bool, Any]]:
+    """Whether each step is done, and its state: by one query, however many there are."""
+    asked = [step.is_done(caller) for step in steps]
+    read: dict[str, Any] = {
+        f"done_{n}": Exists(one) for n, one in enumerate(asked) if not isinstance(one, bool)
+    }
+    read |= {
+        f"state_{n}": Subquery(step.state(caller)) for n, step in enumerate(steps) if step.state
+    }
+    # Every caller has an organization: its row takes the answers, whatever else there is.
+    own = Organization.objects.filter(pk=caller.organization.pk)
+    found: dict[str, Any] = own.annotate(**read).values(*read).get() if read else {}
+    return [
+        (one if isinstance(one, bool) else found[f"done_{n}"], found.get(f"state_{n}"))
+        for n, one in enumerate(asked)
+    ]
+
+
+def who_may(scope: Scope | None) -> str:
+    """Which roles may do what a caller may not, in words."""
+    roles = [role for role, scopes in organizations.ROLE_SCOPES.items() if scope in scopes]
+    names = [str(Membership.Role(role).label).lower() for role in roles]
+    return _("Your role cannot do this. Who can: %(roles)s.") % {"roles": ", ".join(names)}
 
 
 def the_caller(request: HttpRequest) -> Caller:

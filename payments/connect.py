@@ -52,6 +52,9 @@ _STATES = {
 }
 # An account that is not settled is looked at again so often, should its events be lost.
 LOOK_EVERY = timedelta(hours=1)
+# What stands among an account's requirements, awaited from Stripe, where Stripe rejected it:
+# nothing that anybody tells it on its pages changes that.
+REJECTED = "account_rejected"
 CLAIMED_FOR = timedelta(seconds=60)
 RETURN_SALT = "payments.connect.return"
 
@@ -269,6 +272,7 @@ def check_payable(seller: Organization, *, livemode: bool) -> None:
 
 # What Stripe asks for, in plain words, by how its own word for it begins.
 _WORDS: list[tuple[str, Callable[[], str]]] = [
+    (REJECTED, lambda: _("Stripe rejected this account")),
     ("external_account", lambda: _("A bank account")),
     ("configuration.recipient.default_outbound_destination", lambda: _("A bank account")),
     ("configuration.recipient.payout_methods", lambda: _("A bank account")),
@@ -308,6 +312,11 @@ def missing(account: ConnectedAccount) -> list[str]:
     """What somebody still has to tell Stripe, in words, each thing once."""
     awaited = [each["what"] for each in account.requirements if each["from"] == "them"]
     return list(dict.fromkeys(in_words(what) for what in awaited))
+
+
+def is_rejected(account: ConnectedAccount) -> bool:
+    """Whether Stripe wants nothing to do with the account, rather than to know more of it."""
+    return any(each["what"] == REJECTED for each in account.requirements)
 
 
 def _decide(operator: User, account_id: str, clearance: str, note: str) -> ConnectedAccount:
@@ -389,6 +398,9 @@ def _params(account: ConnectedAccount) -> dict[str, Any]:
 
 def _merge(account: ConnectedAccount, facts: AccountFacts) -> None:
     account.requirements = [_requirement(each) for each in facts.requirements]
+    if facts.status == "rejected":
+        rejected = RequirementFacts(REJECTED, "stripe", "past_due", ())
+        account.requirements.append(_requirement(rejected))
     is_missing = any(
         each.awaited_from == "user" and each.deadline != "eventually_due"
         for each in facts.requirements

@@ -70,7 +70,18 @@ def onboarded(request: HttpRequest, token: str) -> HttpResponse:
         account = None
     missing = [] if account is None else connect.missing(account)
     response = render(
-        request, "payments/onboarded.html", {"account": account, "missing": missing, "token": token}
+        request,
+        "payments/onboarded.html",
+        {
+            "account": account,
+            "missing": missing,
+            "token": token,
+            "is_rejected": account is not None and connect.is_rejected(account),
+            # A contributor has no login here: nothing of the workspace is theirs.
+            "workspace": "/studio/payout-account/"
+            if account is not None and account.contributor_id is None
+            else "",
+        },
     )
     response["Referrer-Policy"] = "no-referrer"
     return response

@@ -17,10 +17,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, models
 from django.test import Client
 
-from licensing import access_requests, offers, optouts, snapshots, terms
+from licensing import access_requests, moderation, offers, optouts, snapshots, terms
 from licensing.models import AccessRequest, Grant, HeldGrant, Notice
 from marketplace import (
     api_keys,
+    bulk_edits,
     collections,
     contributors,
     imports,
@@ -35,7 +36,7 @@ from marketplace.imports import queue
 from marketplace.models import Excerpt, Organization, Representation, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
-from tests.make import TYPED, make_collection, make_grant, make_offer, records
+from tests.make import TYPED, make_collection, make_grant, make_offer, make_operator, records
 from tests.people import caller_for, found
 
 PASSWORD = "correct horse battery"
@@ -128,6 +129,18 @@ def settle(word: str, beside: Others) -> Tenant:
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
     api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
+    with acting(caller, writing=False):
+        taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
+        digest = bytes(taken.representations.all()[0].digest).hex()
+    optouts.record(caller, by="owner", reason=f"{word} reason", works=[str(taken.pk)])
+    bulk_edits.ask(caller, str(collection.pk), change={"title_prefix": f"{word} "})
+    moderation.decide(
+        make_operator(),
+        measure="work_held",
+        reasons=moderation.Reasons(f"{word} facts", "law", f"{word} law"),
+        organization=str(organization.pk),
+        digests=[digest],
+    )
     return Tenant(word, organization, user, upload=_bring(caller, str(collection.pk), word))
 
 
@@ -240,6 +253,10 @@ TEXTS = {
     "email",
     "reason",
     "title",
+    "external_id",
+    "external_ids",
+    "reasons",
+    "value",
 }
 
 # A form that its verb takes, for every way to write; a page without one fails a test.
@@ -253,13 +270,19 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
         "currency": "USD",
         "audience": "",
     },
+    "licensing.OptOut": lambda me: {"external_ids": "none such", "reason": "r"},
+    "marketplace.Contributor": lambda me: {"external_id": "c-1", "consent": "granted"},
     "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
     "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
 }
 # A key's page shows its secret at once; every other form leads to the row that it made.
-ADD_STATUS = {"marketplace.ApiKey": 200}
+# An opt-out of a work that there is not is refused: the form says so.
+ADD_STATUS = {"marketplace.ApiKey": 200, "licensing.OptOut": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
+    ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
+    ("marketplace.Collection", "edit_works"): {"change": "language", "value": "de"},
+    ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
     ("marketplace.Collection", "import"): {
@@ -298,6 +321,7 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     yield from _files(other, 404)
     yield from _uploads(me, other)
     yield from _certificates(me, other)
+    yield from _forms(other)
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
@@ -441,6 +465,27 @@ def _certificates(me: Tenant, other: Tenant) -> Iterator[Probe]:
         for of, status in ((me, None), (other, 404)):
             for name in (of.ids[label][0], f"{of.ids[label][0]}.pdf"):
                 yield Probe("certificate", "GET", f"/certificates/{name}", status=status)
+
+
+# Forms that are no table's, and what they take. Pages of the menu that have none are looked at.
+PAGE_FORMS: dict[str, dict[str, Any]] = {
+    "/studio/identity/": {"name": "N", "legal_name": "L", "jurisdiction": "IE"},
+    "/studio/identity/verification/": {"phone": "+353 1 234567", "certified": "on"},
+    "/studio/payout-account/": {"country": "IE"},
+    "/studio/payout-account/look/": {},
+}
+
+
+def _forms(other: Tenant) -> Iterator[Probe]:
+    """Pages that are no table's, and their forms, with another tenant's ids."""
+    for link in studio.links:
+        yield Probe("forms", "GET", f"{studio.page(link.name)}?id={other.organization.pk}")
+    for verb in ("import", "attest", "freeze", "no-such"):
+        yield Probe("forms", "GET", f"/studio/newest/{verb}/?collection={other.kinds[0]}")
+    yield Probe("forms", "GET", "/studio/payout-account/stripe/")
+    for url, form in PAGE_FORMS.items():
+        for name in ("organization", "id", "seen", "row"):
+            yield Probe("forms", "POST", url, {**form, name: str(other.organization.pk)})
 
 
 def _figures(other: Tenant) -> Iterator[Probe]:

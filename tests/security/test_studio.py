@@ -35,6 +35,7 @@ from marketplace.tenant_site import TenantSite, studio
 from tests.database import TestDatabase
 from tests.security.studio_world import (
     ADD_FORMS,
+    PAGE_FORMS,
     PASSWORD,
     VERB_FORMS,
     Probe,
@@ -112,8 +113,8 @@ def test_each_list_shows_the_rows_that_are_one_s_own(world: Studio) -> None:
 
 
 def test_pages_that_are_no_table_s_leak_nothing(world: Studio) -> None:
-    tried = of_kind(world, "files", "figures", "upload", "certificate")
-    assert len(tried) >= 75
+    tried = of_kind(world, "files", "figures", "upload", "certificate", "forms")
+    assert len(tried) >= 90
     assert list(leaks(world.first, world.second, tried)) == []
 
 
@@ -330,6 +331,8 @@ def test_what_a_role_may_not_write_it_does_not(world: Studio, role: str) -> None
     refused = own_posts(world, role=role, may=False)
     assert refused
     before = fingerprint(world.first)
+    if role in {"viewer", "editor"}:
+        refused += [Probe("forms", "POST", url, form) for url, form in PAGE_FORMS.items()]
     for probe in refused:
         answer = client.post(probe.url, fresh(probe.data))
         assert answer.status_code == (200 if probe.kind == "action" else 403), str(probe)
@@ -342,7 +345,14 @@ def test_what_a_role_may_not_write_it_does_not(world: Studio, role: str) -> None
 
 # A key's secret is shown at once. The last owner stays one, and what was approved is not declined:
 # the form says so.
-ANSWERED_AT_ONCE = {"/studio/marketplace/apikey/add/", "set_role", "decline"}
+ANSWERED_AT_ONCE = {
+    "/studio/marketplace/apikey/add/",
+    "/studio/licensing/optout/add/",
+    "set_role",
+    "decline",
+    # First it says how many works would change.
+    "edit_works",
+}
 
 
 @pytest.mark.parametrize("role", ["owner", "manager", "editor", "finance"])
@@ -361,6 +371,7 @@ def test_without_the_form_s_token_nothing_is_written(world: Studio) -> None:
     client.force_login(world.first.user)
     before = fingerprint(world.first)
     posts = [*own_posts(world), Probe("switch", "POST", "/studio/organization/", {})]
+    posts += [Probe("forms", "POST", url, form) for url, form in PAGE_FORMS.items()]
     for probe in posts:
         assert client.post(probe.url, fresh(probe.data)).status_code == 403, str(probe)
     assert fingerprint(world.first) == before
