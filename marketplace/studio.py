@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.db.models import Prefetch
+from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from marketplace import collections, studio_tables, works
+from marketplace import collections, works
 from marketplace.access import Caller, Scope
 from marketplace.errors import NotFound
 from marketplace.models import (
@@ -34,7 +35,7 @@ from marketplace.tenant_pages import (
     Verb,
     own,
 )
-from marketplace.tenant_site import Step, studio
+from marketplace.tenant_site import Step, studio, the_caller
 
 # --- collections ------------------------------------------------------------------------------
 
@@ -97,29 +98,6 @@ def _attest(caller: Caller, collection: Collection, data: dict[str, Any]) -> Don
     return Done(_("The rights in “%(name)s” are attested.") % {"name": collection.name})
 
 
-class ImportForm(VerbForm):
-    file = forms.FileField(
-        label=gettext_lazy("CSV file"),
-        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
-        help_text=gettext_lazy(
-            "UTF-8, up to 10 MiB. The first line names the columns: external_id (your own id),"
-            " sha256 (64 hexadecimal digits) and length (bytes) are required; media_type, title,"
-            " source_url, language and contributor are kept where they are there, and tokens,"
-            " words, pages, seconds and pixels where you want a price by one of them."
-        ),
-    )
-
-
-def _import(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
-    job = studio_tables.bring_in(caller, str(collection.pk), data["file"])
-    told = _("%(works)s came in; %(rejected)s rejected, %(repeated)s repeated.") % {
-        "works": counted(job.imported).capitalize(),
-        "rejected": f"{job.rejected:,}",
-        "repeated": f"{job.repeated:,}",
-    }
-    return Done(told, page("marketplace_importjob_change", job.pk))
-
-
 class AttestationInline(TenantInline):
     model = Attestation
     read = Scope.COLLECTIONS_READ
@@ -152,16 +130,6 @@ class CollectionPages(TenantModelAdmin):
     show: ClassVar[tuple[str, ...]] = ("name", "description", "notice", "works_held", "created_at")
     inlines: ClassVar[Any] = (AttestationInline, ImportInline)
     verbs: ClassVar[tuple[Verb, ...]] = (
-        Verb(
-            "import",
-            gettext_lazy("Import a CSV file"),
-            gettext_lazy(
-                "Each line names one work: by your own id for it, and by the SHA-256 and the length"
-                " of its bytes, which stay with you. A bad line costs no good one, and you see why."
-            ),
-            _import,
-            ImportForm,
-        ),
         Verb(
             "attest",
             gettext_lazy("Attest the rights"),
@@ -199,6 +167,13 @@ class CollectionPages(TenantModelAdmin):
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Collection:
         return collections.create(caller, **data)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
+        """On to what comes next: an empty collection is not worth a look."""
+        answer = super().response_add(request, obj, post_url_continue)
+        if not the_caller(request).may(Scope.WORKS_WRITE):
+            return answer
+        return redirect(page("files:import-files", str(obj.pk)))
 
 
 # --- imports ----------------------------------------------------------------------------------
@@ -302,7 +277,7 @@ class WorkPages(TenantModelAdmin):
         " by words of its title."
     )
     empty = gettext_lazy(
-        "You have no works yet. Open a collection and import a CSV file into it, or use the API."
+        "You have no works yet. Open a collection and bring in files, or use the API."
     )
     list_display: Any = ("title_or_id", "external_id", "language", "created_at")
     search_fields = ("external_id__startswith", "title")
@@ -326,7 +301,7 @@ def page(name: str, *arguments: Any) -> str:
 
 
 def of_newest_collection(name: str) -> Any:
-    """The address of a verb on the caller's newest collection; of the list while there is none."""
+    """The address of a page of the caller's newest collection; of the list while there is none."""
 
     def url(caller: Caller) -> str:
         newest = own(Collection, caller).order_by("-pk").first()
@@ -348,8 +323,8 @@ studio.steps += [
     Step(
         2,
         gettext_lazy("Bring works into it"),
-        gettext_lazy("Import a CSV file here, or millions of works through the API."),
-        of_newest_collection("import"),
+        gettext_lazy("Send a table of them, or a folder of files; or use the API."),
+        of_newest_collection("bring_in"),
         lambda caller: own(Work, caller).exists(),
     ),
     Step(

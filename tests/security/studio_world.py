@@ -237,8 +237,11 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
-    ("marketplace.Collection", "import"): {
-        "file": b"external_id,sha256,length\nnew," + b"ab" * 32 + b",7\n",
+    # Without terms it is refused; with each id of another tenant in their place, it is, too.
+    ("marketplace.Collection", "list"): {
+        "terms": "",
+        "price": "5.00",
+        "currency": "USD",
     },
     ("marketplace.Collection", "attest"): {
         "basis": "own",
