@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -55,19 +54,6 @@ class Walk:
         self.faults += [f"{path}: {one}" for one in self.visitor.violations()]
         if self.visitor.overflow() > 0:
             self.faults.append(f"{path}: {self.visitor.overflow()} pixels too wide")
-
-
-@pytest.fixture
-def csv_file(tmp_path: Path, settings: Any) -> Path:
-    """A table as a creator's system exports it, with one line that is wrong."""
-    settings.UPLOAD_DIR = tmp_path / "uploads"
-    lines = ["asset id,SHA-256,Bytes,Rubric,Language"]
-    for number in range(5):
-        digest = hashlib.sha256(b"letter %d" % number).hexdigest()
-        lines.append(f"letter-{number},{digest},{100 + number},Letter {number},en")
-    path = tmp_path / "letters.csv"
-    path.write_text("\n".join([*lines, "letter-5,no digest,7,Letter 5,en\n"]))
-    return path
 
 
 def invited(organization: Organization, mailoutbox: Any, email: str = EMAIL) -> str:

@@ -27,6 +27,7 @@ def member(organization: Organization, email: str) -> None:
 def list_a_collection(creator: Visitor, csv_file: Path) -> None:
     """Follow the checklist from nothing to a listed offer."""
     bring_in(Walk(creator, is_checked=False), csv_file)
+    creator.open("/studio/marketplace/collection/")
     creator.press("Letters of the harbor")
     collection = creator.path
 
