@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from licensing import offers, snapshots, terms, terms_cards_pages, terms_templates, windows
 from licensing.ledger import proofs, receipts
+from licensing.listing_studio import LIST_IT
 from licensing.models import Grant, Offer, Period, Snapshot, Terms
 from licensing.terms_cards_form import CardsForm
 from licensing.terms_templates import Template
@@ -73,6 +74,7 @@ class CollectionPages(catalogue.CollectionPages):
     show = ("name", "description", "notice", "works_held", "state", "created_at")
     inlines: ClassVar[Any] = (SnapshotInline, *catalogue.CollectionPages.inlines)
     verbs = (
+        LIST_IT,
         *catalogue.CollectionPages.verbs,
         Verb(
             "freeze",
@@ -131,8 +133,8 @@ def _todo(caller: Caller, row: Any) -> list[Item]:
     return [
         Item(
             _("Bring works into it"),
-            _("Import a CSV file here, or millions of works through the API."),
-            verb("import"),
+            _("Send a table of them, or a folder of files; or use the API."),
+            verb("bring_in"),
             bool(row.size),
         ),
         Item(
@@ -225,6 +227,11 @@ def _base(request: HttpRequest) -> tuple[str, dict[str, Any] | None]:
         return base.name, json.loads(base.typed)
     template = _template(request)
     return ("", None) if template is None else (str(template.title), dict(template.typed))
+
+
+def _wanted_for(request: HttpRequest) -> Any:
+    """The collection of one's own that new terms are written for; None: for none."""
+    return find(own(Collection, the_caller(request)), request.GET.get("collection"))
 
 
 class _Indented(json.JSONEncoder):
@@ -330,7 +337,13 @@ class TermsPages(TenantModelAdmin):
         if template is not None:
             typed = terms.parse(template.typed)
             words = terms.render(typed, name=str(template.title), version=1)
-        shown = {"library": terms_templates.library(), "template": template, "words": words}
+        collection = _wanted_for(request)
+        shown = {
+            "library": terms_templates.library(),
+            "template": template,
+            "words": words,
+            "keep": f"&collection={collection.pk}" if collection else "",
+        }
         if _is_written(request):
             return shown
         return {
@@ -343,6 +356,14 @@ class TermsPages(TenantModelAdmin):
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Terms:
         return terms.draft(caller, **data)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
+        """On to what they were written for: there, the words are read before they are published."""
+        answer = super().response_add(request, obj, post_url_continue)
+        collection = _wanted_for(request)
+        if collection is None:
+            return answer
+        return redirect(page("marketplace_collection_list", collection.pk))
 
 
 studio.register(Terms, TermsPages)

@@ -74,6 +74,8 @@ LABELS = {
     "megapixels": gettext_lazy("Megapixels"),
     "minutes": gettext_lazy("Minutes"),
 }
+# What a person does after an import, for whoever knows it to say: its words and its address.
+NEXT: list[Callable[[Caller, Collection], tuple[str, str] | None]] = []
 # Python's own table only, as for folders of the server.
 _MEDIA_TYPES = mimetypes.MimeTypes(filenames=())
 
@@ -328,11 +330,13 @@ def _done(
 def _progress(request: HttpRequest, caller: Caller, id: str) -> dict[str, Any]:
     with acting(caller, writing=False):
         job = ImportJob.objects.select_related("collection").get_visible(caller, id)
+        onward = _onward(request, caller, job)
     is_open = job.status in {ImportJob.Status.QUEUED, ImportJob.Status.RUNNING}
     return {
         "title": _("Import into “%(name)s”") % {"name": job.collection.name},
         "job": job,
         "is_open": is_open,
+        "onward": onward,
         "may_write": caller.may(Scope.WORKS_WRITE),
         **_pace(job),
         "fragment_url": _url(request, "import-fragment", id),
@@ -342,6 +346,14 @@ def _progress(request: HttpRequest, caller: Caller, id: str) -> dict[str, Any]:
         "rows_url": _url(request, "import-rows", id) if job.format == "csv" and job.upload else "",
         "again_url": f"{_url(request, 'import-files', job.collection.pk)}?again={id}",
     }
+
+
+def _onward(request: HttpRequest, caller: Caller, job: ImportJob) -> tuple[str, str] | None:
+    """What comes next, once works are there; only a site with a frame has pages for it."""
+    is_there = job.status == ImportJob.Status.FINISHED and (job.imported or job.repeated)
+    if not is_there or not hasattr(request, "frame"):
+        return None
+    return next(filter(None, (one(caller, job.collection) for one in NEXT)), None)
 
 
 def _pace(job: ImportJob) -> dict[str, Any]:

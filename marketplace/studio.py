@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
-from marketplace import bulk_edits_studio, collections, studio_tables, works
+from marketplace import bulk_edits_studio, collections, works
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import (
@@ -38,7 +38,7 @@ from marketplace.tenant_pages import (
     Verb,
     own,
 )
-from marketplace.tenant_site import Step, studio
+from marketplace.tenant_site import Step, studio, the_caller
 
 # --- collections ------------------------------------------------------------------------------
 
@@ -101,29 +101,6 @@ def _attest(caller: Caller, collection: Collection, data: dict[str, Any]) -> Don
     return Done(_("The rights in “%(name)s” are attested.") % {"name": collection.name})
 
 
-class ImportForm(VerbForm):
-    file = forms.FileField(
-        label=gettext_lazy("CSV file"),
-        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
-        help_text=gettext_lazy(
-            "UTF-8, up to 10 MiB. The first line names the columns: external_id (your own id),"
-            " sha256 (64 hexadecimal digits) and length (bytes) are required; media_type, title,"
-            " source_url, language and contributor are kept where they are there, and tokens,"
-            " words, pages, seconds and pixels where you want a price by one of them."
-        ),
-    )
-
-
-def _import(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
-    job = studio_tables.bring_in(caller, str(collection.pk), data["file"])
-    told = _("%(works)s came in; %(rejected)s rejected, %(repeated)s repeated.") % {
-        "works": counted(job.imported).capitalize(),
-        "rejected": f"{job.rejected:,}",
-        "repeated": f"{job.repeated:,}",
-    }
-    return Done(told, page("marketplace_importjob_change", job.pk))
-
-
 class AttestationInline(TenantInline):
     model = Attestation
     read = Scope.COLLECTIONS_READ
@@ -156,16 +133,6 @@ class CollectionPages(TenantModelAdmin):
     show: ClassVar[tuple[str, ...]] = ("name", "description", "notice", "works_held", "created_at")
     inlines: ClassVar[Any] = (AttestationInline, ImportInline)
     verbs: ClassVar[tuple[Verb, ...]] = (
-        Verb(
-            "import",
-            gettext_lazy("Import a CSV file"),
-            gettext_lazy(
-                "Each line names one work: by your own id for it, and by the SHA-256 and the length"
-                " of its bytes, which stay with you. A bad line costs no good one, and you see why."
-            ),
-            _import,
-            ImportForm,
-        ),
         Verb(
             "attest",
             gettext_lazy("Attest the rights"),
@@ -204,6 +171,13 @@ class CollectionPages(TenantModelAdmin):
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Collection:
         return collections.create(caller, **data)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
+        """On to what comes next: an empty collection is not worth a look."""
+        answer = super().response_add(request, obj, post_url_continue)
+        if not the_caller(request).may(Scope.WORKS_WRITE):
+            return answer
+        return redirect(page("files:import-files", str(obj.pk)))
 
 
 # --- imports ----------------------------------------------------------------------------------
@@ -307,7 +281,7 @@ class WorkPages(TenantModelAdmin):
         " by words of its title."
     )
     empty = gettext_lazy(
-        "You have no works yet. Open a collection and import a CSV file into it, or use the API."
+        "You have no works yet. Open a collection and bring in files, or use the API."
     )
     list_display: Any = ("title_or_id", "external_id", "language", "created_at")
     search_fields = ("external_id__startswith", "title")
@@ -331,15 +305,15 @@ def page(name: str, *arguments: Any) -> str:
 
 
 def of_newest_collection(name: str) -> Callable[[Caller], str]:
-    """The address that leads on to a verb on the caller's newest collection."""
+    """The address that leads on to a page of the caller's newest collection."""
     # Found only by who goes there: the first page asks for it once for each step otherwise.
     return lambda caller: page("newest:verb", name)
 
 
 def _newest(request: HttpRequest, caller: Caller, verb: str) -> HttpResponseBase:
-    """Lead on to a verb on the newest collection; to the list while there is none."""
+    """Lead on to a page of the newest collection; to the list while there is none."""
     pages = studio._registry[Collection]
-    if verb not in {one.name for one in pages.verbs}:
+    if verb not in {one.name for one in (*pages.verbs, *pages.files)}:
         raise Http404
     with acting(caller, writing=False):
         newest = own(Collection, caller).order_by("-pk").first()
@@ -363,8 +337,8 @@ studio.steps += [
     Step(
         41,
         gettext_lazy("Bring works into it"),
-        gettext_lazy("Import a CSV file here, or millions of works through the API."),
-        of_newest_collection("import"),
+        gettext_lazy("Send a table of them, or a folder of files; or use the API."),
+        of_newest_collection("bring_in"),
         lambda caller: own(Work, caller),
         Scope.COLLECTIONS_WRITE,
     ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,3 +49,16 @@ def visitor_for(chromium: Browser, live_server: Any) -> VisitorFor:
         return Visitor(context.new_page(), live_server.url)
 
     return start
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path, settings: Any) -> Path:
+    """A table as a creator's system exports it, with one line that is wrong."""
+    settings.UPLOAD_DIR = tmp_path / "uploads"
+    lines = ["asset id,SHA-256,Bytes,Rubric,Language"]
+    for number in range(5):
+        digest = hashlib.sha256(b"letter %d" % number).hexdigest()
+        lines.append(f"letter-{number},{digest},{100 + number},Letter {number},en")
+    path = tmp_path / "letters.csv"
+    path.write_text("\n".join([*lines, "letter-5,no digest,7,Letter 5,en\n"]))
+    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,10 @@ import pytest
 from licensing.models import Offer
 from marketplace import organizations
 from marketplace.access import system
-from marketplace.models import Organization
+from marketplace.models import Collection, Organization
 from marketplace.tenant_site import studio
 from tests.browser.conftest import VisitorFor
+from tests.browser.test_first_listing import Walk, bring_in
 from tests.browser.visitor import PASSWORD, PHONE, Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -24,30 +24,12 @@ def member(organization: Organization, email: str) -> None:
     )
 
 
-@pytest.fixture
-def csv_file(tmp_path: Path) -> Path:
-    """A table as a creator's system exports it, with one line that is wrong."""
-    lines = ["external_id,sha256,length,title,language"]
-    for number in range(5):
-        digest = hashlib.sha256(b"letter %d" % number).hexdigest()
-        lines.append(f"letter-{number},{digest},{100 + number},Letter {number},en")
-    path = tmp_path / "letters.csv"
-    path.write_text("\n".join([*lines, "letter-5,no digest,7,Letter 5,en\n"]))
-    return path
-
-
 def list_a_collection(creator: Visitor, csv_file: Path) -> None:
     """Follow the checklist from nothing to a listed offer."""
-    creator.press("Make a collection")
-    creator.fill(name="Letters of the harbor", description="Five letters of 1911.")
-    creator.press("Save")
+    bring_in(Walk(creator, is_checked=False), csv_file)
+    creator.open("/studio/marketplace/collection/")
+    creator.press("Letters of the harbor")
     collection = creator.path
-
-    creator.press("Bring works into it")
-    creator.field("file").set_input_files(csv_file)
-    creator.press("Import a CSV file")
-    assert "5 works came in; 1 rejected" in creator.text
-    assert "letter-5" in creator.text
 
     creator.open(collection)
     creator.press("Attest the rights")
@@ -147,13 +129,17 @@ def test_a_collection_is_made_by_keyboard_alone_and_fits_a_phone(
     creator.page.keyboard.type("A" * 180)
     walk_to(creator, "Save")
     creator.leave(lambda: creator.page.keyboard.press("Enter"))
+    assert "Bring in works from a file" in creator.text
+    with system("find a test's collection"):
+        made = Collection.objects.get()
+    assert creator.open(f"/studio/marketplace/collection/{made.pk}/change/") == 200
     assert "Before this is listed" in creator.text
 
     paths = [creator.path, "/studio/", "/studio/marketplace/collection/add/"]
     for model, pages in studio._registry.items():
         base = f"/studio/{model._meta.app_label}/{model._meta.model_name}/"
         paths += [base, f"{base}add/"] if pages.add_form else [base]
-    paths += [creator.path.replace("change", verb) for verb in ("import", "attest", "history")]
+    paths += [creator.path.replace("change", verb) for verb in ("list", "attest", "history")]
     for path in paths:
         assert creator.open(path) == 200, path
         assert creator.overflow() <= 0, f"{path} scrolls sideways"

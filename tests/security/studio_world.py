@@ -285,8 +285,11 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
-    ("marketplace.Collection", "import"): {
-        "file": b"external_id,sha256,length\nnew," + b"ab" * 32 + b",7\n",
+    # Without terms it is refused; with each id of another tenant in their place, it is, too.
+    ("marketplace.Collection", "list"): {
+        "terms": "",
+        "price": "5.00",
+        "currency": "USD",
     },
     ("marketplace.Collection", "attest"): {
         "basis": "own",
@@ -480,7 +483,7 @@ def _forms(other: Tenant) -> Iterator[Probe]:
     """Pages that are no table's, and their forms, with another tenant's ids."""
     for link in studio.links:
         yield Probe("forms", "GET", f"{studio.page(link.name)}?id={other.organization.pk}")
-    for verb in ("import", "attest", "freeze", "no-such"):
+    for verb in ("bring_in", "attest", "freeze", "no-such"):
         yield Probe("forms", "GET", f"/studio/newest/{verb}/?collection={other.kinds[0]}")
     yield Probe("forms", "GET", "/studio/payout-account/stripe/")
     for url, form in PAGE_FORMS.items():
