@@ -98,6 +98,17 @@ class Step:
     is_done: Callable[[Caller], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One line of the menu that leads to pages which are no table's, by their name."""
+
+    section: Section
+    place: int
+    title: Any
+    icon: str
+    name: str
+
+
 def own_transactions(view: View) -> View:
     """Mark a view whose verbs open transactions of their own; it reads in `acting` itself."""
     view.own_transactions = True  # type: ignore[attr-defined]
@@ -121,6 +132,7 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     def __init__(self, name: str = "studio") -> None:
         super().__init__(name)
         self.steps: list[Step] = []
+        self.links: list[Link] = []
         self._hung: list[tuple[str, Callable[[Callable[[Any], Any]], list[URLPattern]]]] = []
         # Deletion is not offered: what was licensed must stay.
         self.disable_action("delete_selected")
@@ -288,15 +300,17 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
             }
         ]
         for section in Section:
-            pages = sorted(
-                (
-                    one
-                    for one in self._registry.values()
-                    if one.section == section and one.has_module_permission(request)
-                ),
-                key=lambda one: one.place,
-            )
-            items = [self._menu_item(request, one) for one in pages]
+            placed = [
+                (one.place, self._menu_item(request, one))
+                for one in self._registry.values()
+                if one.section == section and one.has_module_permission(request)
+            ]
+            placed += [
+                (one.place, self._link_item(request, one))
+                for one in self.links
+                if one.section == section
+            ]
+            items = [item for _place, item in sorted(placed, key=lambda one: one[0])]
             if items:
                 groups.append({"title": SECTION_TITLES[section], "items": items})
         return groups
@@ -327,6 +341,11 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
             "icon": pages.icon,
             "active": request.path.startswith(link),
         }
+
+    def _link_item(self, request: HttpRequest, one: Link) -> dict[str, Any]:
+        link = self.page(one.name)
+        active = request.path.startswith(link)
+        return {"title": one.title, "link": link, "icon": one.icon, "active": active}
 
     def page(self, name: str, *arguments: Any) -> str:
         """The address of a page of this site."""

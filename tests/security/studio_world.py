@@ -56,6 +56,7 @@ class Tenant:
     user: User
     ids: dict[str, list[str]] = field(default_factory=dict)
     uuids: set[str] = field(default_factory=set)
+    draft_offer: str = ""
 
     def client(self) -> Client:
         client = Client(raise_request_exception=False)
@@ -116,14 +117,14 @@ def settle(word: str, beside: Others) -> Tenant:
     terms.publish(caller, str(typed.pk))
     terms.draft(caller, name=f"{word} draft", typed=TYPED)
     made: dict[str, Any] = {"snapshot": str(snapshot.pk), "terms": str(typed.pk), "currency": "USD"}
-    offers.make(caller, **made, price_minor=700)
+    draft = offers.make(caller, **made, price_minor=700)
     offer = offers.publish(caller, str(offers.make(caller, **made, price_minor=0).pk))
     make_grant(organization, beside.buyer, offer=offer)
     _ask(beside.buyer, organization, made)
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
     api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
-    return Tenant(word, organization, user)
+    return Tenant(word, organization, user, draft_offer=str(draft.pk))
 
 
 def _ask(buyer: Organization, seller: Organization, made: dict[str, Any]) -> None:
@@ -235,6 +236,17 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
 ADD_STATUS = {"marketplace.ApiKey": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
+    **{
+        ("payments.Quote", verb): {
+            "document_sha256": "ab" * 32,
+            "name": "A",
+            "title": "B",
+            "authority": "on",
+            "net_days": "30",
+            "purchase_order": "1",
+        }
+        for verb in ("pay_by_card", "pay_by_invoice", "accept_free")
+    },
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
     ("marketplace.Collection", "import"): {
@@ -271,6 +283,7 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
         yield from _verbs_with_foreign_values(pages, base, me, other, label)
     yield from _files(me, None)
     yield from _files(other, 404)
+    yield from _market(other)
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
@@ -393,6 +406,18 @@ def _files(of: Tenant, status: int | None) -> Iterator[Probe]:
         yield Probe("files", "GET", url, status=status)
     for url in (f"{new}begin/", f"{new}host/", f"{running}cancel/", f"{running}resume/"):
         yield Probe("files", "POST", url, {"name": "x.csv", "length": "5"}, status)
+
+
+def _market(other: Tenant) -> Iterator[Probe]:
+    """The market's pages of an offer that was not listed, and of a request of somebody else."""
+    for page in ("", "quote/", "request/", "sample/"):
+        url = f"/studio/market/{other.draft_offer}/{page}"
+        yield Probe("market", "GET", url, status=404)
+        if page:
+            sent = {"uses": ["pretrain"], "territories": ["EU"], "name": "A", "title": "B"}
+            yield Probe("market", "POST", url, sent, 404)
+    for request in other.ids["licensing.AccessRequest"]:
+        yield Probe("market", "POST", f"/studio/market/requests/{request}/cancel/", status=404)
 
 
 def _figures(other: Tenant) -> Iterator[Probe]:
