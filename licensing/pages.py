@@ -38,13 +38,13 @@ def index(request: HttpRequest) -> HttpResponse:
         request,
         "licensing/listings.html",
         {
-            "rows": [(offer, _price(offer)) for offer in page.offers],
+            "rows": [(offer, price_of(offer)) for offer in page.offers],
             "page": page,
             "wanted": wanted,
             "q": asked.get("q", "")[:200],
             "error": error,
             "is_narrowed": bool(narrowed),
-            "filters": _filters(wanted, page),
+            "filters": filters(wanted, page),
             "suggestions": [(one, _link({**narrowed, "q": one})) for one in page.suggestions],
             "next": page.next_cursor and _link({**narrowed, "cursor": page.next_cursor}),
             "is_later_page": "cursor" in asked,
@@ -64,13 +64,14 @@ def listing(request: HttpRequest, id: str) -> HttpResponse:
         raise Http404
     context = {
         "offer": offer,
-        "price": _price(offer),
+        "price": price_of(offer),
         "trader": traders.shown(offer.organization),
     }
     return render(request, "licensing/listing.html", context)
 
 
-def _price(offer: Offer) -> str:
+def price_of(offer: Offer) -> str:
+    """What an offer costs now, and by which rate."""
     price = prices.load(offer.price, offer.price_minor)
     return prices.shown(price, offer.price_minor, offer.currency)
 
@@ -95,7 +96,7 @@ def health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
-def _filters(wanted: Search, page: Page) -> list[dict[str, Any]]:
+def filters(wanted: Search, page: Page) -> list[dict[str, Any]]:
     """Each facet that there is something to choose of, with its values as people call them."""
     labels = {
         "modality": _("Content"),
@@ -106,7 +107,7 @@ def _filters(wanted: Search, page: Page) -> list[dict[str, Any]]:
         "currency": _("Currency"),
         "max_price_minor": _("Price"),
     }
-    filters = []
+    found = []
     for name in FACETS:
         chosen = getattr(wanted, name)
         chosen = "" if chosen is None else str(chosen)
@@ -115,10 +116,8 @@ def _filters(wanted: Search, page: Page) -> list[dict[str, Any]]:
         if chosen and chosen not in {value for value, _label, _count in values}:
             values.insert(0, (chosen, _shown(name, chosen, wanted), 0))
         if values:
-            filters.append(
-                {"name": name, "label": labels[name], "chosen": chosen, "values": values}
-            )
-    return filters
+            found.append({"name": name, "label": labels[name], "chosen": chosen, "values": values})
+    return found
 
 
 def _shown(name: str, value: str, wanted: Search) -> str:

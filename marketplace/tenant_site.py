@@ -322,14 +322,17 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def _linked(self, request: HttpRequest, section: Section) -> list[tuple[int, dict[str, Any]]]:
         caller = self.caller(request)
+        urls = {one.name: self.page(one.name) for one in self.links}
+        # Pages stand below others: the nearest is where one is.
+        here = max((url for url in urls.values() if request.path.startswith(url)), default="")
         return [
             (
                 one.place,
                 {
                     "title": one.title,
-                    "link": self.page(one.name),
+                    "link": urls[one.name],
                     "icon": one.icon,
-                    "active": request.path == self.page(one.name),
+                    "active": urls[one.name] == here,
                 },
             )
             for one in self.links

@@ -62,6 +62,7 @@ class Tenant:
     uuids: set[str] = field(default_factory=set)
     # A finished upload: a table that nobody imported yet.
     upload: str = ""
+    draft_offer: str = ""
 
     def client(self) -> Client:
         client = Client(raise_request_exception=False)
@@ -122,7 +123,7 @@ def settle(word: str, beside: Others) -> Tenant:
     terms.publish(caller, str(typed.pk))
     terms.draft(caller, name=f"{word} draft", typed=TYPED)
     made: dict[str, Any] = {"snapshot": str(snapshot.pk), "terms": str(typed.pk), "currency": "USD"}
-    offers.make(caller, **made, price_minor=700)
+    draft = offers.make(caller, **made, price_minor=700)
     offer = offers.publish(caller, str(offers.make(caller, **made, price_minor=0).pk))
     make_grant(organization, beside.buyer, offer=offer)
     _ask(beside.buyer, organization, made)
@@ -141,7 +142,13 @@ def settle(word: str, beside: Others) -> Tenant:
         organization=str(organization.pk),
         digests=[digest],
     )
-    return Tenant(word, organization, user, upload=_bring(caller, str(collection.pk), word))
+    return Tenant(
+        word,
+        organization,
+        user,
+        upload=_bring(caller, str(collection.pk), word),
+        draft_offer=str(draft.pk),
+    )
 
 
 def _bring(caller: Any, collection: str, word: str) -> str:
@@ -283,6 +290,17 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
     ("marketplace.Collection", "edit_works"): {"change": "language", "value": "de"},
     ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
+    **{
+        ("payments.Quote", verb): {
+            "document_sha256": "ab" * 32,
+            "name": "A",
+            "title": "B",
+            "authority": "on",
+            "net_days": "30",
+            "purchase_order": "1",
+        }
+        for verb in ("pay_by_card", "pay_by_invoice", "accept_free")
+    },
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
     # Without terms it is refused; with each id of another tenant in their place, it is, too.
@@ -325,6 +343,7 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     yield from _uploads(me, other)
     yield from _certificates(me, other)
     yield from _forms(other)
+    yield from _market(other)
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
@@ -489,6 +508,18 @@ def _forms(other: Tenant) -> Iterator[Probe]:
     for url, form in PAGE_FORMS.items():
         for name in ("organization", "id", "seen", "row"):
             yield Probe("forms", "POST", url, {**form, name: str(other.organization.pk)})
+
+
+def _market(other: Tenant) -> Iterator[Probe]:
+    """The market's pages of an offer that was not listed, and of a request of somebody else."""
+    for page in ("", "quote/", "request/", "sample/"):
+        url = f"/studio/market/{other.draft_offer}/{page}"
+        yield Probe("market", "GET", url, status=404)
+        if page:
+            sent = {"uses": ["pretrain"], "territories": ["EU"], "name": "A", "title": "B"}
+            yield Probe("market", "POST", url, sent, 404)
+    for request in other.ids["licensing.AccessRequest"]:
+        yield Probe("market", "POST", f"/studio/market/requests/{request}/cancel/", status=404)
 
 
 def _figures(other: Tenant) -> Iterator[Probe]:
