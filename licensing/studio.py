@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, Prefetch
+from django.db.models import OuterRef, Prefetch, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
@@ -92,9 +92,10 @@ class CollectionPages(catalogue.CollectionPages):
         sized = super().narrow(rows, caller)
         return cast(
             Rows,
-            sized.annotate(is_listed=Exists(listed)).prefetch_related(
-                Prefetch("snapshots", frozen)
-            ),
+            # One look-up for each row shown: EXISTS would read and hash every offer there is.
+            sized.alias(on_sale=Subquery(listed.values("pk")[:1]))
+            .annotate(is_listed=Q(on_sale__isnull=False))
+            .prefetch_related(Prefetch("snapshots", frozen)),
         )
 
     @admin.display(description=gettext_lazy("Snapshots"))
@@ -614,21 +615,21 @@ studio.steps += [
         gettext_lazy("Freeze a snapshot"),
         gettext_lazy("It fixes what is licensed, so that both sides can prove it later."),
         of_newest_collection("freeze"),
-        lambda caller: own(Snapshot, caller).exists(),
+        lambda caller: own(Snapshot, caller),
     ),
     Step(
         5,
         gettext_lazy("Choose your terms"),
         gettext_lazy("Begin with a template, read it in plain words, publish it."),
         lambda caller: page("licensing_terms_add"),
-        lambda caller: own(Terms, caller).filter(published_at__isnull=False).exists(),
+        lambda caller: own(Terms, caller).filter(published_at__isnull=False),
     ),
     Step(
         6,
         gettext_lazy("List an offer"),
         gettext_lazy("A snapshot, terms and a price: publish it, and buyers find it."),
         lambda caller: page("licensing_offer_add"),
-        lambda caller: own(Offer, caller).on_sale().exists(),  # type: ignore[attr-defined]
+        lambda caller: own(Offer, caller).on_sale(),  # type: ignore[attr-defined]
     ),
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Exists
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
@@ -112,7 +113,11 @@ def signed_in(user: User) -> SignedIn:
     """Look up what a user belongs to."""
     with system("find what a signed-in user belongs to"):
         rows = Membership.objects.filter(user=user).select_related("organization").order_by("id")
-        return SignedIn(user, list(rows), CollectionShare.objects.filter(user=user).exists())
+        shares = Exists(CollectionShare.objects.filter(user=user))
+        found = list(rows.annotate(with_shares=shares))
+        # Without a membership, nobody asks.
+        has_shares = any(one.with_shares for one in found)  # type: ignore[attr-defined]
+        return SignedIn(user, list(found), has_shares)
 
 
 class HasScope(BasePermission):

@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.db.models import Prefetch
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_safe
 
 from marketplace import collections, studio_tables, works
-from marketplace.access import Caller, Scope
+from marketplace.access import Caller, Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import (
     Attestation,
@@ -270,8 +272,9 @@ class CollectionFilter(TenantListFilter):
     OPTIONS_MAX = 100
 
     def options(self, caller: Caller) -> list[tuple[str, str]]:
-        rows = own(Collection, caller).order_by("name")[: self.OPTIONS_MAX]
-        return [(str(row.pk), row.name) for row in rows]
+        # The newest: to find the first by name, all of a catalogue's names would be sorted.
+        rows = own(Collection, caller).order_by("-pk").values_list("name", "pk")
+        return [(str(pk), name) for name, pk in sorted(rows[: self.OPTIONS_MAX])]
 
     def chosen(self, caller: Caller, rows: Rows, value: str) -> Rows:
         try:
@@ -326,16 +329,25 @@ def page(name: str, *arguments: Any) -> str:
 
 
 def of_newest_collection(name: str) -> Any:
-    """The address of a verb on the caller's newest collection; of the list while there is none."""
+    """The address that leads to a verb on the caller's newest collection; to the list without."""
+    return lambda caller: page("newest:collection", name)
 
-    def url(caller: Caller) -> str:
+
+@require_safe
+def _newest_collection(request: HttpRequest, caller: Caller, name: str) -> HttpResponse:
+    # Looked up when somebody follows the link, not by each page that shows it.
+    if name not in {verb.name for verb in studio._registry[Collection].verbs}:
+        raise Http404
+    with acting(caller, writing=False):
         newest = own(Collection, caller).order_by("-pk").first()
-        if newest is None:
-            return page("marketplace_collection_changelist")
-        return page(f"marketplace_collection_{name}", newest.pk)
+    if newest is None:
+        return redirect(page("marketplace_collection_changelist"))
+    return redirect(page(f"marketplace_collection_{name}", newest.pk))
 
-    return url
 
+studio.hang(
+    "newest", lambda bind: [path("<slug:name>/", bind(_newest_collection), name="collection")]
+)
 
 studio.steps += [
     Step(
@@ -343,21 +355,21 @@ studio.steps += [
         gettext_lazy("Make a collection"),
         gettext_lazy("What you license as one: give it a name that buyers understand."),
         lambda caller: page("marketplace_collection_add"),
-        lambda caller: own(Collection, caller).exists(),
+        lambda caller: own(Collection, caller),
     ),
     Step(
         2,
         gettext_lazy("Bring works into it"),
         gettext_lazy("Import a CSV file here, or millions of works through the API."),
         of_newest_collection("import"),
-        lambda caller: own(Work, caller).exists(),
+        lambda caller: own(Work, caller),
     ),
     Step(
         3,
         gettext_lazy("Attest your rights"),
         gettext_lazy("Say why you may license these works, and sign it with your name."),
         of_newest_collection("attest"),
-        lambda caller: own(Attestation, caller).exists(),
+        lambda caller: own(Attestation, caller),
     ),
 ]
 
