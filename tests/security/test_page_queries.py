@@ -14,6 +14,7 @@ from licensing import offers
 from licensing.models import Offer, Snapshot, Terms
 from marketplace import api_keys, collections, contributors, invitations, organizations
 from marketplace.access import acting
+from marketplace.models import Organization
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
 from tests.make import make_grant, make_offer
@@ -112,3 +113,25 @@ def test_no_list_and_no_first_page_asks_more_for_more_rows(site: str, ledger_key
     assert {page: n for page, n in many.items() if n > QUERIES_MAX} == {}
     # One more where what was empty is not, and is looked up: never one for each row.
     assert {page: (few[page], n) for page, n in many.items() if n > few[page] + 1} == {}
+
+
+def test_a_search_reads_the_catalogue_once(archive: Organization) -> None:
+    caller = caller_for(archive)
+    for name in ("Letters of 1900", "Letters of 1901", "Maps"):
+        collections.create(caller, name=name)
+    client = Client()
+    client.force_login(
+        organizations.admit(
+            archive, email="a@example.org", name="Ada", password=PASSWORD, role="owner"
+        )
+    )
+    for words, names in (
+        ("letters", {"Letters of 1900", "Letters of 1901"}),
+        ("letters 1901", {"Letters of 1901"}),
+        ("nowhere", set()),
+    ):
+        with CaptureQueriesContext(connection) as queries:
+            page = client.get("/studio/marketplace/collection/", {"q": words})
+        assert {row.name for row in page.context["cl"].result_list} == names
+        assert page.context["cl"].result_count == len(names)
+        assert sum("LIKE" in one["sql"] for one in queries) == 1
