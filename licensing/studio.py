@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, Prefetch
+from django.db.models import OuterRef, Prefetch, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
@@ -94,9 +94,10 @@ class CollectionPages(catalogue.CollectionPages):
         sized = super().narrow(rows, caller)
         return cast(
             Rows,
-            sized.annotate(is_listed=Exists(listed)).prefetch_related(
-                Prefetch("snapshots", frozen)
-            ),
+            # One look-up for each row shown: EXISTS would read and hash every offer there is.
+            sized.alias(on_sale=Subquery(listed.values("pk")[:1]))
+            .annotate(is_listed=Q(on_sale__isnull=False))
+            .prefetch_related(Prefetch("snapshots", frozen)),
         )
 
     @admin.display(description=gettext_lazy("Snapshots"))

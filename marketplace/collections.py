@@ -241,9 +241,12 @@ def with_sizes(rows: QuerySet[Collection]) -> QuerySet[Collection]:
         organization=OuterRef("organization"),
         collection=OuterRef("number"),
         removed_in__isnull=True,
-    ).values("id")[: SIZE_SHOWN_MAX + 1]
+    )
+    # In the order of the index over live items. Without it, where most works are in one collection,
+    # PostgreSQL reads the whole table for each of the others: 8 s for a page of 50.
+    counted = items.order_by("representation_id").values("id")[: SIZE_SHOWN_MAX + 1]
     return rows.annotate(
-        size=Func(ArraySubquery(items), function="cardinality", output_field=IntegerField())
+        size=Func(ArraySubquery(counted), function="cardinality", output_field=IntegerField())
     )
 
 

@@ -53,11 +53,13 @@ class Stand:
     @property
     def runs_older(self) -> bool:
         """Whether the newer release that made these tables says that this one runs on them."""
-        version, oldest = self.said.get("version", ""), self.said.get("serves_from", "")
+        version = _numbers(self.said.get("version", ""))
+        oldest = _numbers(self.said.get("serves_from", ""))
+        # Without numbers it says nothing: an empty tuple would come before every release.
         if not version or not oldest:
             return False
         # Two unequal sets of migrations under one version are no releases.
-        return _numbers(oldest) <= _numbers(VERSION) < _numbers(version)
+        return oldest <= _numbers(VERSION) < version
 
 
 def known() -> Names:

@@ -457,8 +457,9 @@ def erased() -> Iterator[Finding]:
 
 def disks() -> Iterator[Finding]:
     places = {Path(settings.STORAGE_DIR), Path(settings.UPLOAD_DIR), Path(settings.DATA_DIR)}
-    if settings.LEDGER_EXPORT and "://" not in settings.LEDGER_EXPORT:
-        places.add(Path(settings.LEDGER_EXPORT))
+    # The list of erasures, too: where it cannot be written, a restore brings people back.
+    kept = (settings.LEDGER_EXPORT, settings.ERASURES)
+    places |= {Path(place) for place in kept if place and "://" not in place}
     devices: dict[int, Path] = {}
     for place in sorted(places):
         there = next(each for each in (place, *place.parents) if each.exists())
@@ -471,7 +472,10 @@ def disks() -> Iterator[Finding]:
             "share": round(free * 100),
             "place": place,
         }
-        way_out = _("Make room: a full disk stops imports, uploads and the ledger's copy.")
+        way_out = _(
+            "Make room: a full disk stops imports, uploads, and the copies of the ledger and of the"
+            " list of erasures."
+        )
         make = _fail if free < _DISK_FAIL else _warn if free < _DISK_WARN else None
         yield make(said, way_out) if make else _ok(said)
 

@@ -21,6 +21,7 @@ from marketplace import access, panels
 from marketplace.access import Caller, acting
 from marketplace.models import Collection, Organization
 from marketplace.panels import Section
+from tests.benchmarks import pages
 from tests.benchmarks.imports import copy_rows
 from tests.benchmarks.measure import CpuClock, Figure, django_backend, owner, progress
 from tests.make import issue_grant, make_offer
@@ -47,7 +48,7 @@ TABLES = (
     "payments_refund",
     "payments_dispute",
 )
-ROUNDS = 40
+ROUNDS, PAGE_ROUNDS = 40, 20
 WARM_UP = 4
 SECONDS_GOAL = 0.300
 QUERIES_GOAL = 15
@@ -96,7 +97,7 @@ def _entry(tag: str) -> str:
 
 
 def run(quick: bool) -> Iterator[Figure]:
-    """Time the first page of each section, and each section's whole page of panels."""
+    """Time the panels of each section; then every page that lists or counts, whole."""
     scale = 10 if quick else 1
     seller, buyer = found("Archive", "platform"), found("Lab", "lab")
     _load(seller, buyer, scale)
@@ -107,6 +108,10 @@ def run(quick: bool) -> Iterator[Figure]:
     ]
     for name, section, organization in looks:
         yield from _figures(name, section, organization, ROUNDS // (4 if quick else 1), scale)
+    asks = PAGE_ROUNDS // (4 if quick else 1)
+    for name, party in (("a seller", seller), ("a buyer", buyer)):
+        yield from pages.measured(name, pages.member_of(party), pages.of_studio(), asks)
+    yield from pages.measured("an operator", pages.operator(), pages.of_operators(), asks)
 
 
 def _load(seller: Organization, buyer: Organization, scale: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import socket
 import subprocess
@@ -289,6 +290,24 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {level for level, _text in found("disks")} == {"warn"}
     usage(4)
     assert {level for level, _text in found("disks")} == {"fail"}
+
+
+def test_the_disk_of_the_erasures_is_looked_at_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settings, "ERASURES", str(tmp_path / "volume" / "erasures"))
+    Path(tmp_path, "volume").mkdir()
+    looked: list[Path] = []
+    plain = os.stat
+
+    def stat(place: Any, *more: Any, **named: Any) -> Any:
+        looked.append(Path(place))
+        return plain(place, *more, **named)
+
+    monkeypatch.setattr(checkup.os, "stat", stat)
+    found("disks")
+
+    assert Path(tmp_path, "volume") in looked
 
 
 class _Usage:

@@ -89,6 +89,9 @@ def test_one_version_stands_everywhere() -> None:
         (SAID % ("0.1.0", "0.1.0"), False),
         (SAID % ("0.1.0", "next"), False),
         (SAID % ("0.0.1", "0.0.9"), False),
+        # Words that are no number would come before every release.
+        (SAID % ("next", "0.2.0"), False),
+        (SAID % ("0.1.0rc1", "0.2.0"), False),
         (SAID % ("0.1.0", "0.2.0"), True),
         (SAID % ("0.0.9", "0.2.0"), True),
         (SAID % ("0.1.0", "0.10.0"), True),
