@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import django
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
@@ -36,7 +36,7 @@ _IN_TEMPLATES = re.compile(
     r"""(?:\s*,\s*u?((?:'(?:[^'\\]|\\.)*')|(?:"(?:[^"\\]|\\.)*")))?""",
     re.DOTALL,
 )
-Message = str | tuple[str, str]
+Text = str | tuple[str, str]
 # What only machines, terminals and logs say: in English, for whoever reads along.
 _MACHINES = re.compile(
     r"serializers\w*\.py$|_views\.py$|^marketplace/views\.py$|/management/|/ledger/|/admin\.py$|demo"
@@ -45,9 +45,9 @@ _MACHINES = re.compile(
 )
 
 
-def found(app: str) -> dict[Message, list[str]]:
+def found(app: str) -> dict[Text, list[str]]:
     """Each message of an app, and the files that hold it."""
-    messages: dict[Message, list[str]] = {}
+    messages: dict[Text, list[str]] = {}
     for path in sorted((ROOT / app).rglob("*")):
         if "migrations" in path.parts or "locale" in path.parts:
             continue
@@ -65,7 +65,7 @@ def found(app: str) -> dict[Message, list[str]]:
     return messages
 
 
-def _of_python(source: str) -> Iterator[Message]:
+def _of_python(source: str) -> Iterator[Text]:
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue
@@ -83,7 +83,7 @@ def _constant(node: ast.expr) -> str:
     return node.value if is_text else ""  # type: ignore[attr-defined,no-any-return]
 
 
-def _of_template(source: str) -> Iterator[Message]:
+def _of_template(source: str) -> Iterator[Text]:
     for call, first, second in _IN_TEMPLATES.findall(templatize(source)):
         # A percent sign of a template is doubled in what Django looks up.
         one = ast.literal_eval(first)
@@ -104,19 +104,30 @@ def catalog(app: str, language: str) -> Catalog:
 
 
 def compiled(kept: Catalog) -> bytes:
-    """The bytes that Django reads."""
+    """The bytes that Django reads: of the same texts the same, whenever and by whatever made."""
+    header, *texts = list(kept)
+    header.string = (
+        "Content-Type: text/plain; charset=utf-8\n"
+        f"Plural-Forms: nplurals={kept.num_plurals}; plural={kept.plural_expr};\n"
+    )
     file = io.BytesIO()
-    write_mo(file, kept)
+    write_mo(file, _Texts([header, *texts]))  # type: ignore[arg-type]
     return file.getvalue()
 
 
-def missing(app: str, language: str) -> list[Message]:
+class _Texts(list[Message]):
+    """As much of a catalog as is compiled."""
+
+    charset = "utf-8"
+
+
+def missing(app: str, language: str) -> list[Text]:
     """What of an app is not in its catalog, or not translated there."""
     kept = catalog(app, language)
     return [message for message in found(app) if not _is_whole(kept, message)]
 
 
-def _is_whole(kept: Catalog, message: Message) -> bool:
+def _is_whole(kept: Catalog, message: Text) -> bool:
     entry = kept.get(message if isinstance(message, str) else message[0])
     if entry is None or entry.fuzzy:
         return False
