@@ -178,3 +178,14 @@ def test_an_erased_person_leaves_no_preference(ada: User) -> None:
         accounts.forget(found)
     ada.refresh_from_db()
     assert (ada.language, ada.time_zone, ada.formats) == ("", "", "")
+
+
+def test_every_page_of_the_workspace_opens_in_german(client: Client, ada: User) -> None:
+    preferences.choose(ada, language="de", time_zone="Europe/Berlin", formats="de-DE")
+    start = client.get("/studio/", follow=True).content.decode()
+    assert "Abmelden" in start
+    found = sorted(set(re.findall(r'href="(/studio/[a-z_/]+/)"', start)))
+    assert len(found) > 10
+    for path in [*found, "/account/", "/listings", "/report/"]:
+        answer = client.get(path)
+        assert (path, answer.status_code, language_of(answer)) == (path, 200, "de")
