@@ -17,7 +17,7 @@ from licensing import certificate_pages, listings, moderation_pages, optout_link
 from licensing.candidates import FACETS, Search
 from licensing.listings import Page
 from licensing.models import Offer
-from marketplace import money, traders
+from marketplace import preferences, traders
 from marketplace.errors import DomainError
 from marketplace.models import Attestation
 
@@ -122,7 +122,7 @@ def filters(wanted: Search, page: Page) -> list[dict[str, Any]]:
 
 def _shown(name: str, value: str, wanted: Search) -> str:
     if name == "max_price_minor":
-        return _("up to %(price)s") % {"price": money.show(int(value), wanted.currency)}
+        return _("up to %(price)s") % {"price": preferences.amount(int(value), wanted.currency)}
     if name == "rights_basis":
         return str(Attestation.Basis(value).label)
     if name == "territory" and value == "*":

@@ -21,7 +21,7 @@ from licensing.listing_studio import LIST_IT
 from licensing.models import Grant, Offer, Period, Snapshot, Terms
 from licensing.terms_cards_form import CardsForm
 from licensing.terms_templates import Template
-from marketplace import money
+from marketplace import money, preferences
 from marketplace import studio as catalogue
 from marketplace.access import Caller, Scope
 from marketplace.models import Collection
@@ -485,7 +485,7 @@ class OfferPages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Price"))
     def asked(self, row: Offer) -> str:
-        return money.show(row.price_minor, row.currency)
+        return preferences.amount(row.price_minor, row.currency)
 
     def label(self, row: Offer) -> str:
         return f"{row.collection.name}, {self.asked(row)}"

@@ -57,6 +57,7 @@ def forget(user: User) -> erasures.Gone:
         user.email, user.name = blank, ""
         user.is_active = user.is_operator = user.is_superuser = False
         user.last_login = None
+        user.language = user.time_zone = user.formats = ""
         user.set_unusable_password()
         user.save()
         gone.add("accounts", 1)

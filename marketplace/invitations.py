@@ -18,7 +18,7 @@ from django.core.validators import validate_email
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency, organizations
+from marketplace import audit, idempotency, organizations, preferences
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     InvalidInput,
@@ -76,7 +76,8 @@ def send(
         audit.record(caller, "invitation.mailed", subject=invitation, role=role, right=right)
         idempotency.names(caller, invitation)
         # Before the commit: a link that leads nowhere is better than one that nobody was sent.
-        _mail(invitation, token)
+        with preferences.writing_to(address):
+            _mail(invitation, token)
     return invitation
 
 

@@ -178,7 +178,7 @@ class KeyForm(AddForm):
         fields = ("name", "scopes", "expires_at")
         help_texts = {
             "name": gettext_lazy("What uses it, such as: nightly import."),
-            "expires_at": gettext_lazy("In UTC. Empty: until you revoke it."),
+            "expires_at": gettext_lazy("In your time zone. Empty: until you revoke it."),
         }
 
 

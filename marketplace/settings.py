@@ -91,6 +91,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    # In whose language, time and formats all that follows answers.
+    "marketplace.preferences.ViewerMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     # The one place that decides whether a session may go on: after all that it asks.
     "marketplace.sign_in_gate.SignInGate",
@@ -292,7 +294,9 @@ EMAIL_BACKEND = (
 
 # --- words and times --------------------------------------------------------------------------
 
-LANGUAGE_CODE = "en-us"
+LANGUAGE_CODE = "en"
+# Each in its own name.
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 USE_I18N = True
 TIME_ZONE = "UTC"
 USE_TZ = True

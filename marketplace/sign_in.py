@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from marketplace import account_acts, invitations, second_factors
+from marketplace import account_acts, invitations, preferences, second_factors
 from marketplace.errors import AnotherOperatorNeeded, MailUnavailable, MissingScope, NotFound
 from marketplace.models import User
 
@@ -151,7 +151,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         subject, text = _MAILS[template_prefix]
         try:
-            invitations.send_mail(str(subject), str(text) % context, email)
+            with preferences.writing_to(email):
+                invitations.send_mail(str(subject), str(text) % context, email)
         except MailUnavailable:
             # The answer is the same for every address, whatever becomes of the mail; it is logged.
             return
@@ -161,6 +162,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     ) -> None:
         if template_prefix not in _NOTICES:
             return
+        with preferences.writing_to(user.email):
+            self._notify(template_prefix, user)
+
+    def _notify(self, template_prefix: str, user: User) -> None:
         text = gettext(
             "%(what)s\n\nIf it was not you: choose a new password and sign out everywhere, at"
             " %(url)s"

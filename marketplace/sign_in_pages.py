@@ -26,6 +26,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from marketplace import account_acts, second_factors, sign_in, single_sign_on
 from marketplace.models import User
+from marketplace.preference_pages import own_preferences
 
 _ACTS = {
     "account.signed_in": _("Signed in"),
@@ -34,6 +35,7 @@ _ACTS = {
     "factor.removed": _("Second factor removed"),
     "factor.replaced": _("Recovery codes replaced"),
     "password.changed": _("Password changed"),
+    "preferences.changed": _("Language, time zone or formats changed"),
     "provider.connected": _("First signed in by an identity provider"),
 }
 _KINDS = {
@@ -142,6 +144,7 @@ urlpatterns = [
     # allauth goes back to either name; both are this page.
     path("account/", own_account, name="mfa_index"),
     path("account/", own_account, name="mfa_list_webauthn"),
+    path("account/preferences/", own_preferences, name="preferences"),
     path("account/second-factor/", second_factor, name="second-factor"),
     path("account/app/", totp.activate_totp, name="mfa_activate_totp"),
     path("account/app/remove/", totp.deactivate_totp, name="mfa_deactivate_totp"),

@@ -8,7 +8,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from marketplace import money
+from marketplace import preferences
 from marketplace.errors import (
     ContributorErased,
     NotFound,
@@ -48,7 +48,7 @@ def returned(request: HttpRequest, token: str) -> HttpResponse:
         {
             "order": order,
             "outcome": outcome,
-            "total": money.show(order.total_minor, order.currency),
+            "total": preferences.amount(order.total_minor, order.currency),
             "refresh_seconds": LOOK_AGAIN_SECONDS if looks_again else None,
             "looks": looks_so_far + 1,
         },

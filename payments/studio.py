@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from marketplace import money
+from marketplace import preferences
 from marketplace.access import Caller, Scope
 from marketplace.tenant_pages import Done, Rows, TenantModelAdmin, Verb
 from marketplace.tenant_site import Section, studio
@@ -69,11 +69,11 @@ class _OrderPages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Total"))
     def total(self, row: Order) -> str:
-        return money.show(row.total_minor, row.currency)
+        return preferences.amount(row.total_minor, row.currency)
 
     @admin.display(description=gettext_lazy("Given back"))
     def given_back(self, row: Order) -> str:
-        return money.show(row.refunded_minor, row.currency)
+        return preferences.amount(row.refunded_minor, row.currency)
 
 
 class PurchasePages(_OrderPages):

@@ -108,6 +108,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # When they last signed out everywhere: sessions from before are over.
     signed_out_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # How they read pages; empty: as the browser says. Written by `preferences`.
+    language = models.CharField(max_length=12, blank=True, default="", db_default="")
+    time_zone = models.CharField(max_length=64, blank=True, default="", db_default="")
+    formats = models.CharField(max_length=12, blank=True, default="", db_default="")
 
     objects = UserManager()
 
