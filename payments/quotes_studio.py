@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from licensing import asked_models, use_labels
-from marketplace import money
+from marketplace import preferences
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import PaymentProviderUnavailable, QuoteAlreadyAccepted
 from marketplace.tenant_pages import Done, Rows, TenantModelAdmin, Verb
@@ -152,7 +152,7 @@ class QuotePages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Total"))
     def total(self, row: Quote) -> str:
-        return money.show(row.total_minor, row.currency)
+        return preferences.amount(row.total_minor, row.currency)
 
     @admin.display(description=gettext_lazy("What it is made of"))
     def breakdown(self, row: Quote) -> Any:
@@ -175,7 +175,7 @@ class QuotePages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Begins"))
     def begins_at(self, row: Quote) -> str:
-        return f"{quotes.starts_at(row):%Y-%m-%d %H:%M} UTC"
+        return preferences.moment(quotes.starts_at(row))
 
     @admin.display(description=gettext_lazy("SHA-256 of the contract"))
     def sha256(self, row: Quote) -> str:
@@ -219,7 +219,7 @@ def _tax_said(line: dict[str, Any]) -> str:
 def _amount(line: dict[str, Any], row: Quote) -> str:
     if line["kind"] == "opted_out":
         return f"{line['works']:,}"
-    return money.show(line["amount_minor"], row.currency)
+    return preferences.amount(line["amount_minor"], row.currency)
 
 
 studio.register(Quote, QuotePages)

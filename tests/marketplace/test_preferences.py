@@ -187,5 +187,5 @@ def test_every_page_of_the_workspace_opens_in_german(client: Client, ada: User) 
     found = sorted(set(re.findall(r'href="(/studio/[a-z_/]+/)"', start)))
     assert len(found) > 10
     for path in [*found, "/account/", "/listings", "/report/"]:
-        answer = client.get(path)
+        answer = client.get(path, follow=True)
         assert (path, answer.status_code, language_of(answer)) == (path, 200, "de")
