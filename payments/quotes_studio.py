@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import asked_models, use_labels
+from licensing import asked_models, sentences, use_labels
 from marketplace import preferences
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import PaymentProviderUnavailable, QuoteAlreadyAccepted
@@ -212,8 +212,8 @@ def _tax_said(line: dict[str, Any]) -> str:
         return _("Tax: you are exempt")
     if reason == tax.Reason.NOT_REGISTERED:
         return _("Tax: none is due here")
-    percent = f"{line['rate_basis_points'] / 100:g}"
-    return _("Tax, %(percent)s %% in %(country)s") % {**line, "percent": percent}
+    percent = sentences.percent(line["rate_basis_points"])
+    return _("Tax, %(percent)s in %(country)s") % {**line, "percent": percent}
 
 
 def _amount(line: dict[str, Any], row: Quote) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from django.utils import translation
 
 from tests import translations
 
+found = functools.cache(translations.found)
 PLACEHOLDERS = re.compile(r"%\(\w+\)[sd]|%%|<[^>]+>|\{\w*\}")
 EACH = [(app, language) for app in translations.APPS for language in translations.LANGUAGES]
 
@@ -18,14 +20,14 @@ EACH = [(app, language) for app in translations.APPS for language in translation
 def test_every_string_that_people_read_is_translated(app: str, language: str) -> None:
     # `python -m tests.translations --list` says what, `--write` brings it into the catalogs.
     assert translations.missing(app, language) == []
-    assert len(translations.found(app)) > 300
+    assert len(found(app)) > 300
 
 
 @pytest.mark.parametrize(("app", "language"), EACH)
 def test_nothing_is_unsure_or_left_over(app: str, language: str) -> None:
     kept = translations.catalog(app, language)
     ids = {entry.id if isinstance(entry.id, str) else tuple(entry.id) for entry in kept if entry.id}
-    assert ids == set(translations.found(app))
+    assert ids == set(found(app))
     assert [entry.id for entry in kept if entry.id and entry.fuzzy] == []
     assert not kept.obsolete
 

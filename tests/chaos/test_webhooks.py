@@ -35,10 +35,10 @@ def assert_holds(report: dict[str, Any]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_shuffled_repeated_and_lost_deliveries_leave_each_order_as_stripe_has_it() -> None:
-    report = Storm(orders=30, seed=1).run()
+    report = Storm(orders=20, seed=1).run()
 
     assert_holds(report)
-    assert report["real"]["deliveries"] > 200
+    assert report["real"]["deliveries"] > 130
 
 
 @pytest.mark.chaos

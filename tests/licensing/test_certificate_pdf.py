@@ -94,7 +94,7 @@ def test_it_names_its_title_author_and_language() -> None:
 
     assert b"/Title (License certificate grt_01m8atqhh6fek9n8nn1csndmzj)" in data
     assert b"/Author (Licet, http://127.0.0.1:8000)" in data
-    assert b"/Lang (en-us)" in data
+    assert b"/Lang (en)" in data
     assert b"/DisplayDocTitle true" in data
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,11 +71,12 @@ def test_a_sound_receipt_tells_what_it_proves() -> None:
 # --- any single byte --------------------------------------------------------------------------
 
 
-def changed(byte: int) -> Iterator[int]:
-    yield from {byte ^ 1, byte ^ 2, byte ^ 0x20, byte ^ 0x80, ord("A"), ord("\n")} - {byte}
+def changed(byte: int, ways: int) -> list[int]:
+    return [byte ^ 1, byte ^ 0x20, byte ^ 2, byte ^ 0x80, ord("A"), ord("\n")][:ways]
 
 
-def test_no_single_byte_can_change_outside_the_unknown_signature() -> None:
+@pytest.mark.parametrize("ways", [2, pytest.param(6, marks=pytest.mark.oracle)])
+def test_no_single_byte_can_change_outside_the_unknown_signature(ways: int) -> None:
     """Tries every byte of the file, and lists where a change went unnoticed.
 
     Only the unknown key's signature may be there: nobody here can check it, so it is reported
@@ -83,7 +84,9 @@ def test_no_single_byte_can_change_outside_the_unknown_signature() -> None:
     """
     unnoticed: set[int] = set()
     for place, byte in enumerate(RECEIPT):
-        for other in changed(byte):
+        for other in changed(byte, ways):
+            if other == byte:
+                continue
             data = RECEIPT[:place] + bytes([other]) + RECEIPT[place + 1 :]
             try:
                 proven = verify(data)

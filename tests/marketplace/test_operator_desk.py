@@ -145,6 +145,7 @@ def test_a_verbs_page_explains_and_changes_nothing(operator: Client, world: Worl
     assert world.fingerprint() == before
 
 
+@pytest.mark.oracle
 def test_each_page_of_operators_has_the_policy_and_nothing_inline(
     operator: Client, world: World
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,11 +78,20 @@ ALL_TENANT_CALLERS = {
 }
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
-    for app in APPS:
-        for path in sorted((ROOT / app).rglob("*.py")):
-            name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-            yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+@cache
+def _modules() -> list[tuple[str, ast.Module]]:
+    return [
+        (
+            path.relative_to(ROOT)
+            .with_suffix("")
+            .as_posix()
+            .replace("/", ".")
+            .removesuffix(".__init__"),
+            ast.parse(path.read_text()),
+        )
+        for app in APPS
+        for path in sorted((ROOT / app).rglob("*.py"))
+    ]
 
 
 def _uses_system(module: ast.Module) -> bool:

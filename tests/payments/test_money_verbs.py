@@ -334,8 +334,8 @@ READS = {
     },
     "checkouts": {"return_url", "returned"},
     "connect": {
-        "check_payable", "find", "in_words", "lasting_url", "missing", "of_contributor",
-        "onboarding_url", "own",
+        "check_payable", "find", "in_words", "is_rejected", "lasting_url", "missing",
+        "of_contributor", "onboarding_url", "own",
     },
     "fees": {"in_force", "of_sale", "share_minor"},
     "invoices": {
@@ -364,6 +364,7 @@ MODULES = sorted({name.partition(".")[0] for name in VERBS})
 # What writes, and moves neither money nor grants.
 OTHERS = {
     "demo": "It calls the verbs.",
+    "market_pages": "They have the verbs do it; what they update is an address.",
     "stripe_gateway": "It talks to Stripe; who asks for it stands above.",
     "stripe_pace": "It makes calls wait.",
 }

@@ -351,6 +351,10 @@ ANSWERED_AT_ONCE = {
     "set_role",
     "decline",
     "list",
+    # A contract is accepted as it was shown, and a crawl shows itself none.
+    "pay_by_card",
+    "pay_by_invoice",
+    "accept_free",
     # First it says how many works would change.
     "edit_works",
 }
