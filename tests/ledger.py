@@ -104,7 +104,7 @@ def tamper(database: TestDatabase, table: str, statement: str) -> None:
     with database.connect("licet_owner") as owner:
         owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         owner.execute(statement)
-        owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER insert_only")
+        enable_triggers(owner, table)
 
 
 def store_plainly(owner: psycopg.Connection[Any]) -> None:
