@@ -33,23 +33,6 @@ HEARTBEAT_SECONDS = 5
 SETTLE_WITHIN_SECONDS = 30
 PASSWORD = "licet-demo"
 PRICE_MINOR, CURRENCY = 250_000, "USD"
-TERMS = {
-    "v": 1,
-    "permit": [
-        {
-            "uses": ["pretrain", "finetune", "evaluate"],
-            "territories": ["EU", "US", "GB"],
-            "model_scope": "any_model_of_licensee",
-        }
-    ],
-    "deny": [{"uses": ["retrieve_rag", "ground_display"]}],
-    "exclusivity": "non_exclusive",
-    "term": {"access_days": 365, "training_days": 365, "use_days": None},
-    "output": {"max_verbatim_words": 200},
-    "attribution": "in_model_docs",
-    "redistribution": "none",
-    "on_expiry": {"raw_copies_delete_within_days": 30, "weights": "keep_and_continue"},
-}
 
 
 class DemoFailed(Exception):
@@ -364,7 +347,7 @@ class Story:
         for terms in self.archive.get("/v1/terms?limit=200")["data"]:
             if terms["name"] == name and terms["published_at"]:
                 return terms
-        draft = self.archive.post("/v1/terms", {"name": name, "typed": TERMS})
+        draft = self.archive.post("/v1/terms", {"name": name, "typed": demo_market.TERMS})
         return self.archive.post(f"/v1/terms/{draft['id']}/publish")
 
     def offer(self, snapshot: str, terms: str) -> Any:

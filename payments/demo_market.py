@@ -18,7 +18,7 @@ from payments import demo_opt_out, demo_royalties
 from payments.demo_opt_out import Client, Failed, Letter
 
 WITHIN_SECONDS = 30
-BASE_TERMS: dict[str, Any] = {
+TERMS: dict[str, Any] = {
     "v": 1,
     "permit": [
         {
@@ -147,7 +147,7 @@ def _offer(
     seller: Client, collection: str, name: str, price_minor: int, *, days: int = 365, **more: Any
 ) -> str:
     """A listed offer of the collection as it is now."""
-    typed = copy.deepcopy(BASE_TERMS)
+    typed = copy.deepcopy(TERMS)
     typed["term"] = {"access_days": days, "training_days": days, "use_days": None}
     snapshot = seller.post(f"/v1/collections/{collection}/snapshots")
     terms = seller.post("/v1/terms", {"name": name, "typed": typed})
