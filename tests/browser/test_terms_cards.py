@@ -41,7 +41,7 @@ def cookie(archive: Organization, settings: Any) -> dict[str, str]:
 
 @pytest.fixture
 def open_page(cookie: dict[str, str], live_server: Any, chromium: Browser) -> Open:
-    """Open an address: `open_page("/bare/", size=NARROW, has_script=False)`."""
+    """Open an address: `open_page("/studio/bare/", size=NARROW, has_script=False)`."""
 
     def start(path: str, *, size: tuple[int, int] = WIDE, has_script: bool = True) -> Page:
         context = chromium.new_context(
@@ -63,7 +63,7 @@ def picture(page: Page, name: str) -> None:
 
 
 def test_the_sentence_follows_each_change(open_page: Open) -> None:
-    page = open_page("/bare/?preset=photos")
+    page = open_page("/studio/bare/?preset=photos")
     said = page.locator('[data-part="said"]')
     expect(said).to_contain_text("no open weights")
     expect(page.get_by_role("button", name="Preview")).to_be_hidden()
@@ -78,7 +78,7 @@ def test_the_sentence_follows_each_change(open_page: Open) -> None:
 
 
 def test_what_is_refused_leads_to_its_card(open_page: Open) -> None:
-    page = open_page("/bare/?preset=photos")
+    page = open_page("/studio/bare/?preset=photos")
     page.get_by_label("Are deleted when the use of results ends").check()
     page.get_by_role("link", name="Let models be kept; or").click()
     assert page.url.endswith("#card-ending")
@@ -88,7 +88,7 @@ def test_what_is_refused_leads_to_its_card(open_page: Open) -> None:
 
 
 def test_without_a_script_the_button_does_the_same(open_page: Open) -> None:
-    page = open_page("/bare/?preset=books", has_script=False)
+    page = open_page("/studio/bare/?preset=books", has_script=False)
     page.get_by_label("Published with its weights, too").check()
     page.get_by_role("button", name="Preview").click()
     expect(page.locator('[data-part="said"]')).to_contain_text("open weights are allowed")
@@ -96,7 +96,7 @@ def test_without_a_script_the_button_does_the_same(open_page: Open) -> None:
 
 
 def test_fields_that_do_not_matter_are_hidden(open_page: Open) -> None:
-    page = open_page("/bare/?preset=photos")
+    page = open_page("/studio/bare/?preset=photos")
     expect(page.get_by_label("Name of the model")).to_be_hidden()
     page.get_by_label("One model only").check()
     page.get_by_label("Name of the model").fill("Atlas 2")
@@ -104,7 +104,9 @@ def test_fields_that_do_not_matter_are_hidden(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("path", ["/bare/?preset=photos", "/bare/preview/?preset=news"])
+@pytest.mark.parametrize(
+    "path", ["/studio/bare/?preset=photos", "/studio/bare/preview/?preset=news"]
+)
 def test_axe_finds_nothing(open_page: Open, size: tuple[int, int], path: str) -> None:
     page = open_page(path, size=size)
     page.get_by_label("Are deleted when the use of results ends").check()

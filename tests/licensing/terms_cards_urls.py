@@ -16,7 +16,7 @@ from marketplace.admin_parts import own_transactions
 from marketplace.tenant_site import studio, the_caller
 
 PAGE = """{% extends "marketplace/base.html" %}{% block title %}New: terms{% endblock %}
-{% block main %}<h1>New: terms</h1><form method="post" action="/bare/">{% csrf_token %}
+{% block main %}<h1>New: terms</h1><form method="post" action="/studio/bare/">{% csrf_token %}
 {% include "licensing/terms_cards_form.html" with with_name=True %}
 <p><button name="_save" value="1">Save as a draft</button></p></form>{% endblock %}"""
 
@@ -37,13 +37,13 @@ def _page(request: HttpRequest) -> HttpResponse:
     if request.GET.get("from"):
         named = Terms.objects.visible_to(the_caller(request)).get(pk=request.GET["from"])
         typed = json.loads(named.typed)
-    context = terms_cards_pages.context(request, preview_url="/bare/preview/", typed=typed)
+    context = terms_cards_pages.context(request, preview_url="/studio/bare/preview/", typed=typed)
     return HttpResponse(Template(PAGE).render(RequestContext(request, context)))
 
 
 urlpatterns = [
-    path("bare/", studio.admin_view(bare)),
-    path("bare/preview/", studio.admin_view(terms_cards_pages.preview)),
+    path("studio/bare/", studio.admin_view(bare)),
+    path("studio/bare/preview/", studio.admin_view(terms_cards_pages.preview)),
     *urls.urlpatterns,
 ]
 handler403 = urls.handler403

@@ -454,7 +454,7 @@ def page(archive: Organization, settings: Any) -> Client:
 
 @pytest.mark.django_db
 def test_a_page_shows_the_cards_and_what_they_come_to(page: Client) -> None:
-    answer = page.get("/bare/?preset=books")
+    answer = page.get("/studio/bare/?preset=books")
     html = answer.content.decode()
     assert answer.status_code == 200
     assert html.count('class="card"') == len(CARDS)
@@ -469,7 +469,7 @@ def test_a_page_shows_the_cards_and_what_they_come_to(page: Client) -> None:
 @pytest.mark.django_db
 def test_the_script_gets_the_preview_alone(page: Client) -> None:
     given = Answers(basis="per_item", amount_minor=5, currency="EUR")
-    answer = page.post("/bare/preview/", sent(given), headers={"X-Terms-Preview": "1"})
+    answer = page.post("/studio/bare/preview/", sent(given), headers={"X-Terms-Preview": "1"})
     html = answer.content.decode()
     assert answer.status_code == 200
     assert html.startswith('<div data-part="said" class="said" aria-live="polite">')
@@ -481,29 +481,33 @@ def test_the_script_gets_the_preview_alone(page: Client) -> None:
 @pytest.mark.django_db
 def test_without_a_script_the_button_shows_the_whole_page_again(page: Client) -> None:
     given = Answers(content="news", training_days=400, amount_minor=5)
-    html = page.post("/bare/preview/", sent(given, name="<b>Mine</b>")).content.decode()
+    html = page.post("/studio/bare/preview/", sent(given, name="<b>Mine</b>")).content.decode()
     assert "for 400 days" in html
     assert 'value="&lt;b&gt;Mine&lt;/b&gt;"' in html
     assert "<b>Mine" not in html
     assert re.search(r'<form method="post" action="/studio/licensing/terms/add/"', html)
-    assert 'formaction="/bare/preview/"' in html
+    assert 'formaction="/studio/bare/preview/"' in html
 
 
 @pytest.mark.django_db
 def test_the_preview_can_be_asked_for_by_its_address(page: Client) -> None:
-    html = page.get("/bare/preview/", sent(Answers(style=True))).content.decode()
+    html = page.get("/studio/bare/preview/", sent(Answers(style=True))).content.decode()
     assert "imitating the style is allowed" in html
-    assert "Something is missing" in page.get("/bare/preview/?content=books").content.decode()
+    assert (
+        "Something is missing" in page.get("/studio/bare/preview/?content=books").content.decode()
+    )
 
 
 @pytest.mark.django_db
 def test_a_preview_names_what_is_missing_or_refused(page: Client) -> None:
     script = {"X-Terms-Preview": "1"}
-    incomplete = page.post("/bare/preview/", sent(Answers(), training=""), headers=script)
+    incomplete = page.post("/studio/bare/preview/", sent(Answers(), training=""), headers=script)
     html = incomplete.content.decode()
     assert "Something is missing." in html
     assert 'href="#terms_training"' in html
-    refused = page.post("/bare/preview/", sent(Answers(models_after="delete")), headers=script)
+    refused = page.post(
+        "/studio/bare/preview/", sent(Answers(models_after="delete")), headers=script
+    )
     html = refused.content.decode()
     assert "This cannot stand as it is." in html
     assert 'href="#card-ending"' in html
@@ -512,15 +516,15 @@ def test_a_preview_names_what_is_missing_or_refused(page: Client) -> None:
 
 @pytest.mark.django_db
 def test_a_preview_writes_nothing(page: Client) -> None:
-    page.post("/bare/preview/", sent(Answers(), name="Mine", _save="1"))
+    page.post("/studio/bare/preview/", sent(Answers(), name="Mine", _save="1"))
     assert not Terms.objects.filter(name="Mine").exists()
 
 
 @pytest.mark.django_db
 def test_what_is_saved_is_what_was_previewed(page: Client, archive: Organization) -> None:
     given = sent(Answers(content="books", quote_words=120), name="Mine")
-    previewed = page.post("/bare/preview/", given, headers={"X-Terms-Preview": "1"})
-    saved = page.post("/bare/", given).content.decode()
+    previewed = page.post("/studio/bare/preview/", given, headers={"X-Terms-Preview": "1"})
+    saved = page.post("/studio/bare/", given).content.decode()
     assert "An output repeats no more than 120 words of a Work in a row." in saved
     assert escape(saved.rstrip()) in previewed.content.decode()
     made = Terms.objects.get(name="Mine")
@@ -531,7 +535,7 @@ def test_what_is_saved_is_what_was_previewed(page: Client, archive: Organization
 
 @pytest.mark.django_db
 def test_only_members_see_a_preview(page: Client, settings: Any) -> None:
-    answer = Client().post("/bare/preview/", sent(Answers()))
+    answer = Client().post("/studio/bare/preview/", sent(Answers()))
     assert answer.status_code == 302
     assert answer["Location"].startswith("/")
     assert "login" in answer["Location"]
@@ -541,7 +545,7 @@ def test_only_members_see_a_preview(page: Client, settings: Any) -> None:
 def test_terms_that_say_more_are_told_clause_by_clause(page: Client, archive: Organization) -> None:
     typed = json.loads(json.dumps(terms_templates.find("images-training").typed))
     made = terms.draft(caller_for(archive), name="Images", typed=typed)
-    html = page.get(f"/bare/?from={made.pk}").content.decode()
+    html = page.get(f"/studio/bare/?from={made.pk}").content.decode()
     assert "No card asks about these clauses" in html
     assert "The price per unit falls as the number grows." in html
 
