@@ -671,7 +671,7 @@ def _told(answer: Any) -> str:
 
 def _echoes(probe: Probe, other: Tenant) -> Iterator[str]:
     """What was asked for, as the field and the links of the answer repeat it."""
-    asked = re.search(r"[?&](?:q|term)=([^&]*)", probe.url)
+    asked = re.search(r"[?&](?:q|term|work)=([^&]*)", probe.url)
     if asked and other.word in asked.group(1):
         plus = quote_plus(asked.group(1))
         yield from (asked.group(1), quote(asked.group(1)), plus, quote_plus(plus))
