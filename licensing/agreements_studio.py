@@ -85,18 +85,18 @@ class AgreementPages(TenantModelAdmin):
     empty = gettext_lazy(
         "Nobody has accepted a contract of yours yet. Each license begins with one: list an offer."
     )
-    list_display: Any = ("buyer", "accepted_by_name", "accepted_by_title", "accepted", "mode")
+    list_display: Any = ("buyer", "by", "by_title", "accepted", "mode")
     list_display_links = ("buyer",)
     search_fields: Sequence[str] = ("licensee__name", "accepted_by_name")
     show = (
         "seller",
         "buyer",
         "accepted",
-        "accepted_by_name",
-        "accepted_by_title",
+        "by",
+        "by_title",
         "authority",
         "mode",
-        "controlling",
+        "what_controls",
         "what_for",
         "license",
         "came_of",
@@ -148,6 +148,14 @@ class AgreementPages(TenantModelAdmin):
     def accepted(self, row: Agreement) -> str:
         return preferences.moment(row.accepted_at)
 
+    @admin.display(description=gettext_lazy("Accepted by"), ordering="accepted_by_name")
+    def by(self, row: Agreement) -> str:
+        return row.accepted_by_name
+
+    @admin.display(description=gettext_lazy("As what"), ordering="accepted_by_title")
+    def by_title(self, row: Agreement) -> str:
+        return row.accepted_by_title
+
     @admin.display(description=gettext_lazy("Authority"))
     def authority(self, row: Agreement) -> str:
         # Nothing is accepted without the statement (`Acceptance`).
@@ -156,6 +164,10 @@ class AgreementPages(TenantModelAdmin):
     @admin.display(description=gettext_lazy("Mode"))
     def mode(self, row: Agreement) -> str:
         return _("Live") if row.livemode else _("Test: no rights are given, and no money moves")
+
+    @admin.display(description=gettext_lazy("What controls where texts differ"))
+    def what_controls(self, row: Agreement) -> str:
+        return str(Agreement.Controlling(row.controlling).label)
 
     @admin.display(description=gettext_lazy("What it agrees"))
     def what_for(self, row: Agreement) -> str:
@@ -171,7 +183,7 @@ class AgreementPages(TenantModelAdmin):
         url = studio.page(self.grant_page, grant.pk)
         return format_html('<a href="{}">{}</a> ({})', url, grant.pk, grant.get_status_display())
 
-    @admin.display(description=gettext_lazy("Made by"))
+    @admin.display(description=gettext_lazy("Came of"))
     def came_of(self, row: Agreement) -> str:
         return row.made_by
 
@@ -188,7 +200,7 @@ class HeldAgreementPages(AgreementPages):
     """Contracts that the caller's organization accepted."""
 
     section = Section.LICENSES
-    place = 1
+    place = 2
     menu_title = gettext_lazy("Agreements held")
     intro = gettext_lazy(
         "The contracts that your organization accepted, word for word, each with its hash on"
@@ -198,7 +210,7 @@ class HeldAgreementPages(AgreementPages):
         "You have accepted no contract yet. Find an offer in the market, and get a quote: it holds"
         " one."
     )
-    list_display: Any = ("seller", "accepted_by_name", "accepted_by_title", "accepted", "mode")
+    list_display: Any = ("seller", "by", "by_title", "accepted", "mode")
     list_display_links = ("seller",)
     search_fields = ("licensor__name", "accepted_by_name")
     grant_page = "licensing_heldgrant_change"

@@ -49,7 +49,7 @@ class InvoicePages(TenantModelAdmin):
         "You have no invoice. Offers that are sold on invoice say so in the market: get a quote,"
         " and accept it with “pay by invoice”."
     )
-    list_display: Any = ("called", "seller_name", "amount", "due", "state", "purchase_order")
+    list_display: Any = ("called", "seller_name", "amount", "due", "state", "ordered_as")
     list_display_links = ("called",)
     list_filter: ClassVar[Any] = ("status",)
     search_fields = ("number__startswith", "purchase_order", "seller__name")
@@ -60,7 +60,7 @@ class InvoicePages(TenantModelAdmin):
         "amount",
         "due",
         "state",
-        "purchase_order",
+        "ordered_as",
         "pay_page",
         "its_order",
         "its_license",
@@ -133,6 +133,12 @@ class InvoicePages(TenantModelAdmin):
         if row.status in _OWED:
             return _("Being taken back")
         return str(Status(row.status).label)
+
+    @admin.display(
+        description=gettext_lazy("Your purchase order number"), ordering="purchase_order"
+    )
+    def ordered_as(self, row: Invoice) -> str:
+        return row.purchase_order or "–"
 
     @admin.display(description=gettext_lazy("Pay page"))
     def pay_page(self, row: Invoice) -> str:
