@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+import licensing.agreements_studio
 import licensing.deals_studio
+import licensing.decision_pages
 import licensing.moderation_studio
 import licensing.optouts_studio
 import licensing.studio  # noqa: F401  (all register pages of the workspace)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.db.models import Prefetch
+from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -15,7 +16,7 @@ from licensing.models import AccessRequest, Coverage, Grant, HeldGrant, Notice, 
 from licensing.studio import GrantPages
 from marketplace.access import Caller, Scope
 from marketplace.tenant_forms import VerbForm
-from marketplace.tenant_pages import Done, Rows, TenantModelAdmin, Verb
+from marketplace.tenant_pages import Done, File, Rows, TenantModelAdmin, Verb
 from marketplace.tenant_site import Section, studio
 
 # --- requests for access ----------------------------------------------------------------------
@@ -152,6 +153,17 @@ class HeldPages(GrantPages):
         "status",
         "issued_at",
         "ended_at",
+        "contract",
+    )
+    contract_page = "licensing_heldagreement_change"
+    files = (
+        File(
+            "may_we",
+            gettext_lazy("May we …?"),
+            lambda caller, row: redirect(studio.page("questions:license", str(row.pk))),
+            "",
+        ),
+        *GrantPages.files,
     )
 
     def narrow(self, rows: Rows, caller: Caller) -> Rows:

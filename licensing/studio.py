@@ -12,13 +12,14 @@ from django.db.models import OuterRef, Prefetch, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from licensing import offers, snapshots, terms, terms_cards_pages, terms_templates, windows
 from licensing.ledger import proofs, receipts
 from licensing.listing_studio import LIST_IT
-from licensing.models import Grant, Offer, Period, Snapshot, Terms
+from licensing.models import Grant, LedgerEntry, Offer, Period, Snapshot, Terms
 from licensing.terms_cards_form import CardsForm
 from licensing.terms_templates import Template
 from marketplace import money, preferences
@@ -548,15 +549,19 @@ class PeriodInline(TenantInline):
 
 
 def _receipt(caller: Caller, grant: Grant) -> HttpResponse | None:
-    receipt = proofs.receipt_for(caller, grant.issued_entry)
+    return receipt_file(caller, grant.issued_entry, name=str(grant.pk))
+
+
+def receipt_file(caller: Caller, entry: LedgerEntry, *, name: str) -> HttpResponse | None:
+    """The receipt of an entry, to download; None until it is signed."""
+    receipt = proofs.receipt_for(caller, entry)
     if receipt is None:
         return None
-    name = f"{grant.pk}{receipts.FILE_SUFFIX}"
     return HttpResponse(
         receipt,
         content_type=receipts.MEDIA_TYPE,
         headers={
-            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Disposition": f'attachment; filename="{name}{receipts.FILE_SUFFIX}"',
             "Cache-Control": "private, no-store",
         },
     )
@@ -584,9 +589,12 @@ class GrantPages(TenantModelAdmin):
         "status",
         "issued_at",
         "ended_at",
+        "contract",
     )
+    # Where its contract stands, as this side sees it.
+    contract_page: ClassVar[str] = "licensing_agreement_change"
     inlines: ClassVar[Any] = (PeriodInline,)
-    files = (
+    files: ClassVar[tuple[File, ...]] = (
         File(
             "certificate",
             gettext_lazy("Certificate"),
@@ -624,6 +632,11 @@ class GrantPages(TenantModelAdmin):
     @admin.display(description=gettext_lazy("Training until"))
     def train_until(self, row: Grant) -> str:
         return _until(windows.last(row.periods.all(), "training_window").training_window)
+
+    @admin.display(description=gettext_lazy("Contract"))
+    def contract(self, row: Grant) -> Any:
+        url = page(self.contract_page, row.agreement_id)
+        return format_html('<a href="{}">{}</a>', url, _("The agreement, word for word"))
 
 
 studio.register(Grant, GrantPages)
@@ -663,8 +676,6 @@ def _pretty(value: Any) -> str:
 
 
 def _preformatted(text: str) -> Any:
-    from django.utils.html import format_html
-
     return format_html("<pre>{}</pre>", text)
 
 

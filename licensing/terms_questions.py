@@ -225,7 +225,7 @@ def _row(draft: Draft, asked: _Asked) -> Row:
         return Row(asked.text, YES, why, clause, draft.words(clause), decision.valid_until)
     clause = reason.clause or _CLAUSES.get(reason.code, "")
     answer = NO if decision.answer is Answer.DENY else PERSON
-    return Row(asked.text, answer, _why(reason), clause, draft.words(clause))
+    return Row(asked.text, answer, in_words(reason), clause, draft.words(clause))
 
 
 # Where the text says what the engine found without a clause: what is not permitted is not allowed;
@@ -244,7 +244,7 @@ def _best(draft: Draft, asked: _Asked) -> Decision:
     return found
 
 
-def _why(reason: Reason) -> str:
+def in_words(reason: Reason) -> str:
     """A reason of the engine's, in words."""
     dimensions = {
         "use": _("No clause permits this use."),

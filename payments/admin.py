@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+import payments.invoices_studio
 import payments.market_pages
 import payments.payout_pages
 import payments.quotes_studio

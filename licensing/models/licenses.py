@@ -400,6 +400,15 @@ class Agreement(models.Model):
         return str(self.pk)
 
 
+class HeldAgreement(Agreement):
+    """An agreement as its licensee sees it."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("agreement held")
+        verbose_name_plural = _("agreements held")
+
+
 class GrantQuerySet(TenantQuerySet["Grant"]):
     def visible_to(self, caller: Caller) -> Self:
         return self.filter(party_to(caller), livemode=caller.livemode)

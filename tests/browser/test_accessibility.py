@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 
-from licensing.models import Grant
+from licensing.models import Grant, HeldGrant
 from marketplace import operator_pages, organizations
 from marketplace.access import system
 from marketplace.tenant_pages import own
@@ -43,6 +43,11 @@ def pages_of(tenant: Tenant) -> Iterator[str]:
                 yield f"{base}{row.pk}/change/"
                 yield f"{base}{row.pk}/history/"
                 yield from (f"{base}{row.pk}/{verb.name}/" for verb in pages.verbs)
+        held = HeldGrant.objects.filter(licensee=tenant.organization).first()
+    assert held is not None
+    question = studio.page("questions:license", str(held.pk))
+    # Asked and answered, and with a form that asks for more.
+    yield from (question, f"{question}?use=pretrain&territory=EU", f"{question}?use=pretrain")
 
 
 def admin_pages() -> Iterator[str]:

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from licensing import certificate_pages, certificates
 from licensing import studio as licensing_studio
+from licensing.agreements_studio import AgreementPages, HeldAgreementPages
 from licensing.deals_studio import HeldPages, NoticePages, RequestPages
 from licensing.models import Grant, Offer, Terms
 from licensing.models.licenses import GrantQuerySet, OfferQuerySet
@@ -60,6 +61,7 @@ from marketplace.tenant_pages import (
     find,
 )
 from marketplace.tenant_site import TenantSite, the_caller
+from payments.models.invoices import InvoiceQuerySet
 from payments.studio import PurchasePages, SalePages
 from tests.security.studio_world import Tenant
 
@@ -131,8 +133,9 @@ def row_of(pages: Any, *querysets: Any) -> Open:
     def found(self: Any, request: Any, object_id: str, from_field: Any = None) -> Any:
         try:
             rows = everything(self.model)
-            # Grants given are narrowed to one's own by their page as well.
-            rows = rows if pages is GrantPages else self.narrow(rows, the_caller(request))
+            # Deals given are narrowed to one's own by their page as well.
+            is_deal = pages in (GrantPages, AgreementPages)
+            rows = rows if is_deal else self.narrow(rows, the_caller(request))
             return rows.get(pk=object_id)
         except Exception:
             raise Http404 from None
@@ -479,6 +482,12 @@ HOLES = (
     Hole("sales: list without the tenant", rows_of(SalePages), "list: .*/sale/ "),
     Hole("grants given: list without the tenant", rows_of(GrantPages), "list: .*/grant/ "),
     Hole("licenses held: list without the tenant", rows_of(HeldPages), "list: .*/heldgrant/ "),
+    Hole("agreements given: without the tenant", rows_of(AgreementPages), "list: .*/agreement/ "),
+    Hole(
+        "agreements held: without the tenant", rows_of(HeldAgreementPages), "list: .*ldagreement/ "
+    ),
+    Hole("agreements: contract of any", row_of(AgreementPages), "document: GET"),
+    Hole("invoices: everybody's", seen_by_all(InvoiceQuerySet), ".*/studio/payments/invoice/"),
     Hole("requests: list without the tenant", rows_of(RequestPages), "list: .*/accessrequest/ "),
     Hole("notices: list without the tenant", rows_of(NoticePages), "list: .*/notice/ "),
     Hole("offers: ids of all tenants, read before", _exclusion, "list: .*/offer/ "),

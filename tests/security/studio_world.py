@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -16,9 +17,10 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, models
 from django.test import Client
+from django.utils import timezone
 
 from licensing import access_requests, moderation, offers, optouts, snapshots, terms
-from licensing.models import AccessRequest, Grant, HeldGrant, Notice
+from licensing.models import AccessRequest, Agreement, Grant, HeldAgreement, HeldGrant, Notice
 from marketplace import (
     api_keys,
     bulk_edits,
@@ -36,7 +38,9 @@ from marketplace.imports import queue
 from marketplace.models import Excerpt, Organization, Representation, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
+from payments.models import Order, StripeCustomer
 from tests.make import TYPED, make_collection, make_grant, make_offer, make_operator, records
+from tests.payments.rows import make_invoice_row
 from tests.people import caller_for, found
 
 PASSWORD = "correct horse battery"
@@ -44,8 +48,10 @@ PASSWORD = "correct horse battery"
 
 # Tables of which both parties see the rows, and the side whose page it is.
 SIDES: dict[Any, str] = {
+    Agreement: "licensor",
     Grant: "licensor",
     AccessRequest: "licensor",
+    HeldAgreement: "licensee",
     HeldGrant: "licensee",
     Notice: "licensee",
 }
@@ -192,6 +198,27 @@ def _buy(seller: Organization, buyer: Organization) -> None:
     with acting(caller, writing=False):
         taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
     optouts.record(caller, by="owner", reason="Withdrawn.", works=[str(taken.pk)])
+    _invoice(buyer)
+
+
+def _invoice(buyer: Organization) -> None:
+    """Have the newest order of a tenant be one that it did not pay in time."""
+    then = timezone.now() - timedelta(days=60)
+    with system("make an invoice in a test"):
+        order = Order.objects.filter(organization=buyer, invoice=None).latest("accepted_at")
+        customer, _is_new = StripeCustomer.objects.get_or_create(organization=buyer, livemode=False)
+        make_invoice_row(
+            order,
+            customer=customer,
+            status="open",
+            number=f"{buyer.name}-{order.pk}",
+            purchase_order=f"{buyer.name} purchase",
+            stripe_id=f"in_{order.pk}",
+            hosted_url="https://example.org/invoice",
+            created_at=then,
+            sent_at=then,
+            due_at=then + timedelta(days=30),
+        )
 
 
 def _records(word: str) -> Iterator[imports.Record]:
@@ -342,6 +369,7 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     yield from _files(other, 404)
     yield from _uploads(me, other)
     yield from _certificates(me, other)
+    yield from _questions(me, other)
     yield from _forms(other)
     yield from _market(other)
     yield from _figures(other)
@@ -489,6 +517,20 @@ def _certificates(me: Tenant, other: Tenant) -> Iterator[Probe]:
                 yield Probe("certificate", "GET", f"/certificates/{name}", status=status)
 
 
+def _questions(me: Tenant, other: Tenant) -> Iterator[Probe]:
+    """“May we …?” of a license of one's own about another's works, and of another's license."""
+    held, given = "licensing.HeldGrant", "licensing.Grant"
+    asked = "?use=pretrain&territory=EU"
+    mine = f"/studio/questions/{me.ids[held][0]}/"
+    foreign = [*other.ids[held], *other.ids[given], *me.ids[given]]
+    for license in (*me.ids[held], *foreign):
+        status = 404 if license in foreign else 200
+        for query in ("", asked, f"{asked}&work={other.word}-work-1"):
+            yield Probe("questions", "GET", f"/studio/questions/{license}/{query}", status=status)
+    for work in (*other.kinds, "ab" * 32, "%00"):
+        yield Probe("questions", "GET", f"{mine}{asked}&work={work}&model_name={work}")
+
+
 # Forms that are no table's, and what they take. Pages of the menu that have none are looked at.
 PAGE_FORMS: dict[str, dict[str, Any]] = {
     "/studio/identity/": {"name": "N", "legal_name": "L", "jurisdiction": "IE"},
@@ -629,7 +671,7 @@ def _told(answer: Any) -> str:
 
 def _echoes(probe: Probe, other: Tenant) -> Iterator[str]:
     """What was asked for, as the field and the links of the answer repeat it."""
-    asked = re.search(r"[?&](?:q|term)=([^&]*)", probe.url)
+    asked = re.search(r"[?&](?:q|term|work)=([^&]*)", probe.url)
     if asked and other.word in asked.group(1):
         plus = quote_plus(asked.group(1))
         yield from (asked.group(1), quote(asked.group(1)), plus, quote_plus(plus))
