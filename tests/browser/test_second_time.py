@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_a_form_that_is_sent_again_from_the_page_before_does_nothing_and_says_so
         ada.field("authority").check()
     ada.press("List it")
 
-    assert "before" in ada.page.locator(".messagelist, [role=status], #content").first.inner_text()
+    assert re.search("was done before|sent this form before", ada.text)
     assert offers() == [(1250, "listed")]
     assert ada.violations() == []
 
@@ -137,7 +138,7 @@ def test_the_second_of_two_editors_at_one_listing_is_told_what_the_first_did(
 
     bob.press("List it")
 
-    assert "Somebody else listed this while you wrote: for 12.50 EUR" in bob.text
+    assert "Somebody else listed this while you wrote: for €12.50" in bob.text
     assert offers() == [(1250, "listed")]
     # Nothing that he wrote is lost.
     assert bob.field("price").input_value() == "99.00"
