@@ -109,10 +109,10 @@ class Person:
 
     # --- by keyboard alone ---
 
-    def tab_to(self, words: str) -> None:
+    def tab_to(self, words: str, *, key: str = "Tab") -> None:
         """Press Tab until what is called so has the focus, and can be seen to."""
         for _press in range(TABS_MAX):
-            self.page.keyboard.press("Tab")
+            self.page.keyboard.press(key)
             if self._focused() == words:
                 assert self.page.evaluate(_IS_SEEN), f"nobody sees that “{words}” has the focus"
                 return
@@ -122,6 +122,12 @@ class Person:
         """Press Enter on what has the focus, and see where that leads."""
         self.visitor.leave(lambda: self.page.keyboard.press("Enter"))
         self.look()
+
+    def skip_the_menu(self) -> None:
+        """Take the first link of the page, which leads past it."""
+        self.page.keyboard.press("Tab")
+        assert self._focused() == "Skip to the content"
+        self.page.keyboard.press("Enter")
 
     def reach(self, words: str) -> None:
         self.tab_to(words)
