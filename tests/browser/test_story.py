@@ -55,13 +55,15 @@ def world(
 @pytest.fixture
 def person_at(chromium: Browser, world: processes.World) -> PersonAt:
     """Somebody at a browser that knows nobody: `person_at(PHONE)`."""
+    alike: dict[tuple[int, int], set[str]] = {}
 
     def start(size: tuple[int, int] = DESKTOP) -> Person:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]}, base_url=world.web_url
         )
         context.set_default_timeout(60_000)
-        return Person(Visitor(context.new_page(), world.web_url))
+        visitor = Visitor(context.new_page(), world.web_url)
+        return Person(visitor, alike.setdefault(size, set()))
 
     return start
 
