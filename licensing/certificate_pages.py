@@ -77,7 +77,7 @@ def pdf_file(of: Certificate) -> HttpResponse:
         certificate_pdf.render(of),
         content_type=certificate_pdf.MEDIA_TYPE,
         headers={
-            "Content-Disposition": f'inline; filename="{of.id}.pdf"',
+            "Content-Disposition": f'attachment; filename="{of.id}.pdf"',
             "Cache-Control": "private, no-store",
         },
     )

@@ -11,9 +11,9 @@ from django.utils.translation import gettext_lazy
 
 from licensing import offers, snapshots, terms
 from licensing.models import Offer, Terms
-from marketplace import collections, import_pages, money
+from marketplace import collections, import_pages, money, preferences
 from marketplace.access import Caller, Scope, acting
-from marketplace.errors import MissingScope
+from marketplace.errors import DomainError, MissingScope, OfferWrongState
 from marketplace.models import Collection
 from marketplace.studio import AttestForm, page
 from marketplace.tenant_pages import Done, Verb, own
@@ -40,6 +40,8 @@ class ListForm(AttestForm):
         choices=[(code, code) for code in money.CURRENCIES],
         initial="USD",
     )
+    # What was on sale when the page was shown: somebody else may list it meanwhile.
+    seen = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def prepare(self) -> None:
         super().prepare()
@@ -57,6 +59,13 @@ class ListForm(AttestForm):
             _("Answer the cards for new ones"),
         )
         self.words = [(str(one), one.text) for one in found[:_WORDS_MAX]]
+        self.fields["seen"].initial = _mark(_newest(self.caller, self.row))
+
+    def refuse(self, error: DomainError) -> None:
+        if "seen" in error.data:
+            # Whoever was told, and sends it again, means it.
+            self.data = {**self.data.dict(), "seen": error.data["seen"]}  # type: ignore[attr-defined]
+        super().refuse(error)
 
 
 def _called(row: Terms) -> str:
@@ -89,6 +98,7 @@ def _list(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
         offer = own(Offer, caller).filter(**same).exclude(state=Offer.State.WITHDRAWN).first()
         if offer is not None and offer.state != Offer.State.DRAFT:
             return Done(_("This was done before. The offer is %(state)s.") % _state(offer))
+        _check_unchanged(caller, collection, data["seen"])
         if offer is None:
             offer = offers.make(
                 caller,
@@ -101,6 +111,35 @@ def _list(caller: Caller, collection: Collection, data: dict[str, Any]) -> Done:
     if offer.state == Offer.State.IN_REVIEW:
         return Done(_("The market's operator reviews the offer, and lists it then."))
     return Done(_("The offer is %(state)s.") % _state(offer))
+
+
+def _newest(caller: Caller, collection: Collection) -> Offer | None:
+    """The newest offer of a collection to everybody that is on sale, or about to be."""
+    standing = [Offer.State.LISTED, Offer.State.IN_REVIEW]
+    found = own(Offer, caller).filter(collection=collection, audience=None, state__in=standing)
+    return found.select_related("terms").order_by("-pk").first()
+
+
+def _mark(offer: Offer | None) -> str:
+    return "-" if offer is None else str(offer.pk)
+
+
+def _check_unchanged(caller: Caller, collection: Collection, seen: str) -> None:
+    """Raise OfferWrongState where somebody else put the collection on sale meanwhile."""
+    newest = _newest(caller, collection)
+    if not seen or newest is None or seen == _mark(newest):
+        return
+    raise OfferWrongState(
+        _(
+            "Somebody else listed this while you wrote: for %(price)s, under “%(terms)s”. Nothing"
+            " of yours was done. List it again only if both offers are to stand side by side."
+        )
+        % {
+            "price": preferences.amount(newest.price_minor, newest.currency),
+            "terms": newest.terms,
+        },
+        seen=_mark(newest),
+    )
 
 
 def _state(offer: Offer) -> dict[str, str]:

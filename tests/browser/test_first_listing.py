@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ import pytest
 from playwright.sync_api import Frame, expect
 
 from licensing.models import Offer
-from marketplace import invitations, organizations
+from marketplace import invitations
 from marketplace.access import system
 from marketplace.imports import queue
 from marketplace.models import ImportJob, Organization, Work
@@ -80,7 +79,7 @@ def come_in(walk: Walk, link: str) -> str:
     return secret
 
 
-def bring_in(walk: Walk, csv_file: Path) -> None:
+def bring_in(walk: Walk, csv_file: Path, *, has_worker: bool = False) -> None:
     """Make a collection of a table: map its columns, look at what would come in, have it come."""
     creator = walk.visitor
     creator.press("Make a collection")
@@ -95,9 +94,10 @@ def bring_in(walk: Walk, csv_file: Path) -> None:
     creator.page.get_by_label("Rubric", exact=True).select_option("title")
     walk.look()
     creator.press("Import it like this")
-    expect(creator.page.get_by_text("Waiting for the worker.")).to_be_visible()
-    # What `manage.py work` does all the time.
-    assert queue.carry_out_due() == 1
+    if not has_worker:
+        expect(creator.page.get_by_text("Waiting for the worker.")).to_be_visible()
+        # What `manage.py worker` does all the time.
+        assert queue.carry_out_due() == 1
     expect(creator.page.get_by_text("Finished.")).to_be_visible()
     expect(creator.page.get_by_role("link", name="Next: choose terms")).to_be_visible()
     assert "Download the rejected rows" in creator.text
@@ -182,20 +182,3 @@ def test_every_page_on_the_way_to_the_first_listing_meets_wcag_2_2_aa(
     with system("look at the offer in a test"):
         assert [str(one.state) for one in Offer.objects.all()] == ["in_review"]
     assert (walk.faults, creator.complaints) == ([], [])
-
-
-def test_an_invitation_that_is_over_or_was_used_says_so_and_lets_nobody_in(
-    archive: Organization, visitor_for: VisitorFor, mailoutbox: Any, monkeypatch: Any
-) -> None:
-    link = invited(archive, mailoutbox)
-    organizations.admit(archive, email=EMAIL, name="Ada", password=PASSWORD, role="owner")
-    monkeypatch.setattr(invitations, "LIFETIME", timedelta(milliseconds=1))
-    over = invited(archive, mailoutbox, "late@example.org")
-    late = visitor_for()
-    assert late.open(over) == 410
-    assert "Its time is over. Ask for a new one." in late.text
-    assert late.violations() == []
-    assert late.page.locator("[name=password]").count() == 0
-    ada = visitor_for()
-    assert ada.open(link) == 200
-    assert "Sign in" in ada.text

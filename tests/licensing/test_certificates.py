@@ -403,7 +403,7 @@ def test_the_api_gives_the_pdf_by_address_or_by_accept(
 
     for answer in (by_address, by_accept):
         assert (answer.status_code, answer["Content-Type"]) == (200, "application/pdf")
-        assert answer["Content-Disposition"] == f'inline; filename="{grant.pk}.pdf"'
+        assert answer["Content-Disposition"] == f'attachment; filename="{grant.pk}.pdf"'
         assert answer["Cache-Control"] == "private, no-store"
         assert answer.content == certificate_pdf.render(shown(lab, grant))
     hidden = client.get(f"/v1/grants/{grant.pk}/certificate.pdf?with_price=false").content

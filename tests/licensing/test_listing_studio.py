@@ -86,6 +86,36 @@ def test_the_form_replayed_says_so_and_makes_no_second_offer(
     assert counts() == (1, 1, 1, 1)
 
 
+def test_the_second_of_two_who_list_one_collection_is_told_and_lists_nothing(
+    archive: Organization, collection: Collection, draft: Terms
+) -> None:
+    ada, bob = signed_in(archive), signed_in(archive, "editor")
+    shown = [one.get(url_of(collection)).context["form"]["seen"].value() for one in (ada, bob)]
+    assert shown == ["-", "-"]
+    ada.post(url_of(collection), form(draft, seen="-"))
+
+    answer = bob.post(url_of(collection), form(draft, price="99", seen="-"))
+
+    said = answer.content.decode()
+    assert "Somebody else listed this while you wrote: for 12.50 EUR, under “Training v1”" in said
+    assert counts() == (1, 1, 1, 1)
+    # What was written stands in the form, and whoever sends it knowingly is not stopped.
+    now = answer.context["form"]
+    assert now["price"].value() == "99"
+    bob.post(url_of(collection), form(draft, price="99", seen=now["seen"].value()))
+    assert counts() == (1, 1, 2, 1)
+
+
+def test_who_replays_a_listing_hears_that_it_was_theirs(
+    archive: Organization, collection: Collection, draft: Terms
+) -> None:
+    client = signed_in(archive)
+    client.post(url_of(collection), form(draft, seen="-"))
+    answer = client.post(url_of(collection), form(draft, seen="-"), follow=True)
+    assert f"This was done before. {LISTED}" in answer.content.decode()
+    assert counts() == (1, 1, 1, 1)
+
+
 def test_where_listings_are_reviewed_it_says_who_lists_it(
     archive: Organization, collection: Collection, draft: Terms, settings: Any
 ) -> None:

@@ -20,3 +20,18 @@ function nameFields() {
 
 // After what makes these fields, which waits for jQuery in the same way.
 if (window.django && window.django.jQuery) window.django.jQuery(nameFields);
+
+// Where the window is narrow, the menu stands in front of its button: whoever opens it by key is
+// led into it, and back when Escape closes it.
+
+for (const button of document.querySelectorAll(".menu-button.narrow-only")) {
+  const menu = document.getElementById("nav-sidebar");
+  if (!menu) continue;
+  // After what shows it.
+  button.addEventListener("click", () => setTimeout(() => {
+    if (button.getAttribute("aria-expanded") === "true") menu.querySelector("a").focus();
+  }));
+  menu.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && button.offsetParent) button.focus();
+  });
+}
