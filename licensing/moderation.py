@@ -111,15 +111,14 @@ def decide(
             Report.objects.filter(Q(pk=about.pk) | Q(joined_to=about)).update(
                 state=Report.State.DECIDED, decision=decision
             )
-        if decision.organization is not None:
-            audit.record(
-                Caller(decision.organization, livemode=False, scopes=frozenset(), user=operator),
-                "moderation_decision.taken",
-                subject=decision,
-                measure=measure,
-                ground=reasons.ground,
-                report=report,
-            )
+        audit.record(
+            audit.by_operator(operator, decision.organization),
+            "moderation_decision.taken",
+            subject=decision,
+            measure=measure,
+            ground=reasons.ground,
+            report=report,
+        )
         told = _to_tell(decision)
     moderation_mails.decided(decision, **told)
     return decision
@@ -137,7 +136,7 @@ def lift(operator: User, id: str, *, reason: str) -> ModerationDecision:
         decision = _lock(id)
         if decision.state == State.LIFTED:
             return decision
-        caller = _as_operator(operator, decision)
+        caller = audit.by_operator(operator, decision.organization)
         _end(caller, decision, State.LIFTED, by=str(operator.pk), reason=reason)
         told = _to_tell(decision)
     moderation_mails.ended(decision, **told)
@@ -176,14 +175,12 @@ def answer(operator: User, appeal: str, *, is_reversed: bool, text: str) -> Appe
         told = _to_tell(decision)
         if is_reversed:
             _reverse(operator, decision, found, text)
-        caller = _as_operator(operator, decision)
-        if caller is not None:
-            audit.record(
-                caller,
-                "moderation_appeal.reversed" if is_reversed else "moderation_appeal.refused",
-                subject=found,
-                decision=str(decision.pk),
-            )
+        audit.record(
+            audit.by_operator(operator, decision.organization),
+            "moderation_appeal.reversed" if is_reversed else "moderation_appeal.refused",
+            subject=found,
+            decision=str(decision.pk),
+        )
     moderation_mails.answered(found, decision, **told)
     return found
 
@@ -201,8 +198,7 @@ def expire_due(limit: int = 100) -> int:
         with system("end a decision whose time is over"):
             decision = _lock(str(id))
             if decision.state == State.IN_FORCE:
-                caller = _as_market(decision)
-                _end(caller, decision, State.EXPIRED, by="", reason="")
+                _end(_as_market(decision), decision, State.EXPIRED, by="", reason="")
     return len(due)
 
 
@@ -333,7 +329,12 @@ def _hold_works(decision: ModerationDecision) -> None:
 
 
 def _end(
-    caller: Caller | None, decision: ModerationDecision, state: State, *, by: str, reason: str
+    caller: Caller | audit.OfMarket,
+    decision: ModerationDecision,
+    state: State,
+    *,
+    by: str,
+    reason: str,
 ) -> None:
     """End a decision and undo what it did; what another one asks for, too, passes on to that."""
     if state not in TRANSITIONS.get(decision.state, frozenset()):
@@ -344,11 +345,9 @@ def _end(
     decision.state, decision.ended_at = state, timezone.now()
     decision.ended_by, decision.end_reason = by, reason
     decision.save(update_fields=["state", "ended_at", "ended_by", "end_reason"])
-    if caller is not None:
-        kept = _undo(caller, decision)
-        audit.record(
-            caller, "moderation_decision.ended", subject=decision, how=str(state), kept=kept
-        )
+    # A decision about what is nobody's here did nothing.
+    kept = [] if isinstance(caller, audit.OfMarket) else _undo(caller, decision)
+    audit.record(caller, "moderation_decision.ended", subject=decision, how=str(state), kept=kept)
 
 
 def _undo(caller: Caller, decision: ModerationDecision) -> list[str]:
@@ -388,7 +387,7 @@ def _is_back(caller: Caller, offer: str) -> bool:
 def _reverse(operator: User, decision: ModerationDecision, found: Appeal, text: str) -> None:
     is_sellers = found.by == Appeal.By.SELLER
     if (is_sellers or decision.measure == Measure.NONE) and decision.state == State.IN_FORCE:
-        caller = _as_operator(operator, decision)
+        caller = audit.by_operator(operator, decision.organization)
         _end(caller, decision, State.REVERSED, by=str(operator.pk), reason=text)
     if not is_sellers:
         # Looked at again, by way of a new decision; what was done meanwhile stays.
@@ -526,11 +525,13 @@ def _file(
         first_operator=decision.decided_by,
     )
     found.save(force_insert=True)
-    if decision.organization is not None:
-        caller = caller or organizations.operator(decision.organization)
-        audit.record(
-            caller, "moderation_appeal.filed", subject=found, decision=str(decision.pk), by=found.by
-        )
+    audit.record(
+        caller or _as_market(decision, found.actor),
+        "moderation_appeal.filed",
+        subject=found,
+        decision=str(decision.pk),
+        by=found.by,
+    )
 
 
 def _to_tell(decision: ModerationDecision) -> moderation_mails.Told:
@@ -595,16 +596,10 @@ def _hold_appeals(decision: str) -> None:
         )
 
 
-def _as_operator(operator: User, decision: ModerationDecision) -> Caller | None:
-    """For the audit. None where the decision is about nobody here: it is its own record."""
-    if decision.organization is None:
-        return None
-    return Caller(decision.organization, livemode=False, scopes=frozenset(), user=operator)
-
-
-def _as_market(decision: ModerationDecision) -> Caller | None:
+def _as_market(decision: ModerationDecision, by: str = "system") -> Caller | audit.OfMarket:
+    """For the audit of what no operator did: whom a decision is about, or nobody here."""
     found = decision.organization
-    return None if found is None else organizations.operator(found)
+    return audit.OfMarket(by) if found is None else organizations.operator(found)
 
 
 def _text(text: str, param: str, most: int) -> str:

@@ -107,9 +107,9 @@ def make(
         )
         report.joined_to = waiting_like(report)
         report.save(force_insert=True)
-        if found.organization is not None:
-            caller = organizations.operator(found.organization)
-            audit.record(caller, "report.received", subject=report, ground=ground)
+        owner = found.organization
+        caller = audit.OfMarket("system") if owner is None else organizations.operator(owner)
+        audit.record(caller, "report.received", subject=report, ground=ground)
     _mail_receipt(report, token)
     return report, token
 

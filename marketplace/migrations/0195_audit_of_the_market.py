@@ -1,0 +1,22 @@
+"""What operators do to the market itself is of no organization, and no tenant reads it."""
+
+import django.db.models.deletion
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("marketplace", "0175_preferences")]
+
+    operations = [
+        migrations.AlterField(
+            model_name="audit",
+            name="organization",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="marketplace.organization",
+            ),
+        ),
+    ]
