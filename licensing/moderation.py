@@ -45,6 +45,8 @@ APPEAL_TRANSITIONS: dict[str, frozenset[str]] = {
 }
 # Article 20(1) of Regulation (EU) 2022/2065.
 APPEAL_MONTHS = 6
+# One whose time is over was right or wrong all the same: six months are six months.
+_APPEALABLE = frozenset({State.IN_FORCE, State.EXPIRED})
 # Named one by one in one decision; a whole listing has no limit (`taken_down`).
 DIGESTS_MAX = 1_000
 _SUSPENDING = (Measure.LISTING_SUSPENDED, Measure.TAKEN_DOWN)
@@ -100,6 +102,7 @@ def decide(
         decision.facts, decision.reference = reasons.facts.strip(), reasons.reference.strip()
         decision.ground, decision.automation = reasons.ground, reasons.automation
         decision.until, decision.decided_by = until, str(operator.pk)
+        decision.follows_report = about is not None
         if decision.organization is not None:
             # Before any offer is locked: nothing comes on sale meanwhile.
             offers.hold_sales(decision.organization.pk)
@@ -120,7 +123,7 @@ def decide(
             report=report,
         )
         told = _to_tell(decision)
-    moderation_mails.decided(decision, **told)
+    moderation_mails.decided(decision, until=appeal_ends(decision), **told)
     return decision
 
 
@@ -274,7 +277,7 @@ def appeal_ends(decision: ModerationDecision) -> datetime:
 
 
 def can_be_appealed(decision: ModerationDecision) -> bool:
-    return decision.state == State.IN_FORCE and timezone.now() <= appeal_ends(decision)
+    return decision.state in _APPEALABLE and timezone.now() <= appeal_ends(decision)
 
 
 # --- what a measure does, and how it is undone ------------------------------------------------
@@ -283,13 +286,21 @@ def can_be_appealed(decision: ModerationDecision) -> bool:
 def _apply(operator: User, decision: ModerationDecision) -> None:
     """Carry the measure out, and note what it did that was not so before."""
     before = set(decision.suspended)
-    if decision.measure in _SUSPENDING:
+    if decision.measure == Measure.LISTING_SUSPENDED:
         _suspend(operator, decision, Offer.objects.filter(pk=decision.offer_id))
+    elif decision.measure == Measure.TAKEN_DOWN:
+        # Who takes a listing back in time, or prepares it anew, keeps no work out of this by it.
+        on_sale = Offer.objects.filter(pk=decision.offer_id, state=Offer.State.LISTED)
+        _suspend(operator, decision, on_sale)
     elif decision.measure == Measure.SALES_SUSPENDED:
         on_sale = Offer.objects.filter(organization=decision.organization, state="listed")
         _suspend(operator, decision, on_sale)
     if decision.measure in _HOLDING:
-        _hold_works(decision)
+        forms = _hold_works(decision)
+        named = decision.digests if decision.measure == Measure.WORK_HELD else []
+        if not forms or not forms.issuperset(map(bytes.fromhex, named)):
+            # Else the statement of reasons would name works that nothing happens to.
+            raise InvalidInput(_("The seller has none of these, or not all."), param="digests")
     if set(decision.suspended) != before:
         decision.save(update_fields=["suspended"])
 
@@ -302,8 +313,8 @@ def _suspend(operator: User, decision: ModerationDecision, rows: QuerySet[Offer]
             decision.suspended = [*decision.suspended, str(offer.pk)]
 
 
-def _hold_works(decision: ModerationDecision) -> None:
-    """Hold works with all that they are represented by. Raises InvalidInput for none."""
+def _hold_works(decision: ModerationDecision) -> frozenset[bytes]:
+    """Hold works with all that they are represented by: which digests that is."""
     assert decision.organization_id is not None
     # No license is given, and nothing imported or taken out, meanwhile.
     optouts.hold(decision.organization_id)
@@ -318,14 +329,13 @@ def _hold_works(decision: ModerationDecision) -> None:
             },
         )
         forms = [bytes(digest) for (digest,) in cursor.fetchall()]
-    if not forms:
-        raise InvalidInput(_("The seller has no such work."), param="digests")
     reservations.reserve(
         forms,
         organization=decision.organization_id,
         reason=reservations.Reason.HELD,
         cause=str(decision.pk),
     )
+    return frozenset(forms)
 
 
 def _end(
@@ -450,12 +460,17 @@ def _drafted(
     """A decision with its target, from what is given and else from the report."""
     decision = ModerationDecision(measure=measure)
     decision.offer = report.offer if report is not None and offer is None else _offer(offer)
-    if decision.offer is not None:
-        decision.organization = decision.offer.organization
-    elif organization is not None:
+    if organization is not None:
         decision.organization = organizations.find(organization)
     elif report is not None:
         decision.organization = report.organization
+    if decision.offer is not None:
+        if organization is not None and decision.organization != decision.offer.organization:
+            raise InvalidInput(
+                _("The listing %(id)s is of another seller.") % {"id": decision.offer.pk},
+                param="organization",
+            )
+        decision.organization = decision.offer.organization
     if not digests and report is not None and report.digest is not None:
         digests = [bytes(report.digest).hex()]
     if len(digests) > DIGESTS_MAX or not all(_DIGEST.fullmatch(each) for each in digests):
@@ -503,7 +518,7 @@ def _file(
     """File an appeal once, under its lock; the first one's words stand."""
     if Appeal.objects.filter(decision=decision, report=report).exists():
         return
-    if decision.state != State.IN_FORCE:
+    if decision.state not in _APPEALABLE:
         raise DecisionWrongState(
             _("The decision is “%(state)s”: there is nothing to appeal.")
             % {"state": decision.state},

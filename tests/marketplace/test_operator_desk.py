@@ -47,6 +47,7 @@ ACTS = [
     "payments.ConnectedAccount refuse",
     "payments.FeeSchedule set",
     "payments.Mismatch close",
+    "payments.Order refund",
     "payments.Refund approve",
     "payments.Refund pay-outside",
     "payments.Transfer send-again",
