@@ -268,6 +268,12 @@ def appeal_of(decision: ModerationDecision, report: Report | None = None) -> App
         return Appeal.objects.filter(decision=decision, report=report).first()
 
 
+def last_appeal(report: Report) -> Appeal | None:
+    """The newest appeal of a reporter, also where the report is open again by it."""
+    with system("show a reporter's appeal by its link"):
+        return Appeal.objects.filter(report=report).order_by("-pk").first()
+
+
 def appeal_ends(decision: ModerationDecision) -> datetime:
     """Until when a decision can be appealed: six months, to the last day of a shorter month."""
     at = decision.decided_at

@@ -115,6 +115,7 @@ class RefundForm(OperatorForm):
     effect = forms.ChoiceField(
         label=gettext_lazy("If all goes back, the license ends"),
         choices=licenses.Effect.choices,
+        initial=licenses.Effect.PROSPECTIVE,
     )
 
 

@@ -91,7 +91,7 @@ def test_the_statement_of_reasons_has_each_element_by_mail_and_on_both_pages(
 
 
 def test_a_decision_says_whether_it_follows_a_report(
-    archive: Organization, offer: Offer, olga: User, otto: User
+    client: Client, offer: Offer, olga: User, otto: User
 ) -> None:
     own = moderation.decide(olga, offer=str(offer.pk), measure="listing_suspended", reasons=WHY)
     assert (own.follows_report, "own look" in mail.outbox[-1].body) == (False, True)
@@ -103,6 +103,9 @@ def test_a_decision_says_whether_it_follows_a_report(
     moderation.answer(otto, str(found.pk), is_reversed=True, text="You are right.")
     # Its report is open again; why it was looked at does not change.
     assert (fresh(after).follows_report, fresh(report).decision_id) == (True, None)
+    page = client.get(f"/report/{token}").content.decode()
+    for said in ("Received", "looked at again", "Look again.", "You are right."):
+        assert said in page, said
 
 
 def test_who_is_answered_is_told_of_the_other_ways(
