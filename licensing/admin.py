@@ -41,7 +41,15 @@ admin.site.register(models.ScopeClaim, show("held_by", "collection", "state", "h
 admin.site.register(models.LedgerEntry, show("id", "log", "kind", "seq", "created_at"))
 admin.site.register(
     models.Report,
-    show("id", "ground", "offer", "organization", "state", acts=operator_desk.REPORT_ACTS),
+    show(
+        "id",
+        "ground",
+        "offer",
+        "organization",
+        "state",
+        acts=operator_desk.REPORT_ACTS,
+        besides=operator_desk.REPORT_BESIDES,
+    ),
 )
 admin.site.register(
     models.ModerationDecision,

@@ -1,4 +1,4 @@
-"""Audit roots: what was done to organizations' things, committed to in the ledger."""
+"""Audit roots: what was done to organizations and to the market, committed to in the ledger."""
 
 from __future__ import annotations
 

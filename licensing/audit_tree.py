@@ -21,7 +21,8 @@ class Act(NamedTuple):
     """An audit row, as it is stored."""
 
     id: UUID
-    organization: UUID
+    # None: an act on the market itself.
+    organization: UUID | None
     actor: str
     action: str
     subject: str
@@ -40,10 +41,11 @@ def leaf_bytes(act: Act) -> bytes:
 
     Its id has 62 random bits: who knows the hash alone cannot try out what it is of.
     """
+    owner = None if act.organization is None else str(TypeID("org", act.organization))
     return jcs.dumps(
         {
             "id": str(TypeID("aud", act.id)),
-            "organization": str(TypeID("org", act.organization)),
+            "organization": owner,
             "actor": act.actor,
             "action": act.action,
             "subject": act.subject,

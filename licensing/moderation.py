@@ -45,6 +45,8 @@ APPEAL_TRANSITIONS: dict[str, frozenset[str]] = {
 }
 # Article 20(1) of Regulation (EU) 2022/2065.
 APPEAL_MONTHS = 6
+# One whose time is over was right or wrong all the same: six months are six months.
+_APPEALABLE = frozenset({State.IN_FORCE, State.EXPIRED})
 # Named one by one in one decision; a whole listing has no limit (`taken_down`).
 DIGESTS_MAX = 1_000
 _SUSPENDING = (Measure.LISTING_SUSPENDED, Measure.TAKEN_DOWN)
@@ -100,6 +102,7 @@ def decide(
         decision.facts, decision.reference = reasons.facts.strip(), reasons.reference.strip()
         decision.ground, decision.automation = reasons.ground, reasons.automation
         decision.until, decision.decided_by = until, str(operator.pk)
+        decision.follows_report = about is not None
         if decision.organization is not None:
             # Before any offer is locked: nothing comes on sale meanwhile.
             offers.hold_sales(decision.organization.pk)
@@ -111,17 +114,16 @@ def decide(
             Report.objects.filter(Q(pk=about.pk) | Q(joined_to=about)).update(
                 state=Report.State.DECIDED, decision=decision
             )
-        if decision.organization is not None:
-            audit.record(
-                Caller(decision.organization, livemode=False, scopes=frozenset(), user=operator),
-                "moderation_decision.taken",
-                subject=decision,
-                measure=measure,
-                ground=reasons.ground,
-                report=report,
-            )
+        audit.record(
+            audit.by_operator(operator, decision.organization),
+            "moderation_decision.taken",
+            subject=decision,
+            measure=measure,
+            ground=reasons.ground,
+            report=report,
+        )
         told = _to_tell(decision)
-    moderation_mails.decided(decision, **told)
+    moderation_mails.decided(decision, until=appeal_ends(decision), **told)
     return decision
 
 
@@ -137,7 +139,7 @@ def lift(operator: User, id: str, *, reason: str) -> ModerationDecision:
         decision = _lock(id)
         if decision.state == State.LIFTED:
             return decision
-        caller = _as_operator(operator, decision)
+        caller = audit.by_operator(operator, decision.organization)
         _end(caller, decision, State.LIFTED, by=str(operator.pk), reason=reason)
         told = _to_tell(decision)
     moderation_mails.ended(decision, **told)
@@ -176,14 +178,12 @@ def answer(operator: User, appeal: str, *, is_reversed: bool, text: str) -> Appe
         told = _to_tell(decision)
         if is_reversed:
             _reverse(operator, decision, found, text)
-        caller = _as_operator(operator, decision)
-        if caller is not None:
-            audit.record(
-                caller,
-                "moderation_appeal.reversed" if is_reversed else "moderation_appeal.refused",
-                subject=found,
-                decision=str(decision.pk),
-            )
+        audit.record(
+            audit.by_operator(operator, decision.organization),
+            "moderation_appeal.reversed" if is_reversed else "moderation_appeal.refused",
+            subject=found,
+            decision=str(decision.pk),
+        )
     moderation_mails.answered(found, decision, **told)
     return found
 
@@ -201,8 +201,7 @@ def expire_due(limit: int = 100) -> int:
         with system("end a decision whose time is over"):
             decision = _lock(str(id))
             if decision.state == State.IN_FORCE:
-                caller = _as_market(decision)
-                _end(caller, decision, State.EXPIRED, by="", reason="")
+                _end(_as_market(decision), decision, State.EXPIRED, by="", reason="")
     return len(due)
 
 
@@ -269,6 +268,12 @@ def appeal_of(decision: ModerationDecision, report: Report | None = None) -> App
         return Appeal.objects.filter(decision=decision, report=report).first()
 
 
+def last_appeal(report: Report) -> Appeal | None:
+    """The newest appeal of a reporter, also where the report is open again by it."""
+    with system("show a reporter's appeal by its link"):
+        return Appeal.objects.filter(report=report).order_by("-pk").first()
+
+
 def appeal_ends(decision: ModerationDecision) -> datetime:
     """Until when a decision can be appealed: six months, to the last day of a shorter month."""
     at = decision.decided_at
@@ -278,7 +283,7 @@ def appeal_ends(decision: ModerationDecision) -> datetime:
 
 
 def can_be_appealed(decision: ModerationDecision) -> bool:
-    return decision.state == State.IN_FORCE and timezone.now() <= appeal_ends(decision)
+    return decision.state in _APPEALABLE and timezone.now() <= appeal_ends(decision)
 
 
 # --- what a measure does, and how it is undone ------------------------------------------------
@@ -287,13 +292,21 @@ def can_be_appealed(decision: ModerationDecision) -> bool:
 def _apply(operator: User, decision: ModerationDecision) -> None:
     """Carry the measure out, and note what it did that was not so before."""
     before = set(decision.suspended)
-    if decision.measure in _SUSPENDING:
+    if decision.measure == Measure.LISTING_SUSPENDED:
         _suspend(operator, decision, Offer.objects.filter(pk=decision.offer_id))
+    elif decision.measure == Measure.TAKEN_DOWN:
+        # Who takes a listing back in time, or prepares it anew, keeps no work out of this by it.
+        on_sale = Offer.objects.filter(pk=decision.offer_id, state=Offer.State.LISTED)
+        _suspend(operator, decision, on_sale)
     elif decision.measure == Measure.SALES_SUSPENDED:
         on_sale = Offer.objects.filter(organization=decision.organization, state="listed")
         _suspend(operator, decision, on_sale)
     if decision.measure in _HOLDING:
-        _hold_works(decision)
+        forms = _hold_works(decision)
+        named = decision.digests if decision.measure == Measure.WORK_HELD else []
+        if not forms or not forms.issuperset(map(bytes.fromhex, named)):
+            # Else the statement of reasons would name works that nothing happens to.
+            raise InvalidInput(_("The seller has none of these, or not all."), param="digests")
     if set(decision.suspended) != before:
         decision.save(update_fields=["suspended"])
 
@@ -306,8 +319,8 @@ def _suspend(operator: User, decision: ModerationDecision, rows: QuerySet[Offer]
             decision.suspended = [*decision.suspended, str(offer.pk)]
 
 
-def _hold_works(decision: ModerationDecision) -> None:
-    """Hold works with all that they are represented by. Raises InvalidInput for none."""
+def _hold_works(decision: ModerationDecision) -> frozenset[bytes]:
+    """Hold works with all that they are represented by: which digests that is."""
     assert decision.organization_id is not None
     # No license is given, and nothing imported or taken out, meanwhile.
     optouts.hold(decision.organization_id)
@@ -322,18 +335,22 @@ def _hold_works(decision: ModerationDecision) -> None:
             },
         )
         forms = [bytes(digest) for (digest,) in cursor.fetchall()]
-    if not forms:
-        raise InvalidInput(_("The seller has no such work."), param="digests")
     reservations.reserve(
         forms,
         organization=decision.organization_id,
         reason=reservations.Reason.HELD,
         cause=str(decision.pk),
     )
+    return frozenset(forms)
 
 
 def _end(
-    caller: Caller | None, decision: ModerationDecision, state: State, *, by: str, reason: str
+    caller: Caller | audit.OfMarket,
+    decision: ModerationDecision,
+    state: State,
+    *,
+    by: str,
+    reason: str,
 ) -> None:
     """End a decision and undo what it did; what another one asks for, too, passes on to that."""
     if state not in TRANSITIONS.get(decision.state, frozenset()):
@@ -344,11 +361,9 @@ def _end(
     decision.state, decision.ended_at = state, timezone.now()
     decision.ended_by, decision.end_reason = by, reason
     decision.save(update_fields=["state", "ended_at", "ended_by", "end_reason"])
-    if caller is not None:
-        kept = _undo(caller, decision)
-        audit.record(
-            caller, "moderation_decision.ended", subject=decision, how=str(state), kept=kept
-        )
+    # A decision about what is nobody's here did nothing.
+    kept = [] if isinstance(caller, audit.OfMarket) else _undo(caller, decision)
+    audit.record(caller, "moderation_decision.ended", subject=decision, how=str(state), kept=kept)
 
 
 def _undo(caller: Caller, decision: ModerationDecision) -> list[str]:
@@ -388,7 +403,7 @@ def _is_back(caller: Caller, offer: str) -> bool:
 def _reverse(operator: User, decision: ModerationDecision, found: Appeal, text: str) -> None:
     is_sellers = found.by == Appeal.By.SELLER
     if (is_sellers or decision.measure == Measure.NONE) and decision.state == State.IN_FORCE:
-        caller = _as_operator(operator, decision)
+        caller = audit.by_operator(operator, decision.organization)
         _end(caller, decision, State.REVERSED, by=str(operator.pk), reason=text)
     if not is_sellers:
         # Looked at again, by way of a new decision; what was done meanwhile stays.
@@ -451,12 +466,17 @@ def _drafted(
     """A decision with its target, from what is given and else from the report."""
     decision = ModerationDecision(measure=measure)
     decision.offer = report.offer if report is not None and offer is None else _offer(offer)
-    if decision.offer is not None:
-        decision.organization = decision.offer.organization
-    elif organization is not None:
+    if organization is not None:
         decision.organization = organizations.find(organization)
     elif report is not None:
         decision.organization = report.organization
+    if decision.offer is not None:
+        if organization is not None and decision.organization != decision.offer.organization:
+            raise InvalidInput(
+                _("The listing %(id)s is of another seller.") % {"id": decision.offer.pk},
+                param="organization",
+            )
+        decision.organization = decision.offer.organization
     if not digests and report is not None and report.digest is not None:
         digests = [bytes(report.digest).hex()]
     if len(digests) > DIGESTS_MAX or not all(_DIGEST.fullmatch(each) for each in digests):
@@ -504,7 +524,7 @@ def _file(
     """File an appeal once, under its lock; the first one's words stand."""
     if Appeal.objects.filter(decision=decision, report=report).exists():
         return
-    if decision.state != State.IN_FORCE:
+    if decision.state not in _APPEALABLE:
         raise DecisionWrongState(
             _("The decision is “%(state)s”: there is nothing to appeal.")
             % {"state": decision.state},
@@ -526,11 +546,13 @@ def _file(
         first_operator=decision.decided_by,
     )
     found.save(force_insert=True)
-    if decision.organization is not None:
-        caller = caller or organizations.operator(decision.organization)
-        audit.record(
-            caller, "moderation_appeal.filed", subject=found, decision=str(decision.pk), by=found.by
-        )
+    audit.record(
+        caller or _as_market(decision, found.actor),
+        "moderation_appeal.filed",
+        subject=found,
+        decision=str(decision.pk),
+        by=found.by,
+    )
 
 
 def _to_tell(decision: ModerationDecision) -> moderation_mails.Told:
@@ -595,16 +617,10 @@ def _hold_appeals(decision: str) -> None:
         )
 
 
-def _as_operator(operator: User, decision: ModerationDecision) -> Caller | None:
-    """For the audit. None where the decision is about nobody here: it is its own record."""
-    if decision.organization is None:
-        return None
-    return Caller(decision.organization, livemode=False, scopes=frozenset(), user=operator)
-
-
-def _as_market(decision: ModerationDecision) -> Caller | None:
+def _as_market(decision: ModerationDecision, by: str = "system") -> Caller | audit.OfMarket:
+    """For the audit of what no operator did: whom a decision is about, or nobody here."""
     found = decision.organization
-    return None if found is None else organizations.operator(found)
+    return audit.OfMarket(by) if found is None else organizations.operator(found)
 
 
 def _text(text: str, param: str, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import TypedDict
 
 from django.conf import settings
@@ -24,13 +25,30 @@ class Told(TypedDict):
 
 
 def decided(
-    decision: ModerationDecision, *, seller: list[str], token: str, reports: list[Report]
+    decision: ModerationDecision,
+    *,
+    until: datetime,
+    seller: list[str],
+    token: str,
+    reports: list[Report],
 ) -> None:
-    """Give everybody the statement of reasons, and say how to appeal."""
+    """Give everybody the statement of reasons, and say how to appeal: `until` when, and where."""
+    appeal = _(
+        "Until %(until)s UTC you can object, free of charge. Another person than who decided"
+        " answers you."
+    ) % {"until": f"{until:%Y-%m-%d %H:%M}"}
+    redress = f"{appeal} {_redress()}"
     link = _("It stands here too, with the way to appeal:\n%(url)s") % {
         "url": f"{settings.BASE_URL}/moderation/{token}"
     }
-    _send(seller, decision, _("A decision about what you sell: %(id)s"), _statement(decision), link)
+    _send(
+        seller,
+        decision,
+        _("A decision about what you sell: %(id)s"),
+        _statement(decision),
+        link,
+        redress,
+    )
     for report in reports:
         about = _("Your report %(id)s was decided.") % {"id": report.pk}
         link = _("The link of your receipt shows it, and the way to appeal.")
@@ -41,6 +59,7 @@ def decided(
             about,
             _statement(decision),
             link,
+            redress,
         )
 
 
@@ -63,7 +82,8 @@ def answered(
     reports: list[Report],
 ) -> None:
     """Give the answer of an appeal to who made it, and to the other side where it changed."""
-    said = [str(found.get_state_display()), found.answer]
+    # Article 20(5): with the other ways that there are.
+    said = [str(found.get_state_display()), found.answer, _redress()]
     reporters = [report.reporter_email for report in reports]
     if found.report is not None and found.report.reporter_email:
         reporters.append(found.report.reporter_email)
@@ -72,6 +92,13 @@ def answered(
         told = [*told, *reporters]
     for address in dict.fromkeys(told):
         _send([address], decision, _("The answer to an appeal: %(id)s"), *said)
+
+
+def _redress() -> str:
+    """Article 17(3)(f): what else there is beside an appeal."""
+    return _(
+        "You can also turn to a certified out-of-court dispute settlement body, or to a court."
+    )
 
 
 def _statement(decision: ModerationDecision) -> str:
@@ -84,6 +111,7 @@ def _statement(decision: ModerationDecision) -> str:
         (_("About"), _about(decision)),
         (_("For how long"), until),
         (_("Where"), _("everywhere")),
+        (_("What led to it"), decision.origin),
         (_("Facts"), decision.facts),
         (_("Ground"), str(decision.get_ground_display())),
         (_("Law or clause"), decision.reference),

@@ -103,7 +103,8 @@ def client_address(request: HttpRequest) -> str:
 
 def _decided(decision: Any, found: Report | None) -> dict[str, Any]:
     if decision is None:
-        return {"decision": None, "appeal": None}
+        # Open again, where an appeal before was right.
+        return {"decision": None, "appeal": found and moderation.last_appeal(found)}
     appeal = moderation.appeal_of(decision, found)
     return {
         "decision": decision,

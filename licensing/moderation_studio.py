@@ -60,6 +60,7 @@ class DecisionPages(TenantModelAdmin):
         "ground",
         "reference",
         "automation",
+        "origin",
         "decided_at",
         "until",
         "state",
@@ -89,6 +90,10 @@ class DecisionPages(TenantModelAdmin):
 
     def label(self, row: ModerationDecision) -> str:
         return row.get_measure_display()
+
+    @admin.display(description=gettext_lazy("What led to it"))
+    def origin(self, row: ModerationDecision) -> str:
+        return row.origin
 
     @admin.display(description=gettext_lazy("Works, by SHA-256"))
     def works(self, row: ModerationDecision) -> str:

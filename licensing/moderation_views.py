@@ -61,6 +61,7 @@ class ModerationDecisionSerializer(Resource[ModerationDecision]):
             "ground",
             "reference",
             "automation",
+            "follows_report",
             "until",
             "state",
             "decided_at",

@@ -9,12 +9,22 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import moderation, offers
+from licensing import moderation, offers, reports
 from licensing.models import Appeal, ModerationDecision, Offer, Report
 from marketplace.models import User
-from marketplace.operator_pages import WAITING, Act, OperatorForm, ReasonForm, Waiting
+from marketplace.operator_pages import (
+    WAITING,
+    Act,
+    Beside,
+    Cell,
+    OperatorForm,
+    ReasonForm,
+    Waiting,
+)
 
 _STATE = Offer.State
+# Shown beside a report of each kind.
+RIGHTS_MAX = 50
 
 
 class DecisionForm(OperatorForm):
@@ -191,7 +201,11 @@ OFFER_ACTS = (
     Act(
         "suspend",
         gettext_lazy("Suspend"),
-        gettext_lazy("Nobody buys it meanwhile. Grants stand, paid orders are carried out."),
+        gettext_lazy(
+            "Nobody buys it meanwhile. Grants stand, paid orders are carried out. Where it is"
+            " against the law or the terms, decide instead: the seller is owed a statement of"
+            " reasons and an appeal."
+        ),
         _suspend,
         ReasonForm,
         offered=lambda row: row.state == _STATE.LISTED,
@@ -204,6 +218,84 @@ OFFER_ACTS = (
         offered=lambda row: row.state == _STATE.SUSPENDED,
     ),
 )
+
+
+def _holders(row: Report) -> Beside:
+    found = reports.holders(row)
+    return Beside(
+        gettext_lazy("Who has it here"),
+        gettext_lazy(
+            "Organizations that brought these bytes, or a work from that address. Nobody else is"
+            " told. Name seller and works when you decide."
+        ),
+        (gettext_lazy("Organization"), gettext_lazy("Works")),
+        [[Cell(owner, owner), Cell(" ".join(digests))] for owner, digests in found],
+        gettext_lazy("Nobody here has it, as far as its bytes or its address say."),
+    )
+
+
+def _seller(row: Report) -> Beside:
+    """Of a listing or a collection there is one seller, and the rest is on its page."""
+    if row.organization is None:
+        return _holders(row)
+    of = row.offer or row.collection
+    return Beside(
+        gettext_lazy("Who sells it"),
+        gettext_lazy("Whom a decision is about."),
+        (gettext_lazy("Organization"), gettext_lazy("Listing or collection")),
+        [[Cell(row.organization, row.organization), Cell(of, of)]],
+        "",
+    )
+
+
+def _licensees(row: Report) -> Beside:
+    found = reports.licensed(row, RIGHTS_MAX)
+    shown = [
+        [
+            Cell(each.grant.licensee, each.grant.licensee),
+            Cell(each.grant.pk, each.grant),
+            Cell(each.grant.get_status_display()),
+            Cell(_("Live") if each.livemode else _("Test")),
+            Cell(each.snapshot.collection, each.snapshot.collection),
+            Cell(each.grant.issued_at),
+        ]
+        for each in found[:RIGHTS_MAX]
+    ]
+    return Beside(
+        gettext_lazy("Who holds licenses of it"),
+        gettext_lazy(
+            "Their licenses stand unless you hold the works: then no more of them is delivered."
+        ),
+        (
+            gettext_lazy("Licensee"),
+            gettext_lazy("Grant"),
+            gettext_lazy("Status"),
+            gettext_lazy("Mode"),
+            gettext_lazy("Collection"),
+            gettext_lazy("Issued"),
+        ),
+        shown,
+        gettext_lazy("Nobody holds a license of it."),
+        is_cut=len(found) > RIGHTS_MAX,
+    )
+
+
+def _joined(row: Report) -> Beside:
+    found = list(row.joined.order_by("pk")[: RIGHTS_MAX + 1])
+    return Beside(
+        gettext_lazy("Reported again"),
+        gettext_lazy("These joined it, and are decided with it."),
+        (gettext_lazy("Report"), gettext_lazy("Ground"), gettext_lazy("Received")),
+        [
+            [Cell(each.pk, each), Cell(each.get_ground_display()), Cell(each.received_at)]
+            for each in found[:RIGHTS_MAX]
+        ],
+        gettext_lazy("Nobody else reported it."),
+        is_cut=len(found) > RIGHTS_MAX,
+    )
+
+
+REPORT_BESIDES = (_seller, _licensees, _joined)
 
 
 def _reports() -> QuerySet[Report]:

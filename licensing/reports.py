@@ -16,15 +16,21 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing.models import Offer, Report
+from licensing.models import Coverage, Offer, Report
 from marketplace import audit, erasures, invitations, organizations
 from marketplace.access import system
 from marketplace.errors import InvalidInput, MailUnavailable, NotFound, TooManyReports
-from marketplace.models import Collection, Organization, Representation, Work
+from marketplace.models import (
+    Collection,
+    CollectionItem,
+    Organization,
+    Representation,
+    Work,
+)
 from marketplace.typeid import TypeID
 
 logger = logging.getLogger(__name__)
@@ -107,9 +113,9 @@ def make(
         )
         report.joined_to = waiting_like(report)
         report.save(force_insert=True)
-        if found.organization is not None:
-            caller = organizations.operator(found.organization)
-            audit.record(caller, "report.received", subject=report, ground=ground)
+        owner = found.organization
+        caller = audit.OfMarket("system") if owner is None else organizations.operator(owner)
+        audit.record(caller, "report.received", subject=report, ground=ground)
     _mail_receipt(report, token)
     return report, token
 
@@ -187,19 +193,47 @@ def holders(report: Report, most: int = 50) -> list[tuple[Organization, list[str
 
     By the digest, or by the address that a work says it is from. Under `access.system`.
     """
-    forms = Representation.objects.select_related("organization").order_by("organization", "pk")
-    if report.digest is not None:
-        forms = forms.filter(digest=bytes(report.digest))
-    elif report.offer is None and report.collection is None:
-        works = Work.objects.filter(source_url=report.target).values("pk")
-        forms = forms.filter(work__in=works)
-    else:
-        return []
     found: dict[Any, tuple[Organization, list[str]]] = {}
-    for form in forms[:most]:
+    for form in _forms(report)[:most]:
         row = found.setdefault(form.organization_id, (form.organization, []))
         row[1].append(bytes(form.digest).hex())
     return list(found.values())
+
+
+def licensed(report: Report, most: int = 50) -> list[Coverage]:
+    """Which grants cover what was reported, the newest first: of both modes, whatever their state.
+
+    Of a listing or a collection, those of any of its snapshots; of a work, those of a snapshot
+    that it is in, in any form. One coverage for each grant; at most one more than `most`. Under
+    `access.system`.
+    """
+    rows = Coverage.objects.select_related("grant__licensee", "snapshot__collection")
+    collection = report.collection_id if report.offer is None else report.offer.collection_id
+    if collection is not None:
+        rows = rows.filter(snapshot__collection=collection)
+    else:
+        works = [form.work_id for form in _forms(report)[:most]]
+        # All of it must hold of one and the same item.
+        lives = CollectionItem.objects.filter(
+            Q(removed_in__isnull=True) | Q(removed_in__gt=OuterRef("snapshot__number")),
+            collection=OuterRef("snapshot__collection__number"),
+            work__in=works,
+            added_in__lte=OuterRef("snapshot__number"),
+        )
+        rows = rows.filter(Exists(lives))
+    first = rows.order_by("grant", "pk").distinct("grant").values("pk")
+    return list(rows.filter(pk__in=first).order_by("-grant")[: most + 1])
+
+
+def _forms(report: Report) -> QuerySet[Representation]:
+    """The bytes that a digest, or the address that a work says it is from, is about."""
+    forms = Representation.objects.select_related("organization").order_by("organization", "pk")
+    if report.digest is not None:
+        return forms.filter(digest=bytes(report.digest))
+    if report.offer_id is None and report.collection_id is None:
+        works = Work.objects.filter(source_url=report.target).values("pk")
+        return forms.filter(work__in=works)
+    return forms.none()
 
 
 # --- the parts --------------------------------------------------------------------------------

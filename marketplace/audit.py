@@ -1,4 +1,4 @@
-"""Who did what to an organization's things."""
+"""Who did what to an organization's things, and what operators did to the market itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models, transaction
 
 from marketplace.access import Caller
-from marketplace.models import Audit, Membership
+from marketplace.models import Audit, Membership, Organization, User
 
 _ACTS_MAX = 200
 
@@ -25,6 +25,24 @@ class Act:
     subject: str
 
 
+@dataclass(frozen=True, slots=True)
+class OfMarket:
+    """Who acts on the market itself, or on what is nobody's here: of no organization.
+
+    An operator's id, or “system”. Only a transaction that sees all tenants writes such a row.
+    """
+
+    actor: str
+    organization: None = None
+
+
+def by_operator(operator: User, organization: Organization | None) -> Caller | OfMarket:
+    """For `record`: an operator who acts on an organization's things, or (None) on the market's."""
+    if organization is None:
+        return OfMarket(str(operator.pk))
+    return Caller(organization, livemode=False, scopes=frozenset(), user=operator)
+
+
 def acts(caller: Caller, *, subject: str = "", most: int = _ACTS_MAX) -> list[Act]:
     """What was done to the organization's things, newest first; to one of them, if named."""
     rows = Audit.objects.visible_to(caller).order_by("-id")
@@ -37,7 +55,7 @@ def acts(caller: Caller, *, subject: str = "", most: int = _ACTS_MAX) -> list[Ac
     ]
 
 
-def record(caller: Caller, action: str, *, subject: models.Model, **data: Any) -> None:
+def record(caller: Caller | OfMarket, action: str, *, subject: models.Model, **data: Any) -> None:
     """Write one audit row in the act's own transaction: the act and its record commit together."""
     assert transaction.get_connection().in_atomic_block, "An audit row commits with its act."
     Audit.objects.create(

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from marketplace import audit, erasures
-from marketplace.access import Caller, system
+from marketplace.access import system
 from marketplace.errors import (
     AnotherOperatorNeeded,
     InvalidInput,
@@ -58,7 +58,7 @@ def place(
         )
         hold.save(force_insert=True)
         for owner in owners:
-            caller = Caller(owner, livemode=False, scopes=frozenset(), user=operator)
+            caller = audit.by_operator(operator, owner)
             audit.record(
                 caller, "legal_hold.placed", subject=hold, held=subject, matter=matter, why=reason
             )
@@ -87,7 +87,7 @@ def lift(operator: User, id: str, *, reason: str) -> LegalHold:
         hold.lift_reason = reason
         hold.save(update_fields=["lifted_by", "lifted_at", "lift_reason"])
         for owner in _owners(hold.subject):
-            caller = Caller(owner, livemode=False, scopes=frozenset(), user=operator)
+            caller = audit.by_operator(operator, owner)
             audit.record(caller, "legal_hold.lifted", subject=hold, why=reason)
     return hold
 
@@ -126,8 +126,8 @@ def held_organizations() -> list[TypeID]:
     return [TypeID.parse("org", subject) for subject in rows.values_list("subject", flat=True)]
 
 
-def _owners(subject: str) -> list[Organization]:
-    """The organizations that a subject's records are of. Raises InvalidInput, NotFound."""
+def _owners(subject: str) -> list[Organization | None]:
+    """The organizations that a subject's records are of, or None alone. Raises as `place` does."""
     prefix = subject.rpartition("_")[0]
     if prefix not in OWNERS:
         raise InvalidInput(
@@ -140,7 +140,8 @@ def _owners(subject: str) -> list[Organization]:
         owners = None
     if owners is None:
         raise NotFound(_("There is no “%(id)s”.") % {"id": subject})
-    return owners
+    # An account may be of no organization: an operator's, or somebody's who left.
+    return [*owners] or [None]
 
 
 def _organization(id: TypeID) -> list[Organization] | None:

@@ -103,6 +103,28 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: text, an instant or nothing, and the row that it leads to."""
+
+    value: Any
+    row: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A table under a row's page: what an operator needs to know beside the row itself."""
+
+    title: Any
+    help: Any
+    columns: tuple[Any, ...]
+    rows: list[list[Cell]]
+    # What stands there where there is no row.
+    empty: Any
+    # More rows stand behind these.
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """One kind of thing that waits for an operator. `rows` is read where all tenants are seen."""
 
@@ -166,6 +188,8 @@ class Acting:
     """Pages of a table with the verbs of operators beside it. A part of OperatorAdmin."""
 
     acts: ClassVar[tuple[Act, ...]] = ()
+    # Each takes the row. They read where all tenants are seen.
+    besides: ClassVar[tuple[Callable[[Any], Beside], ...]] = ()
     model: Any
     opts: Any
     admin_site: Any
@@ -182,6 +206,20 @@ class Acting:
             for act in self.acts
             if act.is_making == (row is None) and (row is None or act.offered(row))
         ]
+
+    def tables(self, row: Any) -> list[tuple[Beside, list[list[tuple[Cell, str]]]]]:
+        """What stands beside a row, each cell with the address of the row that it leads to."""
+        return [
+            (found, [[(cell, self._cell_url(cell)) for cell in line] for line in found.rows])
+            for found in (beside(row) for beside in self.besides)
+        ]
+
+    def _cell_url(self, cell: Cell) -> str:
+        if cell.row is None:
+            return ""
+        opts = cell.row._meta
+        name = f"admin:{opts.app_label}_{opts.model_name}_change"
+        return reverse(name, args=[cell.row.pk], current_app=self.admin_site.name)
 
     def act_urls(self) -> list[Any]:
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
@@ -25,7 +25,7 @@ from marketplace import operator_pages, panel_pages, panels
 from marketplace.access import system
 from marketplace.admin_parts import View, own_transactions
 from marketplace.capped_pages import CappedPaginator
-from marketplace.operator_pages import Act
+from marketplace.operator_pages import Act, Beside
 
 # Shown at once of what waits.
 WAITING_MAX = 100
@@ -90,8 +90,8 @@ class OperatorAdmin(operator_pages.Acting, ModelAdmin):  # type: ignore[misc]
         self, request: HttpRequest, context: Any, *args: Any, **more: Any
     ) -> Any:
         row = context.get("original")
-        acts = [] if row is None else self.buttons(row)
-        return super().render_change_form(request, {**context, "acts": acts}, *args, **more)
+        shown = {} if row is None else {"acts": self.buttons(row), "besides": self.tables(row)}
+        return super().render_change_form(request, {**context, **shown}, *args, **more)
 
 
 def _plain(field: JSONField) -> Any:
@@ -106,10 +106,13 @@ def _plain(field: JSONField) -> Any:
 
 
 def show(
-    *names: str, search: tuple[str, ...] = (), acts: tuple[Act, ...] = ()
+    *names: str,
+    search: tuple[str, ...] = (),
+    acts: tuple[Act, ...] = (),
+    besides: tuple[Callable[[Any], Beside], ...] = (),
 ) -> type[OperatorAdmin]:
-    """An OperatorAdmin with these columns and verbs."""
-    shown = {"list_display": names, "search_fields": search, "acts": acts}
+    """An OperatorAdmin with these columns, verbs, and tables under each row's page."""
+    shown = {"list_display": names, "search_fields": search, "acts": acts, "besides": besides}
     return type("TableAdmin", (OperatorAdmin,), shown)
 
 

@@ -76,6 +76,9 @@ def at(organization: UUID) -> QuerySet[ReservedDigest]:
 
 
 def among(digests: Iterable[bytes], *, organization: UUID) -> dict[bytes, str]:
-    """Which of some digests an organization may not license now, and why (one reason each)."""
-    rows = at(organization).filter(digest__in=list(digests))
+    """Which of some digests an organization may not license now, and why (one reason each).
+
+    Of several reasons an opt-out is said, which is for good: as `RESERVED_FOR` does.
+    """
+    rows = at(organization).filter(digest__in=list(digests)).order_by("reason")
     return {bytes(digest): reason for digest, reason in rows.values_list("digest", "reason")}

@@ -25,7 +25,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from marketplace import account_acts, invitations, preferences, second_factors
+from marketplace import account_acts, audit, invitations, preferences, second_factors
+from marketplace.access import system
 from marketplace.errors import AnotherOperatorNeeded, MailUnavailable, MissingScope, NotFound
 from marketplace.models import User
 
@@ -100,6 +101,8 @@ def take_factors_away(email: str, *, operator: User | None = None) -> int:
         user.signed_out_at = timezone.now()
         user.save(update_fields=["signed_out_at"])
         account_acts.record(user, "factor.removed", by=by, count=count)
+        with system("put an operator's act on record"):
+            audit.record(audit.OfMarket(by), "factor.removed", subject=user, count=count)
     AccountAdapter().send_notification_mail("licet/factors_removed", user)
     return count
 

@@ -18,7 +18,16 @@ admin.site.register(
 )
 admin.site.register(
     models.Order,
-    show("id", "organization", "seller", "status", "total_minor", "currency", "refusal"),
+    show(
+        "id",
+        "organization",
+        "seller",
+        "status",
+        "total_minor",
+        "currency",
+        "refusal",
+        acts=operator_desk.ORDER_ACTS,
+    ),
 )
 admin.site.register(
     models.Invoice, show("id", "number", "order", "organization", "status", "due_at", "sent_at")
@@ -78,7 +87,16 @@ admin.site.register(
 admin.site.register(models.RefundApproval, show("refund", "actor", "is_operator", "created_at"))
 admin.site.register(
     models.Dispute,
-    show("id", "seller", "order", "status", "reason", "amount_minor", "evidence_due_at"),
+    show(
+        "id",
+        "seller",
+        "order",
+        "status",
+        "reason",
+        "amount_minor",
+        "evidence_due_at",
+        besides=operator_desk.DISPUTE_BESIDES,
+    ),
 )
 admin.site.register(
     models.FeeSchedule,

@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 
 from licensing.models import Offer
 from marketplace import access, audit, money
-from marketplace.access import Caller
 from marketplace.errors import InvalidInput, MissingScope
 from marketplace.models import Collection, Organization, User
 from payments.models import FeeSchedule
@@ -124,14 +123,13 @@ def set(
             created_at=now,
         )
         schedule.save(force_insert=True)
-        if owner is not None:
-            audit.record(
-                Caller(owner, livemode=False, scopes=frozenset(), user=operator),
-                "fee_schedule.made",
-                subject=schedule,
-                basis_points=basis_points,
-                note=schedule.note,
-            )
+        audit.record(
+            audit.by_operator(operator, owner),
+            "fee_schedule.made",
+            subject=schedule,
+            basis_points=basis_points,
+            note=schedule.note,
+        )
     return schedule
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from marketplace import audit
-from marketplace.access import Caller, system
+from marketplace.access import system
 from marketplace.errors import InvalidInput, MissingScope, NotFound
 from marketplace.models import Organization, User
 from payments.models import Dispute, Mismatch, Order, Refund
@@ -218,10 +218,8 @@ def close(operator: User, mismatch_id: str, *, note: str) -> Mismatch:
         row.resolved_at, row.resolved_by = timezone.now(), str(operator.pk)
         row.note = note.strip()[:1000]
         row.save(update_fields=["resolved_at", "resolved_by", "note"])
-        whose = _whose(row)
-        if whose is not None:
-            seller = Caller(whose, livemode=row.livemode, scopes=frozenset(), user=operator)
-            audit.record(seller, "mismatch.closed", subject=row, order=str(row.order_id or ""))
+        caller = audit.by_operator(operator, _whose(row))
+        audit.record(caller, "mismatch.closed", subject=row, order=str(row.order_id or ""))
     return row
 
 
@@ -244,9 +242,8 @@ def _of_dispute(
 def _whose(row: Mismatch) -> Organization | None:
     """The seller in whose audit it stands that somebody closed a mismatch.
 
-    Of the market's own money, or of nobody's that we know, None: the audit is one organization's,
-    and the trace is the row, which says who closed it, when and why, and is never changed
-    afterward (`mismatch_stays_resolved`).
+    Of the market's own money, or of nobody's that we know, None: an act on the market itself. Why
+    it was closed stands in the row, which is never changed afterward (`mismatch_stays_resolved`).
     """
     if row.order is not None:
         return row.order.seller

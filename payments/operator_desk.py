@@ -18,13 +18,23 @@ from licensing.models import Offer
 from marketplace.access import system
 from marketplace.errors import InvalidInput
 from marketplace.models import Collection, Organization, User
-from marketplace.operator_pages import WAITING, Act, NoteForm, OperatorForm, Waiting
-from payments import checkup, connect, fees, mismatches, refunds, transfers
+from marketplace.operator_pages import (
+    WAITING,
+    Act,
+    Beside,
+    Cell,
+    NoteForm,
+    OperatorForm,
+    Waiting,
+)
+from payments import checkup, connect, fees, licenses, mismatches, refunds, transfers
 from payments.models import (
+    Command,
     ConnectedAccount,
     Dispute,
     FeeSchedule,
     Mismatch,
+    Order,
     Refund,
     StripeEvent,
     Transfer,
@@ -87,6 +97,41 @@ class FeeForm(OperatorForm):
         if not isinstance(found, dict):
             raise forms.ValidationError(_("Name each currency with its sum."))
         return found
+
+
+class RefundForm(OperatorForm):
+    amount_minor = forms.IntegerField(
+        label=gettext_lazy("Amount"),
+        help_text=gettext_lazy("In minor units of the order’s currency. Empty: all that is left."),
+        required=False,
+        min_value=1,
+    )
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        help_text=gettext_lazy("Buyer and seller read it."),
+        max_length=1_000,
+        widget=forms.Textarea(attrs={"rows": 4}),
+    )
+    effect = forms.ChoiceField(
+        label=gettext_lazy("If all goes back, the license ends"),
+        choices=licenses.Effect.choices,
+        initial=licenses.Effect.PROSPECTIVE,
+    )
+
+
+def _give_back(operator: User, row: Order, data: dict[str, Any]) -> str:
+    refund = refunds.give(
+        operator,
+        str(row.pk),
+        amount_minor=data["amount_minor"],
+        reason=data["reason"],
+        effect=data["effect"],
+    )
+    if refund.state == Refund.State.REQUESTED:
+        return _("The refund is asked for: %(id)s. It waits for who must agree.") % {
+            "id": refund.pk
+        }
+    return _("The refund is under way: %(id)s.") % {"id": refund.pk}
 
 
 def _set_fee(operator: User, row: None, data: dict[str, Any]) -> str:
@@ -165,6 +210,19 @@ ACCOUNT_ACTS = (
         offered=lambda row: row.clearance != _CLEARANCE.REFUSED,
     ),
 )
+ORDER_ACTS = (
+    Act(
+        "refund",
+        gettext_lazy("Give back"),
+        gettext_lazy(
+            "Give a part or all of the payment back. After a delivery the licensor must agree,"
+            " above the market’s limit a second person."
+        ),
+        _give_back,
+        RefundForm,
+        offered=lambda row: row.status in refunds.REFUNDABLE_BY_OPERATORS,
+    ),
+)
 REFUND_ACTS = (
     Act(
         "approve",
@@ -213,6 +271,39 @@ FEE_ACTS = (
         is_making=True,
     ),
 )
+
+
+def _evidence(row: Dispute) -> Beside:
+    rows = Command.objects.filter(
+        order=row.order_id, kind=Command.Kind.SEND_EVIDENCE, reference__startswith=f"{row.pk}:"
+    )
+    return Beside(
+        gettext_lazy("What the bank was told"),
+        gettext_lazy(
+            "The market answers by itself as soon as the bank asks, with the license, its proof"
+            " and what was delivered; a bank takes one answer. See here whether it went out. To"
+            " give in, accept the dispute in Stripe’s Dashboard, by its id there."
+        ),
+        (
+            gettext_lazy("Call"),
+            gettext_lazy("State"),
+            gettext_lazy("Refused, because"),
+            gettext_lazy("Begun"),
+        ),
+        [
+            [
+                Cell(each.pk, each),
+                Cell(each.get_state_display()),
+                Cell(each.refusal or "–"),
+                Cell(each.created_at),
+            ]
+            for each in rows.order_by("pk")
+        ],
+        gettext_lazy("Nothing yet: it is answered when the worker hears that the bank asks."),
+    )
+
+
+DISPUTE_BESIDES = (_evidence,)
 
 
 def _accounts() -> QuerySet[ConnectedAccount]:

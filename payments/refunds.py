@@ -63,7 +63,7 @@ _REFUNDABLE = frozenset(
 )
 
 # It went back by itself, unless Stripe refused that.
-_REFUNDABLE_BY_OPERATORS = _REFUNDABLE | {Order.Status.PAID_UNGRANTABLE}
+REFUNDABLE_BY_OPERATORS = _REFUNDABLE | {Order.Status.PAID_UNGRANTABLE}
 
 
 def request(
@@ -278,7 +278,7 @@ def _requested(
     if effect not in licenses.Effect.values:
         raise InvalidInput(_("The effect is “prospective” or “void_from_start”."), param="effect")
     _check_undisputed(order)
-    allowed = _REFUNDABLE_BY_OPERATORS if cause == Cause.OPERATOR else _REFUNDABLE
+    allowed = REFUNDABLE_BY_OPERATORS if cause == Cause.OPERATOR else _REFUNDABLE
     if order.status not in allowed or not order.paid_minor:
         raise OrderWrongState(
             _("Nothing of this order can be given back."),

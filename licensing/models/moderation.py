@@ -10,6 +10,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from licensing.models.licenses import Offer
@@ -70,6 +71,9 @@ class ModerationDecision(models.Model):
     # The law or the clause, and why it is broken.
     reference = models.TextField(max_length=2_000)
     automation = models.CharField(max_length=8, choices=Automation, default=Automation.NONE)
+    # Article 17(3)(b): taken after a report, or by an operator's own look. Of a report that was
+    # opened again, too.
+    follows_report = models.BooleanField(default=False, db_default=False)
     # For how long; null: for good, or until it is lifted. Everywhere that the market is.
     until = models.DateTimeField(null=True, blank=True)
     decided_by = models.CharField(max_length=40)
@@ -139,6 +143,13 @@ class ModerationDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk} ({self.measure}, {self.state})"
+
+    @property
+    def origin(self) -> str:
+        """Why it was looked at, in words."""
+        if self.follows_report:
+            return gettext("After a report (article 16 of Regulation (EU) 2022/2065)")
+        return gettext("By the market’s own look, without a report")
 
 
 class Report(models.Model):

@@ -26,7 +26,11 @@ class Audit(models.Model):
     """
 
     id = TypeIDField(prefix="aud", primary_key=True)
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
+    # Null: what an operator did to the market itself, or to what is nobody's here. No tenant
+    # reads or writes such a row.
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="+"
+    )
     actor = models.CharField(max_length=40)
     # Past tense: "api_key.created".
     action = models.CharField(max_length=60)

@@ -65,7 +65,7 @@ def expected_leaf(id: Any) -> bytes:
         "at": row.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "data": row.data,
         "id": str(row.pk),
-        "organization": str(row.organization_id),
+        "organization": None if row.organization_id is None else str(row.organization_id),
         "subject": row.subject,
     }
     text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

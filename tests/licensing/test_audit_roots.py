@@ -55,6 +55,8 @@ def acted(archive: Organization) -> Organization:
 
 def test_a_root_holds_every_act(acted: Organization, lab: Organization) -> None:
     act(lab, words=["größer", None], deep={"b": True, "a": 1})
+    with system("act on the market in a test"):
+        audit.record(audit.OfMarket("usr_1"), "test.done", subject=lab)
     with system("look in a test"):
         rows = list(Audit.objects.order_by("id").values_list("pk", flat=True))
 

@@ -751,3 +751,25 @@ def test_every_act_of_the_desk_has_its_place_in_what_the_ledger_commits_to(
     # Each says who did it; what operators do, they do under their own name.
     acted = {row.actor for row in rows.values() if row.action.startswith("legal_hold.")}
     assert acted == {str(olga.pk), str(otto.pk)}
+
+
+def test_a_decision_about_what_is_nobodys_here_is_on_record_without_an_organization(
+    olga: User, otto: User
+) -> None:
+    report, token = reported("https://example.org/a")
+    decision = moderation.decide(olga, report=str(report.pk), measure="none", reasons=WHY)
+    moderation.appeal_as_reporter(token, reasons="Look again.")
+    with system("find an appeal in a test"):
+        found = Appeal.objects.get()
+    for _each in range(2):
+        moderation.answer(otto, str(found.pk), is_reversed=True, text="I looked.")
+    with system("read the audit in a test"):
+        rows = Audit.objects.filter(organization=None).order_by("id")
+        said = [(row.action, row.actor, row.subject) for row in rows]
+    assert said == [
+        ("report.received", "system", str(report.pk)),
+        ("moderation_decision.taken", str(olga.pk), str(decision.pk)),
+        ("moderation_appeal.filed", "reporter", str(found.pk)),
+        ("moderation_decision.ended", str(otto.pk), str(decision.pk)),
+        ("moderation_appeal.reversed", str(otto.pk), str(found.pk)),
+    ]

@@ -12,8 +12,9 @@ import pytest
 from django.db import DatabaseError, transaction
 
 from marketplace import audit, collections
-from marketplace.access import Scope, acting
+from marketplace.access import Scope, acting, system
 from marketplace.models import Audit, Collection, Organization
+from tests.make import make_operator
 from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +113,22 @@ def test_a_tenant_sees_its_own_records_only(archive: Organization, lab: Organiza
     assert acts(lab) == []
     with acting(caller_for(lab), writing=False):
         assert Audit.objects.visible_to(caller_for(lab)).count() == 0
+
+
+def test_an_act_on_the_market_is_of_no_organization_and_no_tenant_reads_or_writes_it(
+    archive: Organization,
+) -> None:
+    olga = make_operator()
+    with system("act on the market in a test"):
+        audit.record(audit.by_operator(olga, None), "note.made", subject=archive)
+        audit.record(audit.by_operator(olga, archive), "note.made", subject=archive)
+        rows = [(row.organization_id, row.actor) for row in Audit.objects.order_by("id")]
+    assert rows == [(None, str(olga.pk)), (archive.pk, str(olga.pk))]
+    assert acts(archive) == [(str(olga.pk), "note.made", str(archive.pk))]
+    with pytest.raises(DatabaseError), acting(caller_for(archive)), transaction.atomic():
+        audit.record(audit.OfMarket(str(olga.pk)), "note.made", subject=archive)
+    with system("look in a test"):
+        assert Audit.objects.count() == 2
 
 
 def test_every_recorded_act_is_a_noun_and_a_verb_in_the_past() -> None:

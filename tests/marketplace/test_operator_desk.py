@@ -47,6 +47,7 @@ ACTS = [
     "payments.ConnectedAccount refuse",
     "payments.FeeSchedule set",
     "payments.Mismatch close",
+    "payments.Order refund",
     "payments.Refund approve",
     "payments.Refund pay-outside",
     "payments.Transfer send-again",
@@ -227,6 +228,14 @@ def test_factors_are_removed_by_an_operator_who_is_named_and_never_ones_own(
         last = AccountAct.objects.filter(user=member).order_by("-pk")[0]
         count = AccountAct.objects.count()
     assert (last.action, last.data["by"]) == ("factor.removed", str(me.pk))
+    with system("read the audit in a test"):
+        row = Audit.objects.order_by("-id")[0]
+    assert (row.organization_id, row.actor, row.action, row.subject) == (
+        None,
+        str(me.pk),
+        "factor.removed",
+        str(member.pk),
+    )
     act, row, url = act_of("marketplace.User take-factors-away", pk=me.pk)
     own = operator.post(url, form_of(act, row))
     assert "another operator removes them" in own.content.decode()
@@ -246,8 +255,57 @@ def test_an_account_is_refused_and_cleared_with_a_note(operator: Client, world: 
 def test_a_mismatch_is_closed_with_a_note(operator: Client, world: World) -> None:
     act, row, url = act_of("payments.Mismatch close", resolved_at=None)
     assert again(Mismatch, row).resolved_at is None
-    operator.post(url, form_of(act, row, note="Stripe credited it by hand."))
+    form = form_of(act, row, note="Stripe credited it by hand.")
+    operator.post(url, form)
     assert again(Mismatch, row).note == "Stripe credited it by hand."
+    assert audited()[-1] == "mismatch.closed"
+    count = len(audited())
+    assert "sent already" in operator.post(url, form, follow=True).content.decode()
+    assert len(audited()) == count
+
+
+def test_a_mismatch_of_nobody_is_closed_on_the_markets_own_record(
+    operator: Client, world: World
+) -> None:
+    with system("find a mismatch in a test"):
+        made = Mismatch.objects.create(livemode=False, kind="clearing_open", subject="txn_9")
+    act, row, url = act_of("payments.Mismatch close", pk=made.pk)
+    operator.post(url, form_of(act, row, note="A bank's own error."))
+    me = User.objects.get(email="olga@example.org")
+    with system("read the audit in a test"):
+        last = Audit.objects.order_by("-id")[0]
+    assert (last.organization_id, last.actor, last.action, last.subject) == (
+        None,
+        str(me.pk),
+        "mismatch.closed",
+        str(made.pk),
+    )
+    # The list of the audit shows it, and its page.
+    assert "mismatch.closed" in operator.get("/admin/marketplace/audit/").content.decode()
+    page = operator.get(f"/admin/marketplace/audit/{last.pk}/change/")
+    assert page.status_code == 200
+
+
+def test_an_account_of_no_organization_is_held_on_the_markets_own_record(
+    operator: Client, world: World
+) -> None:
+    otto = make_operator("otto@example.org")
+    act, row, url = act_of("marketplace.LegalHold place")
+    operator.post(url, form_of(act, row, subject=str(otto.pk), matter="C-2", reason="A court."))
+    with system("read the audit in a test"):
+        hold = LegalHold.objects.get(subject=str(otto.pk))
+        last = Audit.objects.order_by("-id")[0]
+    assert (last.organization_id, last.action) == (None, "legal_hold.placed")
+    act, row, url = act_of("marketplace.LegalHold lift", pk=hold.pk)
+    operator.force_login(otto)
+    operator.post(url, form_of(act, row, reason="It is over."))
+    with system("read the audit in a test"):
+        last = Audit.objects.order_by("-id")[0]
+    assert (last.organization_id, last.actor, last.action) == (
+        None,
+        str(otto.pk),
+        "legal_hold.lifted",
+    )
 
 
 def test_a_fee_is_set_once_and_of_what_exists(operator: Client, world: World) -> None:
@@ -268,7 +326,10 @@ def test_a_fee_is_set_once_and_of_what_exists(operator: Client, world: World) ->
     with system("count fees in a test"):
         assert FeeSchedule.objects.count() == before + 1
         last = FeeSchedule.objects.order_by("-created_at")[0]
+        rows = Audit.objects.filter(subject=str(last.pk))
+        kept = [(row.organization_id, row.action) for row in rows]
     assert (last.basis_points, last.fixed_minor) == (1234, {"EUR": 30})
+    assert kept == [(None, "fee_schedule.made")]
 
 
 def test_the_first_page_says_what_waits_by_one_query(operator: Client, world: World) -> None:
