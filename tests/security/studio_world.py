@@ -257,6 +257,7 @@ TEXTS = {
     "person_name",
     "person_title",
     "license_name",
+    "languages",
     "email",
     "reason",
     "title",
@@ -288,6 +289,12 @@ ADD_STATUS = {"marketplace.ApiKey": 200, "licensing.OptOut": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
     ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
+    ("marketplace.Collection", "describe"): {
+        "name": "New",
+        "description": "d",
+        "notice": "n",
+        "languages": "en",
+    },
     ("marketplace.Collection", "edit_works"): {"change": "language", "value": "de"},
     ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
     **{

@@ -371,6 +371,35 @@ def test_a_role_that_may_write_gets_the_same_done(world: Studio, role: str) -> N
         assert answer.status_code in ({200, 302} if at_once else {302}), str(probe)
 
 
+# They find by themselves what they did, and go on with it: tests/payments/test_buying_pages.py.
+GOES_ON = {"pay_by_card", "pay_by_invoice", "accept_free", "go_on"}
+
+
+@pytest.mark.oracle
+def test_a_form_that_is_sent_twice_says_so_and_does_nothing_twice(world: Studio) -> None:
+    """Every form and every verb, as a browser sends it again after “back”."""
+    client, wrong, seen = world.first.client(), [], 0
+    posts = own_posts(world)
+    posts += [Probe("forms", "POST", url, PAGE_FORMS[url]) for url in ("/studio/identity/",)]
+    for probe in posts:
+        if probe.kind == "action":
+            continue
+        page = client.get(probe.url).content.decode()
+        hidden_ = re.findall(r'<input type="hidden" name="(form_token|seen)" value="([^"]*)"', page)
+        sent = {**probe.data, **dict(hidden_)}
+        first = client.post(probe.url, fresh(sent))
+        before = fingerprint(world.first)
+        second = client.post(probe.url, fresh(sent), follow=True).content.decode()
+        if fingerprint(world.first) != before:
+            wrong.append(f"{probe} did it again")
+        if first.status_code == 302 and probe.kind not in GOES_ON:
+            seen += 1
+            if not re.search("You sent this form before|It stands so already", second):
+                wrong.append(f"{probe} did not say so")
+    assert wrong == [], "\n".join(wrong)
+    assert seen >= 15
+
+
 def test_without_the_form_s_token_nothing_is_written(world: Studio) -> None:
     client = Client(enforce_csrf_checks=True, raise_request_exception=False)
     client.force_login(world.first.user)
