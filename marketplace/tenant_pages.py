@@ -52,6 +52,8 @@ class Verb:
     form: type[VerbForm] | None = None
     # Whether the row's state makes it worth a button. The verb itself decides what is allowed.
     offered: Callable[[Any], bool] = lambda row: True
+    # What it takes, where that is not what the others of its pages take.
+    scope: Scope | None = None
     # Whether the same showing of its form, sent again, is told so and does nothing. False for a
     # verb that finds by itself what it did, and goes on with it.
     once: bool = True
@@ -332,14 +334,13 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
                 **self.beside_new(request),
             }
         row = self.get_object(request, unquote(object_id))
-        may_write = self.may_write(request, row)
         return {
             "title": self.label(row),
             "subtitle": None,
             "verbs": [
                 (verb, self._url(verb.name, row))
                 for verb in self.verbs
-                if may_write and verb.offered(row)
+                if verb.offered(row) and self._may(verb, request, row)
             ],
             "files": [
                 (file, self._url(file.name, row)) for file in self.files if file.offered(row)
@@ -438,6 +439,11 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
         ]
         return [*ours, *super().get_urls()]
 
+    def _may(self, verb: Verb, request: HttpRequest, row: Any) -> bool:
+        if verb.scope is not None:
+            return the_caller(request).may(verb.scope)
+        return self.may_write(request, row)
+
     def _file_view(self, file: File) -> Callable[..., HttpResponseBase]:
         @require_safe
         def view(request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -458,7 +464,7 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
             caller, sending = the_caller(request), None
             with acting(caller, writing=False):
                 row = self.get_object(request, unquote(object_id))
-                if not self.may_write(request, row):
+                if not self._may(verb, request, row):
                     raise PermissionDenied
             back = self._url("change", row)
             if verb.once and request.method == "POST" and sent_forms.has_token(request):

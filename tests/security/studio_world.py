@@ -36,7 +36,9 @@ from marketplace.imports import queue
 from marketplace.models import Excerpt, Organization, Representation, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
+from payments import payouts, royalties
 from tests.make import TYPED, make_collection, make_grant, make_offer, make_operator, records
+from tests.payments import royalty_sales
 from tests.people import caller_for, found
 
 PASSWORD = "correct horse battery"
@@ -126,6 +128,7 @@ def settle(word: str, beside: Others) -> Tenant:
     draft = offers.make(caller, **made, price_minor=700)
     offer = offers.publish(caller, str(offers.make(caller, **made, price_minor=0).pk))
     make_grant(organization, beside.buyer, offer=offer)
+    _pay_contributors(caller, beside.buyer, offer)
     _ask(beside.buyer, organization, made)
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
@@ -182,6 +185,18 @@ def _ask(buyer: Organization, seller: Organization, made: dict[str, Any]) -> Non
         territories=["EU"],
         model={"name": "Gamma", "version": "2", "release": "closed_api"},
     )
+
+
+def _pay_contributors(caller: Any, buyer: Organization, offer: Any) -> None:
+    """Share a sale with the contributors, and pay them."""
+    collection = str(offer.collection_id)
+    royalties.set_rule(caller, collection, basis_points=5_000, method="equal_per_work")
+    royalty_sales.sell(buyer, offer)
+    assert royalties.allocate_due() == 1
+    seen = payouts.preview(caller, currency="USD")
+    figures = {"contributors": seen.contributors, "paid_minor": seen.paid_minor}
+    payouts.confirm(caller, currency="USD", recouped_minor=seen.recouped_minor, **figures)
+    payouts.write_due()
 
 
 def _buy(seller: Organization, buyer: Organization) -> None:
@@ -263,6 +278,8 @@ TEXTS = {
     "title",
     "external_id",
     "external_ids",
+    "parts",
+    "reference",
     "reasons",
     "value",
 }
@@ -279,6 +296,15 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
         "audience": "",
     },
     "licensing.OptOut": lambda me: {"external_ids": "none such", "reason": "r"},
+    "payments.RoyaltyRule": lambda me: {
+        "collection": me.ids["marketplace.Collection"][0],
+        "percent": "40",
+        "method": "equal_per_work",
+        "unit": "",
+        "parts": "",
+        "minimum": "",
+        "currency": "USD",
+    },
     "marketplace.Contributor": lambda me: {"external_id": "c-1", "consent": "granted"},
     "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
     "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
@@ -297,6 +323,9 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("marketplace.Collection", "edit_works"): {"change": "language", "value": "de"},
     ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
+    ("marketplace.Contributor", "open_account"): {"country": "IE"},
+    ("marketplace.Contributor", "advance"): {"amount": "5", "currency": "USD", "reference": "1"},
+    ("payments.RoyaltyPayment", "paid_outside"): {"reference": "1"},
     **{
         ("payments.Quote", verb): {
             "document_sha256": "ab" * 32,
@@ -502,6 +531,7 @@ PAGE_FORMS: dict[str, dict[str, Any]] = {
     "/studio/identity/verification/": {"phone": "+353 1 234567", "certified": "on"},
     "/studio/payout-account/": {"country": "IE"},
     "/studio/payout-account/look/": {},
+    "/studio/pay-contributors/": {"currency": "USD"},
 }
 
 
