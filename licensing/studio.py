@@ -26,6 +26,7 @@ from marketplace import money, preferences
 from marketplace import studio as catalogue
 from marketplace.access import Caller, Scope
 from marketplace.models import Collection
+from marketplace.seen_forms import UNCHANGED
 from marketplace.studio import counted, of_newest_collection, page
 from marketplace.tenant_forms import AddForm
 from marketplace.tenant_pages import (
@@ -72,7 +73,7 @@ class CollectionPages(catalogue.CollectionPages):
         "state",
         "created_at",
     )
-    show = ("name", "description", "notice", "works_held", "state", "created_at")
+    show = ("name", "description", "notice", "spoken", "works_held", "state", "created_at")
     inlines: ClassVar[Any] = (SnapshotInline, *catalogue.CollectionPages.inlines)
     verbs = (
         LIST_IT,
@@ -410,11 +411,16 @@ class OfferForm(AddForm):
 
 
 def _publish_offer(caller: Caller, row: Offer, data: dict[str, Any]) -> Done:
+    if row.state in {Offer.State.IN_REVIEW, Offer.State.LISTED}:
+        # A colleague did, since the page was shown.
+        return Done(str(UNCHANGED))
     offer = offers.publish(caller, str(row.pk))
     return Done(_("The offer is %(state)s.") % {"state": offer.get_state_display().lower()})
 
 
 def _withdraw_offer(caller: Caller, row: Offer, data: dict[str, Any]) -> Done:
+    if row.state == Offer.State.WITHDRAWN:
+        return Done(str(UNCHANGED))
     offers.withdraw(caller, str(row.pk))
     return Done(_("The offer is withdrawn. Licenses that were given stand."))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-import marketplace.contributors_studio
 import marketplace.identity_pages
 import marketplace.organization_studio
 import marketplace.studio  # noqa: F401  (all register pages of the workspace)

@@ -14,7 +14,7 @@ from marketplace.access import Caller, Scope
 from marketplace.models import Contributor
 from marketplace.tenant_forms import AddForm, VerbForm
 from marketplace.tenant_pages import Done, Rows, TenantModelAdmin, Verb
-from marketplace.tenant_site import Section, studio
+from marketplace.tenant_site import Section
 
 Consent = Contributor.Consent
 
@@ -54,7 +54,7 @@ def _set_consent(caller: Caller, row: Contributor, data: dict[str, Any]) -> Done
 
 
 class ContributorPages(TenantModelAdmin):
-    """Who made works that the caller licenses."""
+    """Who made works that the caller licenses. What they earn, payments adds."""
 
     read, write = Scope.WORKS_READ, Scope.WORKS_WRITE
     section = Section.STUDIO
@@ -69,7 +69,9 @@ class ContributorPages(TenantModelAdmin):
     list_display: Any = ("external_id", "person", "consent", "created_at")
     list_filter: ClassVar[Any] = ("consent",)
     search_fields = ("external_id__startswith",)
-    show = ("external_id", "person", "email", "consent", "consent_changed_at", "created_at")
+    show: ClassVar[tuple[str, ...]] = (
+        "external_id", "person", "email", "consent", "consent_changed_at", "created_at",
+    )  # fmt: skip
     verbs: ClassVar[tuple[Verb, ...]] = (
         Verb(
             "set_consent",
@@ -101,6 +103,3 @@ class ContributorPages(TenantModelAdmin):
 
     def make(self, caller: Caller, data: dict[str, Any]) -> Contributor:
         return contributors.add(caller, **data)
-
-
-studio.register(Contributor, ContributorPages)

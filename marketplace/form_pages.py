@@ -41,6 +41,8 @@ def answer(
 
     `without_form` in the context leaves the form out where there is nothing to send.
     """
+    if not caller.may(page.read):
+        raise PermissionDenied
     may_write = caller.may(page.write)
     if request.method != "POST":
         return _shown(request, page, page.form(caller=caller, row=row), may_write, context)

@@ -56,6 +56,44 @@ class RequestIdMiddleware:
         return response
 
 
+# What a form may bring: ten MiB of files (`import_pages.PLAIN_LENGTH_MAX`), and its fields.
+FORM_LENGTH_MAX = 11 << 20
+
+
+class FormLimitMiddleware:
+    """Refuses a form that is too large before a byte of it is read.
+
+    To look for its token, Django would take all of it in, onto the disk, whoever sends it. A view
+    without such a token reads its own body, and has its own limit.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if getattr(view, "csrf_exempt", False) or not length.isdecimal():
+            return None
+        if request.content_type != "multipart/form-data" or int(length) <= FORM_LENGTH_MAX:
+            return None
+        return _refused(
+            request,
+            errors.RequestTooLarge(
+                _(
+                    "A form takes files of %(max)s MiB together. With scripts on, the page that"
+                    " brings files in sends larger ones in pieces; programs send them through the"
+                    " API’s uploads."
+                )
+                % {"max": (FORM_LENGTH_MAX >> 20) - 1},
+            ),
+        )
+
+
 def problem(request: Any, error: errors.DomainError) -> JsonResponse:
     """Render a refusal as a problem document (RFC 9457) with Stripe-like members beside it."""
     body = {

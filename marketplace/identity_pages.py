@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from django import forms
@@ -19,13 +18,12 @@ from marketplace import form_pages, organizations, second_factors, traders
 from marketplace.access import Caller, Scope, acting
 from marketplace.form_pages import FormPage
 from marketplace.models import Organization, Trader
+from marketplace.seen_forms import UNCHANGED, SeenForm
 from marketplace.tenant_forms import VerbForm
 from marketplace.tenant_pages import Done, Rows
 from marketplace.tenant_site import Link, Section, Step, studio
 
 State = Trader.State
-# Whoever sends the same again is told so.
-UNCHANGED = gettext_lazy("It stands so already: nothing was changed.")
 # The fields of an identity as people call them: also what a refusal says is missing.
 LABELS = {
     "name": gettext_lazy("Name that the market shows"),
@@ -41,7 +39,8 @@ LABELS = {
 # --- identity ---------------------------------------------------------------------------------
 
 
-class IdentityForm(VerbForm):
+class IdentityForm(SeenForm):
+    labels = LABELS
     name = forms.CharField(label=LABELS["name"], max_length=200)
     legal_name = forms.CharField(
         label=LABELS["legal_name"],
@@ -73,47 +72,14 @@ class IdentityForm(VerbForm):
         required=False,
         help_text=gettext_lazy("Where buyers, Stripe and this market reach you."),
     )
-    # What the page showed: somebody else may have changed it meanwhile.
-    seen = forms.CharField(widget=forms.HiddenInput, required=False)
-
-    def prepare(self) -> None:
-        for name in LABELS:
-            self.fields[name].initial = getattr(self.row, name)
-        self.fields["seen"].initial = _mark(self.row)
 
     def clean_jurisdiction(self) -> str:
         return str(self.cleaned_data["jurisdiction"]).upper()
 
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        said = {name: data.get(name, "") for name in LABELS}
-        is_same = all(getattr(self.row, name) == said[name] for name in LABELS)
-        if data.get("seen") and data["seen"] != _mark(self.row) and not is_same:
-            self.data = {**self.data.dict(), "seen": _mark(self.row)}  # type: ignore[attr-defined]
-            raise forms.ValidationError(
-                _(
-                    "Somebody else changed this while you wrote. What you wrote stands below and is"
-                    " not saved; what stands now is: %(now)s. Save again to put yours in its place."
-                )
-                % {"now": _told(self.row)},
-            )
-        return data
-
-
-def _mark(organization: Organization) -> str:
-    """What stands for an identity as it is: it differs once anything of it does."""
-    said = "\n".join(getattr(organization, name) for name in LABELS)
-    return hashlib.sha256(said.encode()).hexdigest()[:32]
-
-
-def _told(organization: Organization) -> str:
-    said = {label: getattr(organization, name) for name, label in LABELS.items()}
-    return "; ".join(f"{label}: {text or '–'}" for label, text in said.items())
-
 
 def _identify(caller: Caller, row: Organization, data: dict[str, Any]) -> Done:
     said = {name: data[name] for name in LABELS}
-    if all(getattr(row, name) == text for name, text in said.items()):
+    if IdentityForm.is_same(row, said):
         return Done(str(UNCHANGED))
     organizations.identify(caller, **said)
     return Done(_("Saved. Contracts made before keep the names of their time."))

@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import (
     Http404,
@@ -31,9 +32,24 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from marketplace import croissant, excerpts, imports, previews, sharing, uploads, works
+from marketplace import (
+    croissant,
+    excerpts,
+    imports,
+    previews,
+    sent_forms,
+    sharing,
+    uploads,
+    works,
+)
 from marketplace.access import Caller, Scope, acting
-from marketplace.errors import DomainError, InvalidInput, NotFound, WorkRefused
+from marketplace.errors import (
+    DomainError,
+    IdempotencyInFlight,
+    InvalidInput,
+    NotFound,
+    WorkRefused,
+)
 from marketplace.imports import queue
 from marketplace.imports.corrections import rejected_rows
 from marketplace.imports.templates import Columns
@@ -185,9 +201,8 @@ def columns(request: HttpRequest, caller: Caller, collection: str, upload: str) 
             mapping = _mapping(request, seen)
             seen = previews.make(editor, file=file, collection=collection, mapping=mapping)
         if request.method == "POST" and "run" in request.POST and seen.can_run:
-            job = _run(caller, editor, collection, upload, seen)
-            return HttpResponseRedirect(_url(request, "import-progress", job.pk))
-    except InvalidInput as refused:
+            return HttpResponseRedirect(_asked(request, caller, collection, upload, seen))
+    except (InvalidInput, IdempotencyInFlight) as refused:
         error = refused
     context = {
         "title": _("What the columns mean"),
@@ -202,8 +217,28 @@ def columns(request: HttpRequest, caller: Caller, collection: str, upload: str) 
         ],
         "missing": [LABELS[name] for name in seen.missing],
         "files_url": _url(request, "import-files", collection),
+        "form_token": sent_forms.token(),
     }
     return _shown(request, caller, "imports/_columns.html", context)
+
+
+def _asked(
+    request: HttpRequest, caller: Caller, collection: str, upload: str, seen: previews.Preview
+) -> str:
+    """Have the import begun, and say where it is seen. The same form again finds it."""
+
+    def run(who: Caller) -> ImportJob:
+        return _run(who, sharing.editor(who, collection), collection, upload, seen)
+
+    def watch(job: str) -> str:
+        return _url(request, "import-progress", job)
+
+    if not sent_forms.has_token(request):
+        return watch(str(run(caller).pk))
+    sent = sent_forms.once(request, caller, run, watch)
+    if sent.is_repeat:
+        messages.info(request, _("You sent this form before. This is its import."))
+    return sent.url
 
 
 def _run(

@@ -7,7 +7,6 @@ the numbers (a sentence, a chart, a table, files) is made here, the same for all
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,14 +21,12 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from marketplace import charts
+from marketplace import charts, csv_cells
 from marketplace.access import Caller, Scope
 from marketplace.errors import NotFound
 from marketplace.money import CURRENCIES
 
 MONTHS = 12
-# What spreadsheets take for the beginning of a formula.
-_FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Section(StrEnum):
@@ -414,23 +411,24 @@ def csv_text(answer: Answer) -> str:
         )
     amounts = {n for row in rows for n, cell in enumerate(row) if isinstance(cell, Money)}
     target = io.StringIO()
-    writer = csv.writer(target)
+    writer = csv_cells.Writer(target)
     heading = []
     for n, name in enumerate(columns):
-        heading += [_unformulated(name), _("Currency")] if n in amounts else [_unformulated(name)]
-    writer.writerow(heading)
+        heading += [name, _("Currency")] if n in amounts else [name]
+    writer.row(heading)
     for row in rows:
         written = []
         for n, cell in enumerate(row):
             written += _csv_cell(cell, has_currency=n in amounts)
-        writer.writerow(written)
+        writer.row(written)
     return target.getvalue()
 
 
 def _csv_cell(cell: Cell, *, has_currency: bool) -> list[str]:
     match cell:
         case Money(minor=minor, currency=currency):
-            return [f"{Decimal(minor).scaleb(-CURRENCIES[currency].exponent):f}", currency]
+            amount = f"{Decimal(minor).scaleb(-CURRENCIES[currency].exponent):f}"
+            return [csv_cells.Number(amount), currency]
         case None:
             text = ""
         case datetime():
@@ -440,14 +438,10 @@ def _csv_cell(cell: Cell, *, has_currency: bool) -> list[str]:
         case timedelta():
             text = str(max(0, int(cell.total_seconds())))
         case int():
-            text = str(cell)
+            text = csv_cells.Number(cell)
         case _:
-            text = _unformulated(cell)
+            text = cell
     return [text, ""] if has_currency else [text]
-
-
-def _unformulated(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA_BEGINS) else text
 
 
 def _cell(value: int, unit: str) -> Cell:

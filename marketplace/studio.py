@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
-from marketplace import bulk_edits_studio, collections, works
+from marketplace import bulk_edits_studio, collections, describe_studio, works
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import (
@@ -130,7 +130,9 @@ class CollectionPages(TenantModelAdmin):
     add_form = CollectionForm
     list_display: Any = ("name", "works_held", "attested", "created_at")
     search_fields = ("name", "description")
-    show: ClassVar[tuple[str, ...]] = ("name", "description", "notice", "works_held", "created_at")
+    show: ClassVar[tuple[str, ...]] = (
+        "name", "description", "notice", "spoken", "works_held", "created_at",
+    )  # fmt: skip
     inlines: ClassVar[Any] = (AttestationInline, ImportInline)
     verbs: ClassVar[tuple[Verb, ...]] = (
         Verb(
@@ -143,6 +145,7 @@ class CollectionPages(TenantModelAdmin):
             _attest,
             AttestForm,
         ),
+        describe_studio.DESCRIBE,
         bulk_edits_studio.EDIT,
     )
 
@@ -164,6 +167,10 @@ class CollectionPages(TenantModelAdmin):
         if row.size > collections.SIZE_SHOWN_MAX:
             return f"{collections.SIZE_SHOWN_MAX:,}+"
         return f"{row.size:,}"
+
+    @admin.display(description=gettext_lazy("Languages"))
+    def spoken(self, row: Collection) -> str:
+        return ", ".join(row.languages) or "–"
 
     @admin.display(description=gettext_lazy("Rights attested"), boolean=True)
     def attested(self, row: Collection) -> bool:

@@ -22,11 +22,11 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 from unfold.admin import ModelAdmin, TabularInline
 
-from marketplace import audit
+from marketplace import audit, sent_forms
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.admin_parts import own_transactions
 from marketplace.capped_pages import CappedPaginator
-from marketplace.errors import DomainError
+from marketplace.errors import DomainError, IdempotencyInFlight
 from marketplace.tenant_forms import AddForm, ChosenForm, VerbForm
 from marketplace.tenant_site import Section, the_caller
 
@@ -52,6 +52,11 @@ class Verb:
     form: type[VerbForm] | None = None
     # Whether the row's state makes it worth a button. The verb itself decides what is allowed.
     offered: Callable[[Any], bool] = lambda row: True
+    # What it takes, where that is not what the others of its pages take.
+    scope: Scope | None = None
+    # Whether the same showing of its form, sent again, is told so and does nothing. False for a
+    # verb that finds by itself what it did, and goes on with it.
+    once: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +300,8 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
         if object_id is not None and request.method == "POST":
             raise PermissionDenied  # with “_saveasnew”, Django would go on to add a row
         try:
+            if object_id is None and (url := self._made_before(request)):
+                return redirect(url)
             # A savepoint: after a refusal, the page is made again from the same transaction.
             with transaction.atomic():
                 return super().changeform_view(request, object_id, form_url, context)
@@ -302,20 +309,38 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
             request.studio_refusal = refusal  # type: ignore[attr-defined]
             return super().changeform_view(request, object_id, form_url, context)
 
+    def _made_before(self, request: HttpRequest) -> str:
+        """Where the row stands that this very form made when it was sent before; else nothing."""
+        is_sent = request.method == "POST" and sent_forms.has_token(request)
+        if not is_sent or not self.has_add_permission(request):
+            return ""
+        # A savepoint: after a refusal, the page is made from the same transaction.
+        with transaction.atomic():
+            sending = sent_forms.sending(request, the_caller(request))
+        if sending.repeats is None:
+            request.studio_sending = sending  # type: ignore[attr-defined]
+            return ""
+        messages.info(request, _("You sent this form before. This is what it made."))
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
+        return sending.where(reverse(name, current_app=self.admin_site.name))
+
     def _shown(self, request: HttpRequest, object_id: str | None) -> dict[str, Any]:
         if object_id is None:
             name = self.opts.verbose_name
-            new = self.beside_new(request)
-            return {"title": _("New: %(name)s") % {"name": name}, "subtitle": None, **new}
+            return {
+                "title": _("New: %(name)s") % {"name": name},
+                "subtitle": None,
+                "form_token": sent_forms.token(),
+                **self.beside_new(request),
+            }
         row = self.get_object(request, unquote(object_id))
-        may_write = self.may_write(request, row)
         return {
             "title": self.label(row),
             "subtitle": None,
             "verbs": [
                 (verb, self._url(verb.name, row))
                 for verb in self.verbs
-                if may_write and verb.offered(row)
+                if verb.offered(row) and self._may(verb, request, row)
             ],
             "files": [
                 (file, self._url(file.name, row)) for file in self.files if file.offered(row)
@@ -347,9 +372,13 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
             raise PermissionDenied
-        made = self.make(the_caller(request), form.cleaned_data)
+        sending: sent_forms.Sending | None = getattr(request, "studio_sending", None)
+        caller = the_caller(request) if sending is None else sending.caller
+        made = self.make(caller, form.cleaned_data)
         # Django goes on with its own instance: let it be the row that the verb made.
         obj.__dict__.update(made.__dict__)
+        if sending is not None:
+            sending.done(self._url("change", obj))
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
         self.message_user(
@@ -410,6 +439,11 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
         ]
         return [*ours, *super().get_urls()]
 
+    def _may(self, verb: Verb, request: HttpRequest, row: Any) -> bool:
+        if verb.scope is not None:
+            return the_caller(request).may(verb.scope)
+        return self.may_write(request, row)
+
     def _file_view(self, file: File) -> Callable[..., HttpResponseBase]:
         @require_safe
         def view(request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -427,21 +461,39 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
     def _verb_view(self, verb: Verb) -> Callable[..., HttpResponseBase]:
         @own_transactions
         def view(request: HttpRequest, object_id: str) -> HttpResponseBase:
-            caller = the_caller(request)
+            caller, sending = the_caller(request), None
             with acting(caller, writing=False):
                 row = self.get_object(request, unquote(object_id))
-                if not self.may_write(request, row):
+                if not self._may(verb, request, row):
                     raise PermissionDenied
+            back = self._url("change", row)
+            if verb.once and request.method == "POST" and sent_forms.has_token(request):
+                try:
+                    sending = sent_forms.sending(request, caller)
+                except IdempotencyInFlight as refusal:
+                    messages.warning(request, str(refusal.detail))
+                    return redirect(back)
+                if sending.repeats is not None:
+                    told = _("You sent this form before: it was done then, and not again now.")
+                    messages.info(request, told)
+                    return redirect(sending.where(back))
+            with acting(caller, writing=False):
                 form = self._verb_form(verb, request, caller, row)
                 is_sent = request.method == "POST" and (form is None or form.is_valid())
                 if not is_sent:
                     return self._verb_page(request, verb, row, form)
             try:
-                done = verb.run(caller, row, {} if form is None else form.cleaned_data)
+                who = caller if sending is None else sending.caller
+                done = verb.run(who, row, {} if form is None else form.cleaned_data)
             except DomainError as refusal:
+                if sending is not None:
+                    sending.refused()
                 return self._refused(request, verb, row, form, refusal)
+            url = done.url or back
+            if sending is not None:
+                sending.done(url)
             messages.success(request, done.told)
-            return redirect(done.url or self._url("change", row))
+            return redirect(url)
 
         return view
 
@@ -477,6 +529,7 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
             "title": verb.label,
             "verb": verb,
             "form": form,
+            "form_token": sent_forms.token(),
             "row": self.label(row),
             "row_url": self._url("change", row),
             "opts": self.opts,

@@ -74,7 +74,12 @@ def begin(caller: Caller, *, length: int, sha256: bytes | None = None, name: str
     """
     if not 0 < length <= settings.UPLOAD_LENGTH_MAX:
         raise InvalidInput(
-            _("Use 1 to %(max)s bytes.") % {"max": settings.UPLOAD_LENGTH_MAX}, param="length"
+            _(
+                "An upload has 1 to %(max)s bytes. Split what is larger, or leave it in a bucket of"
+                " yours and connect that."
+            )
+            % {"max": f"{settings.UPLOAD_LENGTH_MAX:,}"},
+            param="length",
         )
     with acting(caller):
         _check_room(caller, length)

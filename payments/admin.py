@@ -5,10 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+import payments.contributors_studio
 import payments.invoices_studio
 import payments.market_pages
 import payments.payout_pages
 import payments.quotes_studio
+import payments.royalties_studio
 import payments.studio  # noqa: F401  (all register pages of the workspace)
 from marketplace.operator_site import show
 from payments import models, operator_desk

@@ -98,6 +98,7 @@ class QuotePages(TenantModelAdmin):
             ),
             _by_card,
             AcceptForm,
+            once=False,
             offered=lambda row: _is_open(row) and row.total_minor > 0,
         ),
         Verb(
@@ -109,6 +110,7 @@ class QuotePages(TenantModelAdmin):
             ),
             _by_invoice,
             InvoiceForm,
+            once=False,
             offered=lambda row: (
                 _is_open(row) and row.total_minor > 0 and bool(row.offer.invoice_days)
             ),
@@ -119,6 +121,7 @@ class QuotePages(TenantModelAdmin):
             gettext_lazy("Accepting makes this contract, and the license is yours at once."),
             _by_card,
             AcceptForm,
+            once=False,
             offered=lambda row: _is_open(row) and row.total_minor == 0,
         ),
     )

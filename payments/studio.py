@@ -109,6 +109,7 @@ class PurchasePages(_OrderPages):
             gettext_lazy("Go on with the order"),
             gettext_lazy("Stripe could not be reached before. This asks it again, for the same."),
             _go_on,
+            once=False,
             offered=_is_stuck,
         ),
         Verb(

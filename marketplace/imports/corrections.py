@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
 
 from django.utils.translation import gettext as _
 
-from marketplace import uploads
+from marketplace import csv_cells, uploads
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from marketplace.imports.engine import REASONS, rejections
 from marketplace.imports.opening import open_table
-from marketplace.imports.tables import CORRECTED, Csv, escaped
+from marketplace.imports.tables import CORRECTED, Csv
 from marketplace.models import ImportJob
 from marketplace.works import REPEATED
 
@@ -59,16 +58,17 @@ def _lines(caller: Caller, id: str, source: Csv) -> Iterator[str]:
             yield line
 
     out = io.StringIO()
-    writer = csv.writer(out)
+    writer = csv_cells.Writer(out)
     for n, (line, row) in enumerate(source.rows_at(wanted())):
         if line == 0:
             if row[: len(ADDED)] == list(ADDED):
                 row = row[len(ADDED) :]
-            writer.writerow([*ADDED, *map(escaped, row)])
+            writer.row([*ADDED, *row])
         else:
-            own = row[len(ADDED) :] if source.is_correction else row
-            cells = own if source.is_correction else [escaped(cell) for cell in own]
-            writer.writerow([line, *map(escaped, told.pop(line)), *cells])
+            # Of a corrected file: the apostrophes that it came with go before they come anew. What
+            # somebody wrote there without one gets one, too.
+            own = map(csv_cells.unescaped, row[len(ADDED) :]) if source.is_correction else row
+            writer.row([line, *told.pop(line), *own])
         if n % 1_000 == 0:
             yield _taken(out)
     yield _taken(out)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
 from typing import Any
 
+from marketplace import csv_cells
 from marketplace.access import Caller, acting
 from marketplace.imports.engine import rejections
-from marketplace.imports.tables import escaped
 
 COLUMNS = ("line", "field", "code", "detail", "external_id")
 _PAGE = 5_000
@@ -37,10 +36,10 @@ def _pages(caller: Caller, id: str) -> Iterator[str]:
         if not page:
             return
         last = page[-1][0]
-        yield _text([escaped(value) for value in row[1:]] for row in page)
+        yield _text(row[1:] for row in page)
 
 
 def _text(rows: Any) -> str:
     out = io.StringIO()
-    csv.writer(out).writerows(rows)
+    csv_cells.Writer(out).rows(rows)
     return out.getvalue()

@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn
 
 from django.utils.translation import gettext as _
 
+from marketplace import csv_cells
 from marketplace.errors import InvalidInput, printable
 from marketplace.imports import rows
 from marketplace.imports.engine import Entry, Rejected, Source
@@ -29,8 +30,6 @@ BOM = b"\xef\xbb\xbf"
 _DELIMITERS = ",;\t|"
 # The first column of a file of rejected rows (`corrections`).
 CORRECTED = "licet_line"
-# What spreadsheets would run as a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Table(Source):
@@ -173,7 +172,7 @@ class Csv(Table):
                 line=line,
             )
         if self.is_correction:
-            row = [unescaped(text) for text in row]
+            row = [csv_cells.unescaped(text) for text in row]
         row += self._tail
         return rows.entry(line, [row[place] for place in self._places], feed=self.feed)
 
@@ -298,17 +297,6 @@ class Ndjson(Table):
             if key == field or field in self.columns:
                 # The field's own name comes before its aliases.
                 exact.add(field)
-
-
-def escaped(value: Any) -> str:
-    """A cell that no spreadsheet runs: an apostrophe stands before what it would."""
-    text = "" if value is None else str(value)
-    # What begins with an apostrophe gets one too, so that `unescaped` gives back what it was.
-    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
-
-
-def unescaped(text: str) -> str:
-    return text[1:] if text.startswith("'") else text
 
 
 def check_encoding(begin: bytes) -> None:

@@ -38,8 +38,10 @@ from marketplace.imports import queue
 from marketplace.models import Excerpt, Organization, Representation, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
+from payments import payouts, royalties
 from payments.models import Order, StripeCustomer
 from tests.make import TYPED, make_collection, make_grant, make_offer, make_operator, records
+from tests.payments import royalty_sales
 from tests.payments.rows import make_invoice_row
 from tests.people import caller_for, found
 
@@ -132,6 +134,7 @@ def settle(word: str, beside: Others) -> Tenant:
     draft = offers.make(caller, **made, price_minor=700)
     offer = offers.publish(caller, str(offers.make(caller, **made, price_minor=0).pk))
     make_grant(organization, beside.buyer, offer=offer)
+    _pay_contributors(caller, beside.buyer, offer)
     _ask(beside.buyer, organization, made)
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
@@ -188,6 +191,18 @@ def _ask(buyer: Organization, seller: Organization, made: dict[str, Any]) -> Non
         territories=["EU"],
         model={"name": "Gamma", "version": "2", "release": "closed_api"},
     )
+
+
+def _pay_contributors(caller: Any, buyer: Organization, offer: Any) -> None:
+    """Share a sale with the contributors, and pay them."""
+    collection = str(offer.collection_id)
+    royalties.set_rule(caller, collection, basis_points=5_000, method="equal_per_work")
+    royalty_sales.sell(buyer, offer)
+    assert royalties.allocate_due() == 1
+    seen = payouts.preview(caller, currency="USD")
+    figures = {"contributors": seen.contributors, "paid_minor": seen.paid_minor}
+    payouts.confirm(caller, currency="USD", recouped_minor=seen.recouped_minor, **figures)
+    payouts.write_due()
 
 
 def _buy(seller: Organization, buyer: Organization) -> None:
@@ -284,11 +299,14 @@ TEXTS = {
     "person_name",
     "person_title",
     "license_name",
+    "languages",
     "email",
     "reason",
     "title",
     "external_id",
     "external_ids",
+    "parts",
+    "reference",
     "reasons",
     "value",
 }
@@ -305,6 +323,15 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
         "audience": "",
     },
     "licensing.OptOut": lambda me: {"external_ids": "none such", "reason": "r"},
+    "payments.RoyaltyRule": lambda me: {
+        "collection": me.ids["marketplace.Collection"][0],
+        "percent": "40",
+        "method": "equal_per_work",
+        "unit": "",
+        "parts": "",
+        "minimum": "",
+        "currency": "USD",
+    },
     "marketplace.Contributor": lambda me: {"external_id": "c-1", "consent": "granted"},
     "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
     "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
@@ -315,8 +342,17 @@ ADD_STATUS = {"marketplace.ApiKey": 200, "licensing.OptOut": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
     ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
+    ("marketplace.Collection", "describe"): {
+        "name": "New",
+        "description": "d",
+        "notice": "n",
+        "languages": "en",
+    },
     ("marketplace.Collection", "edit_works"): {"change": "language", "value": "de"},
     ("marketplace.Contributor", "set_consent"): {"consent": "granted"},
+    ("marketplace.Contributor", "open_account"): {"country": "IE"},
+    ("marketplace.Contributor", "advance"): {"amount": "5", "currency": "USD", "reference": "1"},
+    ("payments.RoyaltyPayment", "paid_outside"): {"reference": "1"},
     **{
         ("payments.Quote", verb): {
             "document_sha256": "ab" * 32,
@@ -537,6 +573,7 @@ PAGE_FORMS: dict[str, dict[str, Any]] = {
     "/studio/identity/verification/": {"phone": "+353 1 234567", "certified": "on"},
     "/studio/payout-account/": {"country": "IE"},
     "/studio/payout-account/look/": {},
+    "/studio/pay-contributors/": {"currency": "USD"},
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.contrib.messages import get_messages
 from django.db import connection, models
 from django.http import Http404
 from django.test import Client, override_settings
@@ -309,19 +310,21 @@ def member(world: Studio, role: str) -> Client:
 def own_posts(world: Studio, *, role: str = "owner", may: bool = True) -> list[Probe]:
     """Every way to write that a role may, or may not; with a form that the verb takes."""
     me, found_ = world.first, []
+    held = organizations.ROLE_SCOPES[role]
     for model, pages in studio._registry.items():
-        if pages.write is None or (pages.write in organizations.ROLE_SCOPES[role]) != may:
-            continue
         label = model._meta.label
         base = f"/studio/{model._meta.app_label}/{model._meta.model_name}/"
-        if pages.add_form is not None:
+        is_ours = pages.write is not None and (pages.write in held) == may
+        if is_ours and pages.add_form is not None:
             found_.append(Probe("add", "POST", f"{base}add/", ADD_FORMS[label](me)))
         for verb in pages.verbs:
+            if ((verb.scope or pages.write) in held) != may:
+                continue
             form = VERB_FORMS.get((label, verb.name), {})
             found_ += [
                 Probe(verb.name, "POST", f"{base}{pk}/{verb.name}/", form) for pk in me.ids[label]
             ]
-        for action in pages.actions:
+        for action in pages.actions if is_ours else ():
             data = {"action": action, "_selected_action": me.ids[label], "index": "0"}
             found_.append(Probe("action", "POST", base, data))
     return found_
@@ -353,6 +356,8 @@ ANSWERED_AT_ONCE = {
     "set_role",
     "decline",
     "list",
+    # Stripe is not there.
+    "open_account",
     # A contract is accepted as it was shown, and a crawl shows itself none.
     "pay_by_card",
     "pay_by_invoice",
@@ -371,6 +376,37 @@ def test_a_role_that_may_write_gets_the_same_done(world: Studio, role: str) -> N
         answer = client.post(probe.url, fresh(probe.data))
         at_once = bool({probe.url, probe.kind} & ANSWERED_AT_ONCE)
         assert answer.status_code in ({200, 302} if at_once else {302}), str(probe)
+
+
+# They find by themselves what they did, and go on with it: tests/payments/test_buying_pages.py.
+GOES_ON = {"pay_by_card", "pay_by_invoice", "accept_free", "go_on", "open_account"}
+
+
+@pytest.mark.oracle
+def test_a_form_that_is_sent_twice_says_so_and_does_nothing_twice(world: Studio) -> None:
+    """Every form and every verb, as a browser sends it again after “back”."""
+    client, wrong, seen = world.first.client(), [], 0
+    posts = own_posts(world)
+    posts += [Probe("forms", "POST", url, PAGE_FORMS[url]) for url in ("/studio/identity/",)]
+    for probe in posts:
+        if probe.kind in {"action", *GOES_ON}:
+            continue
+        page = client.get(probe.url).content.decode()
+        hidden_ = re.findall(r'<input type="hidden" name="(form_token|seen)" value="([^"]*)"', page)
+        sent = {**probe.data, **dict(hidden_)}
+        first = client.post(probe.url, fresh(sent))
+        before = fingerprint(world.first)
+        second = client.post(probe.url, fresh(sent), follow=True).content.decode()
+        if fingerprint(world.first) != before:
+            wrong.append(f"{probe} did it again")
+        told = [str(one.level_tag) for one in get_messages(first.wsgi_request)]
+        if first.status_code == 302 and told == ["success"]:
+            seen += 1
+            if not re.search("You sent this form before|It stands so already", second):
+                wrong.append(f"{probe} did not say so")
+    assert wrong == [], "\n".join(wrong)
+    print(f"{seen} forms were done once, of {len(posts)}")
+    assert seen >= 25
 
 
 def test_without_the_form_s_token_nothing_is_written(world: Studio) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from marketplace import catalogues, organizations
+from marketplace import catalogues, csv_cells, organizations
 from marketplace.catalogues import Outcome
 from marketplace.errors import DomainError
 
@@ -64,6 +63,6 @@ def _line(outcome: Outcome) -> str:
 
 def _write(path: Path, outcome: Outcome) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["line", "field", "reason"])
-        writer.writerows((one.line, one.field, one.reason) for one in outcome.refused)
+        writer = csv_cells.Writer(file)
+        writer.row(["line", "field", "reason"])
+        writer.rows((one.line, one.field, one.reason) for one in outcome.refused)
