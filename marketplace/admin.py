@@ -6,6 +6,7 @@ from django.contrib import admin
 
 import marketplace.contributors_studio
 import marketplace.identity_pages
+import marketplace.mode_pages
 import marketplace.organization_studio
 import marketplace.studio  # noqa: F401  (all register pages of the workspace)
 from marketplace import import_pages, models, operator_desk

@@ -45,7 +45,22 @@ def once(
     leads to a row by its id. The same showing of a form with other values is another form. Raises
     what the verb raises; IdempotencyInFlight while the first is under way.
     """
-    key, fingerprint = _key(request), hashlib.sha256(request.path.encode()).digest()
+    said: list[Any] = [
+        (name, values) for name, values in sorted(request.POST.lists()) if name != _CSRF
+    ]
+    return once_said(caller, said, request.path, make, url)
+
+
+def once_said(
+    caller: Caller,
+    said: Any,
+    place: str,
+    make: Callable[[Caller], models.Model],
+    url: Callable[[str], str],
+) -> Sent:
+    """The same, of all that a form said (its token with it) and the page that it stood on."""
+    key = f"form {hashlib.sha256(repr(said).encode()).hexdigest()}"
+    fingerprint = hashlib.sha256(place.encode()).digest()
     keyed = replace(caller, request_key=key, first_writes=[])
     before = idempotency.begin(keyed, key, fingerprint)
     if before is not None and before.is_answered:
@@ -56,10 +71,3 @@ def once(
     where = url(str(make(keyed).pk))
     idempotency.store(keyed, key, fingerprint, 303, {}, where)
     return Sent(where, is_repeat=False)
-
-
-def _key(request: HttpRequest) -> str:
-    said: list[Any] = [
-        (name, values) for name, values in sorted(request.POST.lists()) if name != _CSRF
-    ]
-    return f"form {hashlib.sha256(repr(said).encode()).hexdigest()}"
