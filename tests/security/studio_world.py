@@ -276,6 +276,9 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
         "price": "5.00",
         "currency": "USD",
         "audience": "",
+        "access": "on_request",
+        "invoice_days": ["30"],
+        "grants_on": "payment",
     },
     "licensing.OptOut": lambda me: {"external_ids": "none such", "reason": "r"},
     "marketplace.Contributor": lambda me: {"external_id": "c-1", "consent": "granted"},
@@ -287,6 +290,7 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
 ADD_STATUS = {"licensing.OptOut": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
+    ("licensing.Offer", "choose_sample"): {"external_ids": "none such"},
     ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
     ("marketplace.Collection", "edit_works"): {"change": "language", "value": "de"},
     ("marketplace.Contributor", "set_consent"): {"consent": "granted"},

@@ -351,6 +351,8 @@ ANSWERED_AT_ONCE = {
     "set_role",
     "decline",
     "list",
+    # Of a work that there is not.
+    "choose_sample",
     # A contract is accepted as it was shown, and a crawl shows itself none.
     "pay_by_card",
     "pay_by_invoice",
