@@ -115,7 +115,8 @@ class OfferForm(AddForm):
         required=False,
         coerce=int,
         choices=list(INVOICE_DAYS.items()),
-        widget=forms.CheckboxSelectMultiple,
+        # Not Unfold's look: it would make the box around all of them as small as each.
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "several border-0"}),
         help_text=gettext_lazy("Which terms of payment a buyer may choose. None: paid at once."),
     )
     grants_on = forms.ChoiceField(
