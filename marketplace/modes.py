@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from django.http import HttpRequest
@@ -10,8 +11,10 @@ from django.middleware.csrf import rotate_token
 from marketplace import organizations
 from marketplace.access import Caller
 
-# The session's choice names the organization that it was made for: for another, it is none.
-_LIVE_KEY = "studio_live_organization"
+# The session's choice names the organization that it was made for: for another, it is none. And it
+# names the secret of the forms that were shown since: a request that began before and ended after
+# may put an old session back, and no form of the other mode is to be carried out in live mode.
+_LIVE_KEY = "studio_live"
 
 
 def applied(request: HttpRequest, caller: Caller) -> Caller:
@@ -19,7 +22,7 @@ def applied(request: HttpRequest, caller: Caller) -> Caller:
 
     Test mode where nothing was chosen; also once the law's part of the identity is incomplete.
     """
-    if request.session.get(_LIVE_KEY) != str(caller.organization.pk):
+    if request.session.get(_LIVE_KEY) != _choice(request, caller):
         return caller
     if organizations.missing_identity(caller.organization):
         # Given up, not put off: nobody is to find themselves in live mode some day.
@@ -35,10 +38,11 @@ def turn(request: HttpRequest, caller: Caller, *, livemode: bool) -> None:
     """
     if livemode:
         organizations.check_identity(caller.organization)
-        request.session[_LIVE_KEY] = str(caller.organization.pk)
+    end_open_forms(request)
+    if livemode:
+        request.session[_LIVE_KEY] = _choice(request, caller)
     else:
         forget(request)
-    end_open_forms(request)
 
 
 def forget(request: HttpRequest) -> None:
@@ -52,3 +56,9 @@ def end_open_forms(request: HttpRequest) -> None:
     Each was filled in for the mode and the organization that its page named.
     """
     rotate_token(request)
+
+
+def _choice(request: HttpRequest, caller: Caller) -> list[str]:
+    """What stands in a session that chose live mode; a list, as it comes back from there."""
+    secret = str(request.META.get("CSRF_COOKIE", ""))
+    return [str(caller.organization.pk), hashlib.sha256(secret.encode()).hexdigest()]
