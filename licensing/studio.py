@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import Any, ClassVar, cast
 
 from django import forms
@@ -16,13 +15,21 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import offers, snapshots, terms, terms_cards_pages, terms_templates, windows
+from licensing import (
+    offer_forms,
+    offers,
+    snapshots,
+    terms,
+    terms_cards_pages,
+    terms_templates,
+    windows,
+)
 from licensing.ledger import proofs, receipts
 from licensing.listing_studio import LIST_IT
 from licensing.models import Grant, LedgerEntry, Offer, Period, Snapshot, Terms
 from licensing.terms_cards_form import CardsForm
 from licensing.terms_templates import Template
-from marketplace import money, preferences
+from marketplace import preferences
 from marketplace import studio as catalogue
 from marketplace.access import Caller, Scope
 from marketplace.models import Collection
@@ -374,42 +381,6 @@ studio.register(Terms, TermsPages)
 # --- offers -----------------------------------------------------------------------------------
 
 
-class OfferForm(AddForm):
-    intro = gettext_lazy(
-        "An offer puts a snapshot under terms at a price. It starts as a draft that nobody else"
-        " sees; its conditions never change afterwards."
-    )
-    params = {"price_minor": "price"}
-    price = forms.DecimalField(
-        label=gettext_lazy("Price"),
-        min_value=0,
-        max_digits=12,
-        help_text=gettext_lazy("What a license costs, such as 1250.00. 0 gives it away."),
-    )
-    currency = forms.ChoiceField(
-        label=gettext_lazy("Currency"), choices=[(code, code) for code in money.CURRENCIES]
-    )
-    audience = forms.CharField(
-        label=gettext_lazy("Only for"),
-        required=False,
-        max_length=40,
-        help_text=gettext_lazy(
-            "The id of one organization (org_…), for a private offer. Empty: for everybody."
-        ),
-    )
-
-    class Meta:
-        model = Offer
-        fields = ("snapshot", "terms", "price", "currency", "audience")
-        help_texts = {
-            "snapshot": gettext_lazy("What is licensed. Freeze a collection to get one."),
-            "terms": gettext_lazy("On which conditions. Publish them before the offer."),
-        }
-
-    def prepare(self) -> None:
-        self.fields["currency"].initial = "USD"
-
-
 def _publish_offer(caller: Caller, row: Offer, data: dict[str, Any]) -> Done:
     if row.state in {Offer.State.IN_REVIEW, Offer.State.LISTED}:
         # A colleague did, since the page was shown.
@@ -433,7 +404,7 @@ class OfferPages(TenantModelAdmin):
     icon = "sell"
     intro = gettext_lazy("What you put on sale, on which terms, for how much.")
     empty = gettext_lazy("You have no offers yet. You need a snapshot and terms; then make one.")
-    add_form = OfferForm
+    add_form = offer_forms.OfferForm
     autocomplete_fields = ("snapshot", "terms")
     list_display: Any = (
         "collection",
@@ -454,8 +425,11 @@ class OfferPages(TenantModelAdmin):
         "collection",
         "frozen",
         "terms",
-        "asked",
-        "only_for",
+        "priced",
+        "made_for",
+        "access",
+        "invoiced",
+        "sampled",
         "state",
         "rights_basis",
         "rights_statement",
@@ -476,6 +450,18 @@ class OfferPages(TenantModelAdmin):
             offered=lambda row: row.published_at is None and row.withdrawn_at is None,
         ),
         Verb(
+            "choose_sample",
+            gettext_lazy("Choose a sample"),
+            gettext_lazy(
+                "Up to 1,000 works that each buyer of this offer may evaluate once, for free. A new"
+                " choice replaces the one before; who took that keeps it. To offer no sample any"
+                " more, withdraw the offer of the sample."
+            ),
+            offer_forms.choose_sample,
+            offer_forms.SampleForm,
+            offered=lambda row: row.withdrawn_at is None and not hasattr(row, "sample"),
+        ),
+        Verb(
             "withdraw",
             gettext_lazy("Withdraw"),
             gettext_lazy(
@@ -488,7 +474,10 @@ class OfferPages(TenantModelAdmin):
     )
 
     def narrow(self, rows: Rows, caller: Caller) -> Rows:
-        return rows.select_related("collection", "snapshot__collection", "terms", "audience")
+        # With the sample that an offer may be: a sample has none of its own.
+        return rows.select_related(
+            "collection", "snapshot__collection", "terms", "audience", "sample"
+        )
 
     @admin.display(description=gettext_lazy("Price"))
     def asked(self, row: Offer) -> str:
@@ -505,20 +494,38 @@ class OfferPages(TenantModelAdmin):
     def only_for(self, row: Offer) -> str:
         return row.audience.name if row.audience else _("everybody")
 
+    @admin.display(description=gettext_lazy("For"))
+    def made_for(self, row: Offer) -> str:
+        """Who may buy it, so that a namesake is told apart."""
+        if row.audience is None:
+            return _("everybody")
+        buyer = row.audience
+        return f"{buyer.name} ({buyer.legal_name}, {buyer.jurisdiction}, {buyer.pk})"
+
+    @admin.display(description=gettext_lazy("Price"))
+    def priced(self, row: Offer) -> str:
+        return offer_forms.priced(row)
+
+    @admin.display(description=gettext_lazy("Payment"))
+    def invoiced(self, row: Offer) -> str:
+        return offer_forms.invoiced(row)
+
+    @admin.display(description=gettext_lazy("Sample"))
+    def sampled(self, row: Offer) -> str:
+        return offer_forms.sampled(row)
+
     def make(self, caller: Caller, data: dict[str, Any]) -> Offer:
-        amount: Decimal = data["price"]
-        return offers.make(
-            caller,
-            snapshot=str(data["snapshot"].pk),
-            terms=str(data["terms"].pk),
-            price_minor=money.minor(amount, data["currency"]),
-            currency=data["currency"],
-            audience=data["audience"] or None,
-        )
+        return offer_forms.make(caller, data)
 
     def beside(self, caller: Caller, row: Any) -> dict[str, Any]:
         if row.published_at is None and row.withdrawn_at is None:
-            return {"next_step": _("Nobody else sees this draft. Next: publish it.")}
+            said = _("Nobody else sees this draft. Next: publish it.")
+            if row.audience is not None:
+                said = _(
+                    "Nobody else sees this draft. Look below whether it is for the organization"
+                    " that you mean, then publish it."
+                )
+            return {"next_step": said}
         return {}
 
     @admin.action(description=gettext_lazy("Withdraw the selected offers"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 import marketplace.identity_pages
+import marketplace.mode_pages
 import marketplace.organization_studio
 import marketplace.studio  # noqa: F401  (all register pages of the workspace)
 from marketplace import import_pages, models, operator_desk

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import InvalidInput, LegalIdentityIncomplete, NotFound
 from marketplace.models import Membership, Organization, User
+from marketplace.typeid import TypeID
 
 # What other apps do in the transaction that changes who an organization is. They add to it when
 # they start, since nothing here knows them.
@@ -129,6 +131,32 @@ def find(id: str) -> Organization:
         return Organization.objects.get(pk=id)
     except (Organization.DoesNotExist, ValidationError):
         raise InvalidInput(f"There is no organization “{id}”.", param="organization") from None
+
+
+def named(text: str) -> Organization:
+    """The one organization of exactly this name, legal name or id, for who offers it something.
+
+    Nothing near it is found or told: who is on this market is nobody's to list. Where several have
+    the name, none is guessed. Raises InvalidInput.
+    """
+    text = text.strip()
+    try:
+        by_id = Q(pk=TypeID.parse("org", text))
+    except ValueError:
+        by_id = Q()
+    rows = Organization.objects.filter(by_id or Q(name=text) | Q(legal_name=text))
+    match list(rows.order_by("pk")[:2]):
+        case [one]:
+            return one
+        case []:
+            raise InvalidInput(
+                _("No organization here has exactly this name. Ask it for its name or its id."),
+                param="audience",
+            )
+    raise InvalidInput(
+        _("Several organizations have this name. Ask the one that you mean for its id."),
+        param="audience",
+    )
 
 
 def addresses(organization: Organization) -> list[str]:

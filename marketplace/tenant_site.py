@@ -30,7 +30,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
-from marketplace import audit, authentication, organizations, panel_pages, panels
+from marketplace import audit, authentication, modes, organizations, panel_pages, panels
 from marketplace.access import Caller, Scope, acting
 from marketplace.admin_parts import own_transactions
 from marketplace.errors import NotFound
@@ -169,10 +169,11 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
         request.studio_organizations = [one.organization for one in found.memberships]  # type: ignore[attr-defined]
         chosen = request.session.get(ORGANIZATION_KEY, "")
         try:
-            return found.caller(chosen)
+            caller = found.caller(chosen)
         except NotFound:
             # No longer a member of what was chosen.
-            return found.caller()
+            caller = found.caller()
+        return None if caller is None else modes.applied(request, caller)
 
     def has_permission(self, request: HttpRequest) -> bool:
         return self.caller(request) is not None
@@ -255,7 +256,7 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
     @own_transactions
     @require_POST
     def choose(request: HttpRequest) -> HttpResponse:
-        """Work for another of one's organizations from now on."""
+        """Work for another of one's organizations from now on, in test mode."""
         user = request.user
         assert isinstance(user, User)
         chosen = request.POST.get("organization", "")
@@ -266,6 +267,9 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
         if caller is None:
             raise Http404
         request.session[ORGANIZATION_KEY] = str(caller.organization.pk)
+        # Live mode is chosen for one organization; what was shown for the other is not sent here.
+        modes.forget(request)
+        modes.end_open_forms(request)
         messages.success(
             request, _("You now work for %(name)s.") % {"name": caller.organization.name}
         )
@@ -279,6 +283,7 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
             "site_base": "studio/base.html",
             "templates": {"navigation": "studio/navigation.html"},
             "organization": caller.organization if caller else None,
+            "livemode": caller is not None and caller.livemode,
             "role_may_write": caller is not None and self._may_write(caller),
             "organizations": getattr(request, "studio_organizations", []),
         }

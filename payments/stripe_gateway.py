@@ -73,9 +73,11 @@ def check_mode(livemode: bool) -> None:
     """Refuse to take a payment of the other mode than that of our Stripe key."""
     if livemode != settings.STRIPE_LIVEMODE:
         raise PaymentModeUnavailable(
-            _("This market takes payments in live mode only. Use a licet_live_ key.")
+            _("This market takes payments in live mode only. Use live mode, or a licet_live_ key.")
             if settings.STRIPE_LIVEMODE
-            else _("This market takes payments in test mode only. Use a licet_test_ key."),
+            else _(
+                "This market takes payments in test mode only. Use test mode, or a licet_test_ key."
+            ),
             livemode=livemode,
         )
 

@@ -27,7 +27,7 @@ PICTURES = os.environ.get("LICET_PICTURES", "")
 
 def pages_of(tenant: Tenant) -> Iterator[str]:
     """Every page of the workspace, one row of each table, as its owner."""
-    yield "/studio/"
+    yield from ("/studio/", "/studio/mode/")
     yield from (studio.page(link.name) for link in studio.links)
     with system("list the pages of a test"):
         for model, pages in studio._registry.items():

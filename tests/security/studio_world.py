@@ -321,6 +321,9 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
         "price": "5.00",
         "currency": "USD",
         "audience": "",
+        "access": "on_request",
+        "invoice_days": ["30"],
+        "grants_on": "payment",
     },
     "licensing.OptOut": lambda me: {"external_ids": "none such", "reason": "r"},
     "payments.RoyaltyRule": lambda me: {
@@ -336,11 +339,12 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
     "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
     "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
 }
-# A key's page shows its secret at once; every other form leads to the row that it made.
-# An opt-out of a work that there is not is refused: the form says so.
-ADD_STATUS = {"marketplace.ApiKey": 200, "licensing.OptOut": 200}
+# Every form leads to the row that it made. An opt-out of a work that there is not is refused: the
+# form says so.
+ADD_STATUS = {"licensing.OptOut": 200}
 VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.AccessRequest", "decline"): {"reason": "No."},
+    ("licensing.Offer", "choose_sample"): {"external_ids": "none such"},
     ("licensing.ModerationDecision", "appeal"): {"reasons": "It is ours."},
     ("marketplace.Collection", "describe"): {
         "name": "New",
@@ -390,6 +394,9 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
         yield Probe("index", "GET", f"/studio/{path}")
     for word in (str(other.organization.pk), "", "org_x"):
         yield Probe("switch", "POST", "/studio/organization/", {"organization": word}, 404)
+        for name in ("mode", "organization"):
+            sent = {"mode": "test", name: word}
+            yield Probe("mode", "POST", "/studio/mode/", sent, 404 if name == "mode" else 302)
     for model, pages in studio._registry.items():
         label = model._meta.label
         base = f"/studio/{model._meta.app_label}/{model._meta.model_name}/"
@@ -408,6 +415,7 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     yield from _questions(me, other)
     yield from _forms(other)
     yield from _market(other)
+    yield from (*_secrets(me, 302), *_secrets(other, 404))
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
@@ -584,12 +592,19 @@ def _forms(other: Tenant) -> Iterator[Probe]:
         if link.name == "market:index":
             continue
         yield Probe("forms", "GET", f"{studio.page(link.name)}?id={other.organization.pk}")
+    yield Probe("forms", "GET", f"/studio/mode/?organization={other.organization.pk}", status=200)
     for verb in ("bring_in", "attest", "freeze", "no-such"):
         yield Probe("forms", "GET", f"/studio/newest/{verb}/?collection={other.kinds[0]}")
     yield Probe("forms", "GET", "/studio/payout-account/stripe/")
     for url, form in PAGE_FORMS.items():
         for name in ("organization", "id", "seen", "row"):
             yield Probe("forms", "POST", url, {**form, name: str(other.organization.pk)})
+
+
+def _secrets(of: Tenant, status: int) -> Iterator[Probe]:
+    """The page that shows a new key's secret, of keys that were made elsewhere."""
+    for pk in of.ids["marketplace.ApiKey"]:
+        yield Probe("secret", "GET", f"/studio/marketplace/apikey/{pk}/secret/", status=status)
 
 
 def _market(other: Tenant) -> Iterator[Probe]:
