@@ -21,8 +21,9 @@ class LicensingConfig(AppConfig):
             notice_panels,
             search_documents,
         )
-        from marketplace import collections, organizations, panels
+        from marketplace import collections, model_names, organizations, panels
 
+        model_names.translate(self)
         collections.DESCRIBED.append(search_documents.redescribe)
         organizations.IDENTIFIED.append(search_documents.rename_seller)
         panels.register(

@@ -674,4 +674,4 @@ def _until(window: Any) -> str:
 
 
 def _day(instant: Any) -> str:
-    return _("without end") if instant is None else f"{instant:%Y-%m-%d}"
+    return _("without end") if instant is None else preferences.day(instant)

@@ -14,7 +14,7 @@ class PaymentsConfig(AppConfig):
 
         And say what dashboards show of money.
         """
-        from marketplace import legal_holds, panels
+        from marketplace import legal_holds, model_names, panels
         from payments import (
             checkouts,
             commands,
@@ -35,6 +35,7 @@ class PaymentsConfig(AppConfig):
         from payments.models import Command
 
         Kind = Command.Kind
+        model_names.translate(self)
         commands.CALLS |= {
             Kind.CREATE_CHECKOUT: checkouts.CREATE,
             Kind.EXPIRE_CHECKOUT: checkouts.EXPIRE,

@@ -37,6 +37,16 @@ _IN_TEMPLATES = re.compile(
     re.DOTALL,
 )
 Text = str | tuple[str, str]
+# What Django and Unfold say on our pages, and have no German for.
+BORROWED: tuple[str, ...] = (
+    "All %(total_count)s selected",
+    "Go back",
+    "No results found",
+    "Select action",
+    "Select all rows",
+    "Select record",
+    "This page yielded into no results. Create a new item or reset your filters.",
+)
 # What only machines, terminals and logs say: in English, for whoever reads along.
 _MACHINES = re.compile(
     r"serializers\w*\.py$|_views\.py$|^marketplace/views\.py$|/management/|/ledger/|/admin\.py$|demo"
@@ -62,7 +72,36 @@ def found(app: str) -> dict[Text, list[str]]:
             places = messages.setdefault(message, [])
             if name not in places:
                 places.append(name)
+    for message, name in (*_of_tables(app), *(_of_others() if app == APPS[0] else ())):
+        messages.setdefault(message, [name])
     return messages
+
+
+def _of_others() -> Iterator[tuple[Text, str]]:
+    """The titles of refusals, as pages have them, and what is borrowed."""
+    from marketplace.errors import DomainError
+
+    for error in (DomainError, *DomainError.__subclasses__()):
+        yield error.title, "marketplace/errors.py"
+    for message in BORROWED:
+        yield message, "tests/translations.py"
+
+
+def _of_tables(app: str) -> Iterator[tuple[Text, str]]:
+    """What tables that have pages, and their columns, are called there. Needs Django set up."""
+    from django.contrib import admin
+
+    from marketplace import model_names
+    from marketplace.urls import studio
+
+    shown = {*studio._registry, *admin.site._registry}
+    for site in (studio, admin.site):
+        for pages in site._registry.values():
+            shown |= {inline.model for inline in pages.inlines}
+    for model in sorted(shown, key=lambda one: one._meta.label):
+        if model._meta.app_label == app:
+            where = f"{model.__module__.replace('.', '/')}.py"
+            yield from ((name, where) for name in model_names.spoken(model))
 
 
 def _of_python(source: str) -> Iterator[Text]:
