@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class LicensingConfig(AppConfig):
     name = "licensing"
+    verbose_name = gettext_lazy("Licensing")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -24,7 +24,7 @@ from licensing.terms_templates import Template
 from marketplace import money, preferences
 from marketplace import studio as catalogue
 from marketplace.access import Caller, Scope
-from marketplace.models import Collection
+from marketplace.models import Attestation, Collection
 from marketplace.studio import counted, of_newest_collection, page
 from marketplace.tenant_forms import AddForm
 from marketplace.tenant_pages import (
@@ -450,7 +450,7 @@ class OfferPages(TenantModelAdmin):
         "asked",
         "only_for",
         "state",
-        "rights_basis",
+        "rights",
         "rights_statement",
         "created_at",
         "published_at",
@@ -493,6 +493,10 @@ class OfferPages(TenantModelAdmin):
     @admin.display(description=gettext_lazy("Snapshot"))
     def frozen(self, row: Offer) -> str:
         return studio.label(row.snapshot)
+
+    @admin.display(description=gettext_lazy("rights basis"))
+    def rights(self, row: Offer) -> str:
+        return str(Attestation.Basis(row.rights_basis).label) if row.rights_basis else "–"
 
     @admin.display(description=gettext_lazy("For"))
     def only_for(self, row: Offer) -> str:

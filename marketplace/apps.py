@@ -5,10 +5,12 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
 from django.core import checks
+from django.utils.translation import gettext_lazy
 
 
 class MarketplaceConfig(AppConfig):
     name = "marketplace"
+    verbose_name = gettext_lazy("Marketplace")
     default_auto_field = "django.db.models.BigAutoField"
     default = True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ BORROWED: tuple[str, ...] = (
 # What only machines, terminals and logs say: in English, for whoever reads along.
 _MACHINES = re.compile(
     r"serializers\w*\.py$|_views\.py$|^marketplace/views\.py$|/management/|/ledger/|/admin\.py$|demo"
-    r"|/(checkup|restores|backups|schema_guard|devdb|decision_requests|idempotency|authentication"
+    r"|/(restores|backups|schema_guard|devdb|decision_requests|idempotency|authentication"
     r"|stripe_gateway|stripe_pace|stripe_events|asked_models|evidence)\.py$"
 )
 
@@ -72,19 +73,25 @@ def found(app: str) -> dict[Text, list[str]]:
             places = messages.setdefault(message, [])
             if name not in places:
                 places.append(name)
-    for message, name in (*_of_tables(app), *(_of_others() if app == APPS[0] else ())):
+    for message, name in (*_of_tables(app), *_of_others(app)):
         messages.setdefault(message, [name])
     return messages
 
 
-def _of_others() -> Iterator[tuple[Text, str]]:
-    """The titles of refusals, as pages have them, and what is borrowed."""
-    from marketplace.errors import DomainError
+def _of_others(app: str) -> Iterator[tuple[Text, str]]:
+    """The titles of refusals and templates, as pages have them, and what is borrowed."""
+    if app == "marketplace":
+        from marketplace.errors import DomainError
 
-    for error in (DomainError, *DomainError.__subclasses__()):
-        yield error.title, "marketplace/errors.py"
-    for message in BORROWED:
-        yield message, "tests/translations.py"
+        for error in (DomainError, *DomainError.__subclasses__()):
+            yield error.title, "marketplace/errors.py"
+        for message in BORROWED:
+            yield message, "tests/translations.py"
+    if app == "licensing":
+        for path in sorted((ROOT / "licensing" / "terms_library").glob("*.json")):
+            said = json.loads(path.read_text("utf-8"))
+            for name in ("title", "description"):
+                yield said[name], path.relative_to(ROOT).as_posix()
 
 
 def _of_tables(app: str) -> Iterator[tuple[Text, str]]:
@@ -209,8 +216,12 @@ HEADER = """\
 # terms: Bedingungen · clause: Klausel · agreement: Vertrag · receipt: Beleg · ledger: Register
 # log: Protokoll · certificate: Urkunde · notice: Hinweis · opt-out: Widerspruch
 # acknowledgement: Bestätigung · claim: Anspruch · dispute: Zahlungsanfechtung
+# appeal: Beschwerde · trader: Unternehmer · legal hold: Aufbewahrung · owner: Rechteinhaber
+# conditions: Bestimmungen · approve: zustimmen · clear: freigeben · credit note: Rechnungskorrektur
+# live mode: Echtbetrieb · test mode: Testbetrieb · contributor: Urheber · transfer: Überweisung
 # payout: Auszahlung · refund: Erstattung · fee: Gebühr · earnings: Erlöse
-# quote: Kostenvoranschlag · attest: versichern · freeze: festhalten
+# quote: Kostenvoranschlag · attest: versichern · attestation: Rechteerklärung
+# freeze: festhalten
 # invoice: Rechnung · royalty: Tantieme · advance: Vorschuss · key: Schlüssel · sample: Probe
 # upload: hochladen · root: Wurzel · second factor: zweiter Faktor · operator: Betreiber"""
 
