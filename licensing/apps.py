@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class LicensingConfig(AppConfig):
     name = "licensing"
+    verbose_name = gettext_lazy("Licensing")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
@@ -21,8 +23,9 @@ class LicensingConfig(AppConfig):
             notice_panels,
             search_documents,
         )
-        from marketplace import collections, organizations, panels
+        from marketplace import collections, model_names, organizations, panels
 
+        model_names.translate(self)
         collections.DESCRIBED.append(search_documents.redescribe)
         organizations.IDENTIFIED.append(search_documents.rename_seller)
         panels.register(

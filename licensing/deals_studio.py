@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from licensing import access_requests, asked_models, notices
+from licensing import access_requests, asked_models, notices, use_labels
 from licensing.models import AccessRequest, Coverage, Grant, HeldGrant, Notice, Period
 from licensing.studio import GrantPages
 from marketplace.access import Caller, Scope
@@ -113,11 +113,11 @@ class RequestPages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Uses"))
     def asked_uses(self, row: AccessRequest) -> str:
-        return ", ".join(row.uses)
+        return use_labels.uses(row.uses)
 
     @admin.display(description=gettext_lazy("Territories"))
     def asked_places(self, row: AccessRequest) -> str:
-        return ", ".join(row.territories)
+        return use_labels.territories(row.territories)
 
     @admin.display(description=gettext_lazy("Model"))
     def for_model(self, row: AccessRequest) -> str:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from licensing import moderation_mails, offers, optouts, reports
 from licensing.models import Appeal, ModerationDecision, Offer, Report
-from marketplace import audit, idempotency, organizations, reservations
+from marketplace import audit, idempotency, organizations, preferences, reservations
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     AnotherOperatorNeeded,
@@ -532,8 +532,8 @@ def _file(
         )
     if appeal_ends(decision) < timezone.now():
         raise AppealTooLate(
-            _("An appeal was possible until %(until)s UTC.")
-            % {"until": f"{appeal_ends(decision):%Y-%m-%d %H:%M}"},
+            _("An appeal was possible until %(until)s.")
+            % {"until": preferences.moment(appeal_ends(decision))},
             decision=str(decision.pk),
         )
     found = Appeal(

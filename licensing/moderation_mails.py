@@ -1,16 +1,21 @@
-"""What sellers and reporters are mailed about moderation. A mail that fails undoes nothing."""
+"""What sellers and reporters are mailed about moderation, each in their own language.
+
+A mail that fails undoes nothing.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TypedDict
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from licensing.models import Appeal, ModerationDecision, Report
-from marketplace import invitations
+from marketplace import invitations, preferences
 from marketplace.errors import MailUnavailable
 
 logger = logging.getLogger(__name__)
@@ -33,44 +38,44 @@ def decided(
     reports: list[Report],
 ) -> None:
     """Give everybody the statement of reasons, and say how to appeal: `until` when, and where."""
-    appeal = _(
-        "Until %(until)s UTC you can object, free of charge. Another person than who decided"
-        " answers you."
-    ) % {"until": f"{until:%Y-%m-%d %H:%M}"}
-    redress = f"{appeal} {_redress()}"
-    link = _("It stands here too, with the way to appeal:\n%(url)s") % {
-        "url": f"{settings.BASE_URL}/moderation/{token}"
-    }
-    _send(
-        seller,
-        decision,
-        _("A decision about what you sell: %(id)s"),
-        _statement(decision),
-        link,
-        redress,
-    )
-    for report in reports:
-        about = _("Your report %(id)s was decided.") % {"id": report.pk}
-        link = _("The link of your receipt shows it, and the way to appeal.")
-        _send(
-            [report.reporter_email],
-            decision,
+    url = f"{settings.BASE_URL}/moderation/{token}"
+
+    def redress() -> str:
+        appeal = _(
+            "Until %(until)s you can object, free of charge. Another person than who decided"
+            " answers you."
+        ) % {"until": preferences.moment(until)}
+        return f"{appeal} {_redress()}"
+
+    def to_seller() -> tuple[str, ...]:
+        way = _("It stands here too, with the way to appeal:\n%(url)s") % {"url": url}
+        subject = _("A decision about what you sell: %(id)s")
+        return subject, _statement(decision), way, redress()
+
+    def to_reporter(report: Report) -> tuple[str, ...]:
+        return (
             _("The decision about your report: %(id)s"),
-            about,
+            _("Your report %(id)s was decided.") % {"id": report.pk},
             _statement(decision),
-            link,
-            redress,
+            _("The link of your receipt shows it, and the way to appeal."),
+            redress(),
         )
+
+    _send(seller, decision, to_seller)
+    for report in reports:
+        _send([report.reporter_email], decision, partial(to_reporter, report))
 
 
 def ended(
     decision: ModerationDecision, *, seller: list[str], token: str, reports: list[Report]
 ) -> None:
     """Say that a decision no longer holds, and why."""
-    for addresses in (seller, [report.reporter_email for report in reports]):
-        for address in addresses:
-            said = [str(decision.get_state_display()), decision.end_reason]
-            _send([address], decision, _("A decision has ended: %(id)s"), *said)
+
+    def said() -> tuple[str, ...]:
+        state = str(decision.get_state_display())
+        return _("A decision has ended: %(id)s"), state, decision.end_reason
+
+    _send([*seller, *(report.reporter_email for report in reports)], decision, said)
 
 
 def answered(
@@ -82,16 +87,19 @@ def answered(
     reports: list[Report],
 ) -> None:
     """Give the answer of an appeal to who made it, and to the other side where it changed."""
-    # Article 20(5): with the other ways that there are.
-    said = [str(found.get_state_display()), found.answer, _redress()]
+
+    def said() -> tuple[str, ...]:
+        subject = _("The answer to an appeal: %(id)s")
+        # Article 20(5): with the other ways that there are.
+        return subject, str(found.get_state_display()), found.answer, _redress()
+
     reporters = [report.reporter_email for report in reports]
     if found.report is not None and found.report.reporter_email:
         reporters.append(found.report.reporter_email)
     told = seller if found.by == Appeal.By.SELLER else []
     if found.by == Appeal.By.REPORTER or found.state == Appeal.State.REVERSED:
         told = [*told, *reporters]
-    for address in dict.fromkeys(told):
-        _send([address], decision, _("The answer to an appeal: %(id)s"), *said)
+    _send(list(dict.fromkeys(told)), decision, said)
 
 
 def _redress() -> str:
@@ -105,7 +113,7 @@ def _statement(decision: ModerationDecision) -> str:
     """The statement of reasons, in plain text."""
     until = _("until it is lifted")
     if decision.until is not None:
-        until = _("until %(until)s UTC") % {"until": f"{decision.until:%Y-%m-%d %H:%M}"}
+        until = _("until %(until)s") % {"until": preferences.moment(decision.until)}
     lines = [
         (_("Decision"), str(decision.get_measure_display())),
         (_("About"), _about(decision)),
@@ -126,9 +134,17 @@ def _about(decision: ModerationDecision) -> str:
     return ", ".join([*filter(None, [str(decision.offer_id or "")]), *decision.digests[:20]])
 
 
-def _send(addresses: list[str], decision: ModerationDecision, subject: str, *parts: str) -> None:
+def _send(
+    addresses: list[str], decision: ModerationDecision, said: Callable[[], tuple[str, ...]]
+) -> None:
+    """Mail what is `said`, its subject first: in English to whom we do not know.
+
+    An operator causes these mails, whose language is not the recipient's.
+    """
     for address in addresses:
         try:
-            invitations.send_mail(subject % {"id": decision.pk}, "\n\n".join(parts), address)
+            with preferences.viewing(preferences.NOBODY), preferences.writing_to(address):
+                subject, *parts = said()
+                invitations.send_mail(subject % {"id": decision.pk}, "\n\n".join(parts), address)
         except MailUnavailable:
             logger.warning("a statement of %s was not mailed", decision.pk)

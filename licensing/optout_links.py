@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from licensing import optouts
 from licensing.models import ContributorLink, OptOut
-from marketplace import access, audit, contributors, idempotency, organizations
+from marketplace import access, audit, contributors, idempotency, organizations, preferences
 from marketplace.access import Caller, acting
 from marketplace.errors import LinkUsed, NotFound
 from marketplace.models import Contributor, Work
@@ -138,16 +138,16 @@ def _caller(token: str) -> tuple[Caller, str]:
 def _check(link: ContributorLink) -> None:
     if link.used_at is not None:
         raise LinkUsed(
-            _("This link was used on %(when)s UTC. The works are out; you need do nothing more.")
-            % {"when": f"{link.used_at:%Y-%m-%d %H:%M}"},
+            _("This link was used on %(when)s. The works are out; you need do nothing more.")
+            % {"when": preferences.moment(link.used_at)},
             used_at=link.used_at.isoformat(),
         )
     if link.revoked_at is not None:
         raise LinkUsed(_("This link was taken back. Ask whoever sent it for a new one."))
     if link.expires_at <= timezone.now():
         raise LinkUsed(
-            _("This link ended on %(when)s UTC. Ask whoever sent it for a new one.")
-            % {"when": f"{link.expires_at:%Y-%m-%d %H:%M}"}
+            _("This link ended on %(when)s. Ask whoever sent it for a new one.")
+            % {"when": preferences.moment(link.expires_at)}
         )
 
 

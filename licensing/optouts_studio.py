@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from licensing import optouts
 from licensing.models import Notice, OptOut
+from marketplace import preferences
 from marketplace.access import Caller, Scope
 from marketplace.errors import InvalidInput
 from marketplace.tenant_forms import AddForm
@@ -58,7 +59,7 @@ class NoticeInline(TenantInline):
 
     @admin.display(description=gettext_lazy("Works"))
     def works_out(self, row: Notice) -> str:
-        return f"{row.size:,}"
+        return preferences.number(row.size)
 
     @admin.display(description=gettext_lazy("Acknowledged"))
     def acknowledged(self, row: Notice) -> Any:
@@ -102,7 +103,7 @@ class OptOutPages(TenantModelAdmin):
         return counted
 
     def label(self, row: OptOut) -> str:
-        return _("Opt-out of %(day)s") % {"day": row.recorded_at.date().isoformat()}
+        return _("Opt-out of %(day)s") % {"day": preferences.day(row.recorded_at)}
 
     @admin.display(description=gettext_lazy("Works"))
     def works_out(self, row: OptOut) -> str:

@@ -10,13 +10,22 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryD
 from django.shortcuts import render
 from django.urls import path
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from licensing import certificate_pages, listings, moderation_pages, optout_links, prices
+from licensing import (
+    certificate_pages,
+    listings,
+    moderation_pages,
+    optout_links,
+    prices,
+    use_labels,
+)
 from licensing.candidates import FACETS, Search
 from licensing.listings import Page
 from licensing.models import Offer
+from licensing.vocabulary import Use
 from marketplace import preferences, traders
 from marketplace.errors import DomainError
 from marketplace.models import Attestation
@@ -73,7 +82,7 @@ def listing(request: HttpRequest, id: str) -> HttpResponse:
 def price_of(offer: Offer) -> str:
     """What an offer costs now, and by which rate."""
     price = prices.load(offer.price, offer.price_minor)
-    return prices.shown(price, offer.price_minor, offer.currency)
+    return prices.shown(price, offer.price_minor, offer.currency, preferences.amount)
 
 
 @never_cache
@@ -125,9 +134,24 @@ def _shown(name: str, value: str, wanted: Search) -> str:
         return _("up to %(price)s") % {"price": preferences.amount(int(value), wanted.currency)}
     if name == "rights_basis":
         return str(Attestation.Basis(value).label)
-    if name == "territory" and value == "*":
-        return _("worldwide")
-    return value if name in {"language", "territory", "currency"} else value.replace("_", " ")
+    if name == "territory":
+        return use_labels.territory(value)
+    if name == "use":
+        return str(use_labels.USES[Use(value)])
+    if name == "modality":
+        return str(_MODALITIES.get(value, value))
+    return value
+
+
+_MODALITIES = {
+    "text": gettext_lazy("Text"),
+    "image": gettext_lazy("Images"),
+    "audio_recording": gettext_lazy("Audio"),
+    "video": gettext_lazy("Video"),
+    "3d": gettext_lazy("3D models"),
+    "code": gettext_lazy("Source code"),
+    "tabular": gettext_lazy("Tables"),
+}
 
 
 def _link(parameters: dict[str, str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from marketplace import money
 from marketplace.errors import InvalidInput, NotSupportedYet
@@ -350,9 +351,14 @@ def in_words(price: Price, totals: Mapping[str, int], currency: str) -> list[str
     raise AssertionError(f"No contract is made at a price by {price.model}.")
 
 
-def shown(price: Price, amount_minor: int, currency: str) -> str:
-    """A price as a page shows it: what it comes to now, and by which rate."""
-    due = money.show(amount_minor, currency)
+def shown(
+    price: Price, amount_minor: int, currency: str, write: Callable[[int, str], str] = money.show
+) -> str:
+    """A price as a page shows it: what it comes to now, and by which rate.
+
+    `write` writes amounts: as in contracts, or as `preferences.amount` has them for a reader.
+    """
+    due = write(amount_minor, currency)
     match price.model:
         case Model.FREE:
             return _("free")
@@ -361,7 +367,7 @@ def shown(price: Price, amount_minor: int, currency: str) -> str:
         case Model.METERED | Model.PER_UNIT:
             assert price.rate is not None
             assert price.unit is not None
-            by = _rate_in_words(price.rate, price.unit, currency)
+            by = _rate_shown(price.rate, price.unit, write(price.rate.amount_minor, currency))
             return f"{due} ({by})" if amount_minor else by
         case Model.MILESTONES:
             return _("%(due)s in %(count)s parts") % {"due": due, "count": len(price.milestones)}
@@ -385,6 +391,34 @@ def _line_in_words(line: Line, currency: str) -> str:
 def _rate_in_words(rate: Rate, unit: Unit, currency: str) -> str:
     each = unit.value if rate.per == 1 else f"{rate.per:,} {unit.value}s"
     return f"{money.show(rate.amount_minor, currency)} per {each}"
+
+
+def _rate_shown(rate: Rate, unit: Unit, amount: str) -> str:
+    if rate.per == 1:
+        return _EACH[unit] % {"amount": amount}
+    return _SO_MANY[unit] % {"amount": amount, "count": f"{rate.per:,}"}
+
+
+_EACH = {
+    Unit.WORK: gettext_lazy("%(amount)s per work"),
+    Unit.BYTE: gettext_lazy("%(amount)s per byte"),
+    Unit.WORD: gettext_lazy("%(amount)s per word"),
+    Unit.TOKEN: gettext_lazy("%(amount)s per token"),
+    Unit.PAGE: gettext_lazy("%(amount)s per page"),
+    Unit.MINUTE: gettext_lazy("%(amount)s per minute"),
+    Unit.MEGAPIXEL: gettext_lazy("%(amount)s per megapixel"),
+    Unit.REQUEST: gettext_lazy("%(amount)s per request"),
+}
+_SO_MANY = {
+    Unit.WORK: gettext_lazy("%(amount)s per %(count)s works"),
+    Unit.BYTE: gettext_lazy("%(amount)s per %(count)s bytes"),
+    Unit.WORD: gettext_lazy("%(amount)s per %(count)s words"),
+    Unit.TOKEN: gettext_lazy("%(amount)s per %(count)s tokens"),
+    Unit.PAGE: gettext_lazy("%(amount)s per %(count)s pages"),
+    Unit.MINUTE: gettext_lazy("%(amount)s per %(count)s minutes"),
+    Unit.MEGAPIXEL: gettext_lazy("%(amount)s per %(count)s megapixels"),
+    Unit.REQUEST: gettext_lazy("%(amount)s per %(count)s requests"),
+}
 
 
 def _several(count: int, unit: Unit) -> str:

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing.models import Coverage, Offer, Report
-from marketplace import audit, erasures, invitations, organizations
+from marketplace import audit, erasures, invitations, organizations, preferences
 from marketplace.access import system
 from marketplace.errors import InvalidInput, MailUnavailable, NotFound, TooManyReports
 from marketplace.models import (
@@ -350,19 +350,21 @@ def _mail_receipt(report: Report, token: str) -> None:
     if not report.reporter_email:
         return
     try:
-        invitations.send_mail(
-            _("Your report %(id)s") % {"id": report.pk},
-            _(
-                "We received your report on %(when)s UTC. A person will look at it.\n\n"
-                "About: %(target)s\n\nFollow it here, and keep the address to yourself:\n%(url)s"
+        with preferences.writing_to(report.reporter_email):
+            invitations.send_mail(
+                _("Your report %(id)s") % {"id": report.pk},
+                _(
+                    "We received your report on %(when)s. A person will look at it.\n\n"
+                    "About: %(target)s\n\nFollow it here, and keep the address to yourself:\n"
+                    "%(url)s"
+                )
+                % {
+                    "when": preferences.moment(report.received_at),
+                    "target": report.target,
+                    "url": f"{settings.BASE_URL}/report/{token}",
+                },
+                report.reporter_email,
             )
-            % {
-                "when": f"{report.received_at:%Y-%m-%d %H:%M}",
-                "target": report.target,
-                "url": f"{settings.BASE_URL}/report/{token}",
-            },
-            report.reporter_email,
-        )
     except MailUnavailable:
         logger.warning("the receipt of %s was not mailed", report.pk)
 

@@ -52,7 +52,8 @@ def choose(caller: Caller, offer_id: str, **chosen: Sequence[Any] | None) -> Sam
         part = collections.make_part(
             caller,
             offer.collection,
-            name=_("Sample of %(name)s") % {"name": offer.collection.name[:180]},
+            # In English, as all that is recorded: whoever's language the page has.
+            name=f"Sample of {offer.collection.name[:180]}",
             forms=forms,
             units=dict(held.values_list("representation", "units")),
         )

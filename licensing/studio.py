@@ -32,7 +32,7 @@ from licensing.terms_templates import Template
 from marketplace import preferences
 from marketplace import studio as catalogue
 from marketplace.access import Caller, Scope
-from marketplace.models import Collection
+from marketplace.models import Attestation, Collection
 from marketplace.seen_forms import UNCHANGED
 from marketplace.studio import counted, of_newest_collection, page
 from marketplace.tenant_forms import AddForm
@@ -431,7 +431,7 @@ class OfferPages(TenantModelAdmin):
         "invoiced",
         "sampled",
         "state",
-        "rights_basis",
+        "rights",
         "rights_statement",
         "created_at",
         "published_at",
@@ -489,6 +489,10 @@ class OfferPages(TenantModelAdmin):
     @admin.display(description=gettext_lazy("Snapshot"))
     def frozen(self, row: Offer) -> str:
         return studio.label(row.snapshot)
+
+    @admin.display(description=gettext_lazy("rights basis"))
+    def rights(self, row: Offer) -> str:
+        return str(Attestation.Basis(row.rights_basis).label) if row.rights_basis else "–"
 
     @admin.display(description=gettext_lazy("For"))
     def only_for(self, row: Offer) -> str:
@@ -698,4 +702,4 @@ def _until(window: Any) -> str:
 
 
 def _day(instant: Any) -> str:
-    return _("without end") if instant is None else f"{instant:%Y-%m-%d}"
+    return _("without end") if instant is None else preferences.day(instant)

@@ -19,7 +19,7 @@ from licensing.terms_schema import DAYS_MAX
 from licensing.terms_schema import NAME_LENGTH_MAX as MODEL_NAME_LENGTH_MAX
 from licensing.terms_sentence import SECTORS
 from licensing.vocabulary import EUROPEAN_UNION, WORLDWIDE
-from marketplace import money
+from marketplace import money, preferences
 from marketplace.errors import InvalidInput
 
 _UNITS = (("years", gettext_lazy("years")), ("days", gettext_lazy("days")))
@@ -260,7 +260,7 @@ class CardsForm(forms.Form):
             return None
         found = money.minor(amount, code, param="amount")
         if found > money.STRIPE_MAXIMUM_MINOR:
-            most = money.show(money.STRIPE_MAXIMUM_MINOR, code)
+            most = preferences.amount(money.STRIPE_MAXIMUM_MINOR, code)
             raise InvalidInput(_("Give up to %(most)s.") % {"most": most}, param="amount")
         return found
 

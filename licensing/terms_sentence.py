@@ -18,7 +18,7 @@ from licensing.clauses import Model
 from licensing.decisions import Answer
 from licensing.terms_cards import CONTENTS, DAYS_PER_YEAR, USES, Answers, uses_of
 from licensing.vocabulary import Use, Window
-from marketplace import money
+from marketplace import preferences
 
 DAY = "day"
 
@@ -250,7 +250,7 @@ def price(given: Answers) -> str:
     }[given.basis]
     if given.amount_minor is None:
         return _("at a price that is still to be said (%(each)s)") % {"each": each}
-    return f"{money.show(given.amount_minor, given.currency)} {each}"
+    return f"{preferences.amount(given.amount_minor, given.currency)} {each}"
 
 
 # --- what comes with it -----------------------------------------------------------------------
@@ -372,12 +372,12 @@ SECTORS = {
 
 
 def country(code: str) -> str:
-    """A place as people call it. The names of countries are those of contracts, in English."""
+    """A place as people call it; in English, countries have the names of contracts."""
     if code == vocabulary.EUROPEAN_UNION:
         return _("the EU")
     if code == vocabulary.WORLDWIDE:
         return _("the whole world")
-    return vocabulary.territory_name(code)
+    return preferences.country(code, vocabulary.territory_name(code))
 
 
 def span(days: int) -> str:

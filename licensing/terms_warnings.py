@@ -13,7 +13,7 @@ from licensing import contradictions, prices, terms_cards, typed_terms
 from licensing.contradictions import TRAINING_USES
 from licensing.prices import NOT_CHARGED_YET
 from licensing.terms_cards import Answers
-from marketplace import money
+from marketplace import money, preferences
 from marketplace.errors import InvalidInput
 
 
@@ -132,7 +132,7 @@ def _price(given: Answers) -> Iterator[Remark]:
                 "price",
                 "free_with_price",
                 _("The license is free, and a price of %(price)s stands beside it.")
-                % {"price": money.show(amount, given.currency)},
+                % {"price": preferences.amount(amount, given.currency)},
                 _("Empty the amount, or choose what the price is counted by."),
                 is_refused=True,
             )
@@ -209,7 +209,7 @@ def _about_the_works(given: Answers, collection: Collection, now: datetime) -> I
             "length",
             "window_ended",
             _("The offer ended on %(day)s: nobody can buy under these terms any more.")
-            % {"day": f"{collection.closes_at:%Y-%m-%d}"},
+            % {"day": preferences.day(collection.closes_at)},
             _("Give the offer a later end, or none."),
         )
 

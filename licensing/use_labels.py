@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from licensing import vocabulary
 from licensing.vocabulary import Use
+from marketplace import preferences
 
 USES = {
     Use.PRETRAIN: gettext_lazy("Pretrain models"),
@@ -48,7 +49,7 @@ def territory(code: str) -> str:
         return _("Worldwide")
     if code == vocabulary.EUROPEAN_UNION:
         return _("European Union (EU)")
-    return f"{vocabulary.COUNTRY_NAMES[code]} ({code})"
+    return f"{preferences.country(code, vocabulary.COUNTRY_NAMES[code])} ({code})"
 
 
 def territories(of: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connection, models, transaction
+from django.utils.translation import gettext as _
 
 from marketplace.errors import NotFound
 
@@ -167,4 +168,6 @@ class TenantQuerySet(models.QuerySet[M]):
         try:
             return rows.get(pk=id)
         except (ObjectDoesNotExist, ValidationError, ValueError):
-            raise NotFound(f"There is no {self.model._meta.verbose_name} “{id}”.") from None
+            name = self.model._meta.verbose_name
+            told = _("There is no %(name)s “%(id)s”.") % {"name": name, "id": id}
+            raise NotFound(told) from None

@@ -5,17 +5,20 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
 from django.core import checks
+from django.utils.translation import gettext_lazy
 
 
 class MarketplaceConfig(AppConfig):
     name = "marketplace"
+    verbose_name = gettext_lazy("Marketplace")
     default_auto_field = "django.db.models.BigAutoField"
     default = True
 
     def ready(self) -> None:
-        from marketplace import sign_in
+        from marketplace import model_names, sign_in
         from marketplace.tenant_checks import check_registered
 
+        model_names.translate(self)
         sign_in.listen()
         checks.register(check_registered, checks.Tags.admin)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from marketplace import storage
 from marketplace.access import Caller, acting, system
@@ -78,7 +79,7 @@ def of(caller: Caller, work: Any) -> Excerpt:
         )
         found = made.order_by("-id").first()
     if found is None:
-        raise NotFound(f"There is no excerpt of “{work}”.")
+        raise NotFound(_("There is no excerpt of “%(work)s”.") % {"work": work})
     return found
 
 

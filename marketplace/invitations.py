@@ -235,13 +235,13 @@ def _mail(invitation: Invitation, token: str) -> None:
         _("%(organization)s invites you to Licet") % {"organization": invitation.organization.name},
         _(
             "%(organization)s invites you as %(what)s.\n\n%(url)s\n\n"
-            "The link works once, until %(until)s UTC. If you did not expect it, do nothing."
+            "The link works once, until %(until)s. If you did not expect it, do nothing."
         )
         % {
             "organization": invitation.organization.name,
             "what": what,
             "url": f"{settings.BASE_URL}/invitations/{token}",
-            "until": f"{invitation.expires_at:%Y-%m-%d %H:%M}",
+            "until": preferences.moment(invitation.expires_at),
         },
         invitation.email,
     )

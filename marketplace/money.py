@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.utils.translation import gettext as _
+
 from marketplace.errors import InvalidInput
 
 # Stripe takes at most eight digits in one charge: https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
@@ -90,8 +92,11 @@ def currency(code: str, *, param: str = "currency") -> Currency:
         return CURRENCIES[code]
     except KeyError:
         raise InvalidInput(
-            f"“{code}” is no currency that Stripe takes. Write its ISO 4217 code in capitals, such"
-            " as USD.",
+            _(
+                "“%(code)s” is no currency that Stripe takes. Write its ISO 4217 code in capitals,"
+                " such as USD."
+            )
+            % {"code": code},
             param=param,
         ) from None
 
@@ -100,22 +105,23 @@ def check_price(amount_minor: int, code: str, *, param: str = "price_minor") -> 
     """Refuse what could never be charged. 0 is free; all else lies within Stripe's limits."""
     unit = currency(code)
     if amount_minor < 0:
-        raise InvalidInput("A price cannot be negative. Use 0 for a free license.", param=param)
+        raise InvalidInput(_("A price cannot be negative. Use 0 for a free license."), param=param)
     if 0 < amount_minor < unit.stripe_minimum_minor:
         raise InvalidInput(
-            f"Stripe charges no less than {show(unit.stripe_minimum_minor, code)}."
-            " Ask for that much, or for 0.",
+            _("Stripe charges no less than %(least)s. Ask for that much, or for 0.")
+            % {"least": show(unit.stripe_minimum_minor, code)},
             param=param,
         )
     if amount_minor % unit.step_minor:
         raise InvalidInput(
-            f"In {code} Stripe charges whole multiples of {show(unit.step_minor, code)} only.",
+            _("In %(currency)s Stripe charges whole multiples of %(step)s only.")
+            % {"currency": code, "step": show(unit.step_minor, code)},
             param=param,
         )
     if amount_minor > STRIPE_MAXIMUM_MINOR:
         raise InvalidInput(
-            f"Stripe charges no more than {show(STRIPE_MAXIMUM_MINOR, code)} at once."
-            " Split the price over several offers.",
+            _("Stripe charges no more than %(most)s at once. Split the price over several offers.")
+            % {"most": show(STRIPE_MAXIMUM_MINOR, code)},
             param=param,
         )
 
@@ -145,6 +151,8 @@ def minor(amount: Decimal, code: str, *, param: str = "price") -> int:
     scaled = amount.scaleb(exponent)
     if not scaled.is_finite() or scaled != scaled.to_integral_value():
         raise InvalidInput(
-            f"{code} has {exponent} digits after the point. Give no more.", param=param
+            _("%(currency)s has %(digits)s digits after the point. Give no more.")
+            % {"currency": code, "digits": exponent},
+            param=param,
         )
     return int(scaled)

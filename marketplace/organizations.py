@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -63,7 +63,7 @@ def found(
 ) -> Organization:
     """Create an organization. Its first member is added with `admit`. Raises InvalidInput."""
     if kind not in Organization.Kind.values:
-        raise InvalidInput(f"Use one of: {', '.join(Organization.Kind.values)}.", param="kind")
+        raise InvalidInput(_one_of(Organization.Kind.values), param="kind")
     _check_jurisdiction(jurisdiction)
     organization = Organization(
         kind=kind,
@@ -89,7 +89,7 @@ def identify(caller: Caller, **fields: str) -> Organization:
         _check_jurisdiction(fields["jurisdiction"])
     for field in ("name", "legal_name"):
         if not fields.get(field, "-").strip():
-            raise InvalidInput("This may not be blank.", param=field)
+            raise InvalidInput(_("This may not be blank."), param=field)
     with acting(caller):
         organization = Organization.objects.get_visible(caller, caller.organization.pk, lock=True)
         changed = sorted(name for name in fields if getattr(organization, name) != fields[name])
@@ -119,7 +119,8 @@ def check_identity(organization: Organization) -> None:
     missing = missing_identity(organization)
     if missing:
         raise LegalIdentityIncomplete(
-            f"Live mode needs: {', '.join(missing)}. Say them first: POST /v1/organization.",
+            _("Live mode needs: %(missing)s. Say them first: POST /v1/organization.")
+            % {"missing": ", ".join(missing)},
             organization=str(organization.pk),
             missing=missing,
         )
@@ -130,7 +131,9 @@ def find(id: str) -> Organization:
     try:
         return Organization.objects.get(pk=id)
     except (Organization.DoesNotExist, ValidationError):
-        raise InvalidInput(f"There is no organization “{id}”.", param="organization") from None
+        raise InvalidInput(
+            _("There is no organization “%(id)s”.") % {"id": id}, param="organization"
+        ) from None
 
 
 def named(text: str) -> Organization:
@@ -192,7 +195,7 @@ def admit(organization: Organization, *, email: str, name: str, password: str, r
 def check_role(role: str) -> None:
     """Raise InvalidInput for a role that there is not."""
     if role not in ROLE_SCOPES:
-        raise InvalidInput(f"Use one of: {', '.join(ROLE_SCOPES)}.", param="role")
+        raise InvalidInput(_one_of(ROLE_SCOPES), param="role")
 
 
 def appoint_operator(*, email: str, name: str, password: str) -> User:
@@ -225,9 +228,13 @@ def operator(organization: Organization, *, livemode: bool = False) -> Caller:
     return Caller(organization=organization, livemode=livemode, scopes=frozenset(Scope))
 
 
+def _one_of(words: Iterable[str]) -> str:
+    return _("Use one of: %(words)s.") % {"words": ", ".join(words)}
+
+
 def _check_jurisdiction(jurisdiction: str) -> None:
     if not _JURISDICTION.fullmatch(jurisdiction):
         raise InvalidInput(
-            "Use an ISO 3166-1 alpha-2 code, such as “IE”, or a subdivision, such as “US-DE”.",
+            _("Use an ISO 3166-1 alpha-2 code, such as “IE”, or a subdivision, such as “US-DE”."),
             param="jurisdiction",
         )

@@ -17,11 +17,11 @@ from typing import Any
 
 from django.db import connection
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from marketplace import charts, csv_cells
+from marketplace import charts, csv_cells, preferences
 from marketplace.access import Caller, Scope
 from marketplace.errors import NotFound
 from marketplace.money import CURRENCIES
@@ -249,14 +249,12 @@ def _is_seen(panel: Panel, caller: Caller | None) -> bool:
 
 
 def money_text(minor: int, currency: str) -> str:
-    """An amount as the viewer's language writes it: `1,250.00 USD`, `1.250,00 USD`."""
-    exponent = CURRENCIES[currency].exponent
-    amount = Decimal(minor).scaleb(-exponent)
-    return f"{number_format(amount, decimal_pos=exponent, force_grouping=True)} {currency}"
+    """An amount as the viewer writes it: `1,250.00 USD`, `1.250,00 $`."""
+    return preferences.amount(minor, currency)
 
 
 def count_text(value: int) -> str:
-    return str(number_format(value, force_grouping=True))
+    return preferences.number(value)
 
 
 def sums_text(sums: Iterable[tuple[str, int]]) -> str:
@@ -289,9 +287,9 @@ def cell_text(cell: Cell) -> str:
         case int():
             return count_text(cell)
         case datetime():
-            return str(date_format(timezone.localtime(cell), "SHORT_DATETIME_FORMAT"))
+            return preferences.moment(cell)
         case date():
-            return str(date_format(cell, "SHORT_DATE_FORMAT"))
+            return preferences.date_text(cell)
         case timedelta():
             return age_text(cell)
         case _:
@@ -306,11 +304,11 @@ def _short(unit: str) -> Callable[[int], str]:
         amount = Decimal(value).scaleb(-exponent)
         for reach, word in ((10**9, _("%(number)sB")), (10**6, _("%(number)sM"))):
             if abs(amount) >= reach:
-                digits = number_format(amount / reach, decimal_pos=1, force_grouping=True)
+                digits = preferences.number(amount / reach, 1)
                 return word % {"number": digits}
         is_whole = abs(amount) >= 100 or amount == amount.to_integral_value()
         places = 0 if is_whole else exponent
-        return str(number_format(round(amount, places), decimal_pos=places, force_grouping=True))
+        return preferences.number(round(amount, places), places)
 
     return write
 

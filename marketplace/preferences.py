@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 
@@ -122,13 +122,16 @@ def of_request(request: HttpRequest) -> Viewer:
 
 @contextmanager
 def writing_to(address: str) -> Iterator[None]:
-    """Write a mail as its recipient reads; whom we do not know, as who causes it."""
+    """Write a mail as its recipient reads; whom we do not know, as who causes it.
+
+    Who has an account and chose no language is written to in English, whoever causes it.
+    """
     user = User.objects.filter(email=address.strip().lower(), is_active=True).first()
-    if user is None or not user.language:
+    if user is None:
         yield
         return
     formats = user.formats or user.language
-    with viewing(Viewer(user.language, zone_of(user.time_zone), formats)):
+    with viewing(Viewer(user.language or "en", zone_of(user.time_zone), formats)):
         yield
 
 
@@ -223,6 +226,15 @@ def amount(amount_minor: int, code: str) -> str:
     return re.sub(rf"{code}(?=\d)", f"{code}\xa0", text)
 
 
+def number(value: Decimal | int, places: int = 0) -> str:
+    """Write a number for the reader: `1.234,5`."""
+    locale = _locale(_viewer.get().formats)
+    if locale is None:
+        return f"{value:,.{places}f}"
+    pattern = "#,##0" + ("." + "0" * places if places else "")
+    return str(numbers.format_decimal(value, format=pattern, locale=locale))
+
+
 def moment(at: datetime) -> str:
     """Write an instant in the reader's zone, which is named: `27.11.2026, 15:04 CET`."""
     local = at.astimezone(timezone.get_current_timezone())
@@ -235,11 +247,24 @@ def moment(at: datetime) -> str:
 
 def day(at: datetime) -> str:
     """Write the day of an instant in the reader's zone."""
-    local = at.astimezone(timezone.get_current_timezone())
+    return date_text(at.astimezone(timezone.get_current_timezone()).date())
+
+
+def date_text(of: date) -> str:
+    """Write a date, which is in no zone."""
     locale = _locale(_viewer.get().formats)
     if locale is None:
-        return f"{local:%Y-%m-%d}"
-    return dates.format_date(local.date(), "medium", locale=locale)
+        return of.isoformat()
+    return dates.format_date(of, "medium", locale=locale)
+
+
+def country(code: str, english: str) -> str:
+    """What a country is called in the reader's language."""
+    language = _viewer.get().language
+    if language == "en":
+        return english
+    locale = _locale(language)
+    return english if locale is None else locale.territories.get(code, english)
 
 
 def zone_name(local: datetime) -> str:

@@ -7,7 +7,7 @@ from django.core import signing
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from marketplace import invitations, organizations
+from marketplace import invitations, organizations, preferences
 from marketplace.errors import InvalidInput, InvitationEnded, NotFound
 from marketplace.models import Organization, User
 
@@ -31,15 +31,16 @@ def begin(email: str) -> None:
     check_is_open()
     address = invitations.check_email(email)
     token = signing.dumps(address, salt=_SALT)
-    invitations.send_mail(
-        _("Your organization on Licet"),
-        _(
-            "Open this link within 24 hours to found your organization:\n\n%(url)s\n\n"
-            "If you did not ask for it, do nothing."
+    with preferences.writing_to(address):
+        invitations.send_mail(
+            _("Your organization on Licet"),
+            _(
+                "Open this link within 24 hours to found your organization:\n\n%(url)s\n\n"
+                "If you did not ask for it, do nothing."
+            )
+            % {"url": f"{settings.BASE_URL}/sign-up/{token}"},
+            address,
         )
-        % {"url": f"{settings.BASE_URL}/sign-up/{token}"},
-        address,
-    )
 
 
 def email(token: str) -> str:

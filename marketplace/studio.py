@@ -195,9 +195,15 @@ class RejectionInline(TenantInline):
     read = Scope.WORKS_READ
     ordering = ("pk",)
     show_change_link = False
-    fields = ("name", "code", "detail")
+    fields = ("name", "code", "why")
+    readonly_fields = ("why",)
     verbose_name_plural = gettext_lazy("What did not come in (the first 20)")
     empty = gettext_lazy("Everything came in.")
+
+    @admin.display(description=gettext_lazy("Detail"))
+    def why(self, row: ImportRejection) -> str:
+        """What a worker said in English, in the reader's language where it is a reason of ours."""
+        return _(row.detail) if row.detail else ""
 
 
 class ImportPages(TenantModelAdmin):

@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
@@ -282,7 +283,7 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         context = {
-            "title": self.opts.verbose_name_plural.capitalize(),
+            "title": capfirst(self.opts.verbose_name_plural),
             "intro": self.intro,
             "empty": self.empty,
             **(extra_context or {}),

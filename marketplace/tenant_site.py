@@ -25,6 +25,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, include, path, reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
@@ -365,7 +366,7 @@ class TenantSite(UnfoldAdminSite):  # type: ignore[misc]
         name = f"admin:{pages.opts.app_label}_{pages.opts.model_name}_changelist"
         link = reverse(name, current_app=self.name)
         return {
-            "title": pages.menu_title or pages.opts.verbose_name_plural.capitalize(),
+            "title": pages.menu_title or capfirst(pages.opts.verbose_name_plural),
             "link": link,
             "icon": pages.icon,
             "active": request.path.startswith(link),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class PaymentsConfig(AppConfig):
     name = "payments"
+    verbose_name = gettext_lazy("Payments")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
@@ -14,7 +16,7 @@ class PaymentsConfig(AppConfig):
 
         And say what dashboards show of money.
         """
-        from marketplace import legal_holds, panels
+        from marketplace import legal_holds, model_names, panels
         from payments import (
             checkouts,
             commands,
@@ -35,6 +37,7 @@ class PaymentsConfig(AppConfig):
         from payments.models import Command
 
         Kind = Command.Kind
+        model_names.translate(self)
         commands.CALLS |= {
             Kind.CREATE_CHECKOUT: checkouts.CREATE,
             Kind.EXPIRE_CHECKOUT: checkouts.EXPIRE,

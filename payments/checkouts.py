@@ -55,9 +55,10 @@ def _params(order: Order) -> dict[str, Any]:
     assert order.checkout_expires_at is not None
     back = return_url(order)
     metadata = {"order": str(order.pk)}
-    items = [(_("License to “%(name)s”"), order.quote.subtotal_minor)]
+    # In English, whoever causes it, as all that is recorded or sent to Stripe.
+    items = [(f"License to “{order.quote.offer.collection.name}”", order.quote.subtotal_minor)]
     if order.quote.tax_minor:
-        items.append((_("Tax"), order.quote.tax_minor))
+        items.append(("Tax", order.quote.tax_minor))
     return {
         "mode": "payment",
         "client_reference_id": str(order.pk),
@@ -78,7 +79,7 @@ def _params(order: Order) -> dict[str, Any]:
                 "price_data": {
                     "currency": order.currency.lower(),
                     "unit_amount": amount_minor,
-                    "product_data": {"name": title % {"name": order.quote.offer.collection.name}},
+                    "product_data": {"name": title},
                 },
             }
             for title, amount_minor in items

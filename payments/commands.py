@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from marketplace import preferences
 from marketplace.access import Caller, acting, system
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
 from payments import refusals, stripe_gateway
@@ -162,6 +163,12 @@ def _called(call: Call, command: Command, *, is_old: bool) -> Any:
     same call under another key could pay twice. What it made is found, or it is made once Stripe
     has forgotten the key.
     """
+    # What is kept of a refusal is in English, whoever's page waits for it.
+    with preferences.viewing(preferences.NOBODY):
+        return _tried(command, call, is_old)
+
+
+def _tried(command: Command, call: Call, is_old: bool) -> Any:
     found = call.find(command) if is_old and call.find is not None else None
     if found is not None:
         return found

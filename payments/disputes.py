@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from licensing import scope_claims
 from marketplace.money import round_half_even
@@ -136,7 +135,7 @@ def _hold(order: Order, dispute: Dispute) -> None:
         licenses.suspend(
             order,
             cause=licenses.Cause.PAYMENT_DISPUTED,
-            reason=_("The buyer's bank wants the payment back."),
+            reason="The buyer's bank wants the payment back.",
         )
 
 
@@ -167,7 +166,7 @@ def _won(order: Order, dispute: Dispute) -> None:
         return
     if order_states.move(order, Event.DISPUTE_WON):
         licenses.reinstate(
-            order, reason=_("The dispute was won."), after=licenses.Cause.PAYMENT_DISPUTED
+            order, reason="The dispute was won.", after=licenses.Cause.PAYMENT_DISPUTED
         )
 
 
@@ -243,7 +242,7 @@ def _lost(order: Order, dispute: Dispute) -> None:
     licenses.revoke(
         order,
         cause=licenses.Cause.PAYMENT_DISPUTED,
-        reason=_("The buyer's bank took the payment back."),
+        reason="The buyer's bank took the payment back.",
     )
 
 

@@ -279,7 +279,7 @@ def _follow_time(order: Order, invoice: Invoice) -> None:
         licenses.suspend(
             order,
             cause=licenses.Cause.PAYMENT_OVERDUE,
-            reason=_("The invoice is overdue."),
+            reason="The invoice is overdue.",
         )
 
 
@@ -300,7 +300,7 @@ def _cancel(order: Order, invoice: Invoice) -> None:
         cause=(
             licenses.Cause.CONVENIENCE_LICENSEE if is_given_up else licenses.Cause.PAYMENT_OVERDUE
         ),
-        reason=_("The invoice was taken back unpaid."),
+        reason="The invoice was taken back unpaid.",
     )
 
 
@@ -331,9 +331,10 @@ def _give_customer(order: Order, customer: StripeCustomer) -> None:
 def _give_send(invoice: Invoice) -> None:
     order, quote = invoice.order, invoice.order.quote
     name = quote.offer.collection.name
-    items = [("license", _("License to “%(name)s”") % {"name": name}, quote.subtotal_minor)]
+    # In English, whoever causes it: a repeat sends the same bytes.
+    items = [("license", f"License to “{name}”", quote.subtotal_minor)]
     if quote.tax_minor:
-        items.append(("tax", _("Tax"), quote.tax_minor))
+        items.append(("tax", "Tax", quote.tax_minor))
     params: dict[str, Any] = {
         "customer": invoice.customer.stripe_id,
         "collection_method": "send_invoice",

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing import delivery_summaries
-from marketplace import audit, idempotency, money
+from marketplace import audit, idempotency, money, preferences
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     InvalidInput,
@@ -295,7 +295,7 @@ def _requested(
     if amount % step:
         raise InvalidInput(
             _("In %(currency)s Stripe gives back whole multiples of %(step)s only.")
-            % {"currency": order.currency, "step": money.show(step, order.currency)},
+            % {"currency": order.currency, "step": preferences.amount(step, order.currency)},
             param="amount_minor",
         )
     _check_one_part(order, amount)
@@ -323,7 +323,7 @@ def _check_undisputed(order: Order) -> None:
 def _too_large(order: Order, left_minor: int) -> RefundTooLarge:
     return RefundTooLarge(
         _("%(left)s of this payment is left to give back.")
-        % {"left": money.show(left_minor, order.currency)},
+        % {"left": preferences.amount(left_minor, order.currency)},
         left_minor=left_minor,
     )
 
@@ -335,7 +335,7 @@ def _check_one_part(order: Order, amount_minor: int) -> None:
     if amount_minor > most:
         raise RefundTooLarge(
             _("This was paid in several parts: give back at most %(most)s at a time.")
-            % {"most": money.show(most, order.currency)},
+            % {"most": preferences.amount(most, order.currency)},
             left_minor=most,
         )
 
@@ -391,7 +391,7 @@ def _send(order: Order, refund: Refund) -> None:
         licenses.suspend(
             order,
             cause=licenses.Cause.REFUNDED,
-            reason=_("The whole payment is on its way back."),
+            reason="The whole payment is on its way back.",
         )
     payment_intent = order.payment_intent
     if payment_parts.are_of(order):
@@ -547,7 +547,7 @@ def _take(order: Order, refund: Refund, *, is_outside: bool) -> None:
         licenses.revoke(
             order,
             cause=licenses.Cause.REFUNDED,
-            reason=_("The whole payment was given back."),
+            reason="The whole payment was given back.",
             effect=refund.effect,
         )
 
@@ -621,7 +621,7 @@ def _refuse(command: Command, why: str, code: str) -> None:
     refund.save(update_fields=["state", "failure"])
     licenses.reinstate(
         refund.order,
-        reason=_("Stripe refused to give the payment back."),
+        reason="Stripe refused to give the payment back.",
         after=licenses.Cause.REFUNDED,
     )
 

@@ -216,7 +216,7 @@ def _claim(order_id: UUID) -> tuple[str, str] | None:
         if row is None:
             asked = Order.objects.filter(pk=order_id).values_list("asked_at", flat=True).first()
             if asked is None:
-                raise NotFound(f"There is no order “{order_id}”.")
+                raise NotFound(_("There is no order “%(id)s”.") % {"id": order_id})
             raise AskedJustNow(asked + gap)
     session, invoice, livemode = row
     if livemode != settings.STRIPE_LIVEMODE:
@@ -295,9 +295,7 @@ def _go_on(order: Order) -> None:
         mismatches.paid_otherwise(
             order, found_minor=order.paid_minor, expected_minor=order.total_minor
         )
-    licenses.reinstate(
-        order, reason=_("The invoice was paid."), after=licenses.Cause.PAYMENT_OVERDUE
-    )
+    licenses.reinstate(order, reason="The invoice was paid.", after=licenses.Cause.PAYMENT_OVERDUE)
 
 
 def _settle(order: Order, payment: PaymentFacts) -> None:

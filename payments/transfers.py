@@ -325,9 +325,9 @@ def _held_back(command: Command) -> str:
         if Account.objects.filter(
             stripe_id=command.params["destination"], clearance=Account.Clearance.REFUSED
         ).exists():
-            return _("This market does not pay the seller.")
+            return "This market does not pay the seller."
         if Order.objects.filter(pk=command.order_id, status__in=_NOT_SENT).exists():
-            return _("The payment is disputed, or went back.")
+            return "The payment is disputed, or went back."
     return ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -37,10 +38,20 @@ _IN_TEMPLATES = re.compile(
     re.DOTALL,
 )
 Text = str | tuple[str, str]
+# What Django and Unfold say on our pages, and have no German for.
+BORROWED: tuple[str, ...] = (
+    "All %(total_count)s selected",
+    "Go back",
+    "No results found",
+    "Select action",
+    "Select all rows",
+    "Select record",
+    "This page yielded into no results. Create a new item or reset your filters.",
+)
 # What only machines, terminals and logs say: in English, for whoever reads along.
 _MACHINES = re.compile(
     r"serializers\w*\.py$|_views\.py$|^marketplace/views\.py$|/management/|/ledger/|/admin\.py$|demo"
-    r"|/(checkup|restores|backups|schema_guard|devdb|decision_requests|idempotency|authentication"
+    r"|/(restores|backups|schema_guard|devdb|decision_requests|idempotency|authentication"
     r"|stripe_gateway|stripe_pace|stripe_events|asked_models|evidence)\.py$"
 )
 
@@ -62,7 +73,42 @@ def found(app: str) -> dict[Text, list[str]]:
             places = messages.setdefault(message, [])
             if name not in places:
                 places.append(name)
+    for message, name in (*_of_tables(app), *_of_others(app)):
+        messages.setdefault(message, [name])
     return messages
+
+
+def _of_others(app: str) -> Iterator[tuple[Text, str]]:
+    """The titles of refusals and templates, as pages have them, and what is borrowed."""
+    if app == "marketplace":
+        from marketplace.errors import DomainError
+
+        for error in (DomainError, *DomainError.__subclasses__()):
+            yield error.title, "marketplace/errors.py"
+        for message in BORROWED:
+            yield message, "tests/translations.py"
+    if app == "licensing":
+        for path in sorted((ROOT / "licensing" / "terms_library").glob("*.json")):
+            said = json.loads(path.read_text("utf-8"))
+            for name in ("title", "description"):
+                yield said[name], path.relative_to(ROOT).as_posix()
+
+
+def _of_tables(app: str) -> Iterator[tuple[Text, str]]:
+    """What tables that have pages, and their columns, are called there. Needs Django set up."""
+    from django.contrib import admin
+
+    from marketplace import model_names
+    from marketplace.urls import studio
+
+    shown = {*studio._registry, *admin.site._registry}
+    for site in (studio, admin.site):
+        for pages in site._registry.values():
+            shown |= {inline.model for inline in pages.inlines}
+    for model in sorted(shown, key=lambda one: one._meta.label):
+        if model._meta.app_label == app:
+            where = f"{model.__module__.replace('.', '/')}.py"
+            yield from ((name, where) for name in model_names.spoken(model))
 
 
 def _of_python(source: str) -> Iterator[Text]:
@@ -170,8 +216,12 @@ HEADER = """\
 # terms: Bedingungen · clause: Klausel · agreement: Vertrag · receipt: Beleg · ledger: Register
 # log: Protokoll · certificate: Urkunde · notice: Hinweis · opt-out: Widerspruch
 # acknowledgement: Bestätigung · claim: Anspruch · dispute: Zahlungsanfechtung
+# appeal: Beschwerde · trader: Unternehmer · legal hold: Aufbewahrung · owner: Rechteinhaber
+# conditions: Bestimmungen · approve: zustimmen · clear: freigeben · credit note: Rechnungskorrektur
+# live mode: Echtbetrieb · test mode: Testbetrieb · contributor: Urheber · transfer: Überweisung
 # payout: Auszahlung · refund: Erstattung · fee: Gebühr · earnings: Erlöse
-# quote: Kostenvoranschlag · attest: versichern · freeze: festhalten
+# quote: Kostenvoranschlag · attest: versichern · attestation: Rechteerklärung
+# freeze: festhalten
 # invoice: Rechnung · royalty: Tantieme · advance: Vorschuss · key: Schlüssel · sample: Probe
 # upload: hochladen · root: Wurzel · second factor: zweiter Faktor · operator: Betreiber"""
 

@@ -14,13 +14,14 @@ from django.contrib.admin import AdminSite
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from marketplace import access, organizations, panel_pages, panels
 from marketplace.access import Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import Membership, Organization, User
 from marketplace.panels import Figure, Line, Money, Panel, Section, Series, Stat, Table
+from marketplace.preferences import Viewer, viewing
 from marketplace.tenant_site import studio
 from tests.make import make_grant, make_offer
 from tests.payments.royalty_sales import sell
@@ -111,16 +112,32 @@ def test_a_year_ends_there_too(now: str, last: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "texts"),
+    ("formats", "texts"),
     [
-        ("en-us", ["-1,250.00 USD", "1,250 JPY", "0.050 KWD", "0.00 EUR"]),
-        ("de", ["-1.250,00 USD", "1.250 JPY", "0,050 KWD", "0,00 EUR"]),
+        ("", ["-1,250.00 USD", "1,250 JPY", "0.050 KWD", "0.00 EUR"]),
+        ("de-DE", ["-1.250,00\xa0$", "1.250\xa0¥", "0,050\xa0KWD", "0,00\xa0€"]),
     ],
 )
-def test_money_is_written_as_the_viewer_does(language: str, texts: list[str]) -> None:
+def test_money_is_written_as_the_viewer_does(formats: str, texts: list[str]) -> None:
     amounts = [(-125_000, "USD"), (1_250, "JPY"), (50, "KWD"), (0, "EUR")]
-    with translation.override(language):
+    with viewing(Viewer(formats=formats)):
         assert [panels.money_text(*amount) for amount in amounts] == texts
+
+
+def test_numbers_and_times_are_written_as_the_viewer_does() -> None:
+    at = datetime(2026, 11, 27, 15, 4, tzinfo=UTC)
+    cells = (1_234_567, at, date(2026, 11, 27))
+    assert [panels.cell_text(cell) for cell in cells] == [
+        "1,234,567",
+        "2026-11-27 15:04 UTC",
+        "2026-11-27",
+    ]
+    with viewing(Viewer("de", ZoneInfo("Asia/Tokyo"), "de-DE")):
+        assert [panels.cell_text(cell) for cell in cells] == [
+            "1.234.567",
+            "28.11.26, 00:04 JST",
+            "27.11.2026",
+        ]
 
 
 @pytest.mark.parametrize(
