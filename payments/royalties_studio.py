@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
@@ -15,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_http_methods
 
+from licensing import sentences
 from marketplace import form_pages, money, preferences
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import DomainError, InvalidInput
@@ -172,7 +172,7 @@ class RulePages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Share"))
     def share(self, row: RoyaltyRule) -> str:
-        return f"{Decimal(row.basis_points).scaleb(-2).normalize():f} %"
+        return sentences.percent(row.basis_points)
 
     @admin.display(description=gettext_lazy("Shared out"))
     def how(self, row: RoyaltyRule) -> str:

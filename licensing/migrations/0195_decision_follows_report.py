@@ -16,7 +16,7 @@ SELECT set_config('licet.system', '', true)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("licensing", "0150_offers_in_review")]
+    dependencies = [("licensing", "0180_held_agreements")]
 
     operations = [
         migrations.AddField(
