@@ -19,6 +19,7 @@ from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
 ASKED = {"use": "pretrain", "territory": "DE"}
+ALL = "/studio/questions/"
 
 
 @pytest.fixture
@@ -171,6 +172,37 @@ def test_what_the_answer_depends_on_is_asked_for_and_then_answered(
     # What was said stays in the form.
     kept = counsel.get(page_of(grant), {**said, "model_name": "Atlas"}).context["form"]
     assert {"model_name", "release", "field", "sector"} <= set(kept.fields)
+
+
+def test_a_work_is_asked_about_by_all_licenses_at_once(
+    counsel: Client, grant: Grant, archive: Organization, stranger: Organization
+) -> None:
+    other = make_grant(stranger, grant.licensee, uses=("finetune",))
+    with acting(caller_for(archive), writing=False):
+        work = Work.objects.filter(organization=archive).order_by("pk")[0]
+        digest = bytes(work.representations.all()[0].digest).hex()
+    assert 'href="/studio/questions/"' in text(counsel.get("/studio/"))
+
+    yes = counsel.get(ALL, {**ASKED, "work": digest})
+    no = counsel.get(ALL, {**ASKED, "work": "ab" * 32})
+
+    assert yes.context["answer"]["answer"] == "Yes"
+    assert f"/studio/licensing/heldgrant/{grant.pk}/change/" in text(yes)
+    assert str(other.pk) not in text(yes)
+    assert "Clause 2.1" in text(yes)
+    assert no.context["answer"]["whys"][0]["why"] == "The license does not cover this work then."
+    assert "By which license" not in text(no)
+    nobody = member(archive).get(ALL, {**ASKED, "work": digest})
+    assert nobody.context["answer"]["whys"][0]["why"] == "You hold no license that covers it."
+
+
+@pytest.mark.parametrize("work", ["", "abc", "work-1", "ab" * 31 + "zz", "ab" * 33, " " * 64])
+def test_of_all_licenses_a_work_is_asked_about_by_its_bytes_alone(
+    counsel: Client, grant: Grant, work: str
+) -> None:
+    page = counsel.get(ALL, {**ASKED, "work": work})
+    assert page.status_code == 422
+    assert list(page.context["form"].errors) == ["work"]
 
 
 @pytest.mark.parametrize(
