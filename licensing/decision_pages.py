@@ -1,4 +1,4 @@
-"""“May we …?” of a license held: a question in a form, answered by the engine that the API asks.
+"""“May we …?” of one license held, or of all: a form, answered by the engine that the API asks.
 
 Nothing is written, as the API writes nothing: the address holds the question, and asks it anew.
 """
@@ -42,10 +42,10 @@ from marketplace.access import Caller, Scope, acting
 from marketplace.errors import DomainError, NotFound
 from marketplace.tenant_forms import VerbForm
 from marketplace.tenant_pages import find, own
-from marketplace.tenant_site import studio
+from marketplace.tenant_site import Link, Section, studio
 
 # A work by its bytes; what else is given is the licensor's own id.
-_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+_DIGEST = re.compile(r"\A[0-9a-fA-F]{64}\Z")
 # Days that are no slip of a finger, and that every time zone can write.
 _YEARS = range(1970, 3000)
 
@@ -141,7 +141,10 @@ class QuestionForm(VerbForm):
             ("lineage", LINEAGES),
         ):
             self._choose(name, labels)
-        # What was bought, to begin with.
+        self.begin()
+
+    def begin(self) -> None:
+        """Ask what was bought, to begin with."""
         scope = self.row.periods.all()[0].scope
         self.fields["use"].initial = scope["uses"][0]
         self.fields["territory"].initial = scope["territories"][0]
@@ -184,6 +187,25 @@ class QuestionForm(VerbForm):
                 del self.fields[name]
 
 
+class WorkQuestionForm(QuestionForm):
+    """A question about one work, by whatever licenses there are. No row."""
+
+    field_order = ("work", *QuestionForm.FIRST)
+    work = forms.RegexField(
+        _DIGEST,
+        label=gettext_lazy("With which work?"),
+        strip=True,
+        help_text=gettext_lazy("The SHA-256 of its exact bytes: 64 hexadecimal digits."),
+        error_messages={"invalid": gettext_lazy("Give a SHA-256 as 64 hexadecimal digits.")},
+    )
+
+    def begin(self) -> None:
+        """As the form stands: nothing was bought that it would be about."""
+
+    def asked(self) -> decision_requests.Asked:
+        return decision_requests.Asked(digests=[bytes.fromhex(self.cleaned_data["work"])])
+
+
 def _instant(day: Any) -> datetime:
     now = timezone.now()
     if day is None or day == timezone.localdate(now):
@@ -197,12 +219,31 @@ def _instant(day: Any) -> datetime:
 @never_cache
 @require_safe
 def ask(request: HttpRequest, caller: Caller, id: str) -> HttpResponseBase:
-    """The form, and below it the answer to what the address asks."""
-    if not (caller.may(Scope.GRANTS_READ) and caller.may(Scope.DECISIONS_READ)):
-        raise PermissionDenied
+    """A question about one license. The form, and above it the answer to what the address asks."""
+    _check(caller)
     with acting(caller, writing=False):
         row = _held(caller, id)
-    form = QuestionForm(request.GET if "use" in request.GET else None, caller=caller, row=row)
+    data = request.GET if "use" in request.GET else None
+    return _asked(request, caller, QuestionForm(data, caller=caller, row=row), row)
+
+
+@never_cache
+@require_safe
+def ask_of_all(request: HttpRequest, caller: Caller) -> HttpResponseBase:
+    """A question about one work, which any of the caller's licenses may answer."""
+    _check(caller)
+    data = request.GET if "use" in request.GET else None
+    return _asked(request, caller, WorkQuestionForm(data, caller=caller, row=None), None)
+
+
+def _check(caller: Caller) -> None:
+    if not (caller.may(Scope.GRANTS_READ) and caller.may(Scope.DECISIONS_READ)):
+        raise PermissionDenied
+
+
+def _asked(
+    request: HttpRequest, caller: Caller, form: QuestionForm, row: HeldGrant | None
+) -> HttpResponse:
     answer: dict[str, Any] = {}
     open_dimensions: set[str] = set()
     if form.is_bound and form.is_valid():
@@ -214,7 +255,11 @@ def ask(request: HttpRequest, caller: Caller, id: str) -> HttpResponseBase:
         except DomainError as refusal:
             form.refuse(refusal)
         else:
-            answer = {"answer": _answer(row, question, found, form.cleaned_data)}
+            by = row
+            if by is None and found.grant is not None:
+                with acting(caller, writing=False):
+                    by = _held(caller, found.grant)
+            answer = {"answer": _answer(by, question, found, form.cleaned_data)}
             open_dimensions = decision_words.asks_for(found)
     form.show(open_dimensions)
     return _shown(request, caller, row, form, answer)
@@ -232,10 +277,10 @@ def _held(caller: Caller, id: str) -> HeldGrant:
 
 
 def _answer(
-    row: HeldGrant, question: Question, found: Decision, given: Mapping[str, Any]
+    row: HeldGrant | None, question: Question, found: Decision, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the page says of a decision."""
-    words = _clauses(row, question)
+    words = {} if row is None else _clauses(row, question)
     duties = dict.fromkeys(str(duty["clause"]) for duty in found.duties)
     place = given["territory"]
     return {
@@ -253,7 +298,10 @@ def _answer(
         ],
         "duties": [(clause, words.get(clause, "")) for clause in duties],
         "engine": found.engine,
-        "is_test": not row.livemode,
+        "is_test": row is not None and not row.livemode,
+        # By which license, where there may be several.
+        "by": "" if row is None else studio.label(row),
+        "by_url": "" if row is None else _page_of(row),
     }
 
 
@@ -268,8 +316,16 @@ def _clauses(row: HeldGrant, question: Question) -> dict[str, str]:
     return {number: said.text for number, said in terms_text.clauses(typed)}
 
 
+def _page_of(row: HeldGrant) -> str:
+    return studio.page("licensing_heldgrant_change", row.pk)
+
+
 def _shown(
-    request: HttpRequest, caller: Caller, row: HeldGrant, form: QuestionForm, answer: dict[str, Any]
+    request: HttpRequest,
+    caller: Caller,
+    row: HeldGrant | None,
+    form: QuestionForm,
+    answer: dict[str, Any],
 ) -> HttpResponse:
     frame = request.frame()  # type: ignore[attr-defined]
     context = {
@@ -277,8 +333,8 @@ def _shown(
         **answer,
         "title": _("May we …?"),
         "form": form,
-        "row": studio.label(row),
-        "row_url": studio.page("licensing_heldgrant_change", row.pk),
+        "row": "" if row is None else studio.label(row),
+        "row_url": "" if row is None else _page_of(row),
         "here": request.path,
     }
     with acting(caller, writing=False):
@@ -291,8 +347,21 @@ def _shown(
 
 
 def patterns(bind: Callable[[Any], Any]) -> list[URLPattern]:
-    """The address of this page, for the workspace to include."""
-    return [path("<str:id>/", bind(ask), name="license")]
+    """The addresses of these pages, for the workspace to include."""
+    return [
+        path("", bind(ask_of_all), name="index"),
+        path("<str:id>/", bind(ask), name="license"),
+    ]
 
 
 studio.hang("questions", patterns)
+studio.links.append(
+    Link(
+        Section.LICENSES,
+        3,
+        gettext_lazy("May we …?"),
+        "help",
+        "questions:index",
+        Scope.DECISIONS_READ,
+    )
+)

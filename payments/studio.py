@@ -95,6 +95,7 @@ class PurchasePages(_OrderPages):
         "method",
         "status",
         "pay_page",
+        "its_invoice",
         "license_held",
         "given_back",
         "accepted_by_name",
@@ -150,6 +151,14 @@ class PurchasePages(_OrderPages):
     def pay_page(self, row: Order) -> str:
         url = _pay_url(row)
         return format_html('<a href="{}">{}</a>', url, _("Pay now")) if url else "–"
+
+    @admin.display(description=gettext_lazy("Invoice"))
+    def its_invoice(self, row: Order) -> str:
+        if not hasattr(row, "invoice"):
+            return "–"
+        url = studio.page("payments_invoice_change", row.invoice.pk)
+        called = row.invoice.number or _("Not numbered yet")
+        return format_html('<a href="{}">{}</a>', url, called)
 
     @admin.display(description=gettext_lazy("License"))
     def license_held(self, row: Order) -> str:

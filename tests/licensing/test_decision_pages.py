@@ -19,6 +19,7 @@ from tests.people import ApiClient, caller_for
 
 pytestmark = pytest.mark.django_db
 ASKED = {"use": "pretrain", "territory": "DE"}
+ALL = "/studio/questions/"
 
 
 @pytest.fixture
@@ -86,9 +87,8 @@ def test_a_yes_says_its_clause_its_end_and_its_duties_and_nothing_is_written(
     assert "This is a test license" in shown
 
 
-@pytest.mark.parametrize(
-    ("changed", "why", "clause"),
-    [
+def test_a_no_says_what_stands_in_the_way(counsel: Client, grant: Grant) -> None:
+    for changed, why, clause in (
         ({"use": "ground_display"}, "A clause forbids it.", "3.1"),
         ({"use": "evaluate"}, "No clause permits this use.", ""),
         ({"territory": "JP"}, "The terms permit it elsewhere only.", "2.1"),
@@ -96,15 +96,11 @@ def test_a_yes_says_its_clause_its_end_and_its_duties_and_nothing_is_written(
         ({"on": "2001-01-01"}, "The license does not cover this work then.", ""),
         ({"on": "2900-01-01"}, "The license is not for that time.", ""),
         ({"work": "ab" * 32}, "The license does not cover this work then.", ""),
-    ],
-)
-def test_a_no_says_what_stands_in_the_way(
-    counsel: Client, grant: Grant, changed: dict[str, str], why: str, clause: str
-) -> None:
-    found = answered(counsel, grant, **{**ASKED, **changed})
-    assert found["answer"] == "No"
-    assert why in found["whys"][0]["why"]
-    assert found["whys"][0]["clause"] == clause
+    ):
+        found = answered(counsel, grant, **{**ASKED, **changed})
+        assert found["answer"] == "No"
+        assert why in found["whys"][0]["why"]
+        assert found["whys"][0]["clause"] == clause
 
 
 def test_a_work_that_was_taken_out_is_denied_by_either_of_its_names(
@@ -173,25 +169,49 @@ def test_what_the_answer_depends_on_is_asked_for_and_then_answered(
     assert {"model_name", "release", "field", "sector"} <= set(kept.fields)
 
 
-@pytest.mark.parametrize(
-    ("changed", "field"),
-    [
-        ({"use": "to sing"}, "use"),
-        ({"territory": "Mars"}, "territory"),
-        ({"on": "soon"}, "on"),
-        ({"on": "0001-01-01"}, "on"),
-        ({"work": "x" * 1001}, "work"),
-        ({"release": "<svg onload=alert(1)>"}, "release"),
-    ],
-)
-def test_what_is_no_question_is_named_at_its_field(
-    counsel: Client, grant: Grant, changed: dict[str, str], field: str
+def test_a_work_is_asked_about_by_all_licenses_at_once(
+    counsel: Client, grant: Grant, archive: Organization, stranger: Organization
 ) -> None:
-    page = counsel.get(page_of(grant), {**ASKED, **changed})
-    assert page.status_code == 422
-    assert list(page.context["form"].errors) == [field]
-    assert "answer" not in page.context
-    assert not re.search(r"<svg onload", text(page))
+    other = make_grant(stranger, grant.licensee, uses=("finetune",))
+    with acting(caller_for(archive), writing=False):
+        work = Work.objects.filter(organization=archive).order_by("pk")[0]
+        digest = bytes(work.representations.all()[0].digest).hex()
+    assert 'href="/studio/questions/"' in text(counsel.get("/studio/"))
+
+    yes = counsel.get(ALL, {**ASKED, "work": digest})
+    no = counsel.get(ALL, {**ASKED, "work": "ab" * 32})
+
+    assert yes.context["answer"]["answer"] == "Yes"
+    assert f"/studio/licensing/heldgrant/{grant.pk}/change/" in text(yes)
+    assert str(other.pk) not in text(yes)
+    assert "Clause 2.1" in text(yes)
+    assert no.context["answer"]["whys"][0]["why"] == "The license does not cover this work then."
+    assert "By which license" not in text(no)
+    nobody = member(archive).get(ALL, {**ASKED, "work": digest})
+    assert nobody.context["answer"]["whys"][0]["why"] == "You hold no license that covers it."
+
+
+def test_of_all_licenses_a_work_is_asked_about_by_its_bytes_alone(counsel: Client) -> None:
+    for work in ("", "abc", "work-1", "ab" * 31 + "zz", "ab" * 33, " " * 64):
+        page = counsel.get(ALL, {**ASKED, "work": work})
+        assert page.status_code == 422, work
+        assert list(page.context["form"].errors) == ["work"]
+
+
+def test_what_is_no_question_is_named_at_its_field(counsel: Client, grant: Grant) -> None:
+    for field, value in (
+        ("use", "to sing"),
+        ("territory", "Mars"),
+        ("on", "soon"),
+        ("on", "0001-01-01"),
+        ("work", "x" * 1001),
+        ("release", "<svg onload=alert(1)>"),
+    ):
+        page = counsel.get(page_of(grant), {**ASKED, field: value})
+        assert page.status_code == 422, value
+        assert list(page.context["form"].errors) == [field]
+        assert "answer" not in page.context
+        assert not re.search(r"<svg onload", text(page))
 
 
 def test_only_the_licensee_asks(

@@ -10,14 +10,14 @@ import pytest
 from django.utils import timezone
 
 from marketplace import access
-from marketplace.models import Organization, User
-from payments.models import Invoice
+from marketplace.models import Organization
+from payments.models import Invoice, Order
+from tests.make import make_grant
 from tests.payments.invoicing import (
     invoice_of,
     invoiced_offer,
     ordered_on_invoice,
     pay_invoice,
-    travel,
 )
 from tests.payments.rows import (
     make_customer_row,
@@ -29,7 +29,6 @@ from tests.payments.rows import (
 from tests.payments.selling import request_refund
 from tests.payments.simulating import Stripe, work
 from tests.payments.test_buying_pages import member, text
-from tests.payments.test_invoices import begun, settled
 from tests.people import ApiClient
 
 pytestmark = pytest.mark.django_db
@@ -106,28 +105,22 @@ def test_an_invoice_is_read_paid_and_its_credit_notes_seen(
     assert f"<div>119.00 USD: issued ({note['id']})</div>" in text(counsel.get(page_of(invoice)))
 
 
-def test_an_overdue_invoice_says_so_and_that_its_license_is_suspended(
-    archive: Organization,
-    lab: Organization,
-    buyer: ApiClient,
-    stripe: Stripe,
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_invoice_whose_license_was_suspended_says_so(
+    archive: Organization, lab: Organization
 ) -> None:
-    order = begun(buyer, archive)
-    counsel, invoice = member(lab), invoice_of(order)
-    with access.system("find a member in a test"):
-        person = User.objects.get(memberships__organization=lab)
-    for days, said in (
-        (0, "To pay by"),
-        (31, "Pay it now, and all goes on."),
-        (38, "its license is suspended until it is paid."),
-    ):
-        with monkeypatch.context() as patch:
-            travel(patch, days=days)
-            settled(order)
-            # A session ends sooner than an invoice is due.
-            counsel.force_login(person)
-            assert said in text(counsel.get(page_of(invoice)))
+    grant = make_grant(archive, lab)
+    with access.system("make an invoice in a test"):
+        order = Order.objects.get(grant=grant)
+        late = sent("L-1", -40, suspended_at=timezone.now())
+        row = make_invoice_row(order, **late)
+    counsel = member(lab)
+
+    shown = text(counsel.get(page_of(row)))
+
+    assert "its license is suspended until it is paid." in shown
+    assert f'href="/studio/licensing/heldgrant/{grant.pk}/change/"' in shown
+    order_page = text(counsel.get(f"/studio/payments/order/{order.pk}/change/"))
+    assert f'<a href="{page_of(row)}">L-1</a>' in order_page
 
 
 def test_what_is_overdue_stands_first_and_is_counted(

@@ -573,6 +573,7 @@ def _questions(me: Tenant, other: Tenant) -> Iterator[Probe]:
             yield Probe("questions", "GET", f"/studio/questions/{license}/{query}", status=status)
     for work in (*other.kinds, "ab" * 32, "%00"):
         yield Probe("questions", "GET", f"{mine}{asked}&work={work}&model_name={work}")
+        yield Probe("questions", "GET", f"/studio/questions/{asked}&work={work}&id={work}")
 
 
 # Forms that are no table's, and what they take. Pages of the menu that have none are looked at.
