@@ -253,6 +253,18 @@ def buy(buyer: Person) -> None:
     assert NAME in visitor.text
 
 
+def open_the_menu(person: Person) -> None:
+    """On a phone. It has the focus as soon as it is there, and gives it back."""
+    keys, first = person.page.keyboard, person.page.locator("nav.menu a").first
+    person.tab_to("Show or hide the menu")
+    keys.press("Enter")
+    expect(first).to_be_focused()
+    keys.press("Escape")
+    expect(person.page.locator(".menu-button.narrow-only")).to_be_focused()
+    keys.press("Enter")
+    expect(first).to_be_focused()
+
+
 def reach_the_proof(counsel: Person, app: App, into: Path) -> Path:
     """From signing in to a license's receipt and certificate, without a mouse."""
     visitor = counsel.visitor
@@ -265,10 +277,7 @@ def reach_the_proof(counsel: Person, app: App, into: Path) -> Path:
     counsel.enter()
     assert visitor.path == "/studio/"
     if counsel.page.viewport_size["width"] == PHONE[0]:
-        counsel.tab_to("Show or hide the menu")
-        counsel.page.keyboard.press("Enter")
-        # It has the focus as soon as it is there.
-        expect(counsel.page.locator("nav.menu a").first).to_be_focused()
+        open_the_menu(counsel)
     counsel.reach("Licenses held")
     counsel.skip_the_menu()
     counsel.reach("Harbor archive")
