@@ -33,11 +33,7 @@ def decided(
     reports: list[Report],
 ) -> None:
     """Give everybody the statement of reasons, and say how to appeal: `until` when, and where."""
-    appeal = _(
-        "Until %(until)s UTC you can object, free of charge. Another person than who decided"
-        " answers you."
-    ) % {"until": f"{until:%Y-%m-%d %H:%M}"}
-    redress = f"{appeal} {_redress()}"
+    redress = _redress(until)
     link = _("It stands here too, with the way to appeal:\n%(url)s") % {
         "url": f"{settings.BASE_URL}/moderation/{token}"
     }
@@ -64,13 +60,19 @@ def decided(
 
 
 def ended(
-    decision: ModerationDecision, *, seller: list[str], token: str, reports: list[Report]
+    decision: ModerationDecision,
+    *,
+    until: datetime | None,
+    seller: list[str],
+    token: str,
+    reports: list[Report],
 ) -> None:
-    """Say that a decision no longer holds, and why."""
-    for addresses in (seller, [report.reporter_email for report in reports]):
-        for address in addresses:
-            said = [str(decision.get_state_display()), decision.end_reason]
-            _send([address], decision, _("A decision has ended: %(id)s"), *said)
+    """Say that a decision no longer holds, and why; reporters, until when they can object."""
+    said = [str(decision.get_state_display()), decision.end_reason]
+    subject = _("A decision has ended: %(id)s")
+    _send(seller, decision, subject, *said)
+    reporters = [report.reporter_email for report in reports]
+    _send(reporters, decision, subject, *said, _redress(until))
 
 
 def answered(
@@ -94,11 +96,18 @@ def answered(
         _send([address], decision, _("The answer to an appeal: %(id)s"), *said)
 
 
-def _redress() -> str:
-    """Article 17(3)(f): what else there is beside an appeal."""
-    return _(
+def _redress(until: datetime | None = None) -> str:
+    """Articles 17(3)(f) and 20(5): the appeal, as long as there is one, and what else there is."""
+    others = _(
         "You can also turn to a certified out-of-court dispute settlement body, or to a court."
     )
+    if until is None:
+        return others
+    appeal = _(
+        "Until %(until)s UTC you can object, free of charge. Another person than who decided"
+        " answers you."
+    ) % {"until": f"{until:%Y-%m-%d %H:%M}"}
+    return f"{appeal} {others}"
 
 
 def _statement(decision: ModerationDecision) -> str:
