@@ -337,7 +337,7 @@ def _check_not_held(those: Q, subjects: list[Any], orders: Any, entries: Sequenc
     )
     # Entries of version 1 number no party, and of what was not granted there is none.
     for pair in orders.values_list("organization", "seller"):
-        parties.update(pair)
+        parties |= {*pair}
     subjects = [*subjects, *(TypeID("org", party) for party in parties)]
     rows = ContributorIdentity.objects.filter(those)
     for contributor, organization in rows.values_list("contributor", "organization"):
