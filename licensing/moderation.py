@@ -142,7 +142,7 @@ def lift(operator: User, id: str, *, reason: str) -> ModerationDecision:
         caller = audit.by_operator(operator, decision.organization)
         _end(caller, decision, State.LIFTED, by=str(operator.pk), reason=reason)
         told = _to_tell(decision)
-    moderation_mails.ended(decision, **told)
+    moderation_mails.ended(decision, until=_reporters_end(decision, told["reports"]), **told)
     return decision
 
 
@@ -274,16 +274,33 @@ def last_appeal(report: Report) -> Appeal | None:
         return Appeal.objects.filter(report=report).order_by("-pk").first()
 
 
-def appeal_ends(decision: ModerationDecision) -> datetime:
-    """Until when a decision can be appealed: six months, to the last day of a shorter month."""
+def appeal_ends(decision: ModerationDecision, report: Report | None = None) -> datetime:
+    """Until when a decision can be appealed: six months, to the last day of a shorter month.
+
+    By a reporter (`report`), that it was taken back, too: six months from then.
+    """
     at = decision.decided_at
+    if report is not None and _is_taken_back(decision):
+        assert decision.ended_at is not None
+        at = decision.ended_at
     years, month = divmod(at.month - 1 + APPEAL_MONTHS, 12)
     year, month = at.year + years, month + 1
     return at.replace(year=year, month=month, day=min(at.day, calendar.monthrange(year, month)[1]))
 
 
-def can_be_appealed(decision: ModerationDecision) -> bool:
-    return decision.state in _APPEALABLE and timezone.now() <= appeal_ends(decision)
+def can_be_appealed(decision: ModerationDecision, report: Report | None = None) -> bool:
+    is_open = decision.state in _APPEALABLE or (report is not None and _is_taken_back(decision))
+    return is_open and timezone.now() <= appeal_ends(decision, report)
+
+
+def _reporters_end(decision: ModerationDecision, told: Sequence[Report]) -> datetime | None:
+    """Until when reporters can object to what they are told of a decision that has ended."""
+    return appeal_ends(decision, told[0]) if told and can_be_appealed(decision, told[0]) else None
+
+
+def _is_taken_back(decision: ModerationDecision) -> bool:
+    """Whether something was done about a report, and an operator undid it unasked."""
+    return decision.state == State.LIFTED and decision.measure != Measure.NONE
 
 
 # --- what a measure does, and how it is undone ------------------------------------------------
@@ -524,16 +541,17 @@ def _file(
     """File an appeal once, under its lock; the first one's words stand."""
     if Appeal.objects.filter(decision=decision, report=report).exists():
         return
-    if decision.state not in _APPEALABLE:
+    is_taken_back = report is not None and _is_taken_back(decision)
+    if decision.state not in _APPEALABLE and not is_taken_back:
         raise DecisionWrongState(
             _("The decision is “%(state)s”: there is nothing to appeal.")
             % {"state": decision.state},
             decision_state=str(decision.state),
         )
-    if appeal_ends(decision) < timezone.now():
+    ends = appeal_ends(decision, report)
+    if ends < timezone.now():
         raise AppealTooLate(
-            _("An appeal was possible until %(until)s.")
-            % {"until": preferences.moment(appeal_ends(decision))},
+            _("An appeal was possible until %(until)s.") % {"until": preferences.moment(ends)},
             decision=str(decision.pk),
         )
     found = Appeal(
@@ -543,7 +561,7 @@ def _file(
         report=report,
         reasons=reasons,
         actor="reporter" if caller is None else caller.actor,
-        first_operator=decision.decided_by,
+        first_operator=decision.ended_by if is_taken_back else decision.decided_by,
     )
     found.save(force_insert=True)
     audit.record(

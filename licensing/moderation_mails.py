@@ -40,17 +40,10 @@ def decided(
     """Give everybody the statement of reasons, and say how to appeal: `until` when, and where."""
     url = f"{settings.BASE_URL}/moderation/{token}"
 
-    def redress() -> str:
-        appeal = _(
-            "Until %(until)s you can object, free of charge. Another person than who decided"
-            " answers you."
-        ) % {"until": preferences.moment(until)}
-        return f"{appeal} {_redress()}"
-
     def to_seller() -> tuple[str, ...]:
         way = _("It stands here too, with the way to appeal:\n%(url)s") % {"url": url}
         subject = _("A decision about what you sell: %(id)s")
-        return subject, _statement(decision), way, redress()
+        return subject, _statement(decision), way, _redress(until)
 
     def to_reporter(report: Report) -> tuple[str, ...]:
         return (
@@ -58,7 +51,7 @@ def decided(
             _("Your report %(id)s was decided.") % {"id": report.pk},
             _statement(decision),
             _("The link of your receipt shows it, and the way to appeal."),
-            redress(),
+            _redress(until),
         )
 
     _send(seller, decision, to_seller)
@@ -67,15 +60,22 @@ def decided(
 
 
 def ended(
-    decision: ModerationDecision, *, seller: list[str], token: str, reports: list[Report]
+    decision: ModerationDecision,
+    *,
+    until: datetime | None,
+    seller: list[str],
+    token: str,
+    reports: list[Report],
 ) -> None:
-    """Say that a decision no longer holds, and why."""
+    """Say that a decision no longer holds, and why; reporters, until when they can object."""
 
     def said() -> tuple[str, ...]:
         state = str(decision.get_state_display())
         return _("A decision has ended: %(id)s"), state, decision.end_reason
 
-    _send([*seller, *(report.reporter_email for report in reports)], decision, said)
+    _send(seller, decision, said)
+    reporters = [report.reporter_email for report in reports]
+    _send(reporters, decision, lambda: (*said(), _redress(until)))
 
 
 def answered(
@@ -102,11 +102,18 @@ def answered(
     _send(list(dict.fromkeys(told)), decision, said)
 
 
-def _redress() -> str:
-    """Article 17(3)(f): what else there is beside an appeal."""
-    return _(
+def _redress(until: datetime | None = None) -> str:
+    """Articles 17(3)(f) and 20(5): the appeal, as long as there is one, and what else there is."""
+    others = _(
         "You can also turn to a certified out-of-court dispute settlement body, or to a court."
     )
+    if until is None:
+        return others
+    appeal = _(
+        "Until %(until)s you can object, free of charge. Another person than who decided"
+        " answers you."
+    ) % {"until": preferences.moment(until)}
+    return f"{appeal} {others}"
 
 
 def _statement(decision: ModerationDecision) -> str:

@@ -109,8 +109,8 @@ def _decided(decision: Any, found: Report | None) -> dict[str, Any]:
     return {
         "decision": decision,
         "appeal": appeal,
-        "appeal_ends": moderation.appeal_ends(decision),
-        "can_appeal": appeal is None and moderation.can_be_appealed(decision),
+        "appeal_ends": moderation.appeal_ends(decision, found),
+        "can_appeal": appeal is None and moderation.can_be_appealed(decision, found),
     }
 
 

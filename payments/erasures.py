@@ -14,10 +14,18 @@ from django.utils.translation import gettext as _
 
 from licensing import reports, signatories
 from licensing.ledger import openings, stores
+from licensing.models import LedgerParty
 from marketplace import access, accounts, contributors, erasures, idempotency, legal_holds
 from marketplace.erasures import ErasureUnreadable, Gone
 from marketplace.errors import InvalidInput, NotFound
-from marketplace.models import Contributor, ContributorIdentity, Erasure, Organization, User
+from marketplace.models import (
+    Contributor,
+    ContributorIdentity,
+    Erasure,
+    Membership,
+    Organization,
+    User,
+)
 from marketplace.typeid import TypeID
 from payments.models import Order
 
@@ -264,7 +272,12 @@ def _forget(person: Person) -> tuple[str, UUID | None, list[str], Gone, list[str
         accepted = Order.objects.filter(
             organization=organization, accepted_by_name__iexact=person.name
         )
-        _check_not_held(Q(name=person.name, organization=organization), [organization.pk], accepted)
+        _check_not_held(
+            Q(name=person.name, organization=organization),
+            [organization.pk, *_accounts_of(person.name, organization, accepted)],
+            accepted,
+            signatories.entries(name=person.name, organizations=[organization.pk]),
+        )
         return "", organization.pk, [person.name], _named(person.name, organization), []
     gone = Gone()
     email = person.email.strip().lower()
@@ -281,6 +294,7 @@ def _forget(person: Person) -> tuple[str, UUID | None, list[str], Gone, list[str
             *reports.reported_by(email),
         ],
         Order.objects.filter(accepted_by_actor="" if user is None else str(user.pk)),
+        [] if user is None else _entries(user),
     )
     if user is not None:
         subject, told = str(user.pk), [user.name, email]
@@ -312,11 +326,19 @@ def _again(row: Erasure) -> Gone:
     return gone
 
 
-def _check_not_held(those: Q, subjects: list[Any], orders: Any) -> None:
+def _check_not_held(those: Q, subjects: list[Any], orders: Any, entries: Sequence[int]) -> None:
     """Refuse to erase a person of whose records something is held. Raises LegallyHeld.
 
-    By the person, its organizations, the contributors it is, or the orders that it accepted.
+    By the person, its organizations, the contributors it is, the orders that it accepted, or a
+    party of what the ledger has of it: also one that the person has left since.
     """
+    parties = set(
+        LedgerParty.objects.filter(entry__in=entries).values_list("organization_id", flat=True)
+    )
+    # Entries of version 1 number no party, and of what was not granted there is none.
+    for pair in orders.values_list("organization", "seller"):
+        parties |= {*pair}
+    subjects = [*subjects, *(TypeID("org", party) for party in parties)]
     rows = ContributorIdentity.objects.filter(those)
     for contributor, organization in rows.values_list("contributor", "organization"):
         subjects = [*subjects, TypeID("ctr", contributor), TypeID("org", organization)]
@@ -331,13 +353,27 @@ def _one(contributor: Contributor) -> Gone:
 
 def _account(user: User) -> Gone:
     gone = Gone()
-    if user.name:
-        at = [role.organization_id for role in accounts.roles(user)]
-        _openings(gone, signatories.entries(actor=str(user.pk), name=user.name, organizations=at))
-    else:
-        _openings(gone, signatories.entries(actor=str(user.pk)))
+    _openings(gone, _entries(user))
     _join(gone, accounts.forget(user))
     return gone
+
+
+def _entries(user: User) -> list[int]:
+    """What the ledger has of an account."""
+    if not user.name:
+        return signatories.entries(actor=str(user.pk))
+    at = [role.organization_id for role in accounts.roles(user)]
+    return signatories.entries(actor=str(user.pk), name=user.name, organizations=at)
+
+
+def _accounts_of(name: str, organization: Organization, accepted: Any) -> list[str]:
+    """The accounts that may be somebody's who is known by a name alone."""
+    members = Membership.objects.filter(organization=organization, user__name__iexact=name)
+    actors = accepted.filter(accepted_by_actor__startswith="usr_")
+    return [
+        *(str(TypeID("usr", user)) for user in members.values_list("user", flat=True)),
+        *actors.values_list("accepted_by_actor", flat=True),
+    ]
 
 
 def _named(name: str, organization: Organization) -> Gone:

@@ -27,6 +27,7 @@ from marketplace.operator_pages import (
     OperatorForm,
     Waiting,
 )
+from marketplace.preferences import amount
 from payments import checkup, connect, fees, licenses, mismatches, refunds, transfers
 from payments.models import (
     Command,
@@ -102,7 +103,6 @@ class FeeForm(OperatorForm):
 class RefundForm(OperatorForm):
     amount_minor = forms.IntegerField(
         label=gettext_lazy("Amount"),
-        help_text=gettext_lazy("In minor units of the order’s currency. Empty: all that is left."),
         required=False,
         min_value=1,
     )
@@ -117,6 +117,12 @@ class RefundForm(OperatorForm):
         choices=licenses.Effect.choices,
         initial=licenses.Effect.PROSPECTIVE,
     )
+
+    def prepare(self) -> None:
+        left = amount(refunds.left_minor(self.row), self.row.currency)
+        self.fields["amount_minor"].help_text = _(
+            "In minor units of %(currency)s. %(left)s is left. Empty: all of it."
+        ) % {"currency": self.row.currency, "left": left}
 
 
 def _give_back(operator: User, row: Order, data: dict[str, Any]) -> str:

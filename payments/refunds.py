@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -61,6 +62,9 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 _REFUNDABLE = frozenset(
     {Order.Status.GRANTED, Order.Status.PARTIALLY_REFUNDED, Order.Status.DISPUTE_WON}
 )
+
+# Within this time an operator's same refund again is no other one.
+SAME_WITHIN = timedelta(minutes=1)
 
 # It went back by itself, unless Stripe refused that.
 REFUNDABLE_BY_OPERATORS = _REFUNDABLE | {Order.Status.PAID_UNGRANTABLE}
@@ -139,10 +143,25 @@ def decline(caller: Caller, refund: str) -> Refund:
 def give(
     operator: User, order_id: str, *, amount_minor: int | None, reason: str, effect: str
 ) -> Refund:
-    """Start a refund as the market's operator. After a delivery the licensor must agree, too."""
+    """Start a refund as the market's operator. After a delivery the licensor must agree, too.
+
+    The same by the same operator within a minute, as of a form that was sent twice, is the same.
+    """
     _check_operator(operator)
     with system("an operator gives a payment back"):
         order = _find_order(order_id)
+        before = order.refunds.filter(
+            requested_by=str(operator.pk),
+            # Where all that is left was meant (None), nothing is left the second time.
+            amount_minor=amount_minor or 0,
+            reason=reason.strip()[:1000] or "-",
+            effect=effect,
+            created_at__gt=timezone.now() - SAME_WITHIN,
+            # What was refused meanwhile is asked for anew.
+            state__in=[State.REQUESTED, State.SENDING, State.SUCCEEDED],
+        ).first()
+        if before is not None:
+            return before
         refund = _requested(
             order,
             amount_minor,
@@ -285,7 +304,7 @@ def _requested(
             order=str(order.pk),
             order_status=order.status,
         )
-    left = _left_minor(order)
+    left = left_minor(order)
     amount = left if amount_minor is None else amount_minor
     if amount < 1 and left:
         raise InvalidInput(_("Give back something."), param="amount_minor")
@@ -340,7 +359,7 @@ def _check_one_part(order: Order, amount_minor: int) -> None:
         )
 
 
-def _left_minor(order: Order) -> int:
+def left_minor(order: Order) -> int:
     """What was neither given back nor lost, nor is about to be given back."""
     pending = (
         order.refunds.filter(state__in=[State.REQUESTED, State.SENDING])

@@ -86,7 +86,7 @@ def test_after_six_months_an_appeal_is_refused_in_words(
 ) -> None:
     client, base = member(archive), f"/studio/licensing/moderationdecision/{decision.pk}/"
     ends = decision.decided_at - timedelta(seconds=1)
-    monkeypatch.setattr(moderation, "appeal_ends", lambda _decision: ends)
+    monkeypatch.setattr(moderation, "appeal_ends", lambda _decision, _report=None: ends)
 
     assert f'href="{base}appeal/"' not in text(client.get(f"{base}change/"))
     refused = client.post(f"{base}appeal/", {"reasons": "It is ours."})

@@ -15,7 +15,12 @@ from licensing.models import Appeal, ModerationDecision, Offer
 from licensing.moderation import Reasons
 from marketplace import reservations
 from marketplace.access import system
-from marketplace.errors import DomainError, InvalidInput
+from marketplace.errors import (
+    AnotherOperatorNeeded,
+    DecisionWrongState,
+    DomainError,
+    InvalidInput,
+)
 from marketplace.models import Audit, Organization, User
 from tests.licensing.test_moderation import (
     WHY,
@@ -139,6 +144,33 @@ def test_a_measure_whose_time_is_over_can_be_appealed_for_six_months_all_the_sam
             found = Appeal.objects.get()
         moderation.answer(otto, str(found.pk), is_reversed=True, text="It was.")
     assert (fresh(found).state, fresh(decision).state) == ("reversed", "expired")
+    assert state(offer) == "listed"
+
+
+def test_a_reporter_objects_to_a_decision_that_was_taken_back_and_its_seller_does_not(
+    archive: Organization, offer: Offer, olga: User, otto: User, client: Client
+) -> None:
+    report, token = reported(str(offer.pk))
+    decision = moderation.decide(
+        olga, report=str(report.pk), measure="listing_suspended", reasons=WHY
+    )
+    mail.outbox.clear()
+    moderation.lift(otto, str(decision.pk), reason="It was another map.")
+    seller, reporter = mail.outbox
+    ends = moderation.appeal_ends(fresh(decision), report)
+    assert f"Until {ends:%Y-%m-%d %H:%M} UTC you can object" in reporter.body
+    assert "you can object" not in seller.body
+    with pytest.raises(DecisionWrongState):
+        moderation.appeal(caller_for(archive), str(decision.pk), reasons="Mine.")
+
+    assert client.post(f"/report/{token}", {"reasons": "It is that map."}).status_code == 302
+    with system("find an appeal in a test"):
+        found = Appeal.objects.get()
+    # Whoever took it back decided last; whoever decided first may answer.
+    with pytest.raises(AnotherOperatorNeeded):
+        moderation.answer(otto, str(found.pk), is_reversed=True, text="No.")
+    moderation.answer(olga, str(found.pk), is_reversed=True, text="It is.")
+    assert (fresh(decision).state, fresh(report).state) == ("lifted", "received")
     assert state(offer) == "listed"
 
 

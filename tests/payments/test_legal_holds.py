@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,6 +26,7 @@ from marketplace.models import (
     ContributorIdentity,
     Erasure,
     LegalHold,
+    Membership,
     Organization,
     Upload,
     User,
@@ -123,6 +125,38 @@ def test_an_order_is_of_both_its_parties_and_holds_who_accepted_it(
         assert {row.subject for row in rows} == {str(hold.pk)}
     with pytest.raises(LegallyHeld):
         erasures.erase(Person(name="Lin", organization=str(lab.pk)))
+
+
+@pytest.mark.parametrize("what", ["licensee", "licensor", "account"])
+def test_who_signed_for_a_held_party_and_left_is_not_erased_from_the_ledger(
+    what: str, archive: Organization, lab: Organization, olga: User, otto: User
+) -> None:
+    person = organizations.admit(
+        lab, email="lin@example.org", name="Lin", password="correct horse", role="owner"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "tests.make.caller_for",
+            lambda *_a, **_k: (
+                dataclasses.replace(caller_for(lab), user=person)
+                if _a[0] == lab
+                else caller_for(*_a, **_k)
+            ),
+        )
+        make_grant(archive, lab)
+    with system("leave in a test"):
+        assert Order.objects.get().accepted_by_actor == str(person.pk)
+        Membership.objects.filter(user=person).delete()
+    subject = {"licensee": lab, "licensor": archive, "account": person}[what]
+    hold = legal_holds.place(olga, str(subject.pk), **WHY)
+    people = [Person(email="lin@example.org"), Person(name="Lin", organization=str(lab.pk))]
+    for each in people:
+        with pytest.raises(LegallyHeld, match=str(hold.pk)):
+            erasures.erase(each)
+    assert User.objects.get(pk=person.pk).name == "Lin"
+    assert counted() == (0, 0)
+    legal_holds.lift(otto, str(hold.pk), reason="Over.")
+    assert erasures.erase(people[0]).counts["openings"] > 0
 
 
 def test_whom_a_held_organization_invited_and_who_reported_it_stay(

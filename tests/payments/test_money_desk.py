@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -130,6 +131,22 @@ def test_a_small_refund_of_an_operators_is_under_way_at_once(
     assert "The refund is under way" in page
     with access.system("find a refund in a test"):
         assert Refund.objects.get().state == "sending"
+
+
+def test_one_form_that_two_requests_bring_at_once_gives_back_once(
+    archive: Organization, lab: Organization, olga: User
+) -> None:
+    """What a page remembers of forms, the second of two at the same moment does not know yet."""
+    order = given_back(archive, lab)
+    said: dict[str, Any] = {"amount_minor": 5_000, "reason": "Agreed.", "effect": "prospective"}
+    first = refunds.give(olga, str(order.pk), **said)
+    assert refunds.give(olga, str(order.pk), **said) == first
+    assert refunds.give(olga, str(order.pk), **{**said, "amount_minor": 6_000}) != first
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refunds, "SAME_WITHIN", timedelta(0))
+        assert refunds.give(olga, str(order.pk), **said) != first
+    with access.system("count in a test"):
+        assert Refund.objects.count() == 3
 
 
 def test_a_refund_that_failed_is_paid_by_bank_once(

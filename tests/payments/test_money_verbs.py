@@ -353,6 +353,7 @@ READS = {
         "check_approved", "make", "of_sample", "opted_out", "price_basis", "starts_at", "windows",
     },
     "reconcile": {"foreign_events", "quiet"},
+    "refunds": {"left_minor"},
     "refusals": {"made_good"},
     "royalties": {"in_force", "preview", "values_of"},
     "royalty_payments": {"checked_reference"},
