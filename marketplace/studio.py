@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import path, reverse
+from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
@@ -19,6 +20,7 @@ from django.views.decorators.http import require_safe
 from marketplace import bulk_edits_studio, collections, describe_studio, works
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import NotFound
+from marketplace.imports import REASONS
 from marketplace.models import (
     Attestation,
     Collection,
@@ -202,8 +204,11 @@ class RejectionInline(TenantInline):
 
     @admin.display(description=gettext_lazy("Detail"))
     def why(self, row: ImportRejection) -> str:
-        """What a worker said in English, in the reader's language where it is a reason of ours."""
-        return _(row.detail) if row.detail else ""
+        """What a worker recorded in English; a reason of ours, in the reader's language."""
+        reason = REASONS.get(row.code)
+        with translation.override("en"):
+            is_ours = reason is not None and str(reason) == row.detail
+        return str(reason) if is_ours else row.detail
 
 
 class ImportPages(TenantModelAdmin):

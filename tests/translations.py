@@ -41,6 +41,7 @@ Text = str | tuple[str, str]
 # What Django and Unfold say on our pages, and have no German for.
 BORROWED: tuple[str, ...] = (
     "All %(total_count)s selected",
+    "Forgot your password?",
     "Go back",
     "No results found",
     "Select action",
@@ -52,7 +53,7 @@ BORROWED: tuple[str, ...] = (
 _MACHINES = re.compile(
     r"serializers\w*\.py$|_views\.py$|^marketplace/views\.py$|/management/|/ledger/|/admin\.py$|demo"
     r"|/(restores|backups|schema_guard|devdb|decision_requests|idempotency|authentication"
-    r"|stripe_gateway|stripe_pace|stripe_events|asked_models|evidence)\.py$"
+    r"|stripe_pace|stripe_events|asked_models|evidence)\.py$"
 )
 
 
