@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.contrib.postgres.expressions import ArraySubquery
+from django.core.exceptions import PermissionDenied
 from django.db.models import F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import JSONObject
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from marketplace import contributors_studio, money, preferences
+from marketplace import contributors_studio, csv_cells, money, preferences
 from marketplace.access import Caller, Scope
 from marketplace.models import Contributor
 from marketplace.tenant_forms import VerbForm
-from marketplace.tenant_pages import Done, Rows, TenantInline, Verb
+from marketplace.tenant_pages import Done, File, Rows, TenantInline, Verb
 from marketplace.tenant_site import studio
-from payments import connect, payouts, royalty_payments
+from marketplace.typeid import TypeID
+from payments import connect, payouts, royalty_payments, royalty_statements
 from payments.models import (
     ConnectedAccount,
     RoyaltyAccrual,
@@ -80,6 +87,81 @@ def _advance(caller: Caller, row: Contributor, data: dict[str, Any]) -> Done:
     )
     told = _("%(amount)s is recorded. What they earn pays it back first.")
     return Done(told % {"amount": preferences.amount(minor, data["currency"])})
+
+
+# --- the statement ----------------------------------------------------------------------------
+
+
+def _statement(caller: Caller, row: Contributor) -> HttpResponseBase | None:
+    """All that a contributor earned and was paid, line by line, as CSV; None while it is nothing.
+
+    Amounts are in whole currency units, earnings to the millionth of a minor unit.
+    """
+    if not caller.may(Scope.ROYALTIES_READ):
+        raise PermissionDenied
+    earned = (
+        RoyaltyAccrual.objects.visible_to(caller)
+        .filter(contributor=row, allocation__state=RoyaltyAllocation.State.DONE)
+        .select_related("allocation__rule")
+        .order_by("-id")[: royalty_statements.LINES_MAX]
+    )
+    paid = (
+        RoyaltyPayment.objects.visible_to(caller)
+        .filter(contributor=row)
+        .order_by("-id")[: royalty_statements.LINES_MAX]
+    )
+    lines: list[tuple[Any, ...]] = [_earned(one) for one in earned]
+    for one in paid:
+        lines += _paid(one)
+    if not lines:
+        return None
+    target = io.StringIO()
+    writer = csv_cells.Writer(target)
+    writer.row(_COLUMNS)
+    lines.sort(key=lambda line: str(line[0]))
+    writer.rows(lines)
+    answer = HttpResponse("\ufeff" + target.getvalue(), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{row.pk}-statement.csv"'
+    return answer
+
+
+_COLUMNS = ("at", "what", "amount", "currency", "order", "rule", "weight", "state", "reference")
+
+
+def _earned(row: RoyaltyAccrual) -> tuple[Any, ...]:
+    of = row.allocation
+    what = "taken_back" if row.amount_micro < 0 else "earned"
+    order = str(TypeID("ord", of.order_id))
+    version = of.rule.version
+    amount = _exact(Decimal(row.amount_micro) / MICRO_IN_MINOR, row.currency)
+    return (_instant(of.done_at), what, amount, row.currency, order, version, row.weight, "", "")
+
+
+def _paid(row: RoyaltyPayment) -> list[tuple[Any, ...]]:
+    """A payment; and what came back of it, which is owed again."""
+
+    def line(at: datetime | None, what: str, minor: int) -> tuple[Any, ...]:
+        amount = _exact(Decimal(minor), row.currency)
+        said = (row.currency, "", "", "", row.state, row.reference)
+        return (_instant(at), what, amount, *said)
+
+    lines = []
+    if row.amount_minor:
+        lines.append(line(row.created_at, "paid", -row.amount_minor))
+    if row.recouped_minor:
+        lines.append(line(row.created_at, "paid_advance_back", -row.recouped_minor))
+    if row.state == State.RETURNED:
+        lines.append(line(row.settled_at, "returned", row.amount_minor))
+    return lines
+
+
+def _exact(minor: Decimal, code: str) -> csv_cells.Number:
+    return csv_cells.Number(f"{minor.scaleb(-money.CURRENCIES[code].exponent):f}")
+
+
+def _instant(at: datetime | None) -> str:
+    assert at is not None, "What is shared out has its time."
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 # --- pages ------------------------------------------------------------------------------------
@@ -161,6 +243,15 @@ class ContributorPages(contributors_studio.ContributorPages):
             _advance,
             AdvanceForm,
             scope=Scope.ROYALTIES_WRITE,
+        ),
+    )
+
+    files: ClassVar[tuple[File, ...]] = (
+        File(
+            "statement",
+            gettext_lazy("Statement as CSV"),
+            _statement,
+            gettext_lazy("They earned nothing yet, and were paid nothing."),
         ),
     )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -221,6 +224,33 @@ def test_an_advance_is_recorded_once_and_paid_back_first(
     # 200 earned: 50 paid the advance back, and 150 are to be paid.
     assert sold_state(client, sold) == ("200.00", "–", "150.00")
     assert "50.00 USD" in text(client.get(f"{of(sold, 'ann')}change/"))
+
+
+def test_a_statement_adds_up_and_runs_in_no_spreadsheet(sold: Offer, archive: Organization) -> None:
+    client = member(archive)
+    url = f"{of(sold, 'ann')}statement/"
+    pay(client)
+    payouts.write_due()
+    with system("find a payment in a test"):
+        payment = RoyaltyPayment.objects.get(contributor=person(archive, "ann"))
+    client.post(f"{PAYMENTS}{payment.pk}/paid_outside/", {"reference": "=1+1"})
+
+    answer = client.get(url)
+
+    assert answer["Content-Disposition"].startswith("attachment")
+    heading, earned, paid = csv.reader(io.StringIO(answer.content.decode("utf-8-sig")))
+    assert heading[:4] == ["at", "what", "amount", "currency"]
+    assert (earned[1], Decimal(earned[2]), earned[6]) == ("earned", Decimal(200), "2")
+    assert (paid[1], Decimal(paid[2]), paid[8]) == ("paid", Decimal(-200), "'=1+1")
+    assert Decimal(earned[2]) + Decimal(paid[2]) == 0
+
+
+def test_who_earned_nothing_has_no_statement(
+    offer: Offer, archive: Organization, lab: Organization
+) -> None:
+    url = f"{of(offer, 'ann')}statement/"
+    assert "They earned nothing yet" in text(member(archive).get(url, follow=True))
+    assert member(lab).get(url).status_code == 404
 
 
 def test_a_contributor_is_given_an_account_and_its_address_again(
