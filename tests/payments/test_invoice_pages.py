@@ -20,6 +20,7 @@ from tests.payments.invoicing import (
     pay_invoice,
 )
 from tests.payments.rows import (
+    make_command_row,
     make_customer_row,
     make_invoice_row,
     make_offer_row,
@@ -70,6 +71,7 @@ def sent(number: str, days: float, **fields: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.oracle
 def test_an_invoice_is_read_paid_and_its_credit_notes_seen(
     archive: Organization,
     lab: Organization,
@@ -105,7 +107,7 @@ def test_an_invoice_is_read_paid_and_its_credit_notes_seen(
     assert f"<div>119.00 USD: issued ({note['id']})</div>" in text(counsel.get(page_of(invoice)))
 
 
-def test_an_invoice_whose_license_was_suspended_says_so(
+def test_an_invoice_says_that_its_license_is_suspended_and_what_went_back(
     archive: Organization, lab: Organization
 ) -> None:
     grant = make_grant(archive, lab)
@@ -113,12 +115,19 @@ def test_an_invoice_whose_license_was_suspended_says_so(
         order = Order.objects.get(grant=grant)
         late = sent("L-1", -40, suspended_at=timezone.now())
         row = make_invoice_row(order, **late)
+        noted = {"lines": [{"amount": 10_000}, {"amount": 1_900}]}
+        note: dict[str, Any] = {"kind": "credit_note", "state": "done", "next_attempt_at": None}
+        make_command_row(order, params=noted, stripe_id="cn_1", reference="rfd_1", **note)
+        outside = {**noted, "out_of_band_amount": 11_900}
+        make_command_row(order, params=outside, stripe_id="cn_2", reference="rfd_2", **note)
     counsel = member(lab)
 
     shown = text(counsel.get(page_of(row)))
 
     assert "its license is suspended until it is paid." in shown
     assert f'href="/studio/licensing/heldgrant/{grant.pk}/change/"' in shown
+    assert "<div>119.00 USD: issued (cn_1)</div>" in shown
+    assert "<div>119.00 USD: issued, paid back outside of Stripe (cn_2)</div>" in shown
     order_page = text(counsel.get(f"/studio/payments/order/{order.pk}/change/"))
     assert f'<a href="{page_of(row)}">L-1</a>' in order_page
 
