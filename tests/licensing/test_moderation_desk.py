@@ -82,6 +82,7 @@ def refused(desk: Client, label: str, row: Any, why: str, **said: Any) -> None:
     assert everything() == before
 
 
+@pytest.mark.oracle
 def test_a_report_is_decided_once_with_its_reasons(
     desk: Client, archive: Organization, offer: Offer, olga: User
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_report_is_decided_once_with_its_reasons(
     assert url not in desk.get(url.replace("do/decide/", "change/")).content.decode()
 
 
+@pytest.mark.oracle
 def test_what_nobody_reported_is_decided_from_the_list(
     desk: Client, archive: Organization, offer: Offer
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_decision_is_lifted_once_and_what_it_did_is_undone(
     assert acts(archive)[-2:] == ["offer.reinstated", "moderation_decision.ended"]
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("answer", ["yes", "no"])
 def test_an_appeal_is_answered_once_by_another_operator(
     desk: Client, archive: Organization, offer: Offer, olga: User, otto: User, answer: str
@@ -163,6 +166,7 @@ def test_an_appeal_is_answered_once_by_another_operator(
     refused(desk, label, appeal, "The appeal was answered", **{**said, "is_reversed": other})
 
 
+@pytest.mark.oracle
 def test_a_listing_is_refused_approved_suspended_and_reinstated_each_once(
     desk: Client, archive: Organization, olga: User, settings: Settings
 ) -> None:
@@ -233,6 +237,7 @@ def test_a_reports_page_says_who_has_it_and_who_licenses_it(
     assert "Nobody else reported it." in page
 
 
+@pytest.mark.oracle
 def test_licenses_of_what_is_reported_are_those_of_the_snapshots_that_it_is_in(
     archive: Organization, lab: Organization, stranger: Organization
 ) -> None:
@@ -254,6 +259,7 @@ def test_licenses_of_what_is_reported_are_those_of_the_snapshots_that_it_is_in(
     assert other.licensee_id == stranger.pk
 
 
+@pytest.mark.oracle
 def test_a_reports_page_reads_no_more_for_more_licenses(
     desk: Client, archive: Organization, lab: Organization, stranger: Organization
 ) -> None:

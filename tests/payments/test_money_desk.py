@@ -87,6 +87,7 @@ def refused(desk: Client, label: str, row: Any, why: str, **said: Any) -> None:
     assert everything() == before
 
 
+@pytest.mark.oracle
 def test_a_large_refund_is_asked_for_and_agreed_to_by_two_operators_once(
     desk: Client,
     archive: Organization,
@@ -149,6 +150,7 @@ def test_one_form_that_two_requests_bring_at_once_gives_back_once(
         assert Refund.objects.count() == 3
 
 
+@pytest.mark.oracle
 def test_a_refund_that_failed_is_paid_by_bank_once(
     desk: Client, archive: Organization, lab: Organization, olga: User
 ) -> None:
@@ -184,6 +186,7 @@ def test_a_refund_that_failed_is_paid_by_bank_once(
     assert fresh(mismatch).resolved_at is not None
 
 
+@pytest.mark.oracle
 def test_a_refused_transfer_is_sent_again_once(
     desk: Client, archive: Organization, lab: Organization, olga: User, gateway: FakeGateway
 ) -> None:
@@ -245,6 +248,7 @@ def test_a_disputes_page_says_what_the_bank_was_told(
 # --- a seller whose sales are suspended ---------------------------------------------------------
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("measure", ["listing_suspended", "taken_down", "sales_suspended"])
 def test_what_was_quoted_before_a_measure_is_not_ordered_and_what_was_granted_stands(
     archive: Organization, lab: Organization, client_for: ClientFor, olga: User, measure: str
