@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 from licensing import access_requests, asked_models, notices, use_labels
 from licensing.models import AccessRequest, Coverage, Grant, HeldGrant, Notice, Period
 from licensing.studio import GrantPages
+from marketplace import preferences
 from marketplace.access import Caller, Scope
 from marketplace.tenant_forms import VerbForm
 from marketplace.tenant_pages import Done, File, Rows, TenantModelAdmin, Verb
@@ -248,7 +249,7 @@ class NoticePages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Works"))
     def works_out(self, row: Notice) -> str:
-        return f"{row.size:,}"
+        return preferences.number(row.size)
 
     @admin.display(description=gettext_lazy("State"))
     def state(self, row: Notice) -> str:

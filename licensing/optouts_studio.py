@@ -107,15 +107,15 @@ class OptOutPages(TenantModelAdmin):
 
     @admin.display(description=gettext_lazy("Works"))
     def works_out(self, row: OptOut) -> str:
-        return f"{row.size:,}"
+        return preferences.number(row.size)
 
     @admin.display(description=gettext_lazy("Licensees told"))
     def told(self, row: Any) -> str:
-        return f"{row.notices_sent:,}"
+        return preferences.number(row.notices_sent)
 
     @admin.display(description=gettext_lazy("Not acknowledged yet"))
     def waiting(self, row: Any) -> str:
-        return f"{row.notices_waiting:,}"
+        return preferences.number(row.notices_waiting)
 
     def make(self, caller: Caller, data: dict[str, Any]) -> OptOut:
         ids = [line.strip() for line in data["external_ids"].splitlines() if line.strip()]
@@ -133,7 +133,7 @@ class OptOutPages(TenantModelAdmin):
         if obj.was_there:
             told = _("All of them were out before: this opt-out took them out.")
         else:
-            told = _("They are out: %(works)s works.") % {"works": f"{obj.size:,}"}
+            told = _("They are out: %(works)s works.") % {"works": preferences.number(obj.size)}
         self.message_user(request, told, messages.SUCCESS)
         return redirect(self._url("change", obj))
 

@@ -221,7 +221,7 @@ def _quotes(given: Answers, use: str) -> Part:
     duty = Claim({"use": use}, duty={**limit, "max_verbatim_words": words})
     if words == 0:
         return Part("quotes", _("no quotes"), (shown, duty))
-    counted = ngettext("%(n)s word", "%(n)s words", words) % {"n": f"{words:,}"}
+    counted = ngettext("%(n)s word", "%(n)s words", words) % {"n": preferences.number(words)}
     return Part(
         "quotes",
         _("outputs repeat no more than %(words)s in a row") % {"words": counted},
@@ -384,14 +384,14 @@ def span(days: int) -> str:
     """How long: in years, where it is whole years."""
     years, rest = divmod(days, DAYS_PER_YEAR)
     if rest:
-        return ngettext("%(n)s day", "%(n)s days", days) % {"n": f"{days:,}"}
-    return ngettext("%(n)s year", "%(n)s years", years) % {"n": f"{years:,}"}
+        return ngettext("%(n)s day", "%(n)s days", days) % {"n": preferences.number(days)}
+    return ngettext("%(n)s year", "%(n)s years", years) % {"n": preferences.number(years)}
 
 
 def within(days: int) -> str:
     if days == 0:
         return _("at once")
-    return ngettext("within %(n)s day", "within %(n)s days", days) % {"n": f"{days:,}"}
+    return ngettext("within %(n)s day", "within %(n)s days", days) % {"n": preferences.number(days)}
 
 
 def joined(words: Sequence[str], last: str = "") -> str:

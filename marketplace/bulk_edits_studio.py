@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from marketplace import bulk_edits
+from marketplace import bulk_edits, preferences
 from marketplace.access import Caller, Scope
 from marketplace.errors import DomainError
 from marketplace.models import BulkEdit, Collection
@@ -61,7 +61,7 @@ class EditForm(VerbForm):
                     "This would change %(n)s works. Press the button again to do it.",
                     count,
                 )
-                % {"n": f"{count:,}"}
+                % {"n": preferences.number(count)}
                 if count
                 else _("No work would change: each has it already, or none is meant.")
             )
@@ -98,7 +98,8 @@ EDIT = Verb(
 
 def _cancel(caller: Caller, row: BulkEdit, data: dict[str, Any]) -> Done:
     edit = bulk_edits.cancel(caller, str(row.pk))
-    return Done(_("It is ended. %(n)s works were changed.") % {"n": f"{edit.changed:,}"})
+    changed = preferences.number(edit.changed)
+    return Done(_("It is ended. %(n)s works were changed.") % {"n": changed})
 
 
 class EditPages(TenantModelAdmin):

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
-from marketplace import bulk_edits_studio, collections, describe_studio, works
+from marketplace import bulk_edits_studio, collections, describe_studio, preferences, works
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import NotFound
 from marketplace.imports import REASONS
@@ -167,8 +167,8 @@ class CollectionPages(TenantModelAdmin):
     @admin.display(description=gettext_lazy("Works"))
     def works_held(self, row: Any) -> str:
         if row.size > collections.SIZE_SHOWN_MAX:
-            return f"{collections.SIZE_SHOWN_MAX:,}+"
-        return f"{row.size:,}"
+            return f"{preferences.number(collections.SIZE_SHOWN_MAX)}+"
+        return preferences.number(row.size)
 
     @admin.display(description=gettext_lazy("Languages"))
     def spoken(self, row: Collection) -> str:
@@ -373,4 +373,4 @@ studio.steps += [
 
 def counted(number: int) -> str:
     """How many works, for people."""
-    return ngettext("%(n)s work", "%(n)s works", number) % {"n": f"{number:,}"}
+    return ngettext("%(n)s work", "%(n)s works", number) % {"n": preferences.number(number)}

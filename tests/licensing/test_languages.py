@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.core import mail
 from django.test import Client
 
-from licensing import optouts, prices
+from licensing import moderation, optouts, prices
 from licensing.ledger import sequencer
 from licensing.models import Offer
-from marketplace import organizations
+from marketplace import organizations, preferences
 from marketplace.access import acting, system
 from marketplace.models import Organization, User
 from marketplace.preferences import Viewer, viewing
@@ -19,7 +21,7 @@ from marketplace.works import in_collection
 from tests import pseudo
 from tests.licensing import wordings
 from tests.licensing.test_status import recorded
-from tests.make import make_collection, make_grant, make_offer
+from tests.make import make_collection, make_grant, make_offer, make_operator
 from tests.people import ApiClient, caller_for
 
 GERMAN = Viewer("de", ZoneInfo("Asia/Tokyo"), "de-DE")
@@ -124,3 +126,33 @@ def test_tables_and_their_columns_have_names_in_the_reader_s_language(
     assert "1 Angebot" in " ".join(page.split())
     for words in ("Published at", "Rights basis", "Collections", "Snapshots", "offer<"):
         assert words not in page, words
+
+
+@pytest.mark.django_db
+def test_a_decision_is_mailed_to_each_as_they_read_whoever_takes_it(
+    archive: Organization, client_for: Callable[..., ApiClient]
+) -> None:
+    for email, name in (("d@example.org", "Dora"), ("e@example.org", "Ed")):
+        organizations.admit(
+            archive, email=email, name=name, password="correct horse battery", role="owner"
+        )
+    preferences.choose(
+        User.objects.get(email="d@example.org"), language="de", time_zone="Asia/Tokyo", formats=""
+    )
+    offer = make_offer(archive)
+    mail.outbox.clear()
+    # An operator who reads German decides.
+    with viewing(GERMAN):
+        moderation.decide(
+            make_operator(),
+            offer=str(offer.pk),
+            measure="listing_suspended",
+            reasons=moderation.Reasons("Copied.", "law", "§ 97"),
+            until=datetime(2099, 1, 1, 15, tzinfo=UTC),
+        )
+    told = {each.to[0]: each.body for each in mail.outbox}
+    assert set(told) == {"d@example.org", "e@example.org", "legal@example.org"}
+    assert "Für wie lange: bis 02.01.99, 00:00 JST" in told["d@example.org"]
+    # Who chose no language, and who has no account, are written to in English.
+    for address in ("e@example.org", "legal@example.org"):
+        assert "For how long: until 2099-01-01 15:00 UTC" in told[address]

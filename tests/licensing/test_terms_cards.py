@@ -37,6 +37,7 @@ from licensing.terms_warnings import Collection, Remark
 from marketplace import organizations
 from marketplace.errors import InvalidInput
 from marketplace.models import Organization
+from marketplace.preferences import Viewer, viewing
 from tests.licensing import card_answers as cases
 from tests.make import TYPED, TYPED_2
 from tests.people import caller_for
@@ -553,3 +554,13 @@ def test_terms_that_say_more_are_told_clause_by_clause(page: Client, archive: Or
 def test_money_and_words_go_through_the_readers_language() -> None:
     with translation.override("de"):
         assert terms_sentence.sentences(Answers())[0].startswith("Ja: ")
+    answers = replace(
+        Answers(), basis="flat_fee", amount_minor=123_450, territories=frozenset({"CH", "EU"})
+    )
+    english = " ".join(terms_sentence.sentences(answers))
+    assert "1,234.50" in english
+    assert "Switzerland" in english
+    with viewing(Viewer("de", None, "de-DE")):
+        german = " ".join(terms_sentence.sentences(answers))
+    assert "1.234,50\xa0" in german
+    assert "hier: EU und Schweiz, " in german
