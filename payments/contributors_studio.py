@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
@@ -125,6 +124,8 @@ def _statement(caller: Caller, row: Contributor) -> HttpResponseBase | None:
     return answer
 
 
+# MICRO_IN_MINOR has so many zeros.
+_MICRO_DIGITS = len(str(MICRO_IN_MINOR)) - 1
 _COLUMNS = ("at", "what", "amount", "currency", "order", "rule", "weight", "state", "reference")
 
 
@@ -133,7 +134,7 @@ def _earned(row: RoyaltyAccrual) -> tuple[Any, ...]:
     what = "taken_back" if row.amount_micro < 0 else "earned"
     order = str(TypeID("ord", of.order_id))
     version = of.rule.version
-    amount = _exact(Decimal(row.amount_micro) / MICRO_IN_MINOR, row.currency)
+    amount = _exact(row.amount_micro, row.currency)
     return (_instant(of.done_at), what, amount, row.currency, order, version, row.weight, "", "")
 
 
@@ -141,7 +142,7 @@ def _paid(row: RoyaltyPayment) -> list[tuple[Any, ...]]:
     """A payment; and what came back of it, which is owed again."""
 
     def line(at: datetime | None, what: str, minor: int) -> tuple[Any, ...]:
-        amount = _exact(Decimal(minor), row.currency)
+        amount = _exact(minor * MICRO_IN_MINOR, row.currency)
         said = (row.currency, "", "", "", row.state, row.reference)
         return (_instant(at), what, amount, *said)
 
@@ -155,8 +156,13 @@ def _paid(row: RoyaltyPayment) -> list[tuple[Any, ...]]:
     return lines
 
 
-def _exact(minor: Decimal, code: str) -> csv_cells.Number:
-    return csv_cells.Number(f"{minor.scaleb(-money.CURRENCIES[code].exponent):f}")
+def _exact(micro: int, code: str) -> csv_cells.Number:
+    """Millionths of a minor unit as a decimal number, with what is below a minor unit if any is."""
+    exponent = money.CURRENCIES[code].exponent
+    whole, rest = divmod(abs(micro), MICRO_IN_MINOR * 10**exponent)
+    digits = f"{rest:0{exponent + _MICRO_DIGITS}d}"
+    digits = digits[:exponent] + digits[exponent:].rstrip("0")
+    return csv_cells.Number(f"{'-' * (micro < 0)}{whole}{'.' * bool(digits)}{digits}")
 
 
 def _instant(at: datetime | None) -> str:
