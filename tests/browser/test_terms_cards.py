@@ -73,7 +73,7 @@ def test_the_sentence_follows_each_change(open_page: Open) -> None:
     expect(row).to_contain_text("Yes")
     page.get_by_label("Amount", exact=True).fill("0.05")
     page.get_by_label("Currency", exact=True).select_option("EUR")
-    expect(said).to_contain_text("0.05 EUR an image")
+    expect(said).to_contain_text("€0.05 an image")
     picture(page, "terms_cards")
 
 

@@ -247,7 +247,8 @@ class World:
                 if side:
                     rows = rows.filter(**{side: self.organization})
                 found[model._meta.label] = [str(pk) for pk in rows.values_list("pk", flat=True)]
-        return found
+        # Of invoices and payments to contributors none is made here, in either mode.
+        return {label: ids for label, ids in found.items() if ids}
 
     def state(self) -> list[Any]:
         """All rows of tables that know modes, as they stand."""
@@ -308,8 +309,7 @@ def test_in_one_mode_no_row_of_the_other_is_read_or_written(
     here, there = world.ids(livemode=livemode), world.ids(livemode=not livemode)
     # Grants, held grants, requests, notices, quotes, orders, sales and keys.
     assert len(there) >= 8
-    assert all(here.values())
-    assert all(there.values())
+    assert here.keys() == there.keys()
     client = member(archive)
     if livemode:
         turn(client, "live")
