@@ -63,7 +63,7 @@ _DATA = re.compile(
             r"\d+ bp, version \d+( \|)?|-?\d+ [A-Z]{3} \|",  # rows of money, as operators see them
             r"[\d.]+, \d\d:\d\d UTC( · 1\.234,50 €| ,)?|\[\d{4}-.*\)",
             r"[a-z_]+[.:][a-z_.]+",  # what was done (`offer.made`); what a key may (`works:read`)
-            r"test [a-z.]+ #\d( \|)?",
+            r"test [a-z.]+ #\d+( \|)?",
             r"digest_invalid|own|open_license|pretrain|raw|records|repeated|system|test",
             r"\d+ characters",  # what an import found, in English as all that it records
             r"records( \(finished\) \|| – Licet)",
