@@ -151,6 +151,23 @@ def _set(tenant: str, reason: str) -> None:
         )
 
 
+@contextmanager
+def planned_anew() -> Iterator[None]:
+    """Have PostgreSQL plan each statement within for its own values, instead of once for all.
+
+    For questions whose best plan depends on who asks: a plan for everybody reads a whole table to
+    find that a tenant has nothing in it. Sends nothing by itself.
+    """
+    connection.ensure_connection()
+    prepared = connection.connection
+    before = prepared.prepare_threshold
+    prepared.prepare_threshold = None
+    try:
+        yield
+    finally:
+        prepared.prepare_threshold = before
+
+
 M = TypeVar("M", bound=models.Model)
 
 

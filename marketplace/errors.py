@@ -237,6 +237,12 @@ class LastOwner(DomainError):
     code, status, title = "last_owner", 409, "This is the last owner"
 
 
+class LastOperator(DomainError):
+    """A market keeps at least one operator."""
+
+    code, status, title = "last_operator", 409, "This is the last operator"
+
+
 class WorksProhibitMining(DomainError):
     """Files in the collection prohibit data mining, and nobody has answered for them."""
 

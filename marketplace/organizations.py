@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from marketplace import audit, idempotency
 from marketplace.access import Caller, Scope, acting
-from marketplace.errors import InvalidInput, LegalIdentityIncomplete, NotFound
+from marketplace.errors import InvalidInput, LegalIdentityIncomplete
 from marketplace.models import Membership, Organization, User
 from marketplace.typeid import TypeID
 
@@ -196,31 +196,6 @@ def check_role(role: str) -> None:
     """Raise InvalidInput for a role that there is not."""
     if role not in ROLE_SCOPES:
         raise InvalidInput(_one_of(ROLE_SCOPES), param="role")
-
-
-def appoint_operator(*, email: str, name: str, password: str) -> User:
-    """Make a person an operator of this market, who may enter the admin.
-
-    Somebody who signs in already keeps their password. Repeating it changes nothing.
-    """
-    with transaction.atomic():
-        user = User.objects.select_for_update().filter(email=email.lower()).first()
-        if user is None:
-            user = User(email=email.lower(), name=name, is_operator=True)
-            user.set_password(password)
-            user.save(force_insert=True)
-        elif not user.is_operator:
-            user.is_operator = True
-            user.save(update_fields=["is_operator"])
-    return user
-
-
-def find_operator(email: str) -> User:
-    """The operator of this market who signs in so. Raises NotFound."""
-    user = User.objects.filter(email=email.lower(), is_operator=True, is_active=True).first()
-    if user is None:
-        raise NotFound(_("There is no operator “%(email)s”.") % {"email": email})
-    return user
 
 
 def operator(organization: Organization, *, livemode: bool = False) -> Caller:

@@ -32,7 +32,7 @@ from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
 from marketplace import audit, authentication, modes, organizations, panel_pages, panels
-from marketplace.access import Caller, Scope, acting
+from marketplace.access import Caller, Scope, acting, planned_anew
 from marketplace.admin_parts import own_transactions
 from marketplace.errors import NotFound
 from marketplace.models import Membership, Organization, User
@@ -412,7 +412,8 @@ def _standing(caller: Caller, steps: list[Step]) -> list[tuple[bool, Any]]:
     }
     # Every caller has an organization: its row takes the answers, whatever else there is.
     own = Organization.objects.filter(pk=caller.organization.pk)
-    found: dict[str, Any] = own.annotate(**read).values(*read).get() if read else {}
+    with planned_anew():
+        found: dict[str, Any] = own.annotate(**read).values(*read).get() if read else {}
     return [
         (one if isinstance(one, bool) else found[f"done_{n}"], found.get(f"state_{n}"))
         for n, one in enumerate(asked)

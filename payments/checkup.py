@@ -545,7 +545,7 @@ def operators() -> Iterator[Finding]:
     those = User.objects.filter(is_operator=True, is_active=True)
     count = those.count()
     if not count:
-        yield _warn(_("Nobody is an operator."), _("organizations.appoint_operator makes one."))
+        yield _warn(_("Nobody is an operator."), _("manage.py operator appoint makes one."))
         return
     if not apps.is_installed("allauth.mfa"):
         yield _warn(

@@ -22,7 +22,7 @@ from typing import Any
 from django.conf import settings
 
 from licensing.ledger import guard, succession
-from marketplace import api_keys, organizations
+from marketplace import api_keys, operators, organizations
 from marketplace.access import Scope, system
 from marketplace.models import Organization
 from payments import demo_market, demo_opt_out, demo_royalties
@@ -172,9 +172,7 @@ def gather() -> Cast:
         representative_name="Lin Labcoat",
         contact_email="lab@demo.example",
     )
-    organizations.appoint_operator(
-        email="operator@demo.example", name="Olive Operator", password=PASSWORD
-    )
+    operators.appoint(email="operator@demo.example", name="Olive Operator", password=PASSWORD)
     keys = {}
     for organization, email, name in (
         (archive, "archive@demo.example", "Ada Archivist"),

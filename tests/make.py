@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from licensing import grants, offers, prices, scope_claims, snapshots, terms
 from licensing.models import Grant, Offer, ScopeClaim
-from marketplace import collections, imports, organizations, traders
+from marketplace import collections, imports, operators, traders
 from marketplace.access import acting
 from marketplace.models import Collection, Organization, Trader, User
 from marketplace.typeid import TypeID
@@ -181,7 +181,7 @@ def make_trader(organization: Organization) -> Trader:
 
 
 def make_operator(email: str = "olga@example.org") -> User:
-    return organizations.appoint_operator(
+    return operators.appoint(
         email=email, name=email.partition("@")[0].title(), password="correct horse battery"
     )
 

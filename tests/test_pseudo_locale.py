@@ -11,7 +11,7 @@ import pytest
 from django.test import Client, override_settings
 from django.utils import translation
 
-from marketplace import organizations
+from marketplace import operators
 from tests import pseudo
 from tests.browser.test_accessibility import admin_pages, pages_of
 from tests.security.studio_world import (
@@ -143,7 +143,7 @@ def test_no_page_says_what_is_not_translated_and_nothing_of_it_is_kept(
         collect(me)
         collect(other)
         operator.force_login(
-            organizations.appoint_operator(email="o@example.org", name="Olive", password=PASSWORD)
+            operators.appoint(email="o@example.org", name="Olive", password=PASSWORD)
         )
         with pseudo.spoken() as asked:
             for where, answer in answers(me, other, operator):

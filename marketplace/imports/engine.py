@@ -26,8 +26,9 @@ from marketplace.works import LeftOut, Record
 BATCH_LENGTH = 10_000
 # Even a slow source commits what it has this often: that is what a resumed import keeps.
 COMMIT_EVERY_SECONDS = 2.0
-# How long a worker that falls silent keeps others from going on with its import.
-LEASE = timedelta(seconds=60)
+# How long a worker that falls silent keeps others from going on with its import. Ten times what a
+# batch takes; one that takes longer still costs its work at most, for only one of two commits it.
+LEASE = timedelta(seconds=20)
 # As long as the columns are.
 NAME_LENGTH_MAX = 4000
 _DETAIL_LENGTH_MAX = 1000

@@ -18,7 +18,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from marketplace import organizations
+from marketplace import operators, organizations
 from marketplace.models import Organization, User
 from marketplace.tenant_site import studio
 from tests.benchmarks.measure import CpuClock, Figure, django_backend, progress
@@ -67,9 +67,7 @@ def member_of(organization: Organization) -> User:
 
 
 def operator() -> User:
-    return organizations.appoint_operator(
-        email="operator@example.org", name="Olive", password=PASSWORD
-    )
+    return operators.appoint(email="operator@example.org", name="Olive", password=PASSWORD)
 
 
 def of_studio() -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from django.contrib import admin
 
 from licensing.models import Grant, HeldGrant
-from marketplace import operator_pages, organizations
+from marketplace import operator_pages, operators
 from marketplace.access import system
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
@@ -102,7 +102,7 @@ def test_no_page_of_the_operators_breaks_wcag_2_2_aa(
     visitor_for: VisitorFor, size: tuple[int, int], ledger_keys: Any
 ) -> None:
     settle("Canaryone", others())
-    organizations.appoint_operator(email="operator@example.org", name="O", password=PASSWORD)
+    operators.appoint(email="operator@example.org", name="O", password=PASSWORD)
     visitor = visitor_for(size)
     visitor.sign_in("operator@example.org", "/admin/")
     paths = list(admin_pages())

@@ -20,7 +20,7 @@ from licensing.decisions import State
 from licensing.ledger import commitments, sequencer
 from licensing.lifecycle import Act
 from licensing.models import Grant, GrantEvent, LedgerEntry, LedgerOpening, ScopeClaim
-from marketplace import access, organizations
+from marketplace import access, operators, organizations
 from marketplace.access import acting
 from marketplace.errors import DomainError, GrantWrongState, InvalidInput, NotFound
 from marketplace.models import Audit, Organization, Representation, User
@@ -511,9 +511,7 @@ def test_two_workers_expire_a_grant_once(
 
 @pytest.fixture
 def operator(db: None) -> User:
-    return organizations.appoint_operator(
-        email="op@example.org", name="Op", password="correct horse battery"
-    )
+    return operators.appoint(email="op@example.org", name="Op", password="correct horse battery")
 
 
 def said(*words: str) -> str:

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from licensing import offers
 from licensing.models import Offer, SearchDocument
-from marketplace import organizations
+from marketplace import operators
 from marketplace.access import acting, system
 from marketplace.errors import (
     DomainError,
@@ -40,7 +40,7 @@ ClientFor = Callable[..., ApiClient]
 
 @pytest.fixture
 def operator(db: None) -> User:
-    return organizations.appoint_operator(
+    return operators.appoint(
         email="olga@example.org", name="Olga", password="correct horse battery"
     )
 

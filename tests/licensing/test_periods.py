@@ -22,7 +22,7 @@ from licensing import lifecycle, periods, signatories, snapshots, terms, windows
 from licensing.ledger import commitments
 from licensing.models import Grant, LedgerEntry, LedgerOpening, Period, ScopeClaim, Terms
 from licensing.periods import Agreed
-from marketplace import access, imports, organizations
+from marketplace import access, imports, operators
 from marketplace.access import acting
 from marketplace.errors import (
     DomainError,
@@ -651,9 +651,7 @@ def test_a_grant_shows_its_periods(
 
 @pytest.fixture
 def operator(db: None) -> User:
-    return organizations.appoint_operator(
-        email="op@example.org", name="Op", password="correct horse battery"
-    )
+    return operators.appoint(email="op@example.org", name="Op", password="correct horse battery")
 
 
 def said(*words: str) -> str:

@@ -14,7 +14,7 @@ from django.db.models import BinaryField
 from django.test import Client
 from django.urls import reverse
 
-from marketplace import organizations
+from marketplace import operators, organizations
 from marketplace.access import system
 from marketplace.models import ApiKey, Membership, Organization, User, Work
 from marketplace.operator_site import OperatorSite
@@ -81,9 +81,7 @@ every_table = pytest.mark.parametrize("label", TABLES)
 
 @pytest.fixture
 def operator(client: Client) -> Client:
-    user = organizations.appoint_operator(
-        email="olive@example.org", name="Olive", password=PASSWORD
-    )
+    user = operators.appoint(email="olive@example.org", name="Olive", password=PASSWORD)
     client.force_login(user)
     return client
 

@@ -20,7 +20,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from licensing.ledger import sequencer, signer
-from marketplace import organizations, schema_guard
+from marketplace import operators, organizations, schema_guard
 from marketplace.access import system
 from marketplace.models import Organization
 from payments import checkup, erasures, stripe_gateway
@@ -358,5 +358,5 @@ def test_missing_style_sheets_and_lonely_operators_are_said(
     assert only("static")[0] == "fail"
 
     assert only("operators") == ("warn", "Nobody is an operator.")
-    organizations.appoint_operator(email="o@example.org", name="O", password="correct horse 1")
+    operators.appoint(email="o@example.org", name="O", password="correct horse 1")
     assert only("operators")[0] in {"warn", "fail"}

@@ -1,4 +1,4 @@
-"""Founding organizations, admitting members, appointing operators; and what each role may do."""
+"""Founding organizations, admitting members; and what each role may do."""
 
 from __future__ import annotations
 
@@ -94,28 +94,6 @@ def test_an_unknown_role_is_refused(archive: Organization) -> None:
         admit(archive, role="king")
     assert refused.value.data == {"param": "role"}
     assert counts() == (0, 0, 0)
-
-
-def test_an_operator_is_appointed_and_may_sign_in() -> None:
-    for _time in range(2):
-        user = organizations.appoint_operator(
-            email="Olive@Example.org", name="Olive", password=PASSWORD
-        )
-    assert (user.email, user.is_operator, user.is_staff) == ("olive@example.org", True, True)
-    assert authenticate(username="olive@example.org", password=PASSWORD) == user
-    assert User.objects.count() == 1
-    # Nothing of Django's own permissions: what operators may do is the admin site's to say.
-    assert (user.is_superuser, user.get_all_permissions()) == (False, set())
-
-
-def test_a_member_who_becomes_an_operator_keeps_the_password(archive: Organization) -> None:
-    member = admit(archive)
-    made = organizations.appoint_operator(
-        email="ada@example.org", name="Eve", password="another password"
-    )
-    assert (made.pk, made.name) == (member.pk, "Ada")
-    assert User.objects.get().is_operator is True
-    assert authenticate(username="ada@example.org", password=PASSWORD) == member
 
 
 def test_each_role_may_do_what_its_name_says() -> None:

@@ -16,7 +16,7 @@ from django.test import Client
 
 from licensing import offers
 from licensing.models import Offer
-from marketplace import organizations
+from marketplace import operators, organizations
 from marketplace.models import Organization
 from tests.make import make_collection, make_offer
 from tests.people import caller_for, found
@@ -219,7 +219,7 @@ def _everywhere(client: Client, offer: Offer) -> Iterator[tuple[str, str]]:
     for path in ("/", f"/listings/{offer.pk}", "/login/", "/docs/", "/docs/errors"):
         yield path, opened(client, path)
     client.force_login(
-        organizations.appoint_operator(email="o@example.org", name="Olive", password="a b c d e f")
+        operators.appoint(email="o@example.org", name="Olive", password="a b c d e f")
     )
     own = ("/account/", "/account/second-factor/", "/account/password/")
     for path in ("/", "/admin/", "/admin/marketplace/organization/", *own):

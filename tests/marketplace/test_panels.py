@@ -16,7 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from marketplace import access, organizations, panel_pages, panels
+from marketplace import access, operators, panel_pages, panels
 from marketplace.access import Scope, acting
 from marketplace.errors import NotFound
 from marketplace.models import Membership, Organization, User
@@ -49,9 +49,7 @@ def browser(member: User) -> Client:
 @pytest.fixture
 def operator() -> Client:
     client = Client()
-    client.force_login(
-        organizations.appoint_operator(email="op@example.org", name="Op", password=PASSWORD)
-    )
+    client.force_login(operators.appoint(email="op@example.org", name="Op", password=PASSWORD))
     return client
 
 

@@ -18,7 +18,14 @@ from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from marketplace import invitations, organizations, second_factors, sign_in_gate, sign_ups
+from marketplace import (
+    invitations,
+    operators,
+    organizations,
+    second_factors,
+    sign_in_gate,
+    sign_ups,
+)
 from marketplace import settings as settings_module
 from marketplace.access import system
 from marketplace.models import AccountAct, Organization, User
@@ -353,7 +360,7 @@ def test_offered_a_member_may_do_without(ada: User, settings: Any) -> None:
 
 def test_an_operator_needs_one_outside_development(settings: Any) -> None:
     settings.SECOND_FACTOR, settings.DEVELOPMENT = "offered", False
-    organizations.appoint_operator(email=EMAIL, name="Olive", password=PASSWORD)
+    operators.appoint(email=EMAIL, name="Olive", password=PASSWORD)
     client = browser(onward="/admin/")
     assert client.get("/admin/")["Location"].startswith("/account/second-factor/")
     add_app(client)

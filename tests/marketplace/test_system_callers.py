@@ -23,6 +23,7 @@ ALL_TENANT_CALLERS = {
     "marketplace.legal_holds": "An operator holds the records of any organization or person.",
     "marketplace.traders": "An operator verifies any seller.",
     "marketplace.sign_in": "Whose factors an operator removed is of no tenant.",
+    "marketplace.operators": "Who runs the market is of no tenant.",
     "marketplace.operator_pages": "The forms of operators are about anybody's rows.",
     "payments.operator_desk": "An operator names any seller that a fee is of.",
     "marketplace.operator_site": "Operators look at everything, and change nothing.",

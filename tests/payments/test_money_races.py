@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from marketplace import access, organizations
+from marketplace import access, operators, organizations
 from marketplace.errors import DomainError
 from marketplace.models import Audit, Organization, User
 from payments import (
@@ -100,7 +100,7 @@ def operator() -> User:
 
 
 def operator_named(name: str) -> User:
-    return organizations.appoint_operator(
+    return operators.appoint(
         email=f"{name}@example.org", name=name, password="correct horse battery"
     )
 

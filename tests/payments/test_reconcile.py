@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from marketplace import access, organizations
+from marketplace import access, operators
 from marketplace.errors import InvalidInput, MissingScope, PaymentProviderUnavailable
 from marketplace.models import Audit, Organization, User
 from payments import (
@@ -50,7 +50,7 @@ def order(archive: Organization, buyer: ApiClient, stripe: Stripe) -> dict[str, 
 
 @pytest.fixture
 def operator() -> User:
-    return organizations.appoint_operator(
+    return operators.appoint(
         email="olive@example.org", name="Olive", password="correct horse battery"
     )
 

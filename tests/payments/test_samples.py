@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from licensing import offers, optouts, search_documents
 from licensing.models import Offer, Sample, SearchDocument, TakenSample
-from marketplace import access, organizations, reservations
+from marketplace import access, operators, reservations
 from marketplace.models import Audit, CollectionItem, Organization
 from tests.licensing.rows import make_item_row
 from tests.make import TYPED, make_collection, make_offer, make_trader
@@ -140,7 +140,7 @@ def test_the_market_shows_a_sample_by_way_of_its_listing_alone(
     assert (quoted.status_code, quoted.json()["code"]) == (404, "not_found")
     assert choose(client_for(archive), Offer.objects.get(pk=hidden)).status_code == 404
     assert buyer.get(f"/v1/listings/{hidden}/sample").status_code == 404
-    operator = organizations.appoint_operator(
+    operator = operators.appoint(
         email="olga@example.org", name="Olga", password="correct horse battery"
     )
     offers.suspend(operator, hidden, reason="Look.")

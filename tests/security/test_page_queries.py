@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from licensing import offers
 from licensing.models import Offer, Snapshot, Terms
-from marketplace import api_keys, collections, contributors, invitations, organizations
+from marketplace import api_keys, collections, contributors, invitations, operators, organizations
 from marketplace.access import acting
 from marketplace.models import Organization
 from marketplace.tenant_pages import own
@@ -100,7 +100,7 @@ def test_no_list_and_no_first_page_asks_more_for_more_rows(site: str, ledger_key
     else:
         client, addresses = Client(), list(of_operators())
         client.force_login(
-            organizations.appoint_operator(email="o@example.org", name="Olive", password=PASSWORD)
+            operators.appoint(email="o@example.org", name="Olive", password=PASSWORD)
         )
     few = asked(client, addresses)
 

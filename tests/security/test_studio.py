@@ -19,7 +19,7 @@ from pytest_django import DjangoDbBlocker
 
 from licensing.models import Offer, Snapshot, Terms
 from licensing.studio import OfferPages
-from marketplace import authentication, organizations, tenant_pages
+from marketplace import authentication, operators, organizations, tenant_pages
 from marketplace.access import system
 from marketplace.models import Collection, Membership, Representation, User, Work
 from marketplace.page_policy import WORKSPACE
@@ -435,9 +435,7 @@ def test_nobody_is_led_to_the_one_login_page_and_back(client: Client, world: Stu
 
 
 def test_a_member_of_nobody_is_told_whom_to_ask(client: Client, world: Studio) -> None:
-    client.force_login(
-        organizations.appoint_operator(email="o@example.org", name="Olive", password=PASSWORD)
-    )
+    client.force_login(operators.appoint(email="o@example.org", name="Olive", password=PASSWORD))
     answer = client.get("/studio/marketplace/collection/", follow=True)
     assert answer.status_code == 403
     assert "Ask an owner" in answer.content.decode()

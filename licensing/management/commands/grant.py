@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from licensing import coverage, lifecycle, periods
 from licensing.models import GrantEvent
-from marketplace import organizations
+from marketplace import operators
 from marketplace.access import Caller
 from marketplace.errors import DomainError
 
@@ -98,7 +98,7 @@ class Command(BaseCommand):
         # All of it is read before anybody is looked up.
         act = do(step, id, options)
         try:
-            operator = organizations.find_operator(options["operator"])
+            operator = operators.find(options["operator"])
             said = act(lifecycle.for_operator(operator, id))
         except DomainError as error:
             raise CommandError(f"{error.data.get('param', '')} {error.detail}".strip()) from None

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from licensing import offers
 from licensing.models import Offer
-from marketplace import money, organizations
+from marketplace import money, operators
 from marketplace.errors import DomainError
 from marketplace.models import User
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             raise CommandError(_("Say who decides: --operator EMAIL."))
         name, id = decided[0], options[decided[0]]
         try:
-            operator = organizations.find_operator(options["operator"])
+            operator = operators.find(options["operator"])
             if name in PLAIN:
                 offer = PLAIN[name](operator, id)
             else:

@@ -8,7 +8,7 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from licensing.models import Offer
-from marketplace import organizations
+from marketplace import operators
 from marketplace.access import system
 from marketplace.errors import DomainError
 from marketplace.models import Collection, Organization
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         fixed = dict(_amount(each) for each in options["fixed"])
         try:
             schedule = fees.set(
-                organizations.find_operator(options["operator"]),
+                operators.find(options["operator"]),
                 basis_points=basis_points,
                 fixed_minor=fixed,
                 stripe_fees=options["stripe_fees"],

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from marketplace import organizations
+from marketplace import operators
 from marketplace.errors import DomainError
 from payments import connect
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, step: str, id: str, **options: Any) -> None:
         try:
-            operator = organizations.find_operator(options["operator"])
+            operator = operators.find(options["operator"])
             if step == "clear":
                 account = connect.clear(operator, id, note=options["note"])
             elif step == "refuse":

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
-from marketplace import money, organizations
+from marketplace import money, operators
 from marketplace.access import system
 from marketplace.errors import DomainError, PaymentProviderRefused, PaymentProviderUnavailable
 from payments import mismatches, reconcile, stripe_pace
@@ -73,7 +73,7 @@ class Command(BaseCommand):
 
     def _close(self, mismatch: str, email: str, note: str) -> None:
         try:
-            operator = organizations.find_operator(email)
+            operator = operators.find(email)
             closed = mismatches.close(operator, mismatch, note=note)
         except DomainError as error:
             raise CommandError(error.detail, returncode=CANNOT_TELL) from error

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from licensing.models import GrantEvent
-from marketplace import organizations
+from marketplace import operators
 from marketplace.errors import DomainError
 from marketplace.models import User
 from payments import refunds
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         if step == "give" and not options["reason"].strip():
             raise CommandError("Say why: --reason.")
         try:
-            operator = organizations.find_operator(options["operator"])
+            operator = operators.find(options["operator"])
             if step == "give":
                 refund = self._give(operator, id, options)
             elif step == "approve":

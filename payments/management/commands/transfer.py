@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from marketplace import organizations
+from marketplace import operators
 from marketplace.errors import DomainError
 from payments import transfers
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, step: str, id: str, **options: Any) -> None:
         try:
-            operator = organizations.find_operator(options["operator"])
+            operator = operators.find(options["operator"])
             transfer = transfers.send_again(operator, id)
         except DomainError as error:
             raise CommandError(f"{error.data.get('param', '')} {error.detail}".strip()) from None
