@@ -122,13 +122,14 @@ def test_an_act_on_the_market_is_of_no_organization_and_no_tenant_reads_or_write
     with system("act on the market in a test"):
         audit.record(audit.by_operator(olga, None), "note.made", subject=archive)
         audit.record(audit.by_operator(olga, archive), "note.made", subject=archive)
-        rows = [(row.organization_id, row.actor) for row in Audit.objects.order_by("id")]
+        notes = Audit.objects.filter(action="note.made").order_by("id")
+        rows = [(row.organization_id, row.actor) for row in notes]
     assert rows == [(None, str(olga.pk)), (archive.pk, str(olga.pk))]
     assert acts(archive) == [(str(olga.pk), "note.made", str(archive.pk))]
     with pytest.raises(DatabaseError), acting(caller_for(archive)), transaction.atomic():
         audit.record(audit.OfMarket(str(olga.pk)), "note.made", subject=archive)
     with system("look in a test"):
-        assert Audit.objects.count() == 2
+        assert Audit.objects.filter(action="note.made").count() == 2
 
 
 def test_every_recorded_act_is_a_noun_and_a_verb_in_the_past() -> None:
