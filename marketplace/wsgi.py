@@ -27,4 +27,16 @@ def _check_schema() -> None:
         connection.close_pool()  # type: ignore[attr-defined]
 
 
+def _settle() -> None:
+    """Load what requests would load, and keep garbage collection off it."""
+    from django.urls import get_resolver
+
+    from marketplace import garbage
+
+    # Reading its patterns imports every view.
+    assert get_resolver().url_patterns
+    garbage.spare_what_is_loaded()
+
+
 _check_schema()
+_settle()

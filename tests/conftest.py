@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from marketplace import garbage
 from tests.database import django_db_setup, owner_connection, test_database
 from tests.ledger import ledger_guard, ledger_keys
 from tests.people import archive, client_for, lab, quick_passwords, stranger
@@ -18,3 +21,8 @@ __all__ = [
     "stranger",
     "test_database",
 ]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Thousands of tests are objects for as long as the run lasts."""
+    garbage.spare_what_is_loaded()
