@@ -71,7 +71,7 @@ screenshots: .venv/.ready ## take the pictures of README and guide anew (needs D
 	@$(BIN)/python -m tests.browser.screenshots
 
 .PHONY: check
-check: check-style check-types check-imports check-migrations check-openapi ## run every check but the tests
+check: check-style check-types check-imports check-migrations check-openapi check-plans ## run every check but the tests
 	@echo "check: no findings"
 
 .PHONY: bench
@@ -121,6 +121,11 @@ check-openapi: .venv/.ready
 		echo "api_docs/openapi.json is out of date: run 'make openapi' and commit it."; exit 1; }
 	@$(BIN)/python -m api_docs.typed_terms | diff -u api_docs/typed_terms.md - || { \
 		echo "api_docs/typed_terms.md is out of date: run 'make openapi' and commit it."; exit 1; }
+
+# What is slower than it could be is told, and refused by nobody.
+.PHONY: check-plans
+check-plans: .venv/.ready
+	@$(BIN)/python manage.py readplan
 
 .PHONY: openapi
 openapi: .venv/.ready ## write api_docs/openapi.json, typed_terms.md and the ledger's schema anew

@@ -41,6 +41,7 @@ COMMANDS_WITHOUT_DATABASE = frozenset(
         "help",
         "makemessages",
         "sendtestemail",
+        "readplan",
         "spectacular",
         "startapp",
         "startproject",

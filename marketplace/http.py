@@ -16,7 +16,8 @@ from typing import Any, ClassVar, TypeVar, cast
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import models
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, Value
+from django.db.models.functions import Cast
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -29,7 +30,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
-from marketplace import errors, idempotency
+from marketplace import errors, idempotency, readplan
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.typeid import SUFFIX_PATTERN, TypeID, TypeIDField
 
@@ -298,6 +299,9 @@ class ObjectField(serializers.Field[Any, Any, str, Any]):
     def to_representation(self, value: Any) -> str:
         return self.name
 
+    def as_sql_of(self, path: str) -> Any:
+        return Cast(Value(self.name), models.TextField())
+
 
 class OnceEach:
     """Of a nested serializer: what many rows of a page have in common is made once."""
@@ -358,16 +362,20 @@ class KeysetPagination(BasePagination):
     """Newest first, by id: `{"data": […], "has_more": bool, "next_cursor": …}`. Never counts."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
-        limit = self._limit(request)
-        cursor = request.query_params.get("cursor")
+        limit, after = self.asked(request, queryset.model)
         rows = queryset.order_by("-pk")
-        if cursor:
-            rows = rows.filter(pk__lt=self._decode(queryset, cursor))
+        if after is not None:
+            rows = rows.filter(pk__lt=after)
         page = list(rows[: limit + 1])
         self.has_more = len(page) > limit
         page = page[:limit]
-        self.next_cursor = self._encode(page[-1].pk) if self.has_more else None
+        self.next_cursor = self.following(page[-1].pk) if self.has_more else None
         return page
+
+    def asked(self, request: Request, model: type[Model]) -> tuple[int, Any]:
+        """How many rows are asked for, and the key after which. Raises InvalidInput."""
+        cursor = request.query_params.get("cursor")
+        return self._limit(request), self._decode(model, cursor) if cursor else None
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"data": data, "has_more": self.has_more, "next_cursor": self.next_cursor})
@@ -416,17 +424,18 @@ class KeysetPagination(BasePagination):
         return int(text)
 
     @staticmethod
-    def _encode(pk: Any) -> str:
+    def following(pk: Any) -> str:
+        """The cursor of the page after the row with this key."""
         raw = pk.bytes if isinstance(pk, uuid.UUID) else int(pk).to_bytes(8)
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
     @staticmethod
-    def _decode(queryset: QuerySet[Any], cursor: str) -> Any:
+    def _decode(model: type[Model], cursor: str) -> Any:
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raw = b""
-        is_uuid = isinstance(queryset.model._meta.pk, TypeIDField)
+        is_uuid = isinstance(model._meta.pk, TypeIDField)
         if len(raw) != (16 if is_uuid else 8):
             raise errors.InvalidCursor(_("Give `next_cursor` of a page of this list."))
         return uuid.UUID(bytes=raw) if is_uuid else int.from_bytes(raw)
@@ -493,6 +502,12 @@ class TenantViewSet(GenericViewSet[Any]):
         """As `shown` each; one serializer for all of them, whose making costs as much as a row."""
         context = self.get_serializer_context()
         return self.serializer_class(list(rows), many=True, context=context).data  # type: ignore[misc]
+
+    @classmethod
+    def is_plain(cls) -> bool:
+        """Whether its rows are chosen and shown in the ways of this class."""
+        own = ("get_queryset", "get_object", "shown", "shown_all")
+        return all(getattr(cls, name) is getattr(TenantViewSet, name) for name in own)
 
     def collection_url(self) -> str:
         return self.request.path.rstrip("/")
@@ -613,6 +628,8 @@ class Listing:
     """`list`: one page, newest first."""
 
     def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if self.is_plain() and (planned := readplan.page(self)) is not None:
+            return cast(Response, planned)
         with acting(self.caller, writing=False):
             page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
             return cast(Response, self.get_paginated_response(self.shown_all(page)))
@@ -622,5 +639,7 @@ class Retrieving:
     """`retrieve`: one row, or the 404 that hidden and missing rows share."""
 
     def retrieve(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if self.is_plain() and (planned := readplan.row(self)) is not None:
+            return cast(Response, planned)
         with acting(self.caller, writing=False):
             return Response(self.shown(self.get_object()))

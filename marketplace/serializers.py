@@ -33,6 +33,8 @@ from marketplace.organizations import missing_identity
 class HexField(serializers.CharField):
     """Bytes as lower-case hexadecimal."""
 
+    is_hexadecimal = True
+
     def to_representation(self, value: Any) -> str:
         return bytes(value).hex()
 

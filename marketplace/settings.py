@@ -336,6 +336,8 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": False,
 }
+# Lists and rows as JSON that PostgreSQL writes, wherever their serializer can be said in SQL.
+READPLAN = _flag("LICET_READPLAN", "on")
 SPECTACULAR_SETTINGS = {
     "TITLE": "Licet",
     "VERSION": "0.1.0",
