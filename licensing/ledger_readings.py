@@ -61,4 +61,4 @@ def _key() -> None:
         raise NotWell(f"The log “{name}” has no key here.")
 
 
-KEY = Check("ledger_key", _key, processes=("web",))
+KEY = Check("ledger_key", _key, processes=("web",), asks_database=True)

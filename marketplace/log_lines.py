@@ -81,8 +81,8 @@ _SECRETS: Final = tuple(
         (r"\b((?:licet|[sr]k)_(?:live|test)_|whsec_)\w+", rf"\1{REMOVED}"),
         (r"(_secret_)[a-z0-9]+", rf"\1{REMOVED}"),
         (r"\b(bearer\s+)[^\s\"'\\,]+", rf"\1{REMOVED}"),
-        (r"\b(signature(?:=|%3d))[^&\s\"'\\]+", rf"\1{REMOVED}"),
-        (r"\b((?:sessionid|csrftoken)\s*=\s*)[^;\s\"'\\]+", rf"\1{REMOVED}"),
+        (r"(signature(?:=|%3d))[^&\s\"'\\]+", rf"\1{REMOVED}"),
+        (r"((?:sessionid|csrftoken)\s*=\s*)[^;\s\"'\\]+", rf"\1{REMOVED}"),
         # postgresql://user:password@host
         (r"(://[^/\s:@]*:)[^/\s@]+(?=@)", rf"\1{REMOVED}"),
         # Links that stand for a login.

@@ -245,7 +245,9 @@ class _Kept:
                 except Error:
                     logger.warning("the market cannot be read for its metrics", exc_info=True)
                     self._read = None
-                    connection.close()
+                    if not connection.in_atomic_block:
+                        # It may be the connection that is broken.
+                        connection.close()
                 self._until = time.monotonic() + READ_EVERY_SECONDS
             return self._read
 

@@ -46,6 +46,8 @@ class Check:
     look: Callable[[], None]
     # The delivery process serves neither receipts nor keys.
     processes: tuple[str, ...] = ("web", "delivery")
+    # Where the database is away, it is not asked once more, and fails as well.
+    asks_database: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def storage() -> None:
 # Apps above add theirs when they are ready.
 CHECKS: list[Check] = [
     Check("database", database),
-    Check("schema", schema),
+    Check("schema", schema, asks_database=True),
     Check("storage", storage),
 ]
 
@@ -198,8 +200,7 @@ class _Latest:
             if settings.PROCESS not in check.processes:
                 continue
             begun = time.perf_counter()
-            # Each check that needs a database which is away would wait for it anew.
-            error = _failure(check) if not (is_away and check.name == "schema") else "no database"
+            error = "no database" if is_away and check.asks_database else _failure(check)
             is_away |= check.name == "database" and error is not None
             if error is not None:
                 errors[check.name] = error
@@ -209,7 +210,7 @@ class _Latest:
             # Once for each change: whoever probes asks every few seconds.
             self._failing = tuple(errors)
             said = "; ".join(f"{name}: {error}" for name, error in errors.items())
-            logger.warning("not ready: %s", said) if errors else logger.warning("ready again")
+            logger.warning("%s", f"not ready: {said}" if errors else "ready again")
         return tuple(found)
 
 
@@ -226,7 +227,8 @@ def _failure(check: Check) -> str | None:
 
 
 def _said(error: Any) -> str:
-    if isinstance(error, Error):
+    if isinstance(error, Error) and not connection.in_atomic_block:
+        # It may be the connection that is broken.
         connection.close()
     return str(error).strip() or repr(error)
 
