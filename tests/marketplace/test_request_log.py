@@ -80,7 +80,11 @@ def test_a_request_leaves_one_line_with_all_that_finds_it_again(
     [
         ("/invitations/{token}", "/invitations/{token}", 404),
         ("/opt-out/{token}", "/opt-out/{token}", 404),
-        ("/checkout/return/ord_01m8dg0ng5e0fre4d11ek7e0bz:{token}", "/checkout/return/{token}", 404),
+        (
+            "/checkout/return/ord_01m8dg0ng5e0fre4d11ek7e0bz:{token}",
+            "/checkout/return/{token}",
+            404,
+        ),
         ("/v1/orders/{token}", "/v1/orders/{pk}", 401),
         ("/v1/{token}", "/v1/…", 404),
         ("/{token}/orders", "/…", 404),
@@ -245,4 +249,8 @@ def test_ids_and_numbers_are_shown_and_nothing_else() -> None:
 
 
 def test_a_method_is_one_of_a_few() -> None:
-    assert [request_log.bounded(each) for each in ("GET", "BREW", None)] == ["GET", "OTHER", "OTHER"]
+    assert [request_log.bounded(each) for each in ("GET", "BREW", None)] == [
+        "GET",
+        "OTHER",
+        "OTHER",
+    ]

@@ -130,9 +130,7 @@ def test_without_the_setting_there_is_no_span() -> None:
     assert "opentelemetry.sdk" not in sys.modules or traces._provider is None
 
 
-def test_a_missing_package_is_said_in_words(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_said_in_words(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     traces.check()  # off: nothing is needed
 
