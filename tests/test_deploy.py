@@ -1,4 +1,4 @@
-"""Production as the guide sets it up: Django's own checks of a deployment find nothing to warn of."""
+"""Production as the guide sets it up: Django's own checks of a deployment find nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ SETTINGS = """
 import django; django.setup()
 from django.conf import settings as s
 print(s.SECURE_SSL_REDIRECT, s.SECURE_HSTS_SECONDS, s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE,
-      getattr(s, "SECURE_PROXY_SSL_HEADER", None), s.LOG_FORMAT, s.ACCESS_LOG, s.METRICS_TOKEN == "")
+      getattr(s, "SECURE_PROXY_SSL_HEADER", None), s.LOG_FORMAT, s.ACCESS_LOG,
+      s.METRICS_TOKEN == "")
 from django.test import Client
 for path in ("/healthz", "/docs/errors"):
     for secure in ("http", "https"):

@@ -1,4 +1,4 @@
-"""Traces: spans that say which route, whose request, and which table; never a value of anybody's."""
+"""Traces: spans that say which route, whose request and which table; never anybody's values."""
 
 from __future__ import annotations
 
