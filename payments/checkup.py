@@ -41,6 +41,8 @@ _CLOCK_FAIL: Final = timedelta(seconds=5)
 _DISK_WARN: Final = 0.15
 _DISK_FAIL: Final = 0.05
 _SECRET_MIN: Final = 32
+# Guessed over the network alone.
+_TOKEN_MIN: Final = 16
 _WITHOUT_DATABASE: Final = frozenset({"disks", "mail", "secrets", "static"})
 
 
@@ -503,6 +505,7 @@ def secrets() -> Iterator[Finding]:
         for name, is_weak in (
             ("LICET_SECRET_KEY", len(settings.SECRET_KEY) < _SECRET_MIN),
             ("STRIPE_WEBHOOK_SECRET", not all(settings.STRIPE_WEBHOOK_SECRETS)),
+            ("LICET_METRICS_TOKEN", 0 < len(settings.METRICS_TOKEN) < _TOKEN_MIN),
         )
         if is_weak
     ]
