@@ -161,6 +161,6 @@ lock: ## pin the newest allowed dependencies, with hashes, for Python 3.11 to 3.
 	@command -v uv >/dev/null || { echo "make lock needs uv."; exit 1; }
 	uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
 		--no-header --no-emit-index-url --no-emit-find-links \
-		--extra dev --extra oracles --extra parquet pyproject.toml --output-file requirements.lock
+		--extra dev --extra oracles --extra otel --extra parquet pyproject.toml --output-file requirements.lock
 	@if grep -nE '://|^--' requirements.lock; then \
 		echo "requirements.lock names an address."; rm requirements.lock; exit 1; fi

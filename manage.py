@@ -73,6 +73,9 @@ def main(argv: list[str]) -> int:
     if command in OWNER_COMMANDS:
         # Not a default: a shell that exports the application's role must still be able to migrate.
         os.environ["LICET_DATABASE_ROLE"] = devdb.OWNER
+    if command not in COMMANDS_THAT_SERVE:
+        # What a command says is read by people and programs: the log goes beside it.
+        os.environ.setdefault("LICET_LOG_STREAM", "stderr")
     try:
         if needs_database(argv):
             database = devdb.where(os.environ, BASE_DIR)

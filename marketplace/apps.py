@@ -15,9 +15,10 @@ class MarketplaceConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from marketplace import model_names, sign_in
+        from marketplace import model_names, sign_in, traces
         from marketplace.tenant_checks import check_registered
 
+        traces.check()
         model_names.translate(self)
         sign_in.listen()
         checks.register(check_registered, checks.Tags.admin)

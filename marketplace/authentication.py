@@ -17,7 +17,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from marketplace import api_keys
+from marketplace import api_keys, log_lines
 from marketplace.access import Caller, Scope, system
 from marketplace.errors import CsrfTokenInvalid, MissingScope, NotFound, Unauthenticated
 from marketplace.models import CollectionShare, Membership, User
@@ -48,7 +48,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         scheme, _space, secret = request.headers["Authorization"].partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise Unauthenticated(_("Send the API key as “Authorization: Bearer licet_…”."))
-        return None, api_keys.authenticate(secret.strip())
+        caller = api_keys.authenticate(secret.strip())
+        log_lines.note_organization(caller.organization.pk)
+        return None, caller
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
@@ -94,6 +96,7 @@ class SignedIn:
         """
         for membership in self.memberships:
             if not organization or str(membership.organization_id) == organization:
+                log_lines.note_organization(membership.organization_id)
                 return Caller(
                     organization=membership.organization,
                     livemode=False,

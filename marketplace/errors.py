@@ -33,6 +33,13 @@ class InternalError(DomainError):
     retryable = True
 
 
+class NotReady(DomainError):
+    """This process lacks something that it needs to serve. `checks` says what."""
+
+    code, status, title = "not_ready", 503, "Not ready"
+    retryable = True
+
+
 class MalformedRequest(DomainError):
     """The body could not be read at all."""
 

@@ -38,23 +38,9 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=Model)
 
 PROBLEM_TYPE = "application/problem+json"
-REQUEST_ID_HEADER = "Request-Id"
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 # --- problem documents ------------------------------------------------------------------------
-
-
-class RequestIdMiddleware:
-    """Give each request an id, and each answer its header: it finds the request in the logs."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        request.request_id = str(TypeID.new("req"))  # type: ignore[attr-defined]
-        response = self.get_response(request)
-        response[REQUEST_ID_HEADER] = request.request_id  # type: ignore[attr-defined]
-        return response
 
 
 # What a form may bring: ten MiB of files (`import_pages.PLAIN_LENGTH_MAX`), and its fields.

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from marketplace import devdb
+from marketplace import devdb, log_lines
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _environ = os.environ
@@ -83,9 +83,11 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "marketplace.page_policy.PagePolicy",
+    "marketplace.request_log.RequestLog",
+    # Before whatever asks for a host's name, TLS or a session: probes have none of them.
+    "marketplace.probes.Probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "marketplace.http.RequestIdMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     # Before whoever reads a form.
@@ -106,7 +108,9 @@ if PROCESS == "delivery":
     ROOT_URLCONF = "licensing.delivery_urls"
     MIDDLEWARE = [
         "marketplace.page_policy.PagePolicy",
-        "marketplace.http.RequestIdMiddleware",
+        "marketplace.request_log.RequestLog",
+        "marketplace.probes.Probes",
+        "django.middleware.security.SecurityMiddleware",
         # allauth's apps do not start without it. Nobody signs in at this process.
         "allauth.account.middleware.AccountMiddleware",
     ]
@@ -273,6 +277,33 @@ def _providers(text: str) -> list[dict[str, Any]]:
 SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
     "openid_connect": {"APPS": _providers(_environ.get("LICET_OIDC", ""))}
 }
+# The header by which the proxy in front says that a client came over TLS, such as
+# X-Forwarded-Proto: it must set it on every request, whatever the client sent. With it, whoever
+# comes in the open is sent on to https://, and browsers are told to come so from the beginning.
+_TLS_HEADER = _environ.get("LICET_PROXY_TLS_HEADER", "").strip()
+if _TLS_HEADER:
+    SECURE_PROXY_SSL_HEADER = (f"HTTP_{_TLS_HEADER.upper().replace('-', '_')}", "https")
+SECURE_SSL_REDIRECT = bool(_TLS_HEADER) and BASE_URL.startswith("https://")
+# Of this host alone. Only whoever owns the domain can say what all its names serve.
+SECURE_HSTS_SECONDS = int(
+    _environ.get("LICET_HSTS_SECONDS", "") or (31_536_000 if SECURE_SSL_REDIRECT else 0)
+)
+SILENCED_SYSTEM_CHECKS = [
+    # HSTS for subdomains, and browsers' preload lists: decisions about a whole domain, of which
+    # this server has one name.
+    "security.W005",
+    "security.W021",
+]
+if PROCESS == "delivery":
+    SILENCED_SYSTEM_CHECKS += [
+        # It has no pages, cookies or forms: a frame would show nothing, and nobody is signed in.
+        "security.W002",
+        "security.W003",
+        # The admin is installed with the models, and has no address here.
+        "admin.E408",
+        "admin.E409",
+        "admin.E410",
+    ]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -476,14 +507,51 @@ INVOICE_GRACE_DAYS = int(_environ.get("LICET_INVOICE_GRACE_DAYS", "7"))
 # {"USD": 100000}: a refund above this, in minor units, needs two people. Left out: none does.
 REFUND_LIMITS: dict[str, int] = json.loads(_environ.get("LICET_REFUND_LIMITS", "{}"))
 
+# --- what operators watch ---------------------------------------------------------------------
+
+# "json": a line of JSON for each record; "text": for eyes.
+LOG_FORMAT = log_lines.format_of_environment()
+if LOG_FORMAT not in {"json", "text"}:
+    raise ImproperlyConfigured("LICET_LOG_FORMAT is “json” or “text”.")
+# Whoever runs a command wants its output alone: manage.py sends its log to the other stream.
+LOG_STREAM = _environ.get("LICET_LOG_STREAM", "stdout" if LOG_FORMAT == "json" else "stderr")
+if LOG_STREAM not in {"stdout", "stderr"}:
+    raise ImproperlyConfigured("LICET_LOG_STREAM is “stdout” or “stderr”.")
+# A line for each request.
+ACCESS_LOG = _flag("LICET_ACCESS_LOG", "" if DEVELOPMENT else "on")
 _LOG_LEVEL = _environ.get("LICET_LOG_LEVEL", "WARNING").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {"line": {"()": "marketplace.log_lines.formatter"}},
+    "filters": {"paths": {"()": "marketplace.request_log.SafePaths"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "stream": f"ext://sys.{LOG_STREAM}",
+            "formatter": "line",
+            "filters": ["paths"],
+        }
+    },
     "root": {"handlers": ["console"], "level": _LOG_LEVEL},
-    # At DEBUG the SDK tells whole answers of Stripe's: buyers' names, payments' secrets, and the
-    # addresses by which buyers come back, which stand for a login.
-    "loggers": {"stripe": {"level": "INFO" if _LOG_LEVEL == "DEBUG" else _LOG_LEVEL}},
+    "loggers": {
+        # At DEBUG the SDK tells whole answers of Stripe's: buyers' names, payments' secrets, and
+        # the addresses by which buyers come back, which stand for a login.
+        "stripe": {"level": "INFO" if _LOG_LEVEL == "DEBUG" else _LOG_LEVEL},
+        # A refusal stands in the line of its request already.
+        "django.request": {"level": "ERROR" if ACCESS_LOG else "NOTSET"},
+        "licet.access": {
+            "level": "DEBUG" if _LOG_LEVEL == "DEBUG" else "INFO" if ACCESS_LOG else "WARNING"
+        },
+    },
 }
+# Whoever shows this bearer token may read /metrics. Empty: nobody, and nothing is counted.
+METRICS_TOKEN = _environ.get("LICET_METRICS_TOKEN", "")
+# Where the processes of one machine or container count. Never shared by two containers: they would
+# take each other's processes for their own.
+METRICS_DIR = Path(_environ.get("PROMETHEUS_MULTIPROC_DIR", "") or DATA_DIR / "metrics" / PROCESS)
+# The worker has no port of its own unless it is given one, for probes and metrics.
+WORKER_PORT = int(_environ.get("LICET_WORKER_PORT", "") or 0)
+WORKER_HOST = _environ.get("LICET_WORKER_HOST", "127.0.0.1")
+# Traces, by OpenTelemetry's own variables (OTEL_…). Needs the extra “otel”.
+OTEL = _flag("LICET_OTEL")

@@ -16,7 +16,7 @@ class PaymentsConfig(AppConfig):
 
         And say what dashboards show of money.
         """
-        from marketplace import legal_holds, model_names, panels
+        from marketplace import legal_holds, metrics, model_names, panels
         from payments import (
             checkouts,
             commands,
@@ -27,6 +27,7 @@ class PaymentsConfig(AppConfig):
             invoices,
             market_panels,
             payout_panels,
+            queues,
             refunds,
             remittances,
             royalty_payments,
@@ -59,3 +60,4 @@ class PaymentsConfig(AppConfig):
             *earnings.PANELS, *payout_panels.PANELS, *spending.PANELS, *market_panels.PANELS
         )
         legal_holds.OWNERS["ord"] = erasures.parties_of
+        metrics.READINGS.append(queues.readings)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core import mail
 from django.db import Error, connection
-from django.db.models import Min, QuerySet
+from django.db.models import Min
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -27,9 +27,9 @@ from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.models import LedgerPending
 from marketplace import access, devdb, erasures, schema_guard
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
-from marketplace.models import ImportJob, User
-from payments import mismatches, stripe_gateway
-from payments.models import Command, Order, StripeEvent
+from marketplace.models import User
+from payments import mismatches, queues, stripe_gateway
+from payments.models import StripeEvent
 
 # What is due is done within seconds: so late, nobody does it.
 _LATE: Final = timedelta(minutes=1)
@@ -41,6 +41,8 @@ _CLOCK_FAIL: Final = timedelta(seconds=5)
 _DISK_WARN: Final = 0.15
 _DISK_FAIL: Final = 0.05
 _SECRET_MIN: Final = 32
+# Guessed over the network alone.
+_TOKEN_MIN: Final = 16
 _WITHOUT_DATABASE: Final = frozenset({"disks", "mail", "secrets", "static"})
 
 
@@ -341,31 +343,22 @@ def status_roots() -> Iterator[Finding]:
 
 
 def worker() -> Iterator[Finding]:
-    now = timezone.now()
-    with access.system("look what is due"):
-        oldest = {
-            _("calls to Stripe"): _oldest(
-                Command.objects.filter(livemode=settings.STRIPE_LIVEMODE, next_attempt_at__lte=now),
-                "next_attempt_at",
-            ),
-            _("events of Stripe"): _oldest(
-                StripeEvent.objects.filter(next_attempt_at__lte=now), "next_attempt_at"
-            ),
-            _("imports"): _oldest(
-                ImportJob.objects.filter(status=ImportJob.Status.QUEUED), "started_at"
-            ),
-            _("paid orders without a license"): _oldest(
-                Order.objects.filter(status=Order.Status.PAID, livemode=settings.STRIPE_LIVEMODE),
-                "paid_at",
-            ),
-        }
+    names = {
+        "calls": _("calls to Stripe"),
+        "events": _("events of Stripe"),
+        "imports": _("imports"),
+        "orders": _("paid orders without a license"),
+    }
+    found = queues.due()
     way_out = _("Start manage.py worker, and read what it says.")
-    for what, (count, since) in oldest.items():
-        if since is not None:
+    for each in found:
+        if each.since is not None:
             yield _late(
-                _("%(count)s %(what)s are due") % {"count": count, "what": what}, since, way_out
+                _("%(count)s %(what)s are due") % {"count": each.count, "what": names[each.name]},
+                each.since,
+                way_out,
             )
-    if all(since is None for _count, since in oldest.values()):
+    if all(each.since is None for each in found):
         yield _ok(_("Nothing is overdue."))
 
 
@@ -512,6 +505,7 @@ def secrets() -> Iterator[Finding]:
         for name, is_weak in (
             ("LICET_SECRET_KEY", len(settings.SECRET_KEY) < _SECRET_MIN),
             ("STRIPE_WEBHOOK_SECRET", not all(settings.STRIPE_WEBHOOK_SECRETS)),
+            ("LICET_METRICS_TOKEN", 0 < len(settings.METRICS_TOKEN) < _TOKEN_MIN),
         )
         if is_weak
     ]
@@ -593,11 +587,6 @@ CHECKS: Final[tuple[tuple[str, Any, Callable[[], Iterable[Finding]]], ...]] = (
     ("static", gettext_lazy("Static files"), static_files),
     ("operators", gettext_lazy("Operators"), operators),
 )
-
-
-def _oldest(rows: QuerySet[Any], column: str) -> tuple[int, datetime | None]:
-    oldest = rows.aggregate(oldest=Min(column))["oldest"]
-    return (rows.count() if oldest else 0), oldest
 
 
 def _late(said: str, since: datetime | None, way_out: str) -> Finding:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from marketplace import metrics, traces
 from marketplace.errors import (
     PaymentModeUnavailable,
     PaymentProviderRefused,
@@ -571,6 +572,23 @@ def _client(api_key: str, api_base: str) -> stripe.StripeClient:
 
 def _call(use: Callable[[stripe.StripeClient], T]) -> T:
     """Make one call and translate its failure: later (Unavailable), or never (Refused)."""
+    outcome = "failed"
+    try:
+        with traces.span("Stripe"):
+            answer = _translated(use)
+        outcome = "answered"
+        return answer
+    except PaymentProviderRefused:
+        outcome = "refused"
+        raise
+    except PaymentProviderUnavailable:
+        outcome = "unavailable"
+        raise
+    finally:
+        metrics.stripe_answered(outcome)
+
+
+def _translated(use: Callable[[stripe.StripeClient], T]) -> T:
     # A durable block refuses to be nested (Django knows a test's own wrapping): a slow Stripe
     # must never hold a database lock.
     with transaction.atomic(durable=True):

@@ -94,6 +94,16 @@ def verifier(log: str) -> notes.Verifier | None:
         return None
 
 
+def is_there(log: str) -> bool:
+    """Whether this host has a log's key, or its public half. Makes none, unlike `load`.
+
+    Raises KeyUnusable for one that cannot be used.
+    """
+    path = _path(log)
+    public = path.with_suffix(".vkey")
+    return _load(log, path) is not None or (public.exists() and bool(_parse_public(log, public)))
+
+
 def verifiers(log: str) -> list[notes.Verifier]:
     """Every key of a log that this host knows: the next one, the log's, and former ones.
 

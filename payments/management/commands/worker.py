@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
 
@@ -24,7 +25,7 @@ from licensing import (
     status,
 )
 from licensing.ledger import sequencer
-from marketplace import accounts, bulk_edits, excerpts, uploads
+from marketplace import accounts, bulk_edits, excerpts, log_lines, metrics, traces, uploads
 from marketplace.imports import queue
 from payments import (
     commands,
@@ -39,6 +40,7 @@ from payments import (
     stripe_pace,
     sync,
     transfers,
+    worker_port,
 )
 
 logger = logging.getLogger(__name__)
@@ -128,9 +130,13 @@ class Command(BaseCommand):
         ]
         for thread in threads:
             thread.start()
-        self.stdout.write(f"worker: {len(JOBS)} jobs, until SIGTERM or Ctrl-C")
-        self.stdout.flush()
-        stopping.wait()
+        if settings.LOG_FORMAT == "json":
+            logger.info("worker: %d jobs", len(JOBS))
+        else:
+            self.stdout.write(f"worker: {len(JOBS)} jobs, until SIGTERM or Ctrl-C")
+            self.stdout.flush()
+        with worker_port.serving():
+            stopping.wait()
         for thread in threads:
             thread.join()
 
@@ -156,13 +162,14 @@ def pause_after(job: Job, *, is_done: bool) -> float:
 
 def run_safely(job: Job) -> bool:
     """Do a job once. False, with the failure in the log, where it failed."""
-    try:
-        with stripe_pace.background():
-            job.run()
-    except Exception:
-        logger.exception("the worker's job “%s” failed", job.name)
-        if not connection.in_atomic_block:
-            # It may be the connection that is broken.
-            connection.close()
-        return False
+    with log_lines.during(log_lines.Doing(job=job.name)):
+        try:
+            with metrics.job(job.name), traces.span(f"job {job.name}"), stripe_pace.background():
+                job.run()
+        except Exception:
+            logger.exception("the worker's job “%s” failed", job.name)
+            if not connection.in_atomic_block:
+                # It may be the connection that is broken.
+                connection.close()
+            return False
     return True
