@@ -32,6 +32,7 @@ from licensing.models import (
 )
 from licensing.parties import party
 from licensing.terms import Windows
+from marketplace import events
 from marketplace.models import Organization
 
 
@@ -114,6 +115,7 @@ def issue(
     grant.save(force_insert=True)
     _fill(grant, issued)
     scope_claims.take_over(made_by, grant)
+    events.record("grant.issued", **chains.told(grant), made_by=made_by)
     return grant
 
 
