@@ -56,7 +56,10 @@ def add(
             now,
             {"additions": additions, "by": str(by), "reference": reference or None},
         )
-        facts = {"snapshot": str(added.pk), "effective_from": commitments.timestamp(at)}
+        facts: dict[str, Any] = {
+            "snapshot": str(added.pk),
+            "effective_from": commitments.timestamp(at),
+        }
         audit.record(caller, "grant.coverage_added", subject=grant, **facts)
         events.record("grant.coverage_added", **chains.told(grant), **facts)
     return coverage

@@ -16,7 +16,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from licensing import agreements, optouts, scope_claims, snapshots
+from licensing import agreements, chains, optouts, scope_claims, snapshots
 from licensing import terms as terms_of
 from licensing.asked_models import AskedModel
 from licensing.ledger import commitments, log

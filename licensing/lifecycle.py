@@ -166,7 +166,10 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
             Kind.REINSTATED: "grant.reinstated",
             Kind.REVOKED: "grant.revoked",
         }[kind]
-        facts = {"cause": str(act.cause), "effective_at": commitments.timestamp(effective_at)}
+        facts: dict[str, Any] = {
+            "cause": str(act.cause),
+            "effective_at": commitments.timestamp(effective_at),
+        }
         audit.record(caller, name, subject=grant, **facts)
         events.record(name, **chains.told(grant), **facts)
     return event

@@ -159,7 +159,7 @@ def _change(
             )
         _record(asked, grant, period, made.values)
         name = "grant.renewed" if asked.kind == Kind.RENEWED else "grant.amended"
-        facts = {"period": str(period.pk), "terms": str(made.terms.pk)}
+        facts: dict[str, Any] = {"period": str(period.pk), "terms": str(made.terms.pk)}
         audit.record(caller, name, subject=grant, **facts)
         events.record(name, **chains.told(grant), **facts)
     return period

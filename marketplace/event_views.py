@@ -47,7 +47,7 @@ class EventSerializer(Resource[Event]):
 
     object_name = "event"
     type = serializers.ChoiceField(_TYPES, read_only=True)
-    data = serializers.DictField(
+    data = serializers.DictField(  # type: ignore[assignment]
         read_only=True,
         help_text=gettext_lazy(
             "The id of what it is about, under the name before the point of `type`, and more ids"

@@ -250,7 +250,7 @@ def _wants(endpoint: WebhookEndpoint, event: Event) -> bool:
     if (endpoint.organization_id, endpoint.livemode) != (event.organization_id, event.livemode):
         return False
     if event.type == webhooks.TESTED:
-        return event.data["webhook_endpoint"] == str(endpoint.pk)
+        return bool(event.data["webhook_endpoint"] == str(endpoint.pk))
     return not endpoint.types or event.type in endpoint.types
 
 

@@ -21,12 +21,12 @@ def new() -> bytes:
     return seals.seal(PURPOSE, os.urandom(2 * _LENGTH))
 
 
-def opened(sealed: bytes) -> bytes:
+def opened(sealed: bytes | memoryview) -> bytes:
     """What was sealed. Raises SealBroken: LICET_SECRET_KEY was changed, and the old one dropped."""
     return seals.unseal(PURPOSE, bytes(sealed))
 
 
-def resealed(sealed: bytes) -> bytes | None:
+def resealed(sealed: bytes | memoryview) -> bytes | None:
     """The same secret, sealed with today's key; None where it is. Raises SealBroken."""
     if seals.is_todays(PURPOSE, bytes(sealed)):
         return None
