@@ -35,7 +35,7 @@ from marketplace.serializers import Nothing
 
 # A secret is shown once, also to a client that lost the answer which held it.
 _ALREADY_SHOWN = {"secret": None, "secret_already_shown": True}
-_TYPES = [(name, name) for name in sorted(events.TYPES)]
+EVENT_TYPES = [(name, name) for name in sorted(events.TYPES)]
 _TYPES_IN_WORDS = "\n".join(f"- `{name}`: {said}" for name, said in sorted(events.TYPES.items()))
 
 
@@ -46,7 +46,7 @@ class EventSerializer(Resource[Event]):
     """Something that happened. `data` has the ids to fetch it by."""
 
     object_name = "event"
-    type = serializers.ChoiceField(_TYPES, read_only=True)
+    type = serializers.ChoiceField(EVENT_TYPES, read_only=True)
     data = serializers.DictField(  # type: ignore[assignment]
         read_only=True,
         help_text=gettext_lazy(
@@ -139,7 +139,7 @@ class WebhookEndpointSerializer(Resource[WebhookEndpoint]):
 
     object_name = "webhook_endpoint"
     types = serializers.ListField(
-        child=serializers.ChoiceField(_TYPES), read_only=True, help_text=gettext_lazy("None: all.")
+        child=serializers.ChoiceField(EVENT_TYPES), read_only=True, help_text=gettext_lazy("None: all.")
     )
     public_key = serializers.SerializerMethodField(
         help_text=gettext_lazy("`whpk_…`: verifies the signatures that begin with `v1a,`.")

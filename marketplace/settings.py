@@ -359,6 +359,8 @@ SPECTACULAR_SETTINGS = {
         "PayByEnum": ["checkout", "invoice"],
         "UnitEnum": "licensing.serializers._UNITS",
         "RoyaltyMethodEnum": "payments.models.RoyaltyRule.Method",
+        "EventTypeEnum": "marketplace.event_views.EVENT_TYPES",
+        "WebhookDeliveryStateEnum": "marketplace.models.WebhookDelivery.State",
         "RoyaltyUnitEnum": "payments.models.RoyaltyRule.UNITS",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
