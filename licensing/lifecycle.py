@@ -161,17 +161,21 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
         )
         _append(grant, event)
         _carry_out(grant, now)
-        name = {
-            Kind.SUSPENDED: "grant.suspended",
-            Kind.REINSTATED: "grant.reinstated",
-            Kind.REVOKED: "grant.revoked",
-        }[kind]
         facts: dict[str, Any] = {
             "cause": str(act.cause),
             "effective_at": commitments.timestamp(effective_at),
         }
-        audit.record(caller, name, subject=grant, **facts)
-        events.record(name, **chains.told(grant), **facts)
+        audit.record(
+            caller,
+            {
+                Kind.SUSPENDED: "grant.suspended",
+                Kind.REINSTATED: "grant.reinstated",
+                Kind.REVOKED: "grant.revoked",
+            }[kind],
+            subject=grant,
+            **facts,
+        )
+        events.record(f"grant.{kind}", **chains.told(grant), **facts)
     return event
 
 

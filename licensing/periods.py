@@ -158,10 +158,14 @@ def _change(
                 held_by=str(period.pk),
             )
         _record(asked, grant, period, made.values)
-        name = "grant.renewed" if asked.kind == Kind.RENEWED else "grant.amended"
         facts: dict[str, Any] = {"period": str(period.pk), "terms": str(made.terms.pk)}
-        audit.record(caller, name, subject=grant, **facts)
-        events.record(name, **chains.told(grant), **facts)
+        audit.record(
+            caller,
+            "grant.renewed" if asked.kind == Kind.RENEWED else "grant.amended",
+            subject=grant,
+            **facts,
+        )
+        events.record(f"grant.{asked.kind}", **chains.told(grant), **facts)
     return period
 
 

@@ -139,7 +139,9 @@ class WebhookEndpointSerializer(Resource[WebhookEndpoint]):
 
     object_name = "webhook_endpoint"
     types = serializers.ListField(
-        child=serializers.ChoiceField(EVENT_TYPES), read_only=True, help_text=gettext_lazy("None: all.")
+        child=serializers.ChoiceField(EVENT_TYPES),
+        read_only=True,
+        help_text=gettext_lazy("None: all."),
     )
     public_key = serializers.SerializerMethodField(
         help_text=gettext_lazy("`whpk_…`: verifies the signatures that begin with `v1a,`.")

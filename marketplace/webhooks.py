@@ -142,7 +142,7 @@ def test(caller: Caller, id: Any) -> Event:
         [event] = events.record(
             TESTED, to=[caller.organization.pk], livemode=caller.livemode, subject=endpoint
         )
-        audit.record(caller, TESTED, subject=endpoint)
+        audit.record(caller, "webhook_endpoint.tested", subject=endpoint)
         idempotency.names(caller, event)
     return event
 

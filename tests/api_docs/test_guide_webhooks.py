@@ -48,7 +48,7 @@ def test_the_waits_are_those_of_the_schedule() -> None:
     said = "after 5 seconds, 5 minutes, 30 minutes, 2, 5, 10, 14, 20 and 24 hours"
     assert said in PAGE
     hours = [hour * 3600 for hour in (2, 5, 10, 14, 20, 24)]
-    assert webhook_deliveries.SCHEDULE_SECONDS == (5, 300, 1800, *hours)
+    assert (5, 300, 1800, *hours) == webhook_deliveries.SCHEDULE_SECONDS
 
 
 def test_its_python_takes_a_request_of_ours_and_no_other(secret: bytes) -> None:
