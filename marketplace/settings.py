@@ -366,6 +366,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
+    "WEBHOOKS": ["api_docs.webhooks.EVENT"],
 }
 
 # --- works and their delivery -----------------------------------------------------------------

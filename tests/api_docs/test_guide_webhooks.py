@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from marketplace import events, webhook_deliveries, webhook_secrets
+from marketplace.models import Event
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "api_docs/guide/webhooks.md").read_text(encoding="utf-8")
@@ -42,6 +43,16 @@ def test_the_document_names_every_type() -> None:
     assert document["components"]["schemas"]["EventTypeEnum"]["enum"] == sorted(events.TYPES)
     said = document["paths"]["/v1/events"]["get"]["description"]
     assert all(f"- `{name}`: {words}" in said for name, words in events.TYPES.items())
+
+
+def test_the_document_describes_the_request_that_is_sent() -> None:
+    document = json.loads((ROOT / "api_docs/openapi.json").read_text(encoding="utf-8"))
+    sent = document["webhooks"]["event"]["post"]
+    assert [each["name"] for each in sent["parameters"]] == list(request(bytes(64), at=0))
+    shape, more = sent["requestBody"]["content"]["application/json"]["schema"]["allOf"]
+    assert shape == {"$ref": "#/components/schemas/Event"}
+    named = set(document["components"]["schemas"]["Event"]["properties"]) | set(more["properties"])
+    assert named == set(webhook_deliveries.payload(Event(type="grant.issued", data={})))
 
 
 def test_the_waits_are_those_of_the_schedule() -> None:
