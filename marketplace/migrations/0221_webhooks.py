@@ -33,10 +33,12 @@ CREATE POLICY tenant ON marketplace_{table} USING
     + """
 -- Endpoints stay: their deliveries name them. What is over is swept by all-tenant work alone.
 REVOKE DELETE ON marketplace_webhookendpoint FROM licet_app;
-CREATE POLICY swept ON marketplace_webhookdelivery AS RESTRICTIVE FOR DELETE USING
-    ((SELECT licet_system()));
-CREATE POLICY swept ON marketplace_webhookattempt AS RESTRICTIVE FOR DELETE USING
-    ((SELECT licet_system()));
+CREATE TRIGGER insert_only_for_tenants BEFORE DELETE ON marketplace_webhookdelivery
+    FOR EACH ROW WHEN (NOT licet_system()) EXECUTE FUNCTION licet_refuse_change();
+CREATE TRIGGER insert_only_for_tenants BEFORE DELETE ON marketplace_webhookattempt
+    FOR EACH ROW WHEN (NOT licet_system()) EXECUTE FUNCTION licet_refuse_change();
+ALTER TABLE marketplace_webhookdelivery ENABLE ALWAYS TRIGGER insert_only_for_tenants;
+ALTER TABLE marketplace_webhookattempt ENABLE ALWAYS TRIGGER insert_only_for_tenants;
 REVOKE UPDATE ON marketplace_webhookattempt FROM licet_app;
 CREATE TRIGGER insert_only BEFORE UPDATE ON marketplace_webhookattempt
     FOR EACH ROW EXECUTE FUNCTION licet_refuse_change();
@@ -47,8 +49,8 @@ BACK = (
     """
 DROP TRIGGER insert_only ON marketplace_webhookattempt;
 GRANT UPDATE ON marketplace_webhookattempt TO licet_app;
-DROP POLICY swept ON marketplace_webhookattempt;
-DROP POLICY swept ON marketplace_webhookdelivery;
+DROP TRIGGER insert_only_for_tenants ON marketplace_webhookattempt;
+DROP TRIGGER insert_only_for_tenants ON marketplace_webhookdelivery;
 GRANT DELETE ON marketplace_webhookendpoint TO licet_app;
 """
     + "".join(

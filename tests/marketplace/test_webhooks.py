@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.core import mail
 from django.core.management import call_command
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -566,8 +567,22 @@ def test_what_ended_weeks_ago_is_swept_and_its_event_stays(
         assert WebhookDelivery.objects.exclude(pk=first.pk).count() == 1
         assert WebhookAttempt.objects.count() == 1
         assert Event.objects.count() == 2
-    with acting(caller_for(archive)):
-        assert WebhookAttempt.objects.all().delete() == (0, {})
+
+
+def test_a_tenant_deletes_no_attempt_and_nobody_changes_one(
+    client_for: ClientFor, archive: Organization, receiver: Receiver
+) -> None:
+    made(client_for(archive), receiver.url)
+    tell(archive)
+    work()
+    for block in (acting(caller_for(archive)), system("change an attempt in a test")):
+        with pytest.raises(DatabaseError), block, transaction.atomic():
+            WebhookAttempt.objects.update(answer="x")
+    for model in (WebhookAttempt, WebhookDelivery):
+        with pytest.raises(DatabaseError), acting(caller_for(archive)), transaction.atomic():
+            model._default_manager.all().delete()
+    with system("look at an attempt in a test"):
+        assert WebhookAttempt.objects.get().answer == "ok"
 
 
 def test_a_body_is_the_same_bytes_each_time_and_less_than_20_kb(archive: Organization) -> None:
