@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from licensing import asked_models, offers, terms, vocabulary
 from licensing.asked_models import AskedModel
 from licensing.models import AccessRequest, Offer
-from marketplace import access, audit, idempotency
+from marketplace import access, audit, events, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import (
     AccessAlreadyRequested,
@@ -86,6 +86,7 @@ def ask(
         )
         request.save(force_insert=True)
         audit.record(caller, "access_request.made", subject=request, offer=str(offer.pk))
+        _tell("access_request.created", request)
         idempotency.names(caller, request)
     return request
 
@@ -102,6 +103,7 @@ def approve(caller: Caller, id: str) -> AccessRequest:
             request.expires_at = request.decided_at + _days()
             request.save(update_fields=["state", "decided_at", "decided_by", "expires_at"])
             audit.record(caller, "access_request.approved", subject=request)
+            _tell("access_request.approved", request)
         idempotency.names(caller, request)
     return request
 
@@ -120,6 +122,7 @@ def decline(caller: Caller, id: str, *, reason: str) -> AccessRequest:
             request.reason = reason.strip()
             request.save(update_fields=["state", "decided_at", "decided_by", "reason"])
             audit.record(caller, "access_request.declined", subject=request)
+            _tell("access_request.declined", request)
         idempotency.names(caller, request)
     return request
 
@@ -137,6 +140,7 @@ def cancel(caller: Caller, id: str) -> AccessRequest:
             request.canceled_at = timezone.now()
             request.save(update_fields=["state", "canceled_at"])
             audit.record(caller, "access_request.canceled", subject=request)
+            _tell("access_request.canceled", request)
         idempotency.names(caller, request)
     return request
 
@@ -278,3 +282,14 @@ def _lock(caller: Caller, offer: Offer) -> None:
 
 def _days() -> timedelta:
     return timedelta(days=settings.ACCESS_REQUEST_DAYS)
+
+
+def _tell(type: str, request: AccessRequest) -> None:
+    """Tell both parties of a step."""
+    events.record(
+        type,
+        to=[request.licensor_id, request.licensee_id],
+        livemode=request.livemode,
+        subject=request,
+        offer=str(request.offer_id),
+    )

@@ -95,6 +95,15 @@ def parties(grant: Grant) -> dict[str, Any]:
     return {"licensor": grant.licensor, "licensee": grant.licensee, "livemode": grant.livemode}
 
 
+def told(grant: Grant) -> dict[str, Any]:
+    """Who is told of a step in a grant's life, for `events`: both parties."""
+    return {
+        "to": [grant.licensor_id, grant.licensee_id],
+        "livemode": grant.livemode,
+        "subject": grant,
+    }
+
+
 # --- what is asked ----------------------------------------------------------------------------
 
 

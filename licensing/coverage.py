@@ -12,7 +12,7 @@ from licensing import chains, optouts, snapshots, terms, windows
 from licensing.dimensions import Additions
 from licensing.ledger import commitments
 from licensing.models import Coverage, Grant, GrantEvent, Period, Snapshot
-from marketplace import audit
+from marketplace import audit, events
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, TermsForbid
 
@@ -56,13 +56,12 @@ def add(
             now,
             {"additions": additions, "by": str(by), "reference": reference or None},
         )
-        audit.record(
-            caller,
-            "grant.coverage_added",
-            subject=grant,
-            snapshot=str(added.pk),
-            effective_from=commitments.timestamp(at),
-        )
+        facts: dict[str, Any] = {
+            "snapshot": str(added.pk),
+            "effective_from": commitments.timestamp(at),
+        }
+        audit.record(caller, "grant.coverage_added", subject=grant, **facts)
+        events.record("grant.coverage_added", **chains.told(grant), **facts)
     return coverage
 
 

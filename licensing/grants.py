@@ -16,7 +16,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from licensing import agreements, optouts, scope_claims, snapshots
+from licensing import agreements, chains, optouts, scope_claims, snapshots
 from licensing import terms as terms_of
 from licensing.asked_models import AskedModel
 from licensing.ledger import commitments, log
@@ -32,6 +32,7 @@ from licensing.models import (
 )
 from licensing.parties import party
 from licensing.terms import Windows
+from marketplace import events
 from marketplace.models import Organization
 
 
@@ -114,6 +115,7 @@ def issue(
     grant.save(force_insert=True)
     _fill(grant, issued)
     scope_claims.take_over(made_by, grant)
+    events.record("grant.issued", **chains.told(grant), made_by=made_by)
     return grant
 
 

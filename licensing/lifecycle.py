@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from licensing import chains, scope_claims, windows
 from licensing.ledger import commitments, log
 from licensing.models import Grant, GrantEvent, LedgerEntry, Period
-from marketplace import access, audit
+from marketplace import access, audit, events
 from marketplace.access import Caller, acting
 from marketplace.errors import GrantWrongState, InvalidInput, MissingScope, NotFound
 from marketplace.models import User
@@ -161,6 +161,10 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
         )
         _append(grant, event)
         _carry_out(grant, now)
+        facts: dict[str, Any] = {
+            "cause": str(act.cause),
+            "effective_at": commitments.timestamp(effective_at),
+        }
         audit.record(
             caller,
             {
@@ -169,9 +173,9 @@ def _record(caller: Caller, id: str, kind: Kind, act: Act, effect: str = "") -> 
                 Kind.REVOKED: "grant.revoked",
             }[kind],
             subject=grant,
-            cause=act.cause,
-            effective_at=commitments.timestamp(effective_at),
+            **facts,
         )
+        events.record(f"grant.{kind}", **chains.told(grant), **facts)
     return event
 
 
@@ -338,7 +342,7 @@ def _expire(grants: Sequence[Grant], now: datetime) -> None:
     if not grants:
         return
     newest = chains.newest(grants)
-    events, facts = [], []
+    ended, facts = [], []
     for grant in grants:
         ended_at = windows.ends(grant.periods.all())
         assert ended_at is not None, "A grant with a window without end does not expire."
@@ -352,10 +356,13 @@ def _expire(grants: Sequence[Grant], now: datetime) -> None:
         )
         fact = _fact(event, newest[bytes(grant.grant_ref)])
         event.number = fact.seq
-        events.append(event)
+        ended.append(event)
         facts.append(fact)
-    for event, entry in zip(events, log.append_many(facts), strict=True):
+    for event, entry in zip(ended, log.append_many(facts), strict=True):
         event.entry = entry
-    GrantEvent.objects.bulk_create(events)
+    GrantEvent.objects.bulk_create(ended)
+    events.record_all(
+        [each for grant in grants for each in events.made("grant.expired", **chains.told(grant))]
+    )
     for grant in grants:
         _carry_out(grant, now)

@@ -18,10 +18,10 @@ from licensing import settree, snapshots
 from licensing.ledger import commitments, log
 from licensing.models import Acknowledgement, Notice, OptOut
 from licensing.parties import party
-from marketplace import audit, idempotency
+from marketplace import audit, events, idempotency
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, NotFound
-from marketplace.models import Organization
+from marketplace.models import Event, Organization
 from marketplace.typeid import TypeID
 
 STATEMENT_LENGTH_MAX = 2000
@@ -99,6 +99,7 @@ def queue(opt_out: OptOut, told: Sequence[Affected]) -> None:
     for (notice, _fact), entry in zip(rows, entries, strict=True):
         notice.entry = entry
     Notice.objects.bulk_create([notice for notice, _fact in rows], batch_size=_AT_ONCE)
+    events.record_all([each for notice, _fact in rows for each in _told("notice.created", notice)])
 
 
 def acknowledge(caller: Caller, id: str, *, statement: str, name: str, title: str) -> Notice:
@@ -291,6 +292,19 @@ def _acknowledge(caller: Caller, notice: Notice, statement: str, name: str, titl
         entry=entry,
     ).save(force_insert=True)
     audit.record(caller, "notice.acknowledged", subject=notice)
+    events.record_all(_told("notice.acknowledged", notice))
+
+
+def _told(type: str, notice: Notice) -> list[Event]:
+    """What both parties are told of a notice."""
+    return events.made(
+        type,
+        to=[notice.licensor_id, notice.licensee_id],
+        livemode=notice.livemode,
+        subject=notice,
+        grant=str(notice.grant_id),
+        opt_out=str(notice.opt_out_id),
+    )
 
 
 def _lock(id: str) -> None:

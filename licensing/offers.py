@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from licensing import prices, search_documents, snapshots, typed_terms
 from licensing.models import ModerationDecision, Offer, Snapshot, Terms
 from licensing.prices import Price
-from marketplace import audit, collections, embedded_rights, idempotency, money, traders
+from marketplace import audit, collections, embedded_rights, events, idempotency, money, traders
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     CollectionNotAttested,
@@ -214,6 +214,7 @@ def withdraw(caller: Caller, id: str) -> Offer:
             offer.save(update_fields=["state", "withdrawn_at"])
             search_documents.remove(offer)
             audit.record(caller, "offer.withdrawn", subject=offer)
+            _tell("offer.withdrawn", offer)
         idempotency.names(caller, offer)
     return offer
 
@@ -239,6 +240,7 @@ def approve(operator: User, id: str) -> Offer:
             _refuse_unless(offer, State.IN_REVIEW)
             _list(offer)
             audit.record(caller, "offer.approved", subject=offer)
+            _tell("offer.published", offer)
     return offer
 
 
@@ -255,6 +257,7 @@ def refuse(operator: User, id: str, *, reason: str) -> Offer:
         offer.state_reason = reason
         offer.save(update_fields=["state", "submitted_at", "state_reason"])
         audit.record(caller, "offer.refused", subject=offer, reason=reason)
+        _tell("offer.refused", offer)
     return offer
 
 
@@ -273,6 +276,7 @@ def suspend(operator: User, id: str, *, reason: str) -> Offer:
             offer.save(update_fields=["state", "suspended_at", "state_reason"])
             search_documents.remove(offer)
             audit.record(caller, "offer.suspended", subject=offer, reason=reason)
+            _tell("offer.suspended", offer)
     return offer
 
 
@@ -297,6 +301,7 @@ def reinstate(operator: User, id: str) -> Offer:
                 )
             _list(offer)
             audit.record(caller, "offer.reinstated", subject=offer)
+            _tell("offer.reinstated", offer)
     return offer
 
 
@@ -309,6 +314,7 @@ def come_back(caller: Caller, id: str) -> Offer:
     if offer.state == State.SUSPENDED:
         _list(offer)
         audit.record(caller, "offer.reinstated", subject=offer)
+        _tell("offer.reinstated", offer)
     return offer
 
 
@@ -420,9 +426,11 @@ def _publish(caller: Caller, offer: Offer) -> None:
         offer.state_reason = ""
         offer.save(update_fields=["state", "submitted_at", "state_reason"])
         audit.record(caller, "offer.submitted", subject=offer, attestation=str(attested.pk))
+        _tell("offer.submitted", offer)
     else:
         _list(offer)
         audit.record(caller, "offer.published", subject=offer, attestation=str(attested.pk))
+        _tell("offer.published", offer)
 
 
 def _attested(offer: Offer) -> Attestation:
@@ -534,3 +542,8 @@ def _audience(caller: Caller, id: str | None) -> Organization | None:
     if audience.pk == caller.organization.pk:
         raise InvalidInput(_("An offer cannot be private to its own seller."), param="audience")
     return audience
+
+
+def _tell(type: str, offer: Offer) -> None:
+    """Tell the seller what became of an offer. Offers are of both modes."""
+    events.record(type, to=[offer.organization_id], livemode=None, subject=offer)

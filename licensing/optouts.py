@@ -17,7 +17,15 @@ from licensing import notices
 from licensing.ledger import log
 from licensing.models import LedgerEntry, OptOut, Snapshot
 from licensing.parties import party
-from marketplace import access, audit, contributors, idempotency, organizations, reservations
+from marketplace import (
+    access,
+    audit,
+    contributors,
+    events,
+    idempotency,
+    organizations,
+    reservations,
+)
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput, NothingToOptOut, OptedOut
 from marketplace.feeds import Withdrawn
@@ -267,6 +275,8 @@ def _take_out(
     audit.record(
         caller, "opt_out.recorded", subject=opt_out, by=by, works=opt_out.size, told=len(affected)
     )
+    # The works go out in both modes.
+    events.record("opt_out.recorded", to=[owner.pk], livemode=None, subject=opt_out, by=str(by))
     return opt_out, True
 
 

@@ -19,7 +19,7 @@ from licensing.grants import Acceptance
 from licensing.ledger import commitments
 from licensing.models import Agreement, Grant, GrantEvent, Period, Terms
 from licensing.terms import TypedTerms, Windows
-from marketplace import audit
+from marketplace import audit, events
 from marketplace.access import Caller, acting
 from marketplace.errors import (
     GrantWrongState,
@@ -158,13 +158,14 @@ def _change(
                 held_by=str(period.pk),
             )
         _record(asked, grant, period, made.values)
+        facts: dict[str, Any] = {"period": str(period.pk), "terms": str(made.terms.pk)}
         audit.record(
             caller,
             "grant.renewed" if asked.kind == Kind.RENEWED else "grant.amended",
             subject=grant,
-            period=str(period.pk),
-            terms=str(made.terms.pk),
+            **facts,
         )
+        events.record(f"grant.{asked.kind}", **chains.told(grant), **facts)
     return period
 
 

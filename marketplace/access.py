@@ -55,6 +55,9 @@ class Scope(StrEnum):
     OPT_OUTS_WRITE = "opt_outs:write"
     MEMBERS_READ = "members:read"
     MEMBERS_WRITE = "members:write"
+    EVENTS_READ = "events:read"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
 
 
 class FirstWrite(Protocol):

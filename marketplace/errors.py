@@ -231,6 +231,24 @@ class InvitationForAnother(DomainError):
     code, status, title = "invitation_for_another", 403, "The invitation is for somebody else"
 
 
+class TooManyWebhookEndpoints(DomainError):
+    """The organization has as many webhook endpoints as it may have: `endpoints_max`."""
+
+    code, status, title = "too_many_webhook_endpoints", 409, "There are too many endpoints"
+
+
+class WebhookEndpointDisabled(DomainError):
+    """Nothing is sent to a disabled endpoint: enable it first."""
+
+    code, status, title = "webhook_endpoint_disabled", 409, "The endpoint is disabled"
+
+
+class WebhookSecretOverlaps(DomainError):
+    """The secret before the newest still signs, until `previous_secret_ends_at`."""
+
+    code, status, title = "webhook_secret_overlaps", 409, "Two secrets sign already"
+
+
 class MailUnavailable(DomainError):
     """The mail server took no mail, so nothing was done."""
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
 from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 
+from marketplace import seals
 from marketplace.models import User
 
 # Recovery codes stand for a factor that was lost; alone they are none.
 KINDS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 # What of a factor's data is secret: a TOTP's key, and what recovery codes are made of.
 _SEALED = ("secret", "seed")
+_PURPOSE = "licet second factors"
 
 
 class Standing(Enum):
@@ -78,14 +75,14 @@ class SealBroken(Exception):
 
 def seal(text: str) -> str:
     """Encrypt a secret of a factor for the database."""
-    return _seals()[0].encrypt(text.encode()).decode()
+    return seals.seal(_PURPOSE, text.encode()).decode()
 
 
 def unseal(sealed: str) -> str:
     """Decrypt what `seal` made, with today's key or one from before. Raises SealBroken."""
     try:
-        return MultiFernet(_seals()).decrypt(sealed.encode()).decode()
-    except InvalidToken:
+        return seals.unseal(_PURPOSE, sealed.encode()).decode()
+    except seals.SealBroken:
         raise SealBroken(
             "A second factor was sealed with another LICET_SECRET_KEY: name the one from before"
             " in LICET_SECRET_KEY_FALLBACKS."
@@ -97,7 +94,7 @@ def reseal(factor: Any) -> bool:
     changed = False
     for name in _SEALED:
         sealed = factor.data.get(name)
-        if sealed is not None and not _is_todays(sealed):
+        if sealed is not None and not seals.is_todays(_PURPOSE, sealed.encode()):
             factor.data[name] = seal(unseal(sealed))
             changed = True
     if changed:
@@ -113,22 +110,3 @@ def reseal_all() -> int:
             factor = Authenticator.objects.select_for_update().filter(pk=id).first()
             count += factor is not None and reseal(factor)
     return count
-
-
-def _is_todays(sealed: str) -> bool:
-    try:
-        _seals()[0].decrypt(sealed.encode())
-    except InvalidToken:
-        return False
-    return True
-
-
-def _seals() -> list[Fernet]:
-    return [_fernet(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
-
-
-@lru_cache(maxsize=8)
-def _fernet(secret: str) -> Fernet:
-    # A key of its own: what else the secret signs tells nothing about it.
-    derived = HKDF(SHA256(), length=32, salt=None, info=b"licet second factors")
-    return Fernet(base64.urlsafe_b64encode(derived.derive(secret.encode())))

@@ -44,7 +44,7 @@ def _required(name: str, development: str) -> str:
 
 SECRET_KEY = _required("LICET_SECRET_KEY", "development only: never a secret")
 # Keys from before, divided by commas: what they signed and sealed still holds while one of them
-# is replaced (`manage.py reseal_factors`).
+# is replaced (`manage.py reseal_factors`, `manage.py reseal_webhooks`).
 SECRET_KEY_FALLBACKS = _list("LICET_SECRET_KEY_FALLBACKS", "")
 ALLOWED_HOSTS = _list("LICET_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = _list("LICET_TRUSTED_ORIGINS", "")
@@ -392,11 +392,14 @@ SPECTACULAR_SETTINGS = {
         "PayByEnum": ["checkout", "invoice"],
         "UnitEnum": "licensing.serializers._UNITS",
         "RoyaltyMethodEnum": "payments.models.RoyaltyRule.Method",
+        "EventTypeEnum": "marketplace.event_views.EVENT_TYPES",
+        "WebhookDeliveryStateEnum": "marketplace.models.WebhookDelivery.State",
         "RoyaltyUnitEnum": "payments.models.RoyaltyRule.UNITS",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
+    "WEBHOOKS": ["api_docs.webhooks.EVENT"],
 }
 
 # --- works and their delivery -----------------------------------------------------------------
@@ -428,6 +431,12 @@ OPT_OUT_LINK_DAYS = int(_environ.get("LICET_OPT_OUT_LINK_DAYS", "30"))
 
 # How long a buyer's request awaits its answer, and how long an approval lasts.
 ACCESS_REQUEST_DAYS = int(_environ.get("LICET_ACCESS_REQUEST_DAYS", "30"))
+
+# --- webhooks ---------------------------------------------------------------------------------
+
+# Whether webhooks may go to this machine, over http:// too: for somebody who writes a receiver.
+WEBHOOKS_TO_LOOPBACK = DEVELOPMENT and _flag("LICET_WEBHOOKS_TO_LOOPBACK")
+
 # --- listings ---------------------------------------------------------------------------------
 
 # Whether an operator approves each listing before the market shows it.

@@ -8,6 +8,13 @@ from django.urls import path
 
 from marketplace import views
 from marketplace.embedded_rights_views import ProhibitionViewSet, RightsOverrideViewSet
+from marketplace.event_views import (
+    EndpointDeliveryViewSet,
+    EventViewSet,
+    WebhookDeliveryViewSet,
+    WebhookEndpointViewSet,
+    WebhookTestViewSet,
+)
 from marketplace.import_views import (
     CollectionImportViewSet,
     ImportRejectionViewSet,
@@ -70,4 +77,19 @@ urlpatterns = [
     path("imports/<str:pk>/cancel", ImportViewSet.as_view({"post": "cancel"})),
     path("imports/<str:pk>/rejections", ImportRejectionViewSet.as_view({"get": "list"})),
     path("imports/<str:pk>/rejections.csv", ImportViewSet.as_view({"get": "report"})),
+    path("events", EventViewSet.as_view({"get": "list"}), name="events"),
+    path("events/<str:pk>", EventViewSet.as_view(_DETAIL), name="event"),
+    path("webhook-endpoints", WebhookEndpointViewSet.as_view(_COLLECTION), name="webhooks"),
+    path(
+        "webhook-endpoints/<str:pk>",
+        WebhookEndpointViewSet.as_view({"get": "retrieve", "post": "change"}),
+    ),
+    path(
+        "webhook-endpoints/<str:pk>/rotate-secret",
+        WebhookEndpointViewSet.as_view({"post": "rotate_secret"}),
+    ),
+    path("webhook-endpoints/<str:pk>/test", WebhookTestViewSet.as_view({"post": "create"})),
+    path("webhook-endpoints/<str:pk>/deliveries", EndpointDeliveryViewSet.as_view({"get": "list"})),
+    path("webhook-deliveries/<str:pk>", WebhookDeliveryViewSet.as_view(_DETAIL)),
+    path("webhook-deliveries/<str:pk>/replay", WebhookDeliveryViewSet.as_view({"post": "replay"})),
 ]

@@ -9,6 +9,7 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from licensing import scope_claims
+from marketplace import events
 from marketplace.money import round_half_even
 from payments import (
     commands,
@@ -47,6 +48,7 @@ def merge(order: Order, facts: Sequence[DisputeFacts]) -> None:
     """
     for fact in facts:
         dispute, before = _heard(order, fact)
+        _tell(dispute, before)
         if dispute.status not in HARMLESS:
             _hold(order, dispute)
         if dispute.status not in CLOSED and _is_asked_anew(dispute, before):
@@ -94,6 +96,21 @@ def _heard(order: Order, fact: DisputeFacts) -> tuple[Dispute, str | None]:
             ]
         )  # fmt: skip
     return dispute, before
+
+
+def _tell(dispute: Dispute, before: str | None) -> None:
+    """Tell buyer and seller that a bank asks, and how that ended."""
+    steps = [] if before is not None else ["dispute.opened"]
+    if dispute.status != before and dispute.status in {"won", "lost"}:
+        steps.append(f"dispute.{dispute.status}")
+    for step in steps:
+        events.record(
+            step,
+            to=[dispute.organization_id, dispute.seller_id],
+            livemode=dispute.livemode,
+            subject=dispute,
+            order=str(dispute.order_id),
+        )
 
 
 def _change(dispute: Dispute, before: str | None, amount_minor: int) -> None:

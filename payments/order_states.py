@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from marketplace import events
 from payments.models import Order
 
 Status = Order.Status
@@ -86,6 +87,18 @@ TABLE: dict[str, dict[Event, Status]] = {
 }
 
 
+# What both parties are told of. Of disputes and grants they are told by their own events.
+TOLD = {
+    Event.PAID: "order.paid",
+    Event.REFUSED: "order.refused",
+    Event.ENDED: "order.expired",
+    Event.CANCELLED: "order.cancelled",
+    Event.OVERDUE: "order.past_due",
+    Event.REFUNDED_IN_PART: "order.refunded",
+    Event.REFUNDED: "order.refunded",
+}
+
+
 def after(status: str, event: Event) -> str:
     """The state that an event leads to. A fact that changes nothing leaves it as it is.
 
@@ -97,6 +110,17 @@ def after(status: str, event: Event) -> str:
 
 
 def move(order: Order, event: Event) -> bool:
-    """Let an event happen to a locked order. Whether its state has changed; the caller saves it."""
+    """Let an event happen to a locked order, and tell its parties, in the caller's transaction.
+
+    Whether its state has changed; the caller saves it.
+    """
     before, order.status = order.status, after(order.status, event)
+    if order.status != before and event in TOLD:
+        events.record(
+            TOLD[event],
+            to=[order.organization_id, order.seller_id],
+            livemode=order.livemode,
+            subject=order,
+            quote=str(order.quote_id),
+        )
     return order.status != before

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from licensing import delivery_summaries
-from marketplace import audit, idempotency, money, preferences
+from marketplace import audit, events, idempotency, money, preferences
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     InvalidInput,
@@ -56,6 +56,13 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     # The buyer's bank may send it back, days later.
     State.SUCCEEDED: frozenset({State.FAILED}),
     # Declined, refused and failed are final: a new refund may follow.
+}
+# What buyer and seller are told of.
+_TOLD = {
+    State.DECLINED: "refund.declined",
+    State.SUCCEEDED: "refund.succeeded",
+    State.REFUSED: "refund.failed",
+    State.FAILED: "refund.failed",
 }
 
 # Orders of which something can be given back on request.
@@ -100,6 +107,7 @@ def request(
         )
         refund.needs_seller = not is_seller and _was_delivered(bought)
         refund.save(force_insert=True)
+        _tell("refund.requested", refund)
         audit.record(caller, "refund.requested", subject=refund, order=str(bought.pk))
         idempotency.names(caller, refund)
         if is_seller:
@@ -172,6 +180,7 @@ def give(
         )
         refund.needs_seller = _was_delivered(order)
         refund.save(force_insert=True)
+        _tell("refund.requested", refund)
         audit.record(_as_seller(operator, order), "refund.requested", subject=refund)
         _approve(refund, str(operator.pk), is_operator=True)
         _send_if_approved(order, refund)
@@ -256,6 +265,7 @@ def start(order: Order) -> None:
             requested_by="system",
         )
         refund.save(force_insert=True)
+        _tell("refund.requested", refund)
         _send(order, refund)
 
 
@@ -520,6 +530,7 @@ def _of(order: Order, fact: RefundFacts) -> Refund:
             sent_at=timezone.now(),
         )
         refund.save(force_insert=True)
+        _tell("refund.requested", refund)
     elif refund.stripe_id is None:
         refund.stripe_id = fact.refund
         refund.save(update_fields=["stripe_id"])
@@ -612,6 +623,21 @@ def _move(refund: Refund, state: Refund.State) -> None:
     allowed = TRANSITIONS.get(refund.state, frozenset())
     assert state in allowed, f"A refund does not go from {refund.state} to {state}."
     refund.state = state
+    if state in _TOLD:
+        _tell(_TOLD[state], refund)
+
+
+def _tell(type: str, refund: Refund) -> None:
+    """Tell buyer and seller of a step."""
+    events.record(
+        type,
+        to=[refund.organization_id, refund.seller_id],
+        livemode=refund.livemode,
+        subject=refund,
+        order=str(refund.order_id),
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+    )
 
 
 def _call(command: Command) -> RefundFacts:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency
+from marketplace import audit, events, idempotency
 from marketplace.access import Caller, acting, system
 from marketplace.errors import InvalidInput, RoyaltyPaymentWrongState
 from payments import commands, journal, transfers
@@ -27,6 +27,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     State.SENDING: frozenset({State.PAID, State.RETURNED, State.DUE}),
     # Paid and returned are final: what came back is owed again, and part of a later payout.
 }
+# What the seller is told of.
+_TOLD = {State.PAID: "royalty_payment.paid", State.RETURNED: "royalty_payment.returned"}
 REFERENCE_MAX = 200
 # What a charge brought is available after days: a transfer that came too soon is made again.
 AGAIN_AFTER = timedelta(hours=1)
@@ -138,6 +140,16 @@ def _move(payment: RoyaltyPayment, state: RoyaltyPayment.State) -> None:
     allowed = TRANSITIONS.get(payment.state, frozenset())
     assert state in allowed, f"A payment does not go from {payment.state} to {state}."
     payment.state = state
+    if state in _TOLD:
+        events.record(
+            _TOLD[state],
+            to=[payment.organization_id],
+            livemode=payment.livemode,
+            subject=payment,
+            contributor=str(payment.contributor_id),
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+        )
 
 
 def _keep(command: Command, result: TransferFacts) -> str:

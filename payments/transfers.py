@@ -17,7 +17,7 @@ from django.db.models import Exists, OuterRef, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit
+from marketplace import audit, events
 from marketplace.access import Caller, system
 from marketplace.errors import MissingScope, NotFound, PaymentProviderRefused
 from marketplace.models import User
@@ -342,6 +342,13 @@ def _keep_sent(command: Command, result: TransferFacts) -> str:
     transfer.state, transfer.stripe_id = State.SENT, result.id
     transfer.sent_at = timezone.now()
     transfer.save(update_fields=["state", "stripe_id", "sent_at"])
+    events.record(
+        "transfer.paid",
+        to=[transfer.organization_id],
+        livemode=transfer.livemode,
+        subject=transfer,
+        order=str(order.pk),
+    )
     _post_sent(order, transfer)
     if result.settled is not None:
         journal.settle_plain(order, result.settled)

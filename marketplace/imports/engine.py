@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from marketplace import audit, feeds, works
+from marketplace import audit, events, feeds, works
 from marketplace.access import Caller, acting
 from marketplace.errors import ImportSourceChanged, ImportUnderWay, InvalidInput
 from marketplace.feeds import Deletion, Withdrawn
@@ -332,6 +332,8 @@ def _finish(caller: Caller, job: ImportJob) -> None:
             repeated=job.repeated,
             rejected=job.rejected,
         )
+        # The catalogue is of both modes.
+        events.record("import.finished", to=[job.organization_id], livemode=None, subject=job)
         job.refresh_from_db()
 
 

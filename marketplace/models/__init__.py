@@ -17,6 +17,7 @@ from marketplace.models.embedded_rights import (
     RightsOverride,
 )
 from marketplace.models.erasures import Erasure
+from marketplace.models.events import Event
 from marketplace.models.excerpts import EXCERPT_LENGTH_MAX, Excerpt
 from marketplace.models.identifiers import WorkIdentifier
 from marketplace.models.imports import ColumnTemplate, ImportJob, ImportRejection
@@ -29,6 +30,7 @@ from marketplace.models.tenants import ApiKey, Membership, Organization, User
 from marketplace.models.traders import Trader
 from marketplace.models.units import COUNT_MAX, UNITS
 from marketplace.models.uploads import Upload
+from marketplace.models.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from marketplace.models.works import CollectionItem, CollectionItemQuerySet, Representation, Work
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "EmbeddedRights",
     "EmbeddedRightsQuerySet",
     "Erasure",
+    "Event",
     "Excerpt",
     "IdempotencyKey",
     "ImportJob",
@@ -69,6 +72,9 @@ __all__ = [
     "Trader",
     "Upload",
     "User",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "Work",
     "WorkIdentifier",
 ]

@@ -104,9 +104,10 @@ def test_each_role_may_do_what_its_name_says() -> None:
     sells = {"works:write", "collections:write", "terms:write", "offers:write", "opt_outs:write"}
     buys = {"quotes:write", "orders:write", "access_requests:write"}
     pays = {"royalties:write", "refunds:write", "payouts:write"}
+    runs = {"members:write", "webhooks:write"}
     assert written == {
-        "owner": sells | buys | pays | {"keys:write", "members:write", "organization:write"},
-        "manager": sells | buys | pays | {"members:write"},
+        "owner": sells | buys | pays | runs | {"keys:write", "organization:write"},
+        "manager": sells | buys | pays | runs,
         "editor": sells,
         "finance": buys | pays,
         "viewer": set(),

@@ -33,6 +33,8 @@ ALL_TENANT_CALLERS = {
     "marketplace.bulk_edits": "The worker carries out the edits of everybody.",
     "marketplace.excerpts": "The worker makes the excerpts of everybody.",
     "marketplace.uploads": "The worker discards unused uploads of everybody.",
+    "marketplace.webhooks": "The secrets of all webhooks are sealed anew at once.",
+    "marketplace.webhook_deliveries": "The worker sends everybody's events.",
     "licensing.scope_claims": "The worker ends overdue claims of everybody.",
     "licensing.lifecycle": "The worker moves the grants of everybody when their time has come.",
     "licensing.ledger.freezing": "A log that is frozen holds the entries of all tenants.",

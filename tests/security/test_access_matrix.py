@@ -58,6 +58,13 @@ MATRIX: dict[str, Row] = {
     "remote-buckets/<pk>": Row("remote_bucket"),
     "remote-buckets/<pk>/disconnect": Row("remote_bucket"),
     "uploads/<pk>": Row("upload"),
+    "events/<pk>": Row("event"),
+    "webhook-endpoints/<pk>": Row("webhook_endpoint"),
+    "webhook-endpoints/<pk>/rotate-secret": Row("webhook_endpoint"),
+    "webhook-endpoints/<pk>/test": Row("webhook_endpoint"),
+    "webhook-endpoints/<pk>/deliveries": Row("webhook_endpoint"),
+    "webhook-deliveries/<pk>": Row("webhook_delivery"),
+    "webhook-deliveries/<pk>/replay": Row("webhook_delivery"),
     "uploads/<pk>/finish": Row("upload"),
     "uploads/<pk>/discard": Row("upload"),
     "shares/<pk>/remove": Row("share"),
@@ -249,12 +256,23 @@ def test_what_is_no_id_gets_the_same_404(world: World, route: Route) -> None:
     [
         route
         for route in PRIVATE
-        if MATRIX[route.path].subject in {"apikey", "access_request", "quote", "order", "grant"}
+        if MATRIX[route.path].subject
+        in {
+            "apikey",
+            "access_request",
+            "quote",
+            "order",
+            "grant",
+            "event",
+            "webhook_endpoint",
+            "webhook_delivery",
+        }
     ],
     ids=_name,
 )
 def test_a_live_key_does_not_see_what_is_of_test_mode(world: World, route: Route) -> None:
-    owner = world.archive if MATRIX[route.path].subject == "apikey" else world.lab
+    subject = MATRIX[route.path].subject
+    owner = world.archive if subject == "apikey" else world.lab
     pk = world.subject(MATRIX[route.path].subject)
     answer = _ask(world.client(owner, livemode=True), route, pk)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -43,6 +43,8 @@ from marketplace import (
     remote_buckets,
     sharing,
     uploads,
+    webhook_deliveries,
+    webhooks,
 )
 from marketplace.access import Caller, Scope, acting, system
 from marketplace.embedded_rights import Embedded
@@ -56,6 +58,8 @@ from marketplace.models import (
     Membership,
     Organization,
     Representation,
+    WebhookAttempt,
+    WebhookDelivery,
     Work,
 )
 from marketplace.typeid import TypeID
@@ -475,6 +479,30 @@ def _erased(world: World) -> None:
     contributors.erase(archive, str(gone.pk))
 
 
+def _webhooks(world: World) -> None:
+    """The lab's endpoint in both modes, and one delivery to each that nobody took."""
+    for livemode in (True, False):
+        lab = caller_for(world.lab, livemode=livemode)
+        endpoint, _secret = webhooks.create(lab, url="https://hooks.example.org/licet")
+        event = webhooks.test(lab, endpoint.pk)
+        webhook_deliveries.queue_new()
+        with acting(lab):
+            delivery = WebhookDelivery.objects.get(event=event)
+            WebhookAttempt.objects.create(
+                organization=world.lab,
+                delivery=delivery,
+                number=1,
+                started_at=timezone.now(),
+                duration_ms=15_000,
+                error="No answer within 15 seconds.",
+            )
+        world.subjects |= {
+            "event": event.pk,
+            "webhook_endpoint": endpoint.pk,
+            "webhook_delivery": delivery.pk,
+        }
+
+
 def _build() -> World:
     made = World(found("Archive", "platform"), found("Lab", "lab"), found("Stranger", "lab"))
     found("Outsider", "lab")
@@ -495,6 +523,7 @@ def _build() -> World:
     _people(made)
     _opt_out(made)
     _erased(made)
+    _webhooks(made)
     _moderated(made)
     audit_roots.record_due()
     answer = made.client(made.archive).post(

@@ -25,7 +25,16 @@ from licensing import (
     status,
 )
 from licensing.ledger import sequencer
-from marketplace import accounts, bulk_edits, excerpts, log_lines, metrics, traces, uploads
+from marketplace import (
+    accounts,
+    bulk_edits,
+    excerpts,
+    log_lines,
+    metrics,
+    traces,
+    uploads,
+    webhook_deliveries,
+)
 from marketplace.imports import queue
 from payments import (
     commands,
@@ -64,6 +73,7 @@ class Job:
 
 
 _PACE = sequencer.Pace()
+_WEBHOOKS = webhook_deliveries.Deliverer()
 
 # In the order in which one thing leads to the next, for `--once`.
 JOBS = [
@@ -100,6 +110,15 @@ JOBS = [
     Job("audit roots", 300, lambda: audit_roots.record_due()),
     # Days that are over, and what was counted late for them.
     Job("delivery summaries", 300, lambda: delivery_summaries.record_due()),
+    # After all that makes them.
+    Job("events that take their places", 0.2, lambda: webhook_deliveries.queue_new()),
+    Job(
+        "webhooks",
+        0.5,
+        lambda: _WEBHOOKS.run_once(),
+        run_alone=lambda: webhook_deliveries.deliver_due(),
+    ),
+    Job("webhooks that are over", 3600, lambda: webhook_deliveries.sweep()),
     # Receipts wait for it.
     Job(
         "the ledger's sequencer",
@@ -139,6 +158,7 @@ class Command(BaseCommand):
             stopping.wait()
         for thread in threads:
             thread.join()
+        _WEBHOOKS.close()
 
 
 def repeat(job: Job, stopping: threading.Event) -> None:

@@ -1,0 +1,276 @@
+"""Webhook endpoints: where an organization has its events sent, and what they are signed with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from marketplace import audit, events, idempotency, seals, webhook_http, webhook_secrets
+from marketplace.access import Caller, acting, system
+from marketplace.errors import (
+    InternalError,
+    InvalidInput,
+    TooManyWebhookEndpoints,
+    WebhookEndpointDisabled,
+    WebhookSecretOverlaps,
+)
+from marketplace.models import Event, WebhookDelivery, WebhookEndpoint
+
+Because = WebhookEndpoint.Because
+# Of one organization and mode, that are not disabled.
+ENDPOINTS_MAX = 20
+# How long the secret before a rotation goes on signing, unless told otherwise.
+OVERLAP_SECONDS = 24 * 3600
+OVERLAP_SECONDS_MAX = 7 * 24 * 3600
+TESTED = "webhook_endpoint.tested"
+
+
+def create(
+    caller: Caller, *, url: str, types: Sequence[str] = (), description: str = ""
+) -> tuple[WebhookEndpoint, str]:
+    """Have the caller's events of its mode sent to an address. Returns it with its secret, once.
+
+    Only events of `types`, or of every type. Raises InvalidInput, TooManyWebhookEndpoints.
+    """
+    _check_url(url)
+    wanted = events.check_types(types)
+    sealed = webhook_secrets.new()
+    with acting(caller):
+        _check_room(caller)
+        endpoint = WebhookEndpoint(
+            organization=caller.organization,
+            livemode=caller.livemode,
+            url=url,
+            types=wanted,
+            description=description.strip(),
+            secret=sealed,
+        )
+        endpoint.save(force_insert=True)
+        audit.record(caller, "webhook_endpoint.created", subject=endpoint, url=url, types=wanted)
+        idempotency.names(caller, endpoint)
+    return endpoint, webhook_secrets.shown(webhook_secrets.opened(sealed))
+
+
+def change(
+    caller: Caller,
+    id: Any,
+    *,
+    url: str | None = None,
+    types: Sequence[str] | None = None,
+    description: str | None = None,
+    disabled: bool | None = None,
+) -> WebhookEndpoint:
+    """Change an endpoint; what is left out stays. Disabled, it is sent nothing.
+
+    What was on its way to a disabled endpoint is canceled, and what happens meanwhile is not sent
+    later: the feed has it. Raises NotFound, InvalidInput, TooManyWebhookEndpoints.
+    """
+    if url is not None:
+        _check_url(url)
+    wanted = None if types is None else events.check_types(types)
+    with acting(caller):
+        endpoint = WebhookEndpoint.objects.get_visible(caller, id, lock=True)
+        changed = _set(endpoint, url=url, types=wanted, description=description)
+        if changed:
+            endpoint.save(update_fields=changed)
+            audit.record(
+                caller, "webhook_endpoint.changed", subject=endpoint, url=endpoint.url,
+                types=endpoint.types, changed=changed,
+            )  # fmt: skip
+        if disabled is True and endpoint.disabled_at is None:
+            disable(endpoint, Because.OWNER)
+            audit.record(caller, "webhook_endpoint.disabled", subject=endpoint)
+        elif disabled is False and endpoint.disabled_at is not None:
+            _check_room(caller)
+            _enable(endpoint)
+            audit.record(caller, "webhook_endpoint.enabled", subject=endpoint)
+        idempotency.names(caller, endpoint)
+    return endpoint
+
+
+def rotate_secret(
+    caller: Caller, id: Any, *, overlap_seconds: int = OVERLAP_SECONDS
+) -> tuple[WebhookEndpoint, str]:
+    """Give an endpoint another secret. Returns it with that, once; both sign for the overlap.
+
+    Without an overlap every earlier secret ends now. Raises NotFound, InvalidInput,
+    WebhookSecretOverlaps while one from before still signs.
+    """
+    if not 0 <= overlap_seconds <= OVERLAP_SECONDS_MAX:
+        raise InvalidInput(
+            _("Use 0 to %(max)s seconds.") % {"max": OVERLAP_SECONDS_MAX}, param="overlap_seconds"
+        )
+    with acting(caller):
+        endpoint = WebhookEndpoint.objects.get_visible(caller, id, lock=True)
+        now = timezone.now()
+        ends = endpoint.previous_secret_ends_at
+        if overlap_seconds and ends is not None and ends > now:
+            raise WebhookSecretOverlaps(
+                _("The secret before this one signs until then. End it with overlap_seconds 0."),
+                previous_secret_ends_at=ends.isoformat(),
+            )
+        endpoint.previous_secret = endpoint.secret if overlap_seconds else None
+        endpoint.previous_secret_ends_at = (
+            now + timedelta(seconds=overlap_seconds) if overlap_seconds else None
+        )
+        endpoint.secret = webhook_secrets.new()
+        endpoint.save(update_fields=["secret", "previous_secret", "previous_secret_ends_at"])
+        audit.record(
+            caller,
+            "webhook_endpoint.secret_rotated",
+            subject=endpoint,
+            overlap_seconds=overlap_seconds,
+        )
+        idempotency.names(caller, endpoint)
+    return endpoint, webhook_secrets.shown(webhook_secrets.opened(endpoint.secret))
+
+
+def test(caller: Caller, id: Any) -> Event:
+    """Send an endpoint an event that says nothing else, as every event is sent: by the worker.
+
+    Raises NotFound, WebhookEndpointDisabled.
+    """
+    with acting(caller):
+        endpoint = WebhookEndpoint.objects.get_visible(caller, id, lock=True)
+        _check_enabled(endpoint)
+        [event] = events.record(
+            TESTED, to=[caller.organization.pk], livemode=caller.livemode, subject=endpoint
+        )
+        audit.record(caller, "webhook_endpoint.tested", subject=endpoint)
+        idempotency.names(caller, event)
+    return event
+
+
+def replay(caller: Caller, id: Any) -> WebhookDelivery:
+    """Send a delivery again now, and by its whole schedule, whatever became of it.
+
+    With the same `webhook-id`. Repeating it before it was sent changes nothing. Raises NotFound,
+    WebhookEndpointDisabled.
+    """
+    with acting(caller):
+        # The endpoint first, as everywhere: in two orders, two rows deadlock.
+        found = WebhookDelivery.objects.get_visible(caller, id)
+        endpoint = WebhookEndpoint.objects.select_for_update().get(pk=found.endpoint_id)
+        _check_enabled(endpoint)
+        delivery = WebhookDelivery.objects.get_visible(caller, id, lock=True)
+        delivery.state, delivery.ended_at = WebhookDelivery.State.PENDING, None
+        delivery.attempts_before = delivery.attempts
+        delivery.next_attempt_at = timezone.now()
+        delivery.save(update_fields=["state", "ended_at", "attempts_before", "next_attempt_at"])
+        # Whoever asks knows that it listens again.
+        endpoint.rests_until = None
+        endpoint.save(update_fields=["rests_until"])
+        audit.record(caller, "webhook_delivery.replayed", subject=delivery)
+        idempotency.names(caller, delivery)
+    return delivery
+
+
+def deliveries(caller: Caller, id: Any, *, state: str = "") -> QuerySet[WebhookDelivery]:
+    """What was, and is to be, sent to an endpoint; of one state, if named.
+
+    Raises NotFound, InvalidInput.
+    """
+    endpoint = WebhookEndpoint.objects.get_visible(caller, id)
+    rows = WebhookDelivery.objects.visible_to(caller).filter(endpoint=endpoint)
+    if not state:
+        return rows
+    if state not in WebhookDelivery.State.values:
+        raise InvalidInput(
+            _("Use: %(known)s.") % {"known": ", ".join(WebhookDelivery.State.values)},
+            param="state",
+        )
+    return rows.filter(state=state)
+
+
+def public_key(endpoint: WebhookEndpoint) -> str:
+    """What verifies an endpoint's Ed25519 signatures, at any time."""
+    try:
+        return webhook_secrets.public_key(webhook_secrets.opened(endpoint.secret))
+    except seals.SealBroken:
+        raise InternalError(
+            _("The secret cannot be opened: LICET_SECRET_KEY was changed. Rotate it.")
+        ) from None
+
+
+def disable(endpoint: WebhookEndpoint, because: str) -> None:
+    """Send a locked endpoint nothing more, and cancel what was on its way."""
+    now = timezone.now()
+    endpoint.disabled_at, endpoint.disabled_because = now, because
+    endpoint.save(update_fields=["disabled_at", "disabled_because"])
+    WebhookDelivery.objects.filter(endpoint=endpoint, state=WebhookDelivery.State.PENDING).update(
+        state=WebhookDelivery.State.CANCELED, next_attempt_at=None, ended_at=now
+    )
+
+
+def reseal_all() -> int:
+    """Seal every secret with today's LICET_SECRET_KEY. How many. Raises SealBroken."""
+    count = 0
+    with system("seal the secrets of all webhooks anew"):
+        for endpoint in WebhookEndpoint.objects.select_for_update().order_by("pk"):
+            for name in ("secret", "previous_secret"):
+                sealed = getattr(endpoint, name)
+                anew = None if sealed is None else webhook_secrets.resealed(sealed)
+                if anew is not None:
+                    setattr(endpoint, name, anew)
+                    endpoint.save(update_fields=[name])
+                    count += 1
+    return count
+
+
+def _set(endpoint: WebhookEndpoint, **wanted: Any) -> list[str]:
+    """Take over what is given and differs. The names of what does."""
+    changed = [
+        name
+        for name, value in wanted.items()
+        if value is not None and getattr(endpoint, name) != value
+    ]
+    for name in changed:
+        setattr(endpoint, name, wanted[name])
+    return changed
+
+
+def _enable(endpoint: WebhookEndpoint) -> None:
+    endpoint.disabled_at, endpoint.disabled_because = None, ""
+    endpoint.failures, endpoint.failing_since, endpoint.rests_until = 0, None, None
+    endpoint.save(
+        update_fields=[
+            "disabled_at", "disabled_because", "failures", "failing_since", "rests_until",
+        ]
+    )  # fmt: skip
+
+
+def _check_url(url: str) -> None:
+    try:
+        webhook_http.parse(url)
+    except webhook_http.UrlRefused as refusal:
+        raise InvalidInput(str(refusal), param="url") from None
+
+
+def _check_room(caller: Caller) -> None:
+    with connection.cursor() as cursor:
+        # Two that come together would each find room.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('webhooks of ' || %s, 0))",
+            [str(caller.organization.pk)],
+        )
+    rows = WebhookEndpoint.objects.visible_to(caller).filter(disabled_at__isnull=True)
+    if rows.count() >= ENDPOINTS_MAX:
+        raise TooManyWebhookEndpoints(
+            _("An organization has at most %(max)s endpoints. Disable one first.")
+            % {"max": ENDPOINTS_MAX},
+            endpoints_max=ENDPOINTS_MAX,
+        )
+
+
+def _check_enabled(endpoint: WebhookEndpoint) -> None:
+    if endpoint.disabled_at is not None:
+        raise WebhookEndpointDisabled(
+            _("This endpoint is disabled. Enable it first: send disabled false."),
+            endpoint=str(endpoint.pk),
+        )
