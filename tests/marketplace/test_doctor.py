@@ -326,10 +326,11 @@ def test_production_is_held_to_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(settings, "DEVELOPMENT", False)
     monkeypatch.setattr(settings, "SECRET_KEY", "short")
+    monkeypatch.setattr(settings, "METRICS_TOKEN", "short")
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["*"])
     assert levels() == {"mail": "fail", "second_place": "fail", "secrets": "fail"}
     assert [text for _level, text in found("secrets")] == [
-        "Too short to be a secret: LICET_SECRET_KEY.",
+        "Too short to be a secret: LICET_SECRET_KEY, LICET_METRICS_TOKEN.",
         "LICET_BASE_URL is http://127.0.0.1:8000: cookies and keys travel in the open.",
         "LICET_ALLOWED_HOSTS lets any name in.",
     ]
