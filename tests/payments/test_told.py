@@ -20,7 +20,7 @@ ClientFor = Callable[..., ApiClient]
 
 
 def told(client: ApiClient) -> list[tuple[str, dict[str, Any]]]:
-    """The whole feed of a client, but what became of offers."""
+    """The whole feed of a client, but what was there to be sold."""
     found = client.get("/v1/events?limit=200").json()["data"]
     return [(each["type"], each["data"]) for each in found if not each["type"].startswith("offer.")]
 
