@@ -11,7 +11,16 @@ from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from licensing import asked_models, clauses, contradictions, prices, settree, terms
+from licensing import (
+    asked_models,
+    clauses,
+    contradictions,
+    prices,
+    reading,
+    settree,
+    terms,
+    terms_schema,
+)
 from licensing.duties import duties
 from licensing.ledger import log
 from licensing.models import Coverage, Grant, GrantEvent, Offer, Period, Snapshot, Terms
@@ -95,7 +104,9 @@ class SnapshotSerializer(Resource[Snapshot]):
 # what is wrong by its place.
 
 _USES = serializers.ListField(
-    child=serializers.ChoiceField(choices=[use.value for use in Use]), min_length=1
+    child=serializers.ChoiceField(choices=[use.value for use in Use]),
+    min_length=1,
+    max_length=terms_schema.CLAUSES_MAX,
 )
 
 
@@ -104,12 +115,17 @@ class PermitClauseSerializer(serializers.Serializer[Any]):
 
     uses = _USES
     territories = serializers.ListField(
-        child=serializers.CharField(),
+        child=serializers.CharField(max_length=2),
         min_length=1,
+        max_length=reading.TERRITORIES_MAX,
         help_text="ISO 3166-1 alpha-2 codes, “EU”, or “*” for the whole world.",
     )
     model_scope = serializers.ChoiceField(choices=[scope.value for scope in ModelScope])
-    model_name = serializers.CharField(required=False, help_text="With “named_model” only.")
+    model_name = serializers.CharField(
+        required=False,
+        max_length=terms_schema.NAME_LENGTH_MAX,
+        help_text="With “named_model” only.",
+    )
 
 
 class DenyClauseSerializer(serializers.Serializer[Any]):
@@ -145,8 +161,8 @@ class TypedTerms1Serializer(serializers.Serializer[Any]):
     """License conditions, version 1. Every field is required: a contract has no silent defaults."""
 
     v = serializers.ChoiceField(choices=[1])
-    permit = PermitClauseSerializer(many=True)
-    deny = DenyClauseSerializer(many=True)
+    permit = PermitClauseSerializer(many=True, max_length=terms_schema.CLAUSES_MAX)
+    deny = DenyClauseSerializer(many=True, max_length=terms_schema.CLAUSES_MAX)
     exclusivity = serializers.ChoiceField(choices=[word.value for word in Exclusivity])
     term = TermSerializer()
     output = OutputSerializer()
@@ -307,11 +323,16 @@ class PriceSerializer(serializers.Serializer[Any]):
         choices=_UNITS, required=False, help_text="Counted by the snapshot's totals."
     )
     rate = RateSerializer(required=False, help_text="For each unit above the last tier.")
-    tiers = TierSerializer(many=True, required=False, help_text="Graduated, ascending.")
+    tiers = TierSerializer(
+        many=True,
+        required=False,
+        max_length=prices.TIERS_MAX,
+        help_text="Graduated, ascending.",
+    )
     minimum_minor = serializers.IntegerField(required=False, allow_null=True)
     cap_minor = serializers.IntegerField(required=False, allow_null=True)
     every = serializers.ChoiceField(choices=[every.value for every in prices.Every], required=False)
-    milestones = MilestoneSerializer(many=True, required=False)
+    milestones = MilestoneSerializer(many=True, required=False, max_length=prices.MILESTONES_MAX)
 
 
 @extend_schema_field(PriceSerializer)

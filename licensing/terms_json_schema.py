@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from licensing import terms_schema as schema
+from licensing.reading import TERRITORIES_MAX
 
 _TERRITORY = "^([A-Z]{2}|\\*)$"
 
@@ -42,7 +43,13 @@ def _of(kind: schema.Kind) -> dict[str, Any]:
             }
         case schema.Territories(least):
             code = {"type": "string", "pattern": _TERRITORY}
-            return {"type": "array", "items": code, "uniqueItems": True, "minItems": least}
+            return {
+                "type": "array",
+                "items": code,
+                "uniqueItems": True,
+                "minItems": least,
+                "maxItems": TERRITORIES_MAX,
+            }
         case schema.Law():
             return {"type": ["string", "null"], "pattern": "^[A-Z]{2}(-[A-Z0-9]{1,3})?$"}
         case schema.Objects(of, least, most):
