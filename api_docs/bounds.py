@@ -13,11 +13,13 @@ from marketplace.typeid import SUFFIX_PATTERN
 INT32_MAX = 2**31 - 1
 # Of formats, the longest text of any client: RFC 3339 with nine digits; RFC 5321, 4.5.3.1.3.
 _FORMAT_LENGTHS = {"date-time": 40, "date": 10, "email": 254, "uuid": 36}
+# All that `StrictCharField` refuses of a text, in a spelling that every engine reads.
+NO_NULL = r"^[^\x00]*$"
 _LANGUAGE = "^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$"
 # Of parameters, which are read by hand: what each may hold, whatever it is a parameter of.
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    "q": {"maxLength": full_text.LENGTH_MAX, "pattern": r"^[^\x00]*$"},
-    "cursor": {"pattern": "^[ -~]*$"},
+    "q": {"maxLength": full_text.LENGTH_MAX, "pattern": NO_NULL},
+    "cursor": {"pattern": "^[ -~]*$", "maxLength": 64},
     "currency": {"pattern": "^[A-Z]{3}$"},
     "territory": {"pattern": r"^([A-Z]{2}|\*)$"},
     "language": {"pattern": _LANGUAGE},
@@ -28,6 +30,18 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "after": {"minimum": 0},
     "max_price_minor": {"minimum": 0},
     "Upload-Offset": {"minimum": 0},
+}
+# What they say where a view says nothing of its own.
+_SAYINGS = {
+    "format": "The form of the answer, instead of the header `Accept`.",
+    "status": "Only those with this status.",
+    "state": "Only those in this state.",
+    "currency": "ISO 4217, such as “USD”.",
+    "begins_at": "From this instant on.",
+    "ends_at": "Up to this instant, without it.",
+    "from": "From this instant on.",
+    "to": "Up to this instant, without it.",
+    "Upload-Offset": "Where the piece begins: how many bytes came before it.",
 }
 
 
@@ -42,7 +56,11 @@ def set_all(document: dict[str, Any]) -> None:
     for methods in document["paths"].values():
         for operation in methods.values():
             for parameter in operation.get("parameters", []):
-                parameter["schema"] |= _PARAMETERS.get(parameter["name"], {})
+                name = parameter["name"]
+                parameter["schema"] = _PARAMETERS.get(name, {}) | parameter["schema"]
+                parameter.setdefault("description", _SAYINGS.get(name, ""))
+    for schema in _schemas(document):
+        _join_blank(schema)
     for schema in _schemas(document):
         _bound_text(schema)
         _bound_list(schema, schemas)
@@ -52,6 +70,18 @@ def set_all(document: dict[str, Any]) -> None:
 def _types(schema: dict[str, Any]) -> set[str]:
     kind = schema.get("type", [])
     return {kind} if isinstance(kind, str) else set(kind)
+
+
+def _join_blank(schema: dict[str, Any]) -> None:
+    """Of a text that may be blank: one schema where its own takes that in, else two that differ."""
+    first, *others = schema.get("oneOf", [{}])
+    if others != [{"type": "string", "maxLength": 0}]:
+        return
+    if first.get("pattern") == NO_NULL:
+        del schema["oneOf"]
+        schema |= first
+    else:
+        others[0]["pattern"] = "^$"
 
 
 def _bound_text(schema: dict[str, Any]) -> None:
@@ -87,7 +117,7 @@ def _bound_number(schema: dict[str, Any]) -> None:
 
 def _schemas(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
-        if "type" in node and "in" not in node:
+        if ("type" in node or "oneOf" in node) and "in" not in node:
             yield node
         for name, inner in node.items():
             if name not in {"example", "examples", "default"}:

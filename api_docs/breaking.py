@@ -177,10 +177,10 @@ class _Comparison:
     ) -> Iterator[Break]:
         if "$ref" in old:
             at = old["$ref"].removeprefix("#")
-        pair = (json.dumps(old, sort_keys=True), json.dumps(new, sort_keys=True), is_sent)
-        if pair in self.seen:
-            return
-        self.seen.add(pair)
+            pair = (json.dumps(old, sort_keys=True), json.dumps(new, sort_keys=True), is_sent)
+            if pair in self.seen:
+                return
+            self.seen.add(pair)
         before, after = self._whole(self.old, old), self._whole(self.new, new)
         yield from _types(at, before, after, is_sent=is_sent)
         yield from _words(at, before, after, is_sent=is_sent)
@@ -190,9 +190,9 @@ class _Comparison:
             if isinstance(before.get(inner), dict) and isinstance(after.get(inner), dict):
                 where = _pointer(at, inner)
                 yield from self._schema(where, before[inner], after[inner], is_sent=is_sent)
-        if is_sent and before.get("additionalProperties", True) is not False:
-            if after.get("additionalProperties") is False:
-                yield Break(_pointer(at, "additionalProperties"), "other fields are refused now")
+        was_open = before.get("additionalProperties", True) is not False
+        if is_sent and was_open and after.get("additionalProperties") is False:
+            yield Break(_pointer(at, "additionalProperties"), "other fields are refused now")
         yield from self._choices(at, before, after, is_sent=is_sent)
 
     def _fields(
@@ -272,9 +272,10 @@ def _bounds(at: str, old: dict[str, Any], new: dict[str, Any], *, is_sent: bool)
     for bound, more_is_wider in _BOUNDS.items():
         before, after = old.get(bound), new.get(bound)
         # Of answers, bounds are only said: a client that reads them has no limit of its own.
-        if is_sent and after is not None and after != before:
-            if before is None or (after < before) == more_is_wider:
-                yield Break(_pointer(at, bound), f"was {before} and is {after}")
+        if not is_sent or after is None or after == before:
+            continue
+        if before is None or (after < before) == more_is_wider:
+            yield Break(_pointer(at, bound), f"was {before} and is {after}")
     for rule in _EXACT:
         before, after = old.get(rule), new.get(rule)
         if before != after and (after if is_sent else before) is not None:

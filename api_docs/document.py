@@ -49,7 +49,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def _name_ids(document: dict[str, Any]) -> None:
     """Say of the id in each path what it looks like: as the resource at that address says."""
-    patterns = {}
+    patterns: dict[str, str | None] = {}
     for path, method, operation in operations(document):
         if method == "get":
             noun, _id, rest = path.removeprefix("/v1/").partition("/{id}")

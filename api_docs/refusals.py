@@ -43,7 +43,6 @@ def all_kinds() -> list[type[DomainError]]:
     return sorted(found, key=lambda kind: (kind.status, kind.code))
 
 
-@functools.cache
 def raised_by(view: type, action: str) -> frozenset[type[DomainError]]:
     """The refusals that `action` of `view`, or anything it calls, constructs.
 
@@ -134,7 +133,7 @@ def _methods() -> dict[str, list[FunctionType]]:
 def _kinds_of_rows() -> Iterator[type]:
     known = set()
     for model in apps.get_models():
-        rows = getattr(model, "_default_manager").all()
+        rows = model._default_manager.all()
         for kind in (*model.__mro__, *type(rows).__mro__):
             if kind.__module__.partition(".")[0] in _OURS and kind not in known:
                 known.add(kind)

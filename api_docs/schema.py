@@ -12,15 +12,16 @@ from drf_spectacular.extensions import (
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.serializers import CharField, ListSerializer
 
-from api_docs import answer_headers, problems, refusals
+from api_docs import answer_headers, bounds, problems, refusals
 from api_docs.operation_names import operation_id
 from licensing import terms_json_schema
 from licensing.serializers import TypedTerms1Serializer
 from marketplace.access import Scope
 from marketplace.authentication import HasScope
 from marketplace.errors import DomainError
-from marketplace.http import IDEMPOTENCY_HEADER, Body, KeysetPagination, StrictCharField
+from marketplace.http import IDEMPOTENCY_HEADER, Body, KeysetPagination
 from marketplace.idempotency import KEY_LENGTH_MAX
 
 
@@ -78,11 +79,8 @@ class TypedTermsScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-unty
             object="TypedTerms2",
         )
         auto_schema.registry.register_on_missing(second)
-        versions = {"1": first.ref["$ref"], "2": second.ref["$ref"]}
-        return {
-            "oneOf": [first.ref, second.ref],
-            "discriminator": {"propertyName": "v", "mapping": versions},
-        }
+        # No discriminator: the values of one are text, and `v` is a number.
+        return {"oneOf": [first.ref, second.ref]}
 
 
 class LicetSchema(AutoSchema):
@@ -107,7 +105,7 @@ class LicetSchema(AutoSchema):
     def _needs(self) -> str:
         if self._scope is None:
             return "Needs no key."
-        shared = getattr(self.view, "shared", frozenset())
+        shared: frozenset[str] = getattr(self.view, "shared", frozenset())
         who = " An editor of the collection may, too." if self._action in shared else ""
         return f"Needs the scope `{self._scope.value}`.{who}"
 
@@ -145,7 +143,7 @@ class LicetSchema(AutoSchema):
 
     @property
     def _scope(self) -> Scope | None:
-        return cast("Scope | None", self.view.scopes[self._action])
+        return cast("Scope | None", cast(Any, self.view).scopes[self._action])
 
     @property
     def _is_repeatable(self) -> bool:
@@ -153,18 +151,28 @@ class LicetSchema(AutoSchema):
         return self._is_api and self.method == "POST" and not asks
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
-        if isinstance(serializer, Body) and direction == "request":
+        schema: dict[str, Any] = super()._map_basic_serializer(  # type: ignore[no-untyped-call]
+            serializer, direction
+        )
+        if isinstance(serializer, Body) and direction == "request" and schema.get("properties"):
             schema["additionalProperties"] = False
         return schema
 
     def _map_serializer_field(
         self, field: Any, direction: Any, bypass_extensions: bool = False
     ) -> dict[str, Any]:
-        schema: dict[str, Any] = super()._map_serializer_field(field, direction, bypass_extensions)
-        is_text = isinstance(field, StrictCharField) and direction == "request"
-        if is_text and not {"pattern", "format"} & set(schema):
-            schema["pattern"] = _NO_NULL
+        schema: dict[str, Any] = super()._map_serializer_field(  # type: ignore[no-untyped-call]
+            field, direction, bypass_extensions
+        )
+        longest = getattr(field, "max_length", None)
+        if isinstance(field, ListSerializer) and longest is not None:
+            schema["maxItems"] = longest
+        is_sent = direction == "request"
+        if is_sent and isinstance(field, CharField) and not {"pattern", "format"} & set(schema):
+            schema["pattern"] = bounds.NO_NULL
+        if not is_sent and schema.get("format") == "uri":
+            # Where there is none, the text is empty: a reference (RFC 3986, 4.2), and no URI.
+            schema["format"] = "uri-reference"
         return schema
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
@@ -176,8 +184,8 @@ class LicetSchema(AutoSchema):
             answer["headers"] = answer_headers.of(status, is_repeatable=self._is_repeatable)
         for status, kinds in itertools.groupby(self._refusals(), key=lambda kind: kind.status):
             answers[str(status)] = problems.response(status, list(kinds))
-        for status in (429, "default"):
-            answers.setdefault(str(status), problems.response(status, []))
+        answers.setdefault("429", problems.response(429, []))
+        answers.setdefault("default", problems.response("default", []))
         return answers
 
     def _refusals(self) -> list[type[DomainError]]:
@@ -201,5 +209,3 @@ class LicetSchema(AutoSchema):
 
 
 _ASCII = "^[ -~]+$"
-# All that `StrictCharField` refuses of a text, in a spelling that every engine reads.
-_NO_NULL = r"^[^\x00]*$"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from licensing import terms_schema as schema
-from licensing.reading import TERRITORIES_MAX
 
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 _TERRITORY = "^([A-Z]{2}|\\*)$"
 
 
@@ -33,7 +33,12 @@ def _of(kind: schema.Kind) -> dict[str, Any]:
             number = ["integer", "null"] if null else "integer"
             return {"type": number, "minimum": least, "maximum": most}
         case schema.Names():
-            name: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": kind.length}
+            name: dict[str, Any] = {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": kind.length,
+                "pattern": f"^{kind.pattern}$" if kind.pattern else _ONE_LINE,
+            }
             return {
                 "type": "array",
                 "items": name,
@@ -48,7 +53,7 @@ def _of(kind: schema.Kind) -> dict[str, Any]:
                 "items": code,
                 "uniqueItems": True,
                 "minItems": least,
-                "maxItems": TERRITORIES_MAX,
+                "maxItems": schema.TERRITORIES_MAX,
             }
         case schema.Law():
             return {"type": ["string", "null"], "pattern": "^[A-Z]{2}(-[A-Z0-9]{1,3})?$"}

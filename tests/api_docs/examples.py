@@ -1,8 +1,8 @@
 """Takes examples for the OpenAPI document from what tests send to the API and are answered.
 
-`make examples` runs tests of the API with the plugin `tests.api_docs.taking`. Of each operation it keeps one
-request and one answer per status that say much in few lines, and that fit the document. What no
-test of the run met keeps the example that it has.
+`make examples` runs tests of the API with the plugin `tests.api_docs.taking`. Of each operation it
+keeps one request and one answer per status that say much in few lines, and that fit the document.
+What no test of the run met keeps the example that it has.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from api_docs.document import EXAMPLES, operations
 from tests.people import ApiClient
@@ -29,6 +30,8 @@ class Taken:
     def __init__(self, known: dict[str, Any]) -> None:
         self.known = known
         self.seen: dict[tuple[str, ...], tuple[Any, ...]] = {}
+        # What was answered, and is not what the document says.
+        self.misfits: dict[tuple[str, ...], str] = {}
         self.routes = [
             (re.compile(re.escape(path).replace(r"\{id\}", "[^/]+")), method, operation)
             for path, method, operation in operations(DOCUMENT)
@@ -65,8 +68,11 @@ class Taken:
         if place in self.seen and self.seen[place][0] >= rank:
             return
         value = json.loads(text)
-        if is_valid(media["schema"], value):
+        wrong = misfit(media["schema"], value)
+        if wrong is None:
             self.seen[place] = (rank, value)
+        else:
+            self.misfits[place] = wrong
 
     def written(self) -> str:
         """The examples as they are committed: what was seen, over what was known."""
@@ -87,10 +93,11 @@ class Taken:
         return json.dumps(kept, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def is_valid(schema: dict[str, Any], value: Any) -> bool:
-    """Whether a value fits a schema of the document."""
+def misfit(schema: dict[str, Any], value: Any) -> str | None:
+    """What of a value does not fit a schema of the document, or None."""
     whole = {**schema, "components": DOCUMENT["components"]}
-    return Draft202012Validator(whole).is_valid(value)
+    error = best_match(Draft202012Validator(whole).iter_errors(value))
+    return None if error is None else f"{error.json_path}: {error.message[:300]}"
 
 
 def _members(value: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 import pytest
@@ -19,3 +20,5 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path, taken = session.config.stash[_TAKEN]
     path.write_text(taken.written())
+    for place, wrong in sorted(taken.misfits.items()):
+        sys.stdout.write(f"\nNot as the document says: {' '.join(place)} {wrong}")

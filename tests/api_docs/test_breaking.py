@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,32 @@ import pytest
 from api_docs import breaking
 
 ROOT = Path(__file__).parents[2] / "api_docs"
-DOCUMENT: dict[str, Any] = json.loads((ROOT / "openapi.json").read_text())
+WHOLE: dict[str, Any] = json.loads((ROOT / "openapi.json").read_text())
+# As much of it as the changes below are about: each of them is tried on a copy.
+PATHS = (
+    "/v1/collections/{id}/royalty-advances",
+    "/v1/listings",
+    "/v1/orders",
+    "/v1/orders/{id}/cancel",
+    "/v1/quotes",
+    "/v1/terms/{id}",
+)
+
+
+def _part_of(whole: dict[str, Any]) -> dict[str, Any]:
+    """The document of `PATHS` alone, with the components that they lead to."""
+    paths = {path: whole["paths"][path] for path in PATHS}
+    components: dict[str, Any] = {}
+    waiting = [json.dumps(paths)]
+    while waiting:
+        for kind, name in re.findall(r"#/components/(\w+)/(\w+)", waiting.pop()):
+            if name not in components.setdefault(kind, {}):
+                components[kind][name] = whole["components"][kind][name]
+                waiting.append(json.dumps(components[kind][name]))
+    return {**whole, "paths": paths, "components": components}
+
+
+DOCUMENT = _part_of(WHOLE)
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -229,8 +254,13 @@ HARMLESS: dict[str, Change] = {
 }
 
 
+def _copy(document: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = json.loads(json.dumps(document))
+    return copied
+
+
 def broken_by(change: Change) -> list[str]:
-    new = copy.deepcopy(DOCUMENT)
+    new = _copy(DOCUMENT)
     change(new)
     assert new != DOCUMENT
     return [each.pointer for each in breaking.breaks(DOCUMENT, new)]
@@ -247,21 +277,24 @@ def test_a_harmless_change_passes(change: Change) -> None:
 
 
 def test_a_document_does_not_break_itself() -> None:
-    assert breaking.breaks(DOCUMENT, copy.deepcopy(DOCUMENT)) == []
+    assert breaking.breaks(WHOLE, _copy(WHOLE)) == []
 
 
 def test_what_was_released_is_still_promised() -> None:
     released = json.loads((ROOT / "openapi.released.json").read_text())
     assert len(released["paths"]) >= 124
-    assert [str(each) for each in breaking.breaks(released, DOCUMENT)] == []
+    assert [str(each) for each in breaking.breaks(released, WHOLE)] == []
 
 
 def test_the_promise_holds_all_that_is_compared() -> None:
     promise = breaking.promised(DOCUMENT)
-    for change, pointer in BREAKING.values():
-        new = copy.deepcopy(promise)
+    missed = []
+    for name, (change, pointer) in BREAKING.items():
+        new = _copy(promise)
         change(new)
-        assert pointer in [each.pointer for each in breaking.breaks(promise, new)], pointer
+        if pointer not in [each.pointer for each in breaking.breaks(promise, new)]:
+            missed.append(name)
+    assert missed == []
 
 
 def test_the_command_names_each_place_and_the_way_out(
@@ -269,7 +302,7 @@ def test_the_command_names_each_place_and_the_way_out(
 ) -> None:
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     old.write_text(json.dumps(DOCUMENT))
-    changed = copy.deepcopy(DOCUMENT)
+    changed = _copy(DOCUMENT)
     gone(f"{ORDERS}/post")(changed)
     new.write_text(json.dumps(changed))
 
