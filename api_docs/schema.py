@@ -12,7 +12,7 @@ from drf_spectacular.extensions import (
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.serializers import CharField, ListSerializer
+from rest_framework.serializers import CharField, ListSerializer, RegexField
 
 from api_docs import answer_headers, bounds, problems, refusals
 from api_docs.operation_names import operation_id
@@ -168,7 +168,9 @@ class LicetSchema(AutoSchema):
         if isinstance(field, ListSerializer) and longest is not None:
             schema["maxItems"] = longest
         is_sent = direction == "request"
-        if is_sent and isinstance(field, CharField) and not {"pattern", "format"} & set(schema):
+        # The pattern of a RegexField follows later, and only where there is none.
+        is_text = isinstance(field, CharField) and not isinstance(field, RegexField)
+        if is_sent and is_text and not {"pattern", "format"} & set(schema):
             schema["pattern"] = bounds.NO_NULL
         if not is_sent and schema.get("format") == "uri":
             # Where there is none, the text is empty: a reference (RFC 3986, 4.2), and no URI.

@@ -29,6 +29,7 @@ from marketplace.http import (
 # --- the question -----------------------------------------------------------------------------
 
 
+@extend_schema_field({"type": "string", "pattern": r"^([A-Z]{2,3}|\*)$"})
 class TerritoryField(StrictCharField):
     """A country, a group of countries, or the whole world."""
 
