@@ -119,6 +119,7 @@ check-openapi: .venv/.ready
 	@diff -u api_docs/openapi.json .data/openapi.json >.data/openapi.diff || { \
 		head -n 60 .data/openapi.diff; \
 		echo "api_docs/openapi.json is out of date: run 'make openapi' and commit it."; exit 1; }
+	@$(BIN)/python -m api_docs.breaking api_docs/openapi.released.json .data/openapi.json
 	@$(BIN)/python -m api_docs.typed_terms | diff -u api_docs/typed_terms.md - || { \
 		echo "api_docs/typed_terms.md is out of date: run 'make openapi' and commit it."; exit 1; }
 
@@ -133,6 +134,32 @@ openapi: .venv/.ready ## write api_docs/openapi.json, typed_terms.md and the led
 		--file api_docs/openapi.json
 	$(BIN)/python -m api_docs.typed_terms >api_docs/typed_terms.md
 	$(BIN)/python -m api_docs.ledger_schema >api_docs/ledger_entry.schema.json
+
+.PHONY: examples
+examples: .venv/.ready ## take the document's examples anew from the API's tests, then make openapi
+	@$(PYTEST) -n 0 -p tests.api_docs.taking -m "not (browser or chaos or oracle)" \
+		tests/flows tests/marketplace tests/licensing tests/payments $(ARGS)
+
+# What clients are promised from now on. A release runs it; nothing else does.
+.PHONY: promise
+promise: .venv/.ready
+	$(BIN)/python -m api_docs.breaking --promise api_docs/openapi.json \
+		>api_docs/openapi.released.json
+
+.PHONY: lint-api
+lint-api: .data/lint-api/.ready ## hold the OpenAPI document to Spectral's, OWASP's and Redocly's rules (needs npm)
+	@if [ ! -e $< ]; then echo "lint-api: the linters could not be installed: skipped."; else \
+		cp tests/oracles/lint_api/*.yaml $(<D)/; \
+		$(<D)/node_modules/.bin/spectral lint --fail-severity warn \
+			-r $(<D)/spectral.yaml api_docs/openapi.json; \
+		REDOCLY_TELEMETRY=off $(<D)/node_modules/.bin/redocly lint \
+			--config $(<D)/redocly.yaml api_docs/openapi.json; fi
+
+.data/lint-api/.ready: tests/oracles/lint_api/package-lock.json
+	@mkdir -p $(@D)
+	@cp tests/oracles/lint_api/package*.json $(@D)/
+	@if command -v npm >/dev/null && \
+		npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent; then touch $@; fi
 
 # --- the environment --------------------------------------------------------------------------
 

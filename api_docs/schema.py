@@ -1,8 +1,9 @@
-"""How the OpenAPI document is made from the views."""
+"""How the OpenAPI document is made from the views; `document` finishes it."""
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, cast
 
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
@@ -11,30 +12,17 @@ from drf_spectacular.extensions import (
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.serializers import CharField, ListSerializer, RegexField
 
+from api_docs import answer_headers, bounds, problems, refusals
+from api_docs.operation_names import operation_id
 from licensing import terms_json_schema
 from licensing.serializers import TypedTerms1Serializer
+from marketplace.access import Scope
+from marketplace.authentication import HasScope
 from marketplace.errors import DomainError
-from marketplace.http import IDEMPOTENCY_HEADER, PROBLEM_TYPE
-
-PROBLEM = {
-    "type": "object",
-    "description": "A problem document (RFC 9457). Act on `code`: it is never renamed.",
-    "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "What was refused, and the way out."},
-        "code": {"type": "string"},
-        "param": {"type": "string", "description": "The field that is wrong, as `a.b[0]`."},
-        "retryable": {
-            "type": "boolean",
-            "description": "The same request may succeed later without a change.",
-        },
-        "request_id": {"type": ["string", "null"]},
-    },
-}
+from marketplace.http import IDEMPOTENCY_HEADER, Body, KeysetPagination
+from marketplace.idempotency import KEY_LENGTH_MAX
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -91,75 +79,135 @@ class TypedTermsScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-unty
             object="TypedTerms2",
         )
         auto_schema.registry.register_on_missing(second)
+        # No discriminator: the values of one are text, and `v` is a number.
         return {"oneOf": [first.ref, second.ref]}
 
 
 class LicetSchema(AutoSchema):
-    """drf-spectacular's, with problem documents, idempotency keys and tags by noun."""
+    """drf-spectacular's, with names by rule, scopes, idempotency keys and every refusal."""
+
+    def get_operation_id(self) -> str:
+        if not self._is_api:
+            return super().get_operation_id()
+        is_list = self._is_list_view() or self._action == "list"
+        return operation_id(self.method, self.path, self._action, is_list=is_list)
 
     def get_tags(self) -> list[str]:
-        parts = [part for part in self.path.split("/") if part and "{" not in part]
-        return [parts[1] if len(parts) > 1 and parts[0] == "v1" else parts[0]]
+        return [self.path.split("/")[2]] if self._is_api else super().get_tags()
+
+    def get_operation(self, *where: Any) -> dict[str, Any] | None:
+        operation: dict[str, Any] | None = super().get_operation(*where)
+        if operation is not None and self._is_api:
+            # Here, and not in `get_description`, which `extend_schema` replaces.
+            operation["description"] += f"\n\n{self._needs()}"
+        return operation
+
+    def _needs(self) -> str:
+        if self._scope is None:
+            return "Needs no key."
+        shared: frozenset[str] = getattr(self.view, "shared", frozenset())
+        who = " An editor of the collection may, too." if self._action in shared else ""
+        return f"Needs the scope `{self._scope.value}`.{who}"
+
+    def get_extensions(self) -> dict[str, Any]:
+        if not self._is_api or self._scope is None:
+            return super().get_extensions()
+        return {**super().get_extensions(), "x-required-scope": self._scope.value}
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        ways: list[dict[str, Any]] = super().get_auth()
+        return [{}, *ways] if self._is_api and self._scope is None else ways
 
     def get_override_parameters(self) -> list[Any]:
-        if self.method != "POST" or not self.path.startswith("/v1/"):
-            return []
-        if getattr(self.view, "only_asks", False):
+        if not self._is_repeatable:
             return []
         return [
             OpenApiParameter(
                 IDEMPOTENCY_HEADER,
-                str,
+                # Any character that str.isprintable() takes; a header carries those of ASCII.
+                {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": _ASCII},
                 OpenApiParameter.HEADER,
                 description="Your key for this request, up to 255 characters. Send the request "
                 "again with it after a lost answer: it takes effect once.",
             )
         ]
 
-    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
-        responses: dict[str, Any] = super()._get_response_bodies(direction)
-        self._register_problem()
-        scopes = getattr(self.view, "scopes", {})
-        codes = {"default"}
-        if scopes.get(getattr(self.view, "action", None)) is not None:
-            codes |= {"401", "403"}
-        if "{" in self.path:
-            codes.add("404")
-        if self.method in {"POST", "PUT", "PATCH"}:
-            codes |= {"409", "422"}
-        for code in sorted(codes):
-            responses.setdefault(
-                code,
-                {
-                    "description": "Refused" if code == "default" else TITLES.get(code, "Refused"),
-                    "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-                },
-            )
-        return responses
+    @property
+    def _is_api(self) -> bool:
+        # Webhooks are described by the same class, at no path of the API.
+        return self.path.startswith("/v1/")
 
-    def _register_problem(self) -> None:
-        component = ResolvedComponent(  # type: ignore[no-untyped-call]
-            name="Problem", type=ResolvedComponent.SCHEMA, schema=PROBLEM, object="Problem"
+    @property
+    def _action(self) -> str:
+        return cast(str, getattr(self.view, "action", ""))
+
+    @property
+    def _scope(self) -> Scope | None:
+        return cast("Scope | None", cast(Any, self.view).scopes[self._action])
+
+    @property
+    def _is_repeatable(self) -> bool:
+        asks = getattr(self.view, "only_asks", False)
+        return self._is_api and self.method == "POST" and not asks
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = super()._map_basic_serializer(  # type: ignore[no-untyped-call]
+            serializer, direction
         )
-        self.registry.register_on_missing(component)
+        if isinstance(serializer, Body) and direction == "request" and schema.get("properties"):
+            schema["additionalProperties"] = False
+        return schema
+
+    def _map_serializer_field(
+        self, field: Any, direction: Any, bypass_extensions: bool = False
+    ) -> dict[str, Any]:
+        schema: dict[str, Any] = super()._map_serializer_field(  # type: ignore[no-untyped-call]
+            field, direction, bypass_extensions
+        )
+        longest = getattr(field, "max_length", None)
+        if isinstance(field, ListSerializer) and longest is not None:
+            schema["maxItems"] = longest
+        is_sent = direction == "request"
+        # The pattern of a RegexField follows later, and only where there is none.
+        is_text = isinstance(field, CharField) and not isinstance(field, RegexField)
+        if is_sent and is_text and not {"pattern", "format"} & set(schema):
+            schema["pattern"] = bounds.NO_NULL
+        if not is_sent and schema.get("format") == "uri":
+            # Where there is none, the text is empty: a reference (RFC 3986, 4.2), and no URI.
+            schema["format"] = "uri-reference"
+        return schema
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        answers: dict[str, Any] = super()._get_response_bodies(direction)
+        if not self._is_api:
+            return answers
+        for status, answer in answers.items():
+            answer["description"] = answer["description"] or answer_headers.SUCCESSES[status]
+            answer["headers"] = answer_headers.of(status, is_repeatable=self._is_repeatable)
+        for status, kinds in itertools.groupby(self._refusals(), key=lambda kind: kind.status):
+            answers[str(status)] = problems.response(status, list(kinds))
+        answers.setdefault("429", problems.response(429, []))
+        answers.setdefault("default", problems.response("default", []))
+        return answers
+
+    def _refusals(self) -> list[type[DomainError]]:
+        view = type(self.view)
+        kinds = {*refusals.EVERYWHERE, *refusals.raised_by(view, self._action)}
+        is_writing = self.method in {"POST", "PATCH"}
+        for way in view.authentication_classes:
+            # Where none is needed, a wrong key is refused all the same.
+            kinds |= refusals.raised_by(way, "authenticate")
+            if is_writing and hasattr(way, "enforce_csrf"):
+                kinds |= refusals.raised_by(way, "enforce_csrf")
+        if self._scope is not None:
+            kinds |= refusals.raised_by(HasScope, "has_permission")
+        if self._is_list_view():
+            kinds |= refusals.raised_by(KeysetPagination, "paginate_queryset")
+        if is_writing:
+            kinds |= set(refusals.WITH_BODY)
+        if self._is_repeatable:
+            kinds |= refusals.raised_by(view, "initial")
+        return sorted(kinds, key=lambda kind: (kind.status, kind.code))
 
 
-TITLES = {
-    "401": "No key, or not a good one",
-    "403": "The key lacks a scope",
-    "404": "Not there, or not yours",
-    "409": "The state of things does not allow it",
-    "422": "A field is not valid",
-}
-
-
-def error_codes() -> list[type[DomainError]]:
-    """Every refusal that a client can meet, by status and code."""
-    found: list[type[DomainError]] = []
-    stack = [DomainError]
-    while stack:
-        kind = stack.pop()
-        stack += kind.__subclasses__()
-        if kind is not DomainError:
-            found.append(kind)
-    return sorted(found, key=lambda kind: (kind.status, kind.code))
+_ASCII = "^[ -~]+$"

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from api_docs.schema import error_codes
+from api_docs.refusals import all_kinds
 
 
 class OpenApi(SpectacularJSONAPIView):
@@ -35,6 +35,6 @@ def errors(request: HttpRequest) -> HttpResponse:
             "meaning": kind.__doc__,
             "retryable": kind.retryable,
         }
-        for kind in error_codes()
+        for kind in all_kinds()
     ]
     return render(request, "api_docs/errors.html", {"rows": rows})

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,6 +29,7 @@ from marketplace.http import (
 # --- the question -----------------------------------------------------------------------------
 
 
+@extend_schema_field({"type": "string", "pattern": r"^([A-Z]{2,3}|\*)$"})
 class TerritoryField(StrictCharField):
     """A country, a group of countries, or the whole world."""
 
@@ -99,6 +100,7 @@ class AskedQuestion(Body):
     at = ZonedDateTimeField(required=False, help_text="When the works are used. Default: now.")
 
 
+@extend_schema_field({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
 class DigestField(serializers.CharField):
     """A SHA-256 in hex: bytes inside."""
 

@@ -15,7 +15,6 @@ from marketplace.errors import InvalidInput
 
 W = TypeVar("W", bound=StrEnum)
 
-TERRITORIES_MAX = 300
 # How much of an unknown field's name a refusal repeats.
 NAME_SHOWN_MAX = 100
 
@@ -80,7 +79,7 @@ def uses(value: Any, path: str) -> tuple[vocabulary.Use, ...]:
 
 
 def territories(value: Any, path: str, *, least: int = 1) -> tuple[str, ...]:
-    found = listed(value, path, least=least, most=TERRITORIES_MAX)
+    found = listed(value, path, least=least, most=schema.TERRITORIES_MAX)
     for place, code in enumerate(found):
         check_territory(code, f"{path}[{place}]")
     refuse_repeats(found, path)

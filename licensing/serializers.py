@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from licensing import asked_models, clauses, contradictions, prices, settree, terms
+from licensing import asked_models, clauses, contradictions, prices, settree, terms, terms_schema
 from licensing.duties import duties
 from licensing.ledger import log
 from licensing.models import Coverage, Grant, GrantEvent, Offer, Period, Snapshot, Terms
@@ -95,8 +95,16 @@ class SnapshotSerializer(Resource[Snapshot]):
 # what is wrong by its place.
 
 _USES = serializers.ListField(
-    child=serializers.ChoiceField(choices=[use.value for use in Use]), min_length=1
+    child=serializers.ChoiceField(choices=[use.value for use in Use]),
+    min_length=1,
+    max_length=terms_schema.CLAUSES_MAX,
 )
+
+
+# The stubs do not know that a list of serializers takes a length.
+_CLAUSES: dict[str, Any] = {"max_length": terms_schema.CLAUSES_MAX}
+_TIERS: dict[str, Any] = {"max_length": prices.TIERS_MAX}
+_MILESTONES: dict[str, Any] = {"max_length": prices.MILESTONES_MAX}
 
 
 class PermitClauseSerializer(serializers.Serializer[Any]):
@@ -104,12 +112,17 @@ class PermitClauseSerializer(serializers.Serializer[Any]):
 
     uses = _USES
     territories = serializers.ListField(
-        child=serializers.CharField(),
+        child=serializers.CharField(max_length=2),
         min_length=1,
+        max_length=terms_schema.TERRITORIES_MAX,
         help_text="ISO 3166-1 alpha-2 codes, “EU”, or “*” for the whole world.",
     )
     model_scope = serializers.ChoiceField(choices=[scope.value for scope in ModelScope])
-    model_name = serializers.CharField(required=False, help_text="With “named_model” only.")
+    model_name = serializers.CharField(
+        required=False,
+        max_length=terms_schema.NAME_LENGTH_MAX,
+        help_text="With “named_model” only.",
+    )
 
 
 class DenyClauseSerializer(serializers.Serializer[Any]):
@@ -145,8 +158,8 @@ class TypedTerms1Serializer(serializers.Serializer[Any]):
     """License conditions, version 1. Every field is required: a contract has no silent defaults."""
 
     v = serializers.ChoiceField(choices=[1])
-    permit = PermitClauseSerializer(many=True)
-    deny = DenyClauseSerializer(many=True)
+    permit = PermitClauseSerializer(many=True, **_CLAUSES)
+    deny = DenyClauseSerializer(many=True, **_CLAUSES)
     exclusivity = serializers.ChoiceField(choices=[word.value for word in Exclusivity])
     term = TermSerializer()
     output = OutputSerializer()
@@ -307,11 +320,11 @@ class PriceSerializer(serializers.Serializer[Any]):
         choices=_UNITS, required=False, help_text="Counted by the snapshot's totals."
     )
     rate = RateSerializer(required=False, help_text="For each unit above the last tier.")
-    tiers = TierSerializer(many=True, required=False, help_text="Graduated, ascending.")
+    tiers = TierSerializer(many=True, required=False, help_text="Graduated, ascending.", **_TIERS)
     minimum_minor = serializers.IntegerField(required=False, allow_null=True)
     cap_minor = serializers.IntegerField(required=False, allow_null=True)
     every = serializers.ChoiceField(choices=[every.value for every in prices.Every], required=False)
-    milestones = MilestoneSerializer(many=True, required=False)
+    milestones = MilestoneSerializer(many=True, required=False, **_MILESTONES)
 
 
 @extend_schema_field(PriceSerializer)
@@ -530,6 +543,7 @@ class FacetsSerializer(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_serializer(many=False)
 class ListingPageSerializer(serializers.Serializer[Any]):
     """Some of the listings that a search found, and how to narrow it down."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from licensing import terms_schema as schema
 
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 _TERRITORY = "^([A-Z]{2}|\\*)$"
 
 
@@ -32,7 +33,12 @@ def _of(kind: schema.Kind) -> dict[str, Any]:
             number = ["integer", "null"] if null else "integer"
             return {"type": number, "minimum": least, "maximum": most}
         case schema.Names():
-            name: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": kind.length}
+            name: dict[str, Any] = {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": kind.length,
+                "pattern": f"^{kind.pattern}$" if kind.pattern else _ONE_LINE,
+            }
             return {
                 "type": "array",
                 "items": name,
@@ -42,7 +48,13 @@ def _of(kind: schema.Kind) -> dict[str, Any]:
             }
         case schema.Territories(least):
             code = {"type": "string", "pattern": _TERRITORY}
-            return {"type": "array", "items": code, "uniqueItems": True, "minItems": least}
+            return {
+                "type": "array",
+                "items": code,
+                "uniqueItems": True,
+                "minItems": least,
+                "maxItems": schema.TERRITORIES_MAX,
+            }
         case schema.Law():
             return {"type": ["string", "null"], "pattern": "^[A-Z]{2}(-[A-Z0-9]{1,3})?$"}
         case schema.Objects(of, least, most):

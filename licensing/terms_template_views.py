@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -42,6 +42,7 @@ class TermsTemplateSerializer(serializers.Serializer[Template]):
         return "terms_template"
 
 
+@extend_schema_serializer(many=False)
 class TermsTemplatesSerializer(serializers.Serializer[Any]):
     """The whole library, by title."""
 
@@ -52,6 +53,7 @@ class TermsTemplateViewSet(TenantViewSet):
     """Terms to begin with, by kind of content."""
 
     model = Terms
+    pagination_class = None  # type: ignore[assignment]
     scopes = {"list": Scope.TERMS_READ, "retrieve": Scope.TERMS_READ}
 
     @extend_schema(summary="List templates of terms", responses=TermsTemplatesSerializer)

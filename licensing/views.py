@@ -165,6 +165,14 @@ class OfferViewSet(Listing, Retrieving, TenantViewSet):
         "withdraw": Scope.OFFERS_WRITE,
     }
 
+    @extend_schema(summary="List your offers")
+    def list(self, request: Request) -> Response:
+        return super().list(request)
+
+    @extend_schema(summary="Fetch an offer of yours")
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return super().retrieve(request, pk=pk)
+
     @extend_schema(
         summary="Draft an offer",
         description=(

@@ -241,8 +241,15 @@ class StrictCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+# Beyond it, not every reader of JSON keeps a whole number as it is (RFC 7493, 2.2).
+WHOLE_MAX = 2**53 - 1
+
+
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON integer: neither text, nor a boolean, nor a number with a point."""
+    """A JSON integer: neither text, nor a boolean, nor a number with a point; ±`WHOLE_MAX`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": -WHOLE_MAX, "max_value": WHOLE_MAX} | kwargs)
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not isinstance(data, int):

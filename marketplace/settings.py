@@ -379,6 +379,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "api_docs.document.finish",
+    ],
     # Fields of several names hold a use.
     "ENUM_NAME_OVERRIDES": {
         "UseEnum": "licensing.vocabulary.USE_WORDS",

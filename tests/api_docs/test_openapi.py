@@ -15,8 +15,12 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api_docs.schema import error_codes
+from api_docs.bounds import INT32_MAX
+from api_docs.document import EXAMPLES
+from api_docs.refusals import all_kinds
+from api_docs.tags import TAGS
 from marketplace import errors
+from tests.api_docs.examples import misfit
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "api_docs" / "openapi.json"
@@ -30,7 +34,8 @@ ONLY_ASK = {
     "/v1/royalty-rules/preview",
 }
 METHODS = ("get", "post", "put", "patch", "delete")
-PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+CODES = {kind.code for kind in all_kinds()}
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -87,17 +92,35 @@ def _walk(patterns: Any, prefix: str = "/") -> Iterator[tuple[str, URLPattern]]:
             yield path.rstrip("/"), pattern
 
 
-def test_no_two_operations_share_an_id() -> None:
+def test_operations_are_named_by_a_verb_and_nouns_each_otherwise() -> None:
     ids = [operation["operationId"] for _path, _method, operation in operations()]
     assert len(ids) == len(set(ids))
+    assert [each for each in ids if not re.fullmatch(r"[a-z]+(_[a-z]+)+", each)] == []
+    assert {"list_grants", "get_grant_receipt", "create_order", "rotate_api_key"} <= set(ids)
+
+
+def test_tags_are_described_in_their_order_and_all_used() -> None:
+    used = {operation["tags"][0] for _path, _method, operation in operations()}
+    assert [tag["name"] for tag in DOCUMENT["tags"]] == [name for name in TAGS if name in used]
+    assert {tag["name"] for tag in DOCUMENT["tags"]} == used
+    assert all(tag["description"] for tag in DOCUMENT["tags"])
 
 
 @every_operation
 def test_an_operation_says_what_it_does(path: str, method: str, operation: dict[str, Any]) -> None:
-    assert operation["operationId"]
-    assert operation.get("summary") or operation.get("description")
+    assert operation["summary"]
+    scope = operation.get("x-required-scope")
+    needs = "Needs no key." if scope is None else f"Needs the scope `{scope}`."
+    assert needs in operation["description"]
     [tag] = operation["tags"]
     assert tag == path.split("/")[2]
+
+
+def _answer(operation: dict[str, Any], status: str) -> dict[str, Any]:
+    answer: dict[str, Any] = operation["responses"][status]
+    if "$ref" in answer:
+        answer = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    return answer
 
 
 @every_operation
@@ -105,19 +128,105 @@ def test_an_operation_says_how_it_refuses(
     path: str, method: str, operation: dict[str, Any]
 ) -> None:
     answers = operation["responses"]
-    refusals = {code for code in answers if code == "default" or code >= "400"}
-    expected = {"default"}
-    if operation["tags"] != ["listings"]:
-        expected |= {"401", "403"}
+    refusals = {status for status in answers if status == "default" or status >= "400"}
+    expected = {"default", "400", "401", "406", "429", "500"}
     if "{id}" in path:
         expected |= {"404"}
-    if method == "post":
-        expected |= {"409", "422"}
+    if {} not in operation["security"]:
+        expected |= {"403"}
+    if method in {"post", "patch"}:
+        expected |= {"409", "413", "415", "422"} - ({"409"} if path in ONLY_ASK else set())
     assert refusals >= expected
-    for code in refusals:
-        assert answers[code]["content"] == PROBLEM, code
-        assert answers[code]["description"]
-    assert any(code.startswith("2") for code in answers)
+    for status in refusals:
+        answer = _answer(operation, status)
+        assert answer["content"]["application/problem+json"]["schema"] == PROBLEM, status
+        named = set(re.findall(r"`(\w+)`", answer["description"]))
+        assert named <= CODES, status
+        assert named or status in {"429", "default"}
+        for example in answer["content"]["application/problem+json"].get("examples", {}).values():
+            assert str(example["value"]["status"]) == status
+    assert any(status.startswith("2") for status in answers)
+
+
+@every_operation
+def test_every_answer_has_its_headers(path: str, method: str, operation: dict[str, Any]) -> None:
+    for status in operation["responses"]:
+        headers = _answer(operation, status)["headers"]
+        assert {"Request-Id", "RateLimit", "RateLimit-Policy"} <= set(headers), status
+        assert ("Location" in headers) == (status == "201")
+        assert ("WWW-Authenticate" in headers) == (status == "401")
+        assert "Retry-After" in headers or status != "429"
+
+
+def test_a_verb_s_own_refusals_are_named() -> None:
+    order = DOCUMENT["paths"]["/v1/orders"]["post"]
+    said = _answer(order, "409")["description"]
+    for code in ("quote_expired", "rights_taken", "opted_out", "accepted_document_mismatch"):
+        assert f"`{code}`" in said
+    assert "upload_under_way" not in said
+    append = DOCUMENT["paths"]["/v1/uploads/{id}"]["patch"]
+    assert "`upload_offset_mismatch`" in _answer(append, "409")["description"]
+
+
+def test_a_code_may_be_new_to_a_client() -> None:
+    code = DOCUMENT["components"]["schemas"]["ProblemCode"]
+    assert "enum" not in code
+    assert set(code["x-extensible-enum"]) == CODES
+
+
+def _schemas(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        for name, inner in node.items():
+            if name not in {"example", "examples", "default"}:
+                yield from _schemas(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _schemas(inner)
+
+
+def test_every_list_of_words_has_one_name() -> None:
+    named = DOCUMENT["components"]["schemas"].values()
+    roots = {id(schema) for schema in named}
+    inline = [
+        schema["enum"]
+        for schema in _schemas({"schemas": DOCUMENT["components"]["schemas"], **DOCUMENT["paths"]})
+        if isinstance(schema.get("enum"), list) and len(schema["enum"]) > 1
+        if id(schema) not in roots
+    ]
+    assert inline == []
+    words = [tuple(sorted(map(str, schema["enum"]))) for schema in named if "enum" in schema]
+    assert len([each for each in words if len(each) > 1]) > 50
+
+
+def test_every_number_has_a_format_and_limits() -> None:
+    found = [schema for schema in _schemas(DOCUMENT) if schema.get("type") == "integer"]
+    assert len(found) > 200
+    for schema in found:
+        wide = "int32" if schema["maximum"] <= INT32_MAX else "int64"
+        assert schema["format"] == wide
+        assert schema["minimum"] <= schema["maximum"]
+
+
+def test_nothing_is_said_in_the_words_of_openapi_3_0() -> None:
+    assert '"nullable"' not in json.dumps(DOCUMENT)
+    assert "NullEnum" not in DOCUMENT["components"]["schemas"]
+
+
+def test_examples_are_what_the_schemas_say() -> None:
+    known = json.loads(EXAMPLES.read_text())
+    seen = {operation["operationId"]: operation for _path, _method, operation in operations()}
+    wrong = {}
+    for name, examples in known.items():
+        if "request" in examples:
+            schema = seen[name]["requestBody"]["content"]["application/json"]["schema"]
+            wrong[name, "request"] = misfit(schema, examples["request"])
+        for status, bodies in examples.get("responses", {}).items():
+            for media_type, value in bodies.items():
+                schema = _answer(seen[name], status)["content"][media_type]["schema"]
+                wrong[name, status] = misfit(schema, value)
+    assert {place: said for place, said in wrong.items() if said} == {}
+    assert len(known) > 100
 
 
 @every_operation
@@ -200,7 +309,7 @@ def _codes_in_the_source() -> set[str]:
 
 def test_the_page_of_errors_lists_each_with_its_meaning(client: Client) -> None:
     text = html.unescape(client.get("/docs/errors").content.decode())
-    for kind in error_codes():
+    for kind in all_kinds():
         [row] = re.findall(rf'<tr id="{kind.code}">.*?</tr>', text, re.DOTALL)
         assert f"<code>{kind.code}</code>" in row
         assert f"<td>{kind.status}</td>" in row
@@ -210,7 +319,7 @@ def test_the_page_of_errors_lists_each_with_its_meaning(client: Client) -> None:
 
 
 def test_every_error_has_a_code_a_status_and_a_sentence_of_its_own() -> None:
-    kinds = error_codes()
+    kinds = all_kinds()
     assert len({kind.code for kind in kinds}) == len(kinds)
     for kind in kinds:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", kind.code), kind

@@ -1,0 +1,69 @@
+"""The headers of answers, as components of the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marketplace.typeid import SUFFIX_PATTERN
+
+SUCCESSES = {
+    "200": "Done.",
+    "201": "Made.",
+    "202": "Accepted: it is not done yet.",
+}
+_INTEGER = {"type": "integer", "format": "int32", "minimum": 0, "maximum": 2_147_483_647}
+COMPONENTS: dict[str, dict[str, Any]] = {
+    "RequestId": {
+        "description": "Finds the request in the market's logs: name it when you ask for help.",
+        "schema": {"type": "string", "maxLength": 30, "pattern": f"^req_{SUFFIX_PATTERN}$"},
+        "required": True,
+    },
+    "Location": {
+        "description": "The address of what was made.",
+        "schema": {"type": "string", "format": "uri-reference", "maxLength": 2_000},
+    },
+    "IdempotentReplayed": {
+        "description": "`true` where the answer is that of an earlier request with the same key.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "WWWAuthenticate": {
+        "description": "How to sign in (RFC 6750).",
+        "schema": {"type": "string", "maxLength": 200, "pattern": "^Bearer "},
+    },
+    "RetryAfter": {
+        "description": "In how many seconds the same request may succeed (RFC 9110). Stands where "
+        "`retryable` is true.",
+        "schema": _INTEGER,
+    },
+    "RateLimit": {
+        "description": "What is left of each quota, as the structured field of "
+        "draft-ietf-httpapi-ratelimit-headers. Stands where the market limits requests.",
+        "schema": {"type": "string", "maxLength": 200, "pattern": "^[ -~]+$"},
+    },
+    "RateLimitPolicy": {
+        "description": "The quotas that apply, as the structured field of the same draft.",
+        "schema": {"type": "string", "maxLength": 200, "pattern": "^[ -~]+$"},
+    },
+}
+_NAMES = {
+    "RequestId": "Request-Id",
+    "IdempotentReplayed": "Idempotent-Replayed",
+    "WWWAuthenticate": "WWW-Authenticate",
+    "RetryAfter": "Retry-After",
+    "RateLimitPolicy": "RateLimit-Policy",
+}
+
+
+def of(status: str, *, is_repeatable: bool = False, retries: bool = False) -> dict[str, Any]:
+    """The headers of an answer by its name: `retries` adds Retry-After, `is_repeatable` the mark
+    of an answer that was given before."""
+    found = ["RequestId", "RateLimit", "RateLimitPolicy"]
+    if status == "201":
+        found.append("Location")
+    if is_repeatable:
+        found.append("IdempotentReplayed")
+    if status == "401":
+        found.append("WWWAuthenticate")
+    if retries:
+        found.append("RetryAfter")
+    return {_NAMES.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in found}

@@ -1,0 +1,138 @@
+"""Takes examples for the OpenAPI document from what tests send to the API and are answered.
+
+`make examples` runs tests of the API with the plugin `tests.api_docs.taking`. Of each operation it
+keeps one request and one answer per status that say much in few lines, and that fit the document.
+What no test of the run met keeps the example that it has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from api_docs.document import EXAMPLES, operations
+from tests.people import ApiClient
+
+DOCUMENT: dict[str, Any] = json.loads((EXAMPLES.parent / "openapi.json").read_text())
+LENGTH_WANTED = 2_500
+# What nobody should find in a repository, even where it opens nothing.
+SECRET = re.compile(r"(licet_(?:test|live)_)\w+")
+
+
+class Taken:
+    """What was seen so far: by operation, the best request and the best answer of each status."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        self.known = known
+        self.seen: dict[tuple[str, ...], tuple[Any, ...]] = {}
+        # What was answered, and is not what the document says.
+        self.misfits: dict[tuple[str, ...], str] = {}
+        self.routes = [
+            (re.compile(re.escape(path).replace(r"\{id\}", "[^/]+")), method, operation)
+            for path, method, operation in operations(DOCUMENT)
+        ]
+
+    def look(self, method: str, url: str, body: Any, answer: Any) -> None:
+        operation = self._operation(method, url.partition("?")[0])
+        if operation is None or not 200 <= answer.status_code < 300:
+            return
+        name, status = operation["operationId"], str(answer.status_code)
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+        taken = operation["requestBody"]["content"] if "requestBody" in operation else {}
+        if body is not None and "application/json" in taken:
+            self._keep((name, "request"), taken["application/json"], body)
+        media = operation["responses"].get(status, {}).get("content", {}).get(media_type)
+        if media is None or getattr(answer, "streaming", False):
+            return
+        if media_type == "application/json":
+            self._keep((name, status, media_type), media, answer.json())
+        elif media_type.startswith("text/"):
+            self._keep((name, status, media_type), media, answer.content.decode())
+
+    def _operation(self, method: str, path: str) -> dict[str, Any] | None:
+        for route, of, operation in self.routes:
+            if of == method and route.fullmatch(path):
+                return operation
+        return None
+
+    def _keep(self, place: tuple[str, ...], media: dict[str, Any], value: Any) -> None:
+        text = SECRET.sub(r"\1example", json.dumps(value))
+        rank = (len(text) <= LENGTH_WANTED, _members(value), -len(text))
+        if rank[0] is False:
+            rank = (False, 0, -len(text))
+        if place in self.seen and self.seen[place][0] >= rank:
+            return
+        value = json.loads(text)
+        wrong = misfit(media["schema"], value)
+        if wrong is None:
+            self.seen[place] = (rank, value)
+        else:
+            self.misfits[place] = wrong
+
+    def written(self) -> str:
+        """The examples as they are committed: what was seen, over what was known."""
+        found = {
+            name: {"request": at.get("request"), "responses": dict(at.get("responses", {}))}
+            for name, at in self.known.items()
+        }
+        for place, (_rank, value) in self.seen.items():
+            at = found.setdefault(place[0], {"request": None, "responses": {}})
+            if place[1] == "request":
+                at["request"] = value
+            else:
+                at["responses"].setdefault(place[1], {})[place[2]] = value
+        kept = {
+            name: {part: value for part, value in at.items() if value}
+            for name, at in sorted(found.items())
+        }
+        return json.dumps(kept, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def misfit(schema: dict[str, Any], value: Any) -> str | None:
+    """What of a value does not fit a schema of the document, or None."""
+    whole = {**schema, "components": DOCUMENT["components"]}
+    error = best_match(Draft202012Validator(whole).iter_errors(value))
+    return None if error is None else f"{error.json_path}: {error.message[:300]}"
+
+
+def _members(value: Any) -> int:
+    """How many different members a value fills: rows that say the same count once."""
+    names: set[str] = set()
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, dict):
+            for name, inner in node.items():
+                walk(inner, f"{path}.{name}")
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner, f"{path}[]")
+        elif node not in (None, ""):
+            names.add(path)
+
+    walk(value, "")
+    return len(names)
+
+
+def watch() -> Taken:
+    """From now on, look at all that the tests' clients send."""
+    taken = Taken(json.loads(EXAMPLES.read_text()) if EXAMPLES.exists() else {})
+
+    def watched(name: str) -> Callable[..., Any]:
+        send = getattr(ApiClient, name)
+
+        def sent(client: ApiClient, url: str, *given: Any, **named: Any) -> Any:
+            answer = send(client, url, *given, **named)
+            body = given[0] if name == "post" and given else named.get("body")
+            taken.look(name, url, None if isinstance(body, bytes) else body, answer)
+            return answer
+
+        return sent
+
+    for name in ("get", "post", "patch"):
+        setattr(ApiClient, name, watched(name))
+    return taken
