@@ -43,4 +43,7 @@ TAGS = {
     "royalty-allocations": "Sales whose pools were shared out.",
     "royalty-payouts": "Payouts to contributors: previewed, confirmed, written.",
     "royalty-payments": "Single payments to contributors.",
+    "events": "What happened, in an order that you read on from and miss nothing.",
+    "webhook-endpoints": "Where events are sent to, and the secrets that sign them.",
+    "webhook-deliveries": "Each event’s way to an endpoint, with every attempt.",
 }

@@ -90,7 +90,7 @@ class FeedPagination(KeysetPagination):
 
 
 @extend_schema_view(
-    retrieve=extend_schema(summary="Show an event", operation_id="events_retrieve"),
+    retrieve=extend_schema(summary="Show an event"),
 )
 class EventViewSet(Retrieving, TenantViewSet):
     """What happened, in order, for a client that goes on from where it was."""
@@ -258,7 +258,6 @@ class WebhookEndpointViewSet(Listing, Retrieving, TenantViewSet):
         return self._with_secret(self.created(endpoint), secret)
 
     @extend_schema(
-        operation_id="webhook_endpoints_change",
         summary="Change, disable or enable a webhook endpoint",
         description="Fields left out stay as they are. What is on its way to an endpoint when it is"
         " disabled is canceled; what happens until it is enabled is in the feed alone.",
@@ -269,7 +268,6 @@ class WebhookEndpointViewSet(Listing, Retrieving, TenantViewSet):
         return self.answered(webhooks.change(self.caller, pk, **self.read(ChangeWebhookEndpoint)))
 
     @extend_schema(
-        operation_id="webhook_endpoints_rotate_secret",
         summary="Rotate a webhook endpoint's secret",
         description="The answer holds the new secret, this once; its Ed25519 key is another one as"
         " well. For `overlap_seconds`, each request is signed with both secrets.",
@@ -300,7 +298,6 @@ class WebhookTestViewSet(TenantViewSet):
     scopes = {"create": Scope.WEBHOOKS_WRITE}
 
     @extend_schema(
-        operation_id="webhook_endpoints_test",
         summary="Send a test to a webhook endpoint",
         description="An event of the type `webhook_endpoint.tested`, for this endpoint alone. What"
         " came of it stands in the endpoint's deliveries.",
@@ -392,7 +389,6 @@ class EndpointDeliveryViewSet(Listing, TenantViewSet):
         )
 
     @extend_schema(
-        operation_id="webhook_endpoints_deliveries_list",
         summary="List an endpoint's deliveries",
         description="Newest first; kept for 30 days after their end.",
         parameters=[OpenApiParameter("state", str, enum=list(WebhookDelivery.State.values))],

@@ -68,7 +68,6 @@ class OrganizationViewSet(TenantViewSet):
         return Response(self.shown(self.caller.organization))
 
     @extend_schema(
-        operation_id="organization_identify",
         summary="Say who your organization is to the law",
         description="Fields left out stay as they are. What was agreed before keeps the names of "
         "its time. Live keys need `missing_identity` to be empty.",
@@ -190,7 +189,6 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
         return collections.matching(queryset, words) if words else queryset
 
     @extend_schema(
-        operation_id="collections_describe",
         summary="Describe a collection",
         description="Changes what is said of it; fields left out stay as they are. "
         "Also for whom the collection was shared with for editing.",
