@@ -499,7 +499,7 @@ class TenantViewSet(GenericViewSet[Any]):
     @classmethod
     def is_plain(cls) -> bool:
         """Whether its rows are chosen and shown in the ways of this class."""
-        own = ("get_queryset", "get_object", "shown", "shown_all")
+        own = ("get_queryset", "get_object", "shown", "shown_all", "pagination_class")
         return all(getattr(cls, name) is getattr(TenantViewSet, name) for name in own)
 
     def collection_url(self) -> str:
