@@ -83,9 +83,8 @@ def issue(
     assert connection.in_atomic_block, "A grant commits with its ledger entry."
     assert acceptance.document_sha256 == hashlib.sha256(document.encode()).digest()
     _lock(made_by)
-    repeated = Agreement.objects.filter(made_by=made_by)
-    if repeated.exists():
-        return repeated.get().grant
+    if (repeated := Agreement.objects.filter(made_by=made_by).first()) is not None:
+        return repeated.grant
     optouts.hold_still(licensor.pk)
     optouts.check(snapshot)
     issued = _Issued(
