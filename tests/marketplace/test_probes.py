@@ -159,14 +159,15 @@ def test_a_database_that_is_away_or_another_ones_is_a_503_that_names_no_address(
 
 @pytest.mark.django_db
 def test_a_storage_that_is_no_directory_and_a_key_that_others_read_are_found(
-    elsewhere: Client, tmp_path: Path, ledger_keys: Path, settings: Any
+    elsewhere: Client, tmp_path: Path, settings: Any
 ) -> None:
     file = tmp_path / "file"
     file.write_text("")
     settings.STORAGE_DIR = file
+    # A directory of its own: other tests sign with the keys of theirs.
+    settings.LEDGER_KEY_DIR = tmp_path / "keys"
     signer.create("test")
-    key = ledger_keys / "test.key"
-    key.chmod(0o644)
+    (settings.LEDGER_KEY_DIR / "test.key").chmod(0o644)
 
     answer = elsewhere.get("/readyz")
 
