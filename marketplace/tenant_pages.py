@@ -573,7 +573,7 @@ class TenantInline(Scoped, TabularInline):  # type: ignore[misc]
 class TenantRelatedFilter(admin.RelatedFieldListFilter):
     """A filter by another table's rows that offers only one's own."""
 
-    CHOICES_MAX = 200
+    CHOICES_MAX = 50
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         model = field.remote_field.model
