@@ -159,11 +159,13 @@ def is_ahead(log: str) -> bool:
     Whoever records what need not be recorded now waits: an entry would be in the way of the one
     that `ledger_recover` is to bring back. Raises GuardUnreadable.
     """
-    newest = tiles.newest_tree(log)
     try:
-        return ahead_of(log, newest.size if newest else 0) is not None
+        # First: a guard that is read after the log may know of what grew in between.
+        state = open_guard(log).read()
     except GuardFrozen:
         return True
+    newest = tiles.newest_tree(log)
+    return state is not None and state.size > (newest.size if newest else 0)
 
 
 def check_reached(log: str, state: notes.Checkpoint, size: int, grown: int) -> None:

@@ -244,7 +244,7 @@ def sign(log: str) -> LedgerCheckpoint | None:
         last = tiles.newest_checkpoint(log)
         if last is not None and last.size >= newest.size:
             return None
-        if not succession.is_current(log):
+        if not succession.is_current(log) or _is_overtaken(log, newest.size):
             return None
         stored = tiles.StoredTree(log, newest.size)
         keys, signers = rotation.signing(log, newest.size, first=last is None)
@@ -279,6 +279,16 @@ def held_until(entry: LedgerEntry) -> datetime | None:
     """Until when an entry that waits for its place is kept back. None: it is not."""
     waiting = LedgerPending.objects.filter(entry=entry, not_before__isnull=False)
     return waiting.values_list("not_before", flat=True).first()
+
+
+def _is_overtaken(log: str, size: int) -> bool:
+    """Whether another grew the log past `size` meanwhile, told the guard, and died unsigned.
+
+    Its tree, or a longer one, is what the next pass signs; a smaller one may not be any more.
+    """
+    newest = tiles.newest_tree(log)
+    assert newest is not None, "A tree that was integrated stays."
+    return newest.size > size and guard.ahead_of(log, size) is not None
 
 
 def _look(logs: Sequence[str]) -> dict[str, Stand]:
