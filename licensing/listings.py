@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import itertools
-import json
 import re
 import struct
 import uuid
@@ -23,9 +19,9 @@ from licensing.candidates import Bounds, Candidates, Facets, Search
 from licensing.models import Offer
 from licensing.search_documents import MODALITIES, primary
 from licensing.vocabulary import Use, is_territory
-from marketplace import full_text, money
+from marketplace import cursors, full_text, money
 from marketplace.access import Caller
-from marketplace.errors import InvalidCursor, InvalidInput, NotFound
+from marketplace.errors import InvalidInput, NotFound
 from marketplace.full_text import Question
 from marketplace.models import Attestation
 
@@ -134,7 +130,7 @@ def search(
     twice. By relevance, pages end with the candidates of the first one; by age, with the oldest
     listing. Raises InvalidCursor for a cursor of another search.
     """
-    after = _read(cursor, wanted) if cursor else None
+    after = _read(caller, cursor, wanted) if cursor else None
     with transaction.atomic():
         with connection.cursor() as database:
             # A plan for one question is wrong for the next: a rare word wants the words' index, a
@@ -152,7 +148,7 @@ def search(
         return Page(
             # Without those that went off sale since.
             offers=page_rows.read([uuid.UUID(id) for id in page]),
-            next_cursor=_write(wanted, replace(following, is_capped=is_capped))
+            next_cursor=_write(caller, wanted, replace(following, is_capped=is_capped))
             if following
             else None,
             total=len(counted),
@@ -241,38 +237,32 @@ def _check(param: str, value: str, known: list[str] | tuple[str, ...]) -> None:
 
 # --- cursors ----------------------------------------------------------------------------------
 
-# The search's fingerprint, whether more matched than were candidates, the oldest and the newest
-# document, and the last row's rank and document.
-_CURSOR = struct.Struct(">8s?16s16si16s")
+# Whether more matched than were candidates, the oldest and the newest document, and the last row's
+# rank and document.
+_CURSOR = struct.Struct(">?16s16si16s")
 
 
-def _write(wanted: Search, cursor: _Cursor) -> str:
+def _write(caller: Caller | None, wanted: Search, cursor: _Cursor) -> str:
     oldest, newest = cursor.bounds
     packed = _CURSOR.pack(
-        _fingerprint(wanted),
         cursor.is_capped,
         oldest.bytes,
         newest.bytes,
         cursor.rank,
         cursor.id.bytes,
     )
-    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+    return cursors.write(packed, of=_of(caller, wanted))
 
 
-def _read(text: str, wanted: Search) -> _Cursor:
-    try:
-        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        fingerprint, is_capped, oldest, newest, rank, id = _CURSOR.unpack(packed)
-    except (binascii.Error, struct.error, ValueError):
-        raise InvalidCursor(_("Give `next_cursor` of a page of this search.")) from None
-    if fingerprint != _fingerprint(wanted):
-        raise InvalidCursor(_("This cursor is of another search. Begin this one without a cursor."))
+def _read(caller: Caller | None, text: str, wanted: Search) -> _Cursor:
+    packed = cursors.read(text, of=_of(caller, wanted))
+    is_capped, oldest, newest, rank, id = _CURSOR.unpack(packed)
     bounds = Bounds(uuid.UUID(bytes=oldest), uuid.UUID(bytes=newest))
     return _Cursor(bounds, rank, uuid.UUID(bytes=id), is_capped)
 
 
-def _fingerprint(wanted: Search) -> bytes:
-    return hashlib.sha256(json.dumps(astuple(wanted)).encode()).digest()[:8]
+def _of(caller: Caller | None, wanted: Search) -> str:
+    return repr((cursors.owner(caller), "listings", astuple(wanted)))
 
 
 # --- suggestions ------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
@@ -27,10 +25,10 @@ from licensing.optout_serializers import (
     OptOutSerializer,
     RecordOptOut,
 )
+from marketplace import cursors
 from marketplace.access import Scope, acting
-from marketplace.errors import InvalidCursor, InvalidInput, NotFound
-from marketplace.http import Listing, Retrieving, TenantViewSet
-from marketplace.models import DIGEST_LENGTH
+from marketplace.errors import InvalidInput, NotFound
+from marketplace.http import Listing, Retrieving, TenantViewSet, this_list
 from marketplace.serializers import Nothing
 from marketplace.typeid import TypeID
 
@@ -49,7 +47,8 @@ class _SetViewSet(Listing, Retrieving, TenantViewSet):
         self, request: Request, row: OptOut | Notice, covering: Sequence[UUID] | None
     ) -> Response:
         limit = _limit(request.query_params.get("limit"))
-        after = _after(request.query_params.get("cursor"))
+        cursor, this = request.query_params.get("cursor"), this_list(request)
+        after = cursors.read(cursor, of=this) if cursor else b""
         opt_out = row.pk if isinstance(row, OptOut) else row.opt_out_id
         found = notices.works(opt_out, covering, after=after, limit=limit + 1)
         has_more, found = len(found) > limit, found[:limit]
@@ -58,7 +57,7 @@ class _SetViewSet(Listing, Retrieving, TenantViewSet):
             {
                 "data": OptedOutWorkSerializer(found, many=True, context=context).data,
                 "has_more": has_more,
-                "next_cursor": _cursor(found[-1].digest) if has_more else None,
+                "next_cursor": cursors.write(found[-1].digest, of=this) if has_more else None,
             }
         )
 
@@ -313,22 +312,6 @@ def _limit(text: str | None) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= WORKS_PAGE_LENGTH_MAX):
         raise InvalidInput(_("Use 1 to %(max)s.") % {"max": WORKS_PAGE_LENGTH_MAX}, param="limit")
     return int(text)
-
-
-def _cursor(digest: bytes) -> str:
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _after(cursor: str | None) -> bytes:
-    if not cursor:
-        return b""
-    try:
-        digest = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != DIGEST_LENGTH:
-        raise InvalidCursor(_("Give `next_cursor` of a page of this list."))
-    return digest
 
 
 def _grant(text: str) -> TypeID | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import json
 import logging
@@ -30,7 +28,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
-from marketplace import errors, idempotency, readplan
+from marketplace import cursors, errors, idempotency, readplan
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.typeid import SUFFIX_PATTERN, TypeID, TypeIDField
 
@@ -351,6 +349,11 @@ PAGE_LENGTH = 50
 PAGE_LENGTH_MAX = 200
 
 
+def this_list(request: Request) -> str:
+    """What the cursors of a list's pages hold on to."""
+    return cursors.list_of(request.auth, request.path, request.query_params)
+
+
 class KeysetPagination(BasePagination):
     """Newest first, by id: `{"data": […], "has_more": bool, "next_cursor": …}`. Never counts."""
 
@@ -362,13 +365,13 @@ class KeysetPagination(BasePagination):
         page = list(rows[: limit + 1])
         self.has_more = len(page) > limit
         page = page[:limit]
-        self.next_cursor = self.following(page[-1].pk) if self.has_more else None
+        self.next_cursor = self.following(request, page[-1].pk) if self.has_more else None
         return page
 
     def asked(self, request: Request, model: type[Model]) -> tuple[int, Any]:
         """How many rows are asked for, and the key after which. Raises InvalidInput."""
         cursor = request.query_params.get("cursor")
-        return self._limit(request), self._decode(model, cursor) if cursor else None
+        return self._limit(request), self._decode(request, model, cursor) if cursor else None
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"data": data, "has_more": self.has_more, "next_cursor": self.next_cursor})
@@ -417,20 +420,15 @@ class KeysetPagination(BasePagination):
         return int(text)
 
     @staticmethod
-    def following(pk: Any) -> str:
+    def following(request: Request, pk: Any) -> str:
         """The cursor of the page after the row with this key."""
         raw = pk.bytes if isinstance(pk, uuid.UUID) else int(pk).to_bytes(8)
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return cursors.write(raw, of=this_list(request))
 
     @staticmethod
-    def _decode(model: type[Model], cursor: str) -> Any:
-        try:
-            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
-            raw = b""
+    def _decode(request: Request, model: type[Model], cursor: str) -> Any:
+        raw = cursors.read(cursor, of=this_list(request))
         is_uuid = isinstance(model._meta.pk, TypeIDField)
-        if len(raw) != (16 if is_uuid else 8):
-            raise errors.InvalidCursor(_("Give `next_cursor` of a page of this list."))
         return uuid.UUID(bytes=raw) if is_uuid else int.from_bytes(raw)
 
 

@@ -356,7 +356,7 @@ def page(view: TenantViewSet) -> HttpResponse | None:
         rows = plan.run(_values(view.caller, after), limit + 1)
     has_more = len(rows) > limit
     rows = rows[:limit]
-    following = json.dumps(paginator.following(rows[-1][0]) if has_more else None)
+    following = json.dumps(paginator.following(view.request, rows[-1][0]) if has_more else None)
     data = ",".join(text for _pk, text in rows)
     more = "true" if has_more else "false"
     return _json(f'{{"data":[{data}],"has_more":{more},"next_cursor":{following}}}')
