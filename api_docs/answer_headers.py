@@ -22,6 +22,11 @@ COMPONENTS: dict[str, dict[str, Any]] = {
         "description": "The address of what was made.",
         "schema": {"type": "string", "format": "uri-reference", "maxLength": 2_000},
     },
+    "ETag": {
+        "description": "Names this state of the answer: send it as `If-None-Match`, and an answer"
+        " that is still the same comes as a 304 without a body (RFC 9110).",
+        "schema": {"type": "string", "maxLength": 100, "pattern": '^(W/)?"[!-~]*"$'},
+    },
     "IdempotentReplayed": {
         "description": "`true` where the answer is that of an earlier request with the same key.",
         "schema": {"type": "string", "enum": ["true"]},
@@ -54,12 +59,16 @@ _NAMES = {
 }
 
 
-def of(status: str, *, is_repeatable: bool = False, retries: bool = False) -> dict[str, Any]:
+def of(
+    status: str, *, is_read: bool = False, is_repeatable: bool = False, retries: bool = False
+) -> dict[str, Any]:
     """The headers of an answer by its name: `retries` adds Retry-After, `is_repeatable` the mark
-    of an answer that was given before."""
+    of an answer that was given before, `is_read` the one by which to ask whether it changed."""
     found = ["RequestId", "RateLimit", "RateLimitPolicy"]
     if status == "201":
         found.append("Location")
+    if is_read and status == "200":
+        found.append("ETag")
     if is_repeatable:
         found.append("IdempotentReplayed")
     if status == "401":

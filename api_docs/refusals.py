@@ -22,6 +22,7 @@ EVERYWHERE: tuple[type[DomainError], ...] = (
     errors.MalformedRequest,
     errors.NotAcceptable,
     errors.InternalError,
+    errors.Unavailable,
 )
 # What REST framework finds wrong with a body.
 WITH_BODY: tuple[type[DomainError], ...] = (

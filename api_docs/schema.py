@@ -183,7 +183,9 @@ class LicetSchema(AutoSchema):
             return answers
         for status, answer in answers.items():
             answer["description"] = answer["description"] or answer_headers.SUCCESSES[status]
-            answer["headers"] = answer_headers.of(status, is_repeatable=self._is_repeatable)
+            answer["headers"] = answer_headers.of(
+                status, is_read=self.method == "GET", is_repeatable=self._is_repeatable
+            )
         for status, kinds in itertools.groupby(self._refusals(), key=lambda kind: kind.status):
             answers[str(status)] = problems.response(status, list(kinds))
         answers.setdefault("429", problems.response(429, []))

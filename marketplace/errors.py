@@ -40,6 +40,13 @@ class NotReady(DomainError):
     retryable = True
 
 
+class Unavailable(DomainError):
+    """The database did not answer in time: too much at once, or too much asked for."""
+
+    code, status, title = "unavailable", 503, "Not available now"
+    retryable = True
+
+
 class MalformedRequest(DomainError):
     """The body could not be read at all."""
 

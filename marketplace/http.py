@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar, cast
 
+import psycopg
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import models
@@ -21,6 +22,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
+from psycopg_pool import PoolTimeout
 from rest_framework import exceptions, serializers, status
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -140,7 +142,18 @@ def as_domain_error(error: Exception) -> errors.DomainError:
     if isinstance(error, Http404):
         return errors.NotFound()
     logger.exception("unexpected failure", exc_info=error)
+    if is_out_of_time(error):
+        return errors.Unavailable(
+            _("The database took too long. Ask for less, or again in a moment: with the same key.")
+        )
     return errors.InternalError(_("This is our fault, and it was recorded."))
+
+
+def is_out_of_time(error: Exception) -> bool:
+    """Whether the database did not answer in time: PostgreSQL ended a statement, or the pool has
+    no connection left."""
+    causes = (error, error.__cause__)
+    return any(isinstance(each, psycopg.errors.QueryCanceled | PoolTimeout) for each in causes)
 
 
 def _first_error(detail: Any, path: str = "") -> tuple[str, str]:

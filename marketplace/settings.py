@@ -86,6 +86,8 @@ MIDDLEWARE = [
     "marketplace.request_log.RequestLog",
     # Before whatever asks for a host's name, TLS or a session: probes have none of them.
     "marketplace.probes.Probes",
+    "marketplace.answers.Compression",
+    "marketplace.answers.Conditional",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -170,6 +172,9 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
+# How long a statement may take for somebody who waits for an answer: PostgreSQL ends it then. Only
+# where `marketplace.wsgi` serves: what workers and commands do may take its time.
+STATEMENT_SECONDS = int(_environ.get("LICET_STATEMENT_SECONDS", "60"))
 DATABASES = {"default": _database(DEVDB.owner_url if DATABASE_ROLE == "licet_owner" else DEVDB.url)}
 
 # --- people and keys --------------------------------------------------------------------------

@@ -27,6 +27,15 @@ def _check_schema() -> None:
         connection.close_pool()  # type: ignore[attr-defined]
 
 
+def _bound_statements() -> None:
+    """Whoever asked for what takes longer is gone by then, and others wait for the connection."""
+    from django.conf import settings
+    from django.db import connection
+
+    options = connection.settings_dict["OPTIONS"]
+    options["options"] += f" -c statement_timeout={settings.STATEMENT_SECONDS}s"
+
+
 def _settle() -> None:
     """Load what requests would load, and keep garbage collection off it."""
     from django.urls import get_resolver
@@ -38,5 +47,6 @@ def _settle() -> None:
     garbage.spare_what_is_loaded()
 
 
+_bound_statements()
 _check_schema()
 _settle()
