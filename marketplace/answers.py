@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.http import ConditionalGetMiddleware
 from django.utils.cache import patch_vary_headers
@@ -37,7 +36,7 @@ class Conditional(ConditionalGetMiddleware):
 class Compression(GZipMiddleware):
     """gzip (RFC 9110, 8.4.1.3) for what the API says in more than one packet."""
 
-    def process_response(self, request: HttpRequest, response: Any) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
         if (
             not request.path.startswith(_PATHS)
             or response.streaming
