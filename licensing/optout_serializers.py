@@ -259,7 +259,7 @@ class NewOptOutLinkSerializer(OptOutLinkSerializer):
         help_text=_("The address. Send it to the contributor now: it is stored nowhere."),
     )
     secret_already_shown = serializers.BooleanField(
-        read_only=True, required=False, help_text=_("Present in a replayed answer.")
+        read_only=True, help_text=_("True in a replayed answer.")
     )
 
     class Meta:

@@ -28,7 +28,7 @@ from licensing.optout_serializers import (
 from marketplace import cursors
 from marketplace.access import Scope, acting
 from marketplace.errors import InvalidInput, NotFound
-from marketplace.http import Listing, Retrieving, TenantViewSet, this_list
+from marketplace.http import Listing, Retrieving, TenantViewSet, secret_shown, this_list
 from marketplace.serializers import Nothing
 from marketplace.typeid import TypeID
 
@@ -293,10 +293,7 @@ class OptOutLinkViewSet(Listing, TenantViewSet):
     def _with_secret(self, link: ContributorLink, address: str | None) -> Response:
         response = self.created(link)
         response["Location"] = self.collection_url()
-        shown: dict[str, Any] = (
-            {"secret": address} if address else {"secret": None, "secret_already_shown": True}
-        )
-        response.data = {**cast("dict[str, Any]", response.data), **shown}
+        response.data = {**cast("dict[str, Any]", response.data), **secret_shown(address)}
         return response
 
     def resume(self, effect: str) -> Response:

@@ -29,12 +29,12 @@ from marketplace.http import (
     StrictCharField,
     StrictIntegerField,
     TenantViewSet,
+    secret_shown,
 )
 from marketplace.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from marketplace.serializers import Nothing
 
 # A secret is shown once, also to a client that lost the answer which held it.
-_ALREADY_SHOWN = {"secret": None, "secret_already_shown": True}
 EVENT_TYPES = [(name, name) for name in sorted(events.TYPES)]
 _TYPES_IN_WORDS = "\n".join(f"- `{name}`: {said}" for name, said in sorted(events.TYPES.items()))
 
@@ -177,7 +177,7 @@ class NewWebhookEndpointSerializer(WebhookEndpointSerializer):
         help_text=gettext_lazy("`whsec_…`: keep it now, it is not shown again."),
     )
     secret_already_shown = serializers.BooleanField(
-        read_only=True, required=False, help_text=gettext_lazy("Present in a replayed answer.")
+        read_only=True, help_text=gettext_lazy("True in a replayed answer.")
     )
 
     class Meta(WebhookEndpointSerializer.Meta):
@@ -280,8 +280,7 @@ class WebhookEndpointViewSet(Listing, Retrieving, TenantViewSet):
         return self._with_secret(self.answered(endpoint), secret)
 
     def _with_secret(self, response: Response, secret: str | None) -> Response:
-        shown: dict[str, Any] = {"secret": secret} if secret else _ALREADY_SHOWN
-        response.data = {**cast("dict[str, Any]", response.data), **shown}
+        response.data = {**cast("dict[str, Any]", response.data), **secret_shown(secret)}
         return response
 
     def resume(self, effect: str) -> Response:

@@ -15,8 +15,8 @@ import psycopg
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import models
-from django.db.models import Model, QuerySet, Value
-from django.db.models.functions import Cast
+from django.db.models import F, Model, QuerySet, Value
+from django.db.models.functions import Cast, NullIf
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -307,6 +307,16 @@ class ObjectField(serializers.Field[Any, Any, str, Any]):
         return Cast(Value(self.name), models.TextField())
 
 
+class WordField(serializers.ChoiceField):
+    """One of several words, or null where the row has none: it keeps "" there."""
+
+    def to_representation(self, value: Any) -> Any:
+        return value or None
+
+    def as_sql_of(self, path: str) -> Any:
+        return NullIf(F(path), Value(""))
+
+
 class OnceEach:
     """Of a nested serializer: what many rows of a page have in common is made once."""
 
@@ -340,6 +350,9 @@ class Resource(serializers.ModelSerializer[M]):
         return {"object": ObjectField(name=self.object_name), **super().get_fields()}
 
     def build_standard_field(self, field_name: str, model_field: Any) -> Any:
+        if model_field.choices and model_field.blank and not model_field.null:
+            words = [each for each in model_field.choices if each[0]]
+            return WordField, {"choices": words, "allow_null": True, "read_only": True}
         if isinstance(model_field, TypeIDField):
             return TypeIDSerializerField, {"prefix": model_field.prefix, "read_only": True}
         return super().build_standard_field(field_name, model_field)
@@ -530,8 +543,8 @@ class TenantViewSet(GenericViewSet[Any]):
             # body that is too large is refused here.
             request._request.body  # noqa: B018
         super().initial(request, *args, **kwargs)
-        key = request.headers.get(IDEMPOTENCY_HEADER, "")
-        if request.method != "POST" or not key or not isinstance(request.auth, Caller):
+        key = request.headers.get(IDEMPOTENCY_HEADER)
+        if request.method != "POST" or key is None or not isinstance(request.auth, Caller):
             return
         if self.only_asks:
             return
@@ -616,8 +629,13 @@ class TenantViewSet(GenericViewSet[Any]):
     def without_secret(self, body: Any) -> Any:
         """A secret is never stored: its replay says that it was shown."""
         if isinstance(body, dict) and "secret" in body:
-            return {**body, "secret": None, "secret_already_shown": True}
+            return {**body, **secret_shown(None)}
         return body
+
+
+def secret_shown(secret: str | None) -> dict[str, Any]:
+    """The members of an answer that shows a secret, this once; None: an earlier one showed it."""
+    return {"secret": secret, "secret_already_shown": secret is None}
 
 
 class _Replayed(Exception):

@@ -52,9 +52,10 @@ def begin(caller: Caller, key: str, print_: bytes) -> Replay | None:
     IdempotencyKeyReused for another request under the same key, IdempotencyInFlight while the
     first one may still be alive.
     """
-    if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
+    is_printable = key.isascii() and key.isprintable()
+    if not 0 < len(key) <= KEY_LENGTH_MAX or not is_printable:
         raise InvalidInput(
-            _("Use 1 to %(max)s printable characters.") % {"max": KEY_LENGTH_MAX},
+            _("Use 1 to %(max)s printable characters of ASCII.") % {"max": KEY_LENGTH_MAX},
             param="Idempotency-Key",
         )
     with acting(caller, writing=False):

@@ -118,7 +118,7 @@ class NewApiKeySerializer(ApiKeySerializer):
         read_only=True, allow_null=True, help_text=_("Keep it now: it is stored nowhere.")
     )
     secret_already_shown = serializers.BooleanField(
-        read_only=True, required=False, help_text=_("Present in a replayed answer.")
+        read_only=True, help_text=_("True in a replayed answer.")
     )
 
     class Meta:

@@ -24,7 +24,7 @@ from marketplace import (
     works,
 )
 from marketplace.access import Scope
-from marketplace.http import Listing, Retrieving, TenantViewSet
+from marketplace.http import Listing, Retrieving, TenantViewSet, secret_shown
 from marketplace.models import (
     ApiKey,
     Attestation,
@@ -51,9 +51,6 @@ from marketplace.serializers import (
     SetConsent,
     WorkSerializer,
 )
-
-# A secret is shown once, also to a client that lost the answer which held it.
-ALREADY_SHOWN = {"secret": None, "secret_already_shown": True}
 
 
 class OrganizationViewSet(TenantViewSet):
@@ -141,8 +138,7 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
 
     def _with_secret(self, key: ApiKey, secret: str | None) -> Response:
         response = self.created(key)
-        shown: dict[str, Any] = {"secret": secret} if secret else ALREADY_SHOWN
-        response.data = {**cast("dict[str, Any]", response.data), **shown}
+        response.data = {**cast("dict[str, Any]", response.data), **secret_shown(secret)}
         return response
 
     def resume(self, effect: str) -> Response:

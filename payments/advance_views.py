@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from marketplace import money
 from marketplace.access import Scope
 from marketplace.http import Listing, Resource, TenantViewSet, TypeIDSerializerField
 from payments import advances
@@ -73,7 +74,10 @@ class CollectionAdvanceViewSet(Listing, TenantViewSet):
             return rows
         rows = rows.filter(collection=advances.find(self.caller, self.kwargs["pk"]))
         currency = self.request.query_params.get("currency")
-        return rows if currency is None else rows.filter(currency=currency)
+        if currency is None:
+            return rows
+        money.currency(currency)
+        return rows.filter(currency=currency)
 
     @extend_schema(
         summary="List the movements of a collection's advances",

@@ -1,0 +1,254 @@
+"""One trial of the API: what was asked, what was answered, and what the document did not say."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from django.conf import settings
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+
+from licensing.ledger import log, signer
+from marketplace.typeid import TypeID
+from tests.chaos.simulator_process import simulated_stripe
+from tests.security import world as worlds
+
+# What holds of every answer, whoever asked for what.
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "unsupported_method",
+    "ignored_auth",
+)
+# Shares of all requests: each kind of case finds what the others do not.
+SHARES = {"examples": 0.05, "fuzzing": 0.65, "stateful": 0.3}
+# Of a long trial: the first asks each operation by each bound of each of its parameters.
+LONG_FROM, LONG_SHARES = 20_000, {"coverage": 0.3, "fuzzing": 0.4, "stateful": 0.3}
+# How many ids of the document's kind are replaced by one that is there.
+REAL_IDS = 0.9
+_FAILURES_SHOWN = 40
+
+
+@dataclass
+class Account:
+    """What came of a trial."""
+
+    cases: int = 0
+    statuses: dict[str, Counter[int]] = field(default_factory=dict)
+    failures: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def note(self, event: events.ScenarioFinished) -> None:
+        recorder = event.recorder
+        for id, interaction in recorder.interactions.items():
+            node = recorder.cases.get(id)
+            if node is None or interaction.response is None:
+                continue
+            self.cases += 1
+            label = node.value.operation.label
+            found = self.statuses.setdefault(label, Counter())
+            found[interaction.response.status_code] += 1
+            for check in recorder.checks.get(id, ()):
+                if check.failure_info is not None:
+                    failure = check.failure_info.failure
+                    key = (label, failure.title, failure.message[:60])
+                    self.failures.setdefault(
+                        key,
+                        f"{interaction.response.status_code}: {failure.message}\n"
+                        f"{check.failure_info.code_sample}",
+                    )
+
+    def unreached(self, labels: set[str]) -> list[str]:
+        """Operations that never answered out of their own view: by more than that nothing is there,
+        that nobody may ask, or that the request could not be read."""
+        outside = {400, 401, 403, 404, 405, 406, 415}
+        return sorted(label for label in labels if not set(self.statuses.get(label, ())) - outside)
+
+
+class Ids:
+    """Ids of rows that are there, by their prefixes."""
+
+    def __init__(self, world: worlds.World, rng: random.Random) -> None:
+        self._rng = rng
+        self._known: dict[str, list[str]] = {}
+        for id in (*world.subjects.values(), world.archive.pk, world.lab.pk):
+            self._known.setdefault(id.prefix, []).append(str(id))
+
+    def instead(self, value: Any) -> Any:
+        """The same data with most ids in it replaced by ids of rows that are there."""
+        if isinstance(value, dict):
+            return {name: self.instead(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self.instead(each) for each in value]
+        if isinstance(value, str) and (known := self._known.get(value.partition("_")[0])):
+            try:
+                TypeID.parse(value.partition("_")[0], value)
+            except ValueError:
+                return value
+            return self._rng.choice(known) if self._rng.random() < REAL_IDS else value
+        return value
+
+
+class Keys:
+    """Keys to ask with: a new one where a request took the last one away."""
+
+    def __init__(self, world: worlds.World) -> None:
+        self._world = world
+        self._owners = (world.archive, world.lab)
+        self.secrets = [self._made(number) for number in range(2)]
+
+    def renew(self, number: int) -> None:
+        self.secrets[number] = self._made(number)
+
+    def _made(self, number: int) -> str:
+        secret = self._world.client(self._owners[number]).secret
+        assert secret is not None
+        return secret
+
+
+def run(cases: int, seed: int) -> int:
+    """Ask so often. 0 where every answer was as the document says and every operation answered."""
+    logging.disable(logging.WARNING)  # a line for each refusal
+    account, started = Account(), time.monotonic()
+    with _market() as (app, world):
+        _sign_in(world, seed)
+        labels: set[str] = set()
+        for phase, share in (SHARES if cases < LONG_FROM else LONG_SHARES).items():
+            limit = account.cases + round(cases * share)
+            schema = _schema(app, world, phase, seed, round(cases * share))
+            labels |= {each.ok().label for each in schema.get_all_operations()}
+            _say(f"{phase}: {len(labels)} operations, up to {round(cases * share)} requests")
+            _drive(from_schema(schema).execute(), account, limit)
+            seconds = time.monotonic() - started
+            _say(f"{account.cases} requests, {seconds:.0f} s, {len(account.failures)} findings")
+    return _tell(account, labels)
+
+
+def _drive(stream: Any, account: Account, limit: int) -> None:
+    told = time.monotonic()
+    for event in stream:
+        if isinstance(event, events.ScenarioFinished):
+            account.note(event)
+            if time.monotonic() - told > 15:
+                told = time.monotonic()
+                _say(f"{account.cases} requests, {len(account.failures)} findings")
+            if account.cases >= limit:
+                stream.stop()
+        elif isinstance(event, events.NonFatalError):
+            account.errors.append(f"{event.label}: {event.value}")
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+
+
+@contextmanager
+def _market() -> Iterator[tuple[Any, worlds.World]]:
+    """The application, and a market in its database."""
+    with tempfile.TemporaryDirectory(prefix="licet-fuzz-") as directory, simulated_stripe():
+        settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+        settings.LEDGER_KEY_DIR = directory
+        settings.LEDGER_GUARD = str(Path(directory) / "guard")
+        for name in log.LOGS:
+            signer.create(name)
+        world = worlds._build()
+        from marketplace.wsgi import application
+
+        yield application, world
+
+
+def _sign_in(world: worlds.World, seed: int) -> None:
+    """Have each request come with a key of the seller or the buyer, unless it is to have none."""
+    keys, rng = Keys(world), random.Random(seed)
+
+    @schemathesis.serializer("application/offset+octet-stream")
+    def piece(_context: Any, value: Any) -> Any:
+        return value if isinstance(value, bytes) else str(value).encode()
+
+    @schemathesis.auth(refresh_interval=None)
+    class Key:
+        def get(self, _case: Any, _context: Any) -> str:
+            return rng.choice(keys.secrets)
+
+        def set(self, case: Any, data: str, _context: Any) -> None:
+            case.headers["Authorization"] = f"Bearer {data}"
+
+    @schemathesis.hook
+    def before_call(_context: Any, case: Any, kwargs: Any) -> None:
+        kwargs.pop("max_redirects", None)  # not for a client within the process
+        # What is compressed is another test's, and the client of this one does not unpack it.
+        case.headers["Accept-Encoding"] = "identity"
+
+    @schemathesis.hook
+    def after_call(_context: Any, case: Any, response: Any) -> None:
+        sent = str((case.headers or {}).get("Authorization", "")).removeprefix("Bearer ")
+        if response.status_code == 401 and sent in keys.secrets:
+            keys.renew(keys.secrets.index(sent))
+
+
+def _schema(app: Any, world: worlds.World, phase: str, seed: int, cases: int) -> Any:
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": seed,
+            "continue-on-failure": True,
+            # The market is made for this, and so are its secrets.
+            "output": {"sanitization": {"enabled": False}},
+            "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
+            "phases": {name: {"enabled": name == phase} for name in {*SHARES, *LONG_SHARES}},
+            "generation": {
+                # About as many for each operation as there are in its share.
+                "max-examples": max(3, cases // 150),
+                "database": "none",
+                "no-shrink": True,
+                # Nobody's key opens nothing: `ignored_auth` asks so, and other tests do.
+                "with-security-parameters": False,
+            },
+        }
+    )
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app, config=config)
+    ids = Ids(world, random.Random(seed))
+
+    @schema.hook
+    def map_case(_context: Any, case: Any) -> Any:
+        case.path_parameters = ids.instead(case.path_parameters)
+        if isinstance(case.body, dict):
+            case.body = ids.instead(case.body)
+        return case
+
+    return schema
+
+
+def _tell(account: Account, labels: set[str]) -> int:
+    statuses: Counter[int] = Counter()
+    for found in account.statuses.values():
+        statuses += found
+    print(f"{account.cases} requests: {dict(sorted(statuses.items()))}")
+    unreached = account.unreached(labels)
+    for label in unreached:
+        print(f"never reached: {label} {dict(account.statuses.get(label, {}))}")
+    for text in sorted(set(account.errors)):
+        print(f"could not be tried: {text}")
+    for (label, title, _message), text in sorted(account.failures.items())[:_FAILURES_SHOWN]:
+        print(f"\n{label}: {title}\n{text}")
+    print(
+        f"{len(account.failures)} findings, {len(unreached)} of {len(labels)} operations never"
+        f" reached, {len(set(account.errors))} errors"
+    )
+    return int(bool(account.failures or unreached or account.errors))
+
+
+def _say(text: str) -> None:
+    print(f"fuzz: {text}", file=sys.stderr, flush=True)
