@@ -6,13 +6,16 @@ import logging
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import schemathesis
 from django.conf import settings
@@ -125,12 +128,12 @@ def run(cases: int, seed: int) -> int:
     """Ask so often. 0 where every answer was as the document says and every operation answered."""
     logging.disable(logging.WARNING)  # a line for each refusal
     account, started = Account(), time.monotonic()
-    with _market() as (app, world):
+    with _market() as (url, world):
         _sign_in(world, seed)
         labels: set[str] = set()
         for phase, share in (SHARES if cases < LONG_FROM else LONG_SHARES).items():
             limit = account.cases + round(cases * share)
-            schema = _schema(app, world, phase, seed, round(cases * share))
+            schema = _schema(url, world, phase, seed, round(cases * share))
             labels |= {each.ok().label for each in schema.get_all_operations()}
             _say(f"{phase}: {len(labels)} operations, up to {round(cases * share)} requests")
             _drive(from_schema(schema).execute(), account, limit)
@@ -156,8 +159,8 @@ def _drive(stream: Any, account: Account, limit: int) -> None:
 
 
 @contextmanager
-def _market() -> Iterator[tuple[Any, worlds.World]]:
-    """The application, and a market in its database."""
+def _market() -> Iterator[tuple[str, worlds.World]]:
+    """Where the application serves its document, and a market in its database."""
     with tempfile.TemporaryDirectory(prefix="licet-fuzz-") as directory, simulated_stripe():
         settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
         settings.LEDGER_KEY_DIR = directory
@@ -167,7 +170,21 @@ def _market() -> Iterator[tuple[Any, worlds.World]]:
         world = worlds._build()
         from marketplace.wsgi import application
 
-        yield application, world
+        server = make_server(
+            "127.0.0.1", 0, application, server_class=_Server, handler_class=_Silent
+        )
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/openapi.json", world
+        server.shutdown()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *_args: Any) -> None:
+        pass
 
 
 def _sign_in(world: worlds.World, seed: int) -> None:
@@ -187,19 +204,13 @@ def _sign_in(world: worlds.World, seed: int) -> None:
             case.headers["Authorization"] = f"Bearer {data}"
 
     @schemathesis.hook
-    def before_call(_context: Any, case: Any, kwargs: Any) -> None:
-        kwargs.pop("max_redirects", None)  # not for a client within the process
-        # What is compressed is another test's, and the client of this one does not unpack it.
-        case.headers["Accept-Encoding"] = "identity"
-
-    @schemathesis.hook
     def after_call(_context: Any, case: Any, response: Any) -> None:
         sent = str((case.headers or {}).get("Authorization", "")).removeprefix("Bearer ")
         if response.status_code == 401 and sent in keys.secrets:
             keys.renew(keys.secrets.index(sent))
 
 
-def _schema(app: Any, world: worlds.World, phase: str, seed: int, cases: int) -> Any:
+def _schema(url: str, world: worlds.World, phase: str, seed: int, cases: int) -> Any:
     config = SchemathesisConfig.from_dict(
         {
             "seed": seed,
@@ -218,7 +229,7 @@ def _schema(app: Any, world: worlds.World, phase: str, seed: int, cases: int) ->
             },
         }
     )
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", app, config=config)
+    schema = schemathesis.openapi.from_url(url, config=config)
     ids = Ids(world, random.Random(seed))
 
     @schema.hook
