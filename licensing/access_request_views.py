@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from licensing import access_requests
+from licensing.listing_serializers import PartySerializer
 from licensing.models import AccessRequest
-from licensing.serializers import AskedModelBody, PartySerializer
+from licensing.serializers import AskedModelBody
 from marketplace.access import Scope
 from marketplace.http import (
     Body,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from licensing import listings
+from licensing.listing_serializers import ListingPageSerializer, ListingSerializer
 from licensing.models import Offer
 from licensing.search_documents import MODALITIES
-from licensing.serializers import ListingPageSerializer, ListingSerializer
 from licensing.vocabulary import Use
+from marketplace import readplan
 from marketplace.access import Caller
 from marketplace.errors import InvalidInput
 from marketplace.http import PAGE_LENGTH_MAX, TenantViewSet
@@ -95,7 +98,7 @@ class ListingViewSet(TenantViewSet):
         parameters=PARAMETERS,
         responses=ListingPageSerializer,
     )
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request) -> HttpResponse:
         asked = request.query_params
         page = listings.search(
             self.visitor,
@@ -103,22 +106,27 @@ class ListingViewSet(TenantViewSet):
             cursor=asked.get("cursor", ""),
             limit=_limit(asked.get("limit", str(listings.PAGE_LENGTH))),
         )
-        return Response(
-            {
-                "data": self.shown_all(page.offers),
-                "has_more": page.next_cursor is not None,
-                "next_cursor": page.next_cursor,
-                "total": page.shown_total,
-                "facets": {
-                    name: [{"value": value, "count": count} for value, count in values]
-                    for name, values in page.facets.items()
-                },
-                "suggestions": page.suggestions,
-            }
-        )
+        rest = {
+            "has_more": page.next_cursor is not None,
+            "next_cursor": page.next_cursor,
+            "total": page.shown_total,
+            "facets": {
+                name: [{"value": value, "count": count} for value, count in values]
+                for name, values in page.facets.items()
+            },
+            "suggestions": page.suggestions,
+        }
+        texts = readplan.texts(ListingSerializer, listings.listed, page.ids)
+        if texts is None:
+            return Response({"data": self.shown_all(page.offers), **rest})
+        return readplan.answer(f'{{"data":[{",".join(texts)}],{json.dumps(rest)[1:]}')
 
     @extend_schema(summary="Fetch a listing")
-    def retrieve(self, request: Request, pk: str) -> Response:
+    def retrieve(self, request: Request, pk: str) -> HttpResponse:
+        id = listings.find_id(self.visitor, pk)
+        # None, too, of one's own that is not listed now.
+        if texts := readplan.texts(ListingSerializer, listings.listed, [id]):
+            return readplan.answer(texts[0])
         return Response(self.shown(listings.find(self.visitor, pk)))
 
 

@@ -47,12 +47,17 @@ class Page:
     that more match. Facets are counted over the same candidates.
     """
 
-    offers: list[Offer]
+    ids: list[uuid.UUID]
     next_cursor: str | None
     total: int
     is_capped: bool
     facets: Facets
     suggestions: list[str] = field(default_factory=list)
+
+    @property
+    def offers(self) -> list[Offer]:
+        """Without those that went off sale since."""
+        return page_rows.read(self.ids)
 
     @property
     def shown_total(self) -> str:
@@ -69,6 +74,20 @@ def visible_to(caller: Caller | None) -> QuerySet[Offer]:
     if caller is None:
         return public()
     return _whole(Offer.objects.buyable_by(caller)).order_by("-id")
+
+
+def listed() -> QuerySet[Offer]:
+    """What is on sale, for whoever looked before who may see it."""
+    return _whole(Offer.objects.filter(state=Offer.State.LISTED))
+
+
+def find_id(caller: Caller | None, id: str) -> uuid.UUID:
+    """The key of one listing that a caller may see. Raises NotFound."""
+    try:
+        rows = visible_to(caller).order_by().select_related(None)
+        return uuid.UUID(int=rows.values_list("pk", flat=True).get(pk=id).int)
+    except (Offer.DoesNotExist, ValidationError):
+        raise NotFound(_("There is no listing “%(id)s”.") % {"id": id}) from None
 
 
 def find(caller: Caller | None, id: str) -> Offer:
@@ -146,8 +165,7 @@ def search(
         is_capped = len(found) > CANDIDATES_MAX or (after is not None and after.is_capped)
         counted = found.first(CANDIDATES_MAX)
         return Page(
-            # Without those that went off sale since.
-            offers=page_rows.read([uuid.UUID(id) for id in page]),
+            ids=[uuid.UUID(id) for id in page],
             next_cursor=_write(caller, wanted, replace(following, is_capped=is_capped))
             if following
             else None,

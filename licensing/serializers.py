@@ -7,8 +7,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.db.models import Case, F, TextField, Value, When
+from django.db.models.functions import Cast
 from django.utils.translation import gettext_lazy
-from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from licensing import asked_models, clauses, contradictions, prices, settree, terms, terms_schema
@@ -23,9 +25,10 @@ from licensing.vocabulary import (
     Use,
     WeightsOnExpiry,
 )
-from marketplace import traders
+from marketplace import readplan
 from marketplace.http import (
     Body,
+    ObjectField,
     OnceEach,
     Resource,
     StrictCharField,
@@ -48,13 +51,16 @@ class TotalsSerializer(serializers.Serializer[Any]):
     tokens = serializers.IntegerField(required=False, help_text="Likewise.")
     words = serializers.IntegerField(required=False, help_text="Likewise.")
 
+    def as_sql_of(self, path: str) -> Any:
+        return F(f"{path}{self.source}")
+
 
 class SnapshotSerializer(Resource[Snapshot]):
     """A frozen version of a collection: the root of a set tree over its works."""
 
     object_name = "snapshot"
-    tree = serializers.SerializerMethodField(help_text="How the root is made, and its version.")
-    type = serializers.SerializerMethodField()
+    tree = ObjectField(name=settree.TREE, help_text="How the root is made, and its version.")
+    type = ObjectField(name="snapshot")
     root = HexField(read_only=True)  # type: ignore[assignment]
     totals = TotalsSerializer(read_only=True)
     citation = HexField(
@@ -80,14 +86,6 @@ class SnapshotSerializer(Resource[Snapshot]):
             "finalized_at",
         )
         read_only_fields = fields
-
-    @extend_schema_field({"type": "string", "const": settree.TREE})
-    def get_tree(self, _row: Snapshot) -> str:
-        return settree.TREE
-
-    @extend_schema_field({"type": "string", "const": "snapshot"})
-    def get_type(self, _row: Snapshot) -> str:
-        return "snapshot"
 
 
 # --- terms ------------------------------------------------------------------------------------
@@ -341,6 +339,18 @@ class OfferPriceField(serializers.Field[Any, Any, Any, Any]):
     def to_representation(self, value: Offer) -> Any:
         return prices.load(value.price, value.price_minor).as_dict()
 
+    def as_sql_of(self, path: str) -> Any:
+        # As `prices.flat` has it.
+        price, amount = f"{path}price", f"{path}price_minor"
+        free, flat = (
+            Cast(Value(each.value), TextField()) for each in (prices.Model.FREE, prices.Model.FLAT)
+        )
+        return Case(
+            When(**{f"{price}__isnull": False}, then=readplan.Json(F(price))),
+            When(**{amount: 0}, then=readplan.Object({"model": free})),
+            default=readplan.Object({"model": flat, "amount_minor": F(amount)}),
+        )
+
 
 class InvoiceDaysField(serializers.ListField):
     """Within how many days an invoice may be paid."""
@@ -350,6 +360,9 @@ class InvoiceDaysField(serializers.ListField):
             "help_text", "It can be bought on an invoice that is due in so many days. Empty: not."
         )
         super().__init__(child=StrictIntegerField(), **options)
+
+    def as_sql_of(self, path: str) -> Any:
+        return F(f"{path}{self.source}")
 
 
 class OfferSerializer(Resource[Offer]):
@@ -431,136 +444,6 @@ class MakeOffer(Body):
     )
     closes_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="On sale until then. Without it: no end."
-    )
-
-
-class ListedCollectionSerializer(serializers.Serializer[Any]):
-    """What is offered."""
-
-    id = TypeIDSerializerField(prefix="col", source="pk")
-    name = serializers.CharField()
-    description = serializers.CharField()
-    notice = serializers.CharField(help_text="To be read before anything else; usually empty.")
-
-
-class PartySerializer(OnceEach, serializers.Serializer[Any]):
-    """Who an organization is to the law."""
-
-    id = TypeIDSerializerField(prefix="org", source="pk")
-    name = serializers.CharField()
-    legal_name = serializers.CharField()
-    jurisdiction = serializers.CharField(help_text="ISO 3166-1 or 3166-2.")
-    registration_number = serializers.CharField()
-
-
-class ListedTraderSerializer(serializers.Serializer[Any]):
-    """Who sells, as the seller certified and an operator verified."""
-
-    legal_name = serializers.CharField()
-    address = serializers.CharField()
-    registration_number = serializers.CharField()
-    trade_register = serializers.CharField()
-    email = serializers.CharField()
-    phone = serializers.CharField()
-
-
-class ListedSampleSerializer(serializers.Serializer[Any]):
-    """What of a listing may be evaluated for free: GET /v1/listings/{id}/sample."""
-
-    works = serializers.IntegerField(help_text="How many, when chosen.")
-
-
-class ListingSerializer(Resource[Offer]):
-    """What is on sale, with everything that a buyer decides by."""
-
-    object_name = "listing"
-    seller = PartySerializer(source="organization", read_only=True)
-    collection = ListedCollectionSerializer(read_only=True)
-    rights = RightsSerializer(source="*", read_only=True)
-    snapshot = SnapshotSerializer(read_only=True)
-    terms = TermsSerializer(read_only=True)
-    price = extend_schema_field(PriceSerializer)(OfferPriceField)()
-    invoice_days = InvoiceDaysField(read_only=True)
-    is_private = serializers.SerializerMethodField(help_text="Shown to you and nobody else.")
-    trader = serializers.SerializerMethodField()
-    sample = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Offer
-        fields = (
-            "id",
-            "seller",
-            "trader",
-            "collection",
-            "rights",
-            "snapshot",
-            "terms",
-            "is_private",
-            "price",
-            "price_minor",
-            "currency",
-            "access",
-            "invoice_days",
-            "grants_on",
-            "sample",
-            "opens_at",
-            "closes_at",
-            "published_at",
-        )
-        read_only_fields = fields
-
-    def get_is_private(self, row: Offer) -> bool:
-        return row.audience_id is not None
-
-    @extend_schema_field(ListedTraderSerializer(allow_null=True))
-    def get_trader(self, row: Any) -> Any:
-        trader = traders.shown(row.organization)
-        return None if trader is None else ListedTraderSerializer(trader).data
-
-    @extend_schema_field(ListedSampleSerializer(allow_null=True))
-    def get_sample(self, row: Any) -> Any:
-        return None if row.sample_works is None else {"works": row.sample_works}
-
-
-class FacetValueSerializer(serializers.Serializer[Any]):
-    """A value of a facet, and how many of the candidates it would leave."""
-
-    value = serializers.CharField(help_text="To give as the parameter of the facet's name.")
-    count = serializers.IntegerField()
-
-
-class FacetsSerializer(serializers.Serializer[Any]):
-    """For each parameter that narrows a search down, its values, the most frequent first."""
-
-    modality = FacetValueSerializer(many=True)
-    language = FacetValueSerializer(many=True)
-    use = FacetValueSerializer(many=True)
-    territory = FacetValueSerializer(many=True)
-    rights_basis = FacetValueSerializer(many=True)
-    currency = FacetValueSerializer(many=True)
-    max_price_minor = FacetValueSerializer(
-        many=True, help_text="Within one `currency`; empty without it."
-    )
-
-
-@extend_schema_serializer(many=False)
-class ListingPageSerializer(serializers.Serializer[Any]):
-    """Some of the listings that a search found, and how to narrow it down."""
-
-    data = ListingSerializer(many=True)  # type: ignore[assignment]
-    has_more = serializers.BooleanField()
-    next_cursor = serializers.CharField(
-        allow_null=True, help_text="Give it as `cursor`, with the same search, for the next page."
-    )
-    total = serializers.CharField(
-        help_text="How many were found; “1000+” where more match than are ranked and counted."
-    )
-    facets = FacetsSerializer(
-        help_text="Counted over what `total` says: the newest 1,000 where more match."
-    )
-    suggestions = serializers.ListField(
-        child=serializers.CharField(),
-        help_text="Where nothing was found: words like yours, with which something is.",
     )
 
 

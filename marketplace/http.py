@@ -320,6 +320,9 @@ class WordField(serializers.ChoiceField):
 class OnceEach:
     """Of a nested serializer: what many rows of a page have in common is made once."""
 
+    # Its way of showing is the usual one.
+    shows_as_ever = True
+
     def to_representation(self, instance: Any) -> Any:
         # With the instance, so that no other takes its place in memory meanwhile.
         kept = self.__dict__.setdefault("_kept", {})

@@ -13,16 +13,16 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import connection, models
-from django.db.models import Case, F, Func, TextField, Value, When
+from django.db.models import Case, F, Func, QuerySet, TextField, Value, When
 from django.db.models.expressions import Combinable
 from django.http import HttpResponse
 from rest_framework import serializers
@@ -42,7 +42,7 @@ class Inexpressible(Exception):
 # --- what a serializer writes, as SQL ---------------------------------------------------------
 
 
-class _Object(Func):
+class Object(Func):
     """`json_build_object`; its names are written into the statement, since they are our own."""
 
     function = "json_build_object"
@@ -95,6 +95,36 @@ class _Id(Func):
         super().__init__(column, prefix=prefix)
 
 
+class Json(Func):
+    """A column of jsonb, of the type that `Object` has."""
+
+    template = "(%(expressions)s)::json"
+    output_field = models.JSONField()
+
+
+class _IsAmong(Func):
+    """Whether a value is in a list, which is one parameter, however long it is."""
+
+    template = "%(expressions)s)"
+    arg_joiner = " = ANY("
+    output_field = models.BooleanField()
+
+
+class Late:
+    """Of a serializer in a row: shown apart, by its key, and put into the row's text.
+
+    For what takes code to show and changes no more, so that its text can be kept.
+    """
+
+    def key_of(self, path: str) -> Combinable:
+        """The key, in the row at `path`."""
+        raise NotImplementedError
+
+    def texts(self, keys: Collection[Any]) -> Mapping[Any, str]:
+        """The JSON of each."""
+        raise NotImplementedError
+
+
 _PLAIN = (
     *(models.CharField, models.TextField, models.IntegerField, models.BooleanField),
     models.JSONField,
@@ -114,17 +144,41 @@ _AS_IT_IS: Final = {
 def written(serializer: Any, model: type[models.Model], path: str = "") -> Combinable:
     """What a serializer shows of a model's row at `path`. Raises Inexpressible."""
     kind = type(serializer)
-    if kind.to_representation is not serializers.Serializer.to_representation:
+    is_plain = kind.to_representation is serializers.Serializer.to_representation
+    if not is_plain and not getattr(kind, "shows_as_ever", False):
         raise Inexpressible(f"{kind.__name__} has a to_representation of its own")
-    members = {}
+    return Object(
+        {
+            name: _member(model, name, field, path)
+            for name, field in serializer.fields.items()
+            if not field.write_only
+        }
+    )
+
+
+def _runs(serializer: Any, model: type[models.Model]) -> tuple[list[Combinable], list[str]]:
+    """What is selected for a row: runs of its members, and between them the keys of late ones.
+
+    And the names of these. Raises Inexpressible.
+    """
+    chosen: list[Combinable] = []
+    run: dict[str, Any] = {}
+    late = []
     for name, field in serializer.fields.items():
-        if field.write_only:
-            continue
-        try:
-            members[name] = _written(model, field, path)
-        except Inexpressible as error:
-            raise Inexpressible(f"{name}: {error}") from None
-    return _Object(members)
+        if isinstance(field, Late):
+            chosen += [_Text(Object(run)), field.key_of("")]
+            late.append(name)
+            run = {}
+        elif not field.write_only:
+            run[name] = _member(model, name, field, "")
+    return [*chosen, _Text(Object(run))], late
+
+
+def _member(model: type[models.Model], name: str, field: Any, path: str) -> Combinable:
+    try:
+        return _written(model, field, path)
+    except Inexpressible as error:
+        raise Inexpressible(f"{name}: {error}") from None
 
 
 def _written(model: type[models.Model], field: Any, path: str) -> Combinable:
@@ -245,13 +299,32 @@ class Plan:
     sql: str
     # A slot's name, or a constant.
     params: tuple[tuple[str, Any], ...]
+    # The members that are put in between the runs of a row's text.
+    late: tuple[tuple[str, Late], ...] = ()
 
     def run(self, values: Mapping[str, Any], limit: int | None = None) -> list[tuple[Any, str]]:
         """Rows of (primary key, JSON text)."""
         given = [values[slot] if slot else constant for slot, constant in self.params]
         with connection.cursor() as cursor:
             cursor.execute(self.sql, given if limit is None else [*given, limit])
-            return cast("list[tuple[Any, str]]", cursor.fetchall())
+            rows: list[Any] = cursor.fetchall()
+        if not self.late:
+            return rows
+        found = [
+            (name, field.texts({row[2 + 2 * n] for row in rows}))
+            for n, (name, field) in enumerate(self.late)
+        ]
+        return [(row[0], _joined(row[1:], found)) for row in rows]
+
+
+def _joined(pieces: Sequence[Any], late: Sequence[tuple[str, Mapping[Any, str]]]) -> str:
+    """One object of the runs of its members and those that come between them."""
+    text: list[str] = [pieces[0][:-1]]
+    for n, (name, texts) in enumerate(late):
+        text.append(f',"{name}":{texts[pieces[1 + 2 * n]]}')
+        if inner := pieces[2 + 2 * n][1:-1]:
+            text.append(f",{inner}")
+    return "".join(text) + "}"
 
 
 _plans: dict[tuple[Any, ...], Plan | None] = {}
@@ -293,17 +366,31 @@ def compiled(
             rows = view.filter_queryset(rows).order_by("-pk")
             if is_after:
                 rows = rows.filter(pk__lt=_ROW)
-        text = _Text(written(view.serializer_class(), view.model))
-        rows = rows.select_related(None).prefetch_related(None).values_list("pk", text)
-        sql, params = rows.query.sql_with_params()
+        return _statement(rows, view.serializer_class(), is_page=action != "retrieve")
+
+
+def _statement(rows: QuerySet[Any], serializer: Any, *, is_page: bool) -> Plan:
+    chosen, late = _runs(serializer, rows.model)
+    runs = {f"run_{n}": each for n, each in enumerate(chosen)}
+    rows = rows.select_related(None).prefetch_related(None)
+    rows = rows.annotate(**runs).values_list("pk", *runs)
+    sql, params = rows.query.sql_with_params()
     if any(isinstance(param, datetime.date) for param in params):
         raise Inexpressible("its rows depend on the time")
     slots = {_TENANT: "organization", _PERSON: "user", _ROW: "pk"}
     named = tuple(
-        (slots[param], None) if isinstance(param, uuid.UUID) and param in slots else ("", param)
+        ("pks", None)
+        if param == [_ROW]
+        else (slots[param], None)
+        if isinstance(param, uuid.UUID) and param in slots
+        else ("", param)
         for param in params
     )
-    return Plan(sql if action == "retrieve" else f"{sql} LIMIT %s", named)
+    return Plan(
+        f"{sql} LIMIT %s" if is_page else sql,
+        named,
+        tuple((name, serializer.fields[name]) for name in late),
+    )
 
 
 def reason(kind: type[TenantViewSet]) -> str | None:
@@ -359,7 +446,7 @@ def page(view: TenantViewSet) -> HttpResponse | None:
     following = json.dumps(paginator.following(view.request, rows[-1][0]) if has_more else None)
     data = ",".join(text for _pk, text in rows)
     more = "true" if has_more else "false"
-    return _json(f'{{"data":[{data}],"has_more":{more},"next_cursor":{following}}}')
+    return answer(f'{{"data":[{data}],"has_more":{more},"next_cursor":{following}}}')
 
 
 def row(view: TenantViewSet) -> HttpResponse | None:
@@ -377,8 +464,35 @@ def row(view: TenantViewSet) -> HttpResponse | None:
     assert pk is not None
     with acting(view.caller, writing=False):
         rows = plan.run(_values(view.caller, uuid.UUID(int=pk.int)))
-    return _json(rows[0][1]) if rows else None
+    return answer(rows[0][1]) if rows else None
 
 
-def _json(text: str) -> HttpResponse:
+def texts(
+    serializer: type[Any], rows: Callable[[], QuerySet[Any]], ids: Sequence[uuid.UUID]
+) -> list[str] | None:
+    """The JSON of those of some rows that are in `rows()`, in the order of `ids`.
+
+    For a view that chose its rows in another way, and whom they may be shown to. None where the
+    serializer has to write them.
+    """
+    key = (serializer, rows)
+    if not settings.READPLAN:
+        return None
+    if key not in _plans:
+        every = Value([_ROW], output_field=ArrayField(models.UUIDField()))
+        try:
+            with _nothing_asked():
+                chosen = rows().filter(_IsAmong(F("pk"), every))
+                _plans[key] = _statement(chosen, serializer(), is_page=False)
+        except Inexpressible:
+            _plans[key] = None
+    plan = _plans[key]
+    if plan is None:
+        return None
+    found = {uuid.UUID(int=pk.int): text for pk, text in plan.run({"pks": list(ids)})}
+    return [found[id] for id in ids if id in found]
+
+
+def answer(text: str) -> HttpResponse:
+    """JSON that is written already."""
     return HttpResponse(text, content_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import sys
@@ -45,6 +46,7 @@ LONG_FROM, LONG_SHARES = 20_000, {"coverage": 0.3, "fuzzing": 0.4, "stateful": 0
 # How many ids of the document's kind are replaced by one that is there.
 REAL_IDS = 0.9
 _FAILURES_SHOWN = 40
+DOCUMENT = Path(__file__).parents[2] / "api_docs" / "openapi.json"
 
 
 @dataclass
@@ -160,7 +162,7 @@ def _drive(stream: Any, account: Account, limit: int) -> None:
 
 @contextmanager
 def _market() -> Iterator[tuple[str, worlds.World]]:
-    """Where the application serves its document, and a market in its database."""
+    """Where the application serves, and a market in its database."""
     with tempfile.TemporaryDirectory(prefix="licet-fuzz-") as directory, simulated_stripe():
         settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
         settings.LEDGER_KEY_DIR = directory
@@ -174,7 +176,7 @@ def _market() -> Iterator[tuple[str, worlds.World]]:
             "127.0.0.1", 0, application, server_class=_Server, handler_class=_Silent
         )
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/openapi.json", world
+        yield f"http://127.0.0.1:{server.server_port}", world
         server.shutdown()
 
 
@@ -214,6 +216,7 @@ def _schema(url: str, world: worlds.World, phase: str, seed: int, cases: int) ->
     config = SchemathesisConfig.from_dict(
         {
             "seed": seed,
+            "base-url": url,
             "continue-on-failure": True,
             # The market is made for this, and so are its secrets.
             "output": {"sanitization": {"enabled": False}},
@@ -229,7 +232,7 @@ def _schema(url: str, world: worlds.World, phase: str, seed: int, cases: int) ->
             },
         }
     )
-    schema = schemathesis.openapi.from_url(url, config=config)
+    schema = schemathesis.openapi.from_dict(json.loads(DOCUMENT.read_text()), config=config)
     ids = Ids(world, random.Random(seed))
 
     @schema.hook

@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 
 from licensing import listings, offers, page_rows
+from licensing.listing_serializers import ListingSerializer
 from licensing.models import Offer
-from licensing.serializers import ListingSerializer
 from marketplace.access import acting
 from marketplace.models import Organization
 from tests.make import make_collection, make_offer, make_trader

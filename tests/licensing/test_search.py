@@ -347,6 +347,8 @@ def test_a_page_asks_the_database_a_fixed_number_of_times(
     few = statements()
     for n in range(3):
         make_listing(archive, f"Atlas {n + 1}")
+    # One more, once, for terms that nobody was shown before.
+    assert statements() == few + 1
     assert statements() == few
 
 
