@@ -86,6 +86,7 @@ _SAME = {
     *("Name", "Passkey", "Passkey %(number)s", "Start", "Status", "Stripe", "Studio", "Test"),
     *("Text", "URL", "Video", "True", "False", "April", "August", "September", "November"),
     *("Nov.", "Dec.", "Sept.", "detail", "format", "name", "status", "text", "code"),
+    "Webhooks",
 }
 
 

@@ -31,11 +31,20 @@ from marketplace import (
     organizations,
     panels,
     uploads,
+    webhook_deliveries,
+    webhooks,
     works,
 )
-from marketplace.access import acting, system
+from marketplace.access import Caller, acting, system
 from marketplace.imports import queue
-from marketplace.models import Excerpt, Organization, Representation, User
+from marketplace.models import (
+    Excerpt,
+    Organization,
+    Representation,
+    User,
+    WebhookAttempt,
+    WebhookDelivery,
+)
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
 from payments import payouts, royalties
@@ -139,6 +148,7 @@ def settle(word: str, beside: Others) -> Tenant:
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
     api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
+    hear(caller, f"https://hooks.example.org/{word}", f"{word} hook")
     with acting(caller, writing=False):
         taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
         digest = bytes(taken.representations.all()[0].digest).hex()
@@ -214,6 +224,23 @@ def _buy(seller: Organization, buyer: Organization) -> None:
         taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
     optouts.record(caller, by="owner", reason="Withdrawn.", works=[str(taken.pk)])
     _invoice(buyer)
+
+
+def hear(caller: Caller, url: str, words: str) -> None:
+    """Have a webhook, and one delivery to it that its server did not take."""
+    endpoint, _secret = webhooks.create(caller, url=url, types=[webhooks.TESTED], description=words)
+    event = webhooks.test(caller, endpoint.pk)
+    webhook_deliveries.queue_new()
+    with acting(caller):
+        WebhookAttempt.objects.create(
+            organization=caller.organization,
+            delivery=WebhookDelivery.objects.get(event=event),
+            number=1,
+            started_at=timezone.now(),
+            duration_ms=15,
+            status=500,
+            answer=words,
+        )
 
 
 def _invoice(buyer: Organization) -> None:
@@ -311,6 +338,7 @@ TEXTS = {
     "value",
 }
 
+WEBHOOK = {"url": "https://hooks.example.org/new", "description": "d", "types": ["grant.issued"]}
 # A form that its verb takes, for every way to write; a page without one fails a test.
 ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
     "marketplace.Collection": lambda me: {"name": "New", "description": "d", "notice": "n"},
@@ -338,6 +366,7 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
     "marketplace.Contributor": lambda me: {"external_id": "c-1", "consent": "granted"},
     "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
     "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
+    "marketplace.WebhookEndpoint": lambda me: WEBHOOK,
 }
 # Every form leads to the row that it made. An opt-out of a work that there is not is refused: the
 # form says so.
@@ -370,6 +399,8 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
+    ("marketplace.WebhookEndpoint", "edit"): WEBHOOK,
+    ("marketplace.WebhookEndpoint", "rotate"): {"overlap_seconds": "0"},
     # Without terms it is refused; with each id of another tenant in their place, it is, too.
     ("marketplace.Collection", "list"): {
         "terms": "",
@@ -603,9 +634,11 @@ def _forms(other: Tenant) -> Iterator[Probe]:
 
 
 def _secrets(of: Tenant, status: int) -> Iterator[Probe]:
-    """The page that shows a new key's secret, of keys that were made elsewhere."""
-    for pk in of.ids["marketplace.ApiKey"]:
-        yield Probe("secret", "GET", f"/studio/marketplace/apikey/{pk}/secret/", status=status)
+    """The page that shows a new secret, of keys and webhooks that were made elsewhere."""
+    for kind in ("ApiKey", "WebhookEndpoint"):
+        for pk in of.ids[f"marketplace.{kind}"]:
+            url = f"/studio/marketplace/{kind.lower()}/{pk}/secret/"
+            yield Probe("secret", "GET", url, status=status)
 
 
 def _market(other: Tenant) -> Iterator[Probe]:

@@ -26,6 +26,7 @@ from tests.security.studio_world import (
     Tenant,
     _ask,
     _buy,
+    hear,
     others,
     settle,
 )
@@ -64,6 +65,7 @@ def more(me: Tenant, beside: Others, word: str) -> None:
     sell(organization, make_offer(beside.seller))
     invitations.invite(caller, email=f"{word}@example.org", role="viewer")
     api_keys.create(caller, name=word, scopes=["works:read"])
+    hear(caller, f"https://hooks.example.org/{word}", word)
     organizations.admit(
         organization, email=f"{word}.member@example.org", name=word, password=PASSWORD, role="owner"
     )
