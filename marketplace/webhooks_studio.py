@@ -349,7 +349,8 @@ class EndpointPages(SecretPages):
     def last_delivery(self, row: Any) -> str:
         if not row.last_state:
             return "–"
-        return f"{State(row.last_state).label}, {preferences.moment(row.last_at)}"
+        state = State(row.last_state).label
+        return format_html("{}<br>{}", state, preferences.moment(row.last_at))
 
     @admin.display(description=gettext_lazy("Public key (Ed25519)"))
     def verified_by(self, row: WebhookEndpoint) -> str:

@@ -359,7 +359,7 @@ def test_a_test_is_sent_and_its_delivery_shows_each_attempt_and_the_body(
     assert "attachment" in body["Content-Disposition"]
     [printed] = re.findall(r"<pre>(\{.*?\})</pre>", shown.content.decode(), re.DOTALL)
     assert json.loads(printed.replace("&quot;", '"')) == json.loads(body.content)
-    assert "Delivered, 20" in text(owner.get(LIST))
+    assert "Delivered 20" in text(owner.get(LIST))
 
 
 def test_an_attempt_without_an_answer_says_why_in_english(

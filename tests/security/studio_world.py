@@ -31,20 +31,11 @@ from marketplace import (
     organizations,
     panels,
     uploads,
-    webhook_deliveries,
-    webhooks,
     works,
 )
-from marketplace.access import Caller, acting, system
+from marketplace.access import acting, system
 from marketplace.imports import queue
-from marketplace.models import (
-    Excerpt,
-    Organization,
-    Representation,
-    User,
-    WebhookAttempt,
-    WebhookDelivery,
-)
+from marketplace.models import Excerpt, Organization, Representation, User
 from marketplace.tenant_pages import own
 from marketplace.tenant_site import studio
 from payments import payouts, royalties
@@ -53,6 +44,7 @@ from tests.make import TYPED, make_collection, make_grant, make_offer, make_oper
 from tests.payments import royalty_sales
 from tests.payments.rows import make_invoice_row
 from tests.people import caller_for, found
+from tests.webhooks import hear
 
 PASSWORD = "correct horse battery"
 
@@ -224,23 +216,6 @@ def _buy(seller: Organization, buyer: Organization) -> None:
         taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
     optouts.record(caller, by="owner", reason="Withdrawn.", works=[str(taken.pk)])
     _invoice(buyer)
-
-
-def hear(caller: Caller, url: str, words: str) -> None:
-    """Have a webhook, and one delivery to it that its server did not take."""
-    endpoint, _secret = webhooks.create(caller, url=url, types=[webhooks.TESTED], description=words)
-    event = webhooks.test(caller, endpoint.pk)
-    webhook_deliveries.queue_new()
-    with acting(caller):
-        WebhookAttempt.objects.create(
-            organization=caller.organization,
-            delivery=WebhookDelivery.objects.get(event=event),
-            number=1,
-            started_at=timezone.now(),
-            duration_ms=15,
-            status=500,
-            answer=words,
-        )
 
 
 def _invoice(buyer: Organization) -> None:
@@ -421,6 +396,8 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
 def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     """Everything that a member may try on the studio, read from its registry and its routes."""
     yield Probe("index", "GET", "/studio/", status=200)
+    # First: the crawl itself makes new ones, each of which is shown once.
+    yield from (*_secrets(me, 302), *_secrets(other, 404))
     for path in ("login/", "logout/", "jsi18n/", "password_change/", "no/such/"):
         yield Probe("index", "GET", f"/studio/{path}")
     for word in (str(other.organization.pk), "", "org_x"):
@@ -446,7 +423,6 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     yield from _questions(me, other)
     yield from _forms(other)
     yield from _market(other)
-    yield from (*_secrets(me, 302), *_secrets(other, 404))
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)

@@ -26,10 +26,10 @@ from tests.security.studio_world import (
     Tenant,
     _ask,
     _buy,
-    hear,
     others,
     settle,
 )
+from tests.webhooks import hear
 
 pytestmark = pytest.mark.django_db
 QUERIES_MAX = 15

@@ -21,7 +21,8 @@ from payments import quotes
 from payments.models import Quote
 from tests.make import make_collection, make_grant, make_offer, make_trader
 from tests.people import caller_for
-from tests.security.studio_world import SIDES, VERB_FORMS, fresh, hear
+from tests.security.studio_world import SIDES, VERB_FORMS, fresh
+from tests.webhooks import hear
 
 pytestmark = pytest.mark.django_db
 MODE, ORGANIZATION, KEYS = "/studio/mode/", "/studio/organization/", "/studio/marketplace/apikey/"

@@ -17,7 +17,7 @@ from marketplace.tenant_site import studio
 from tests.licensing.test_status import recorded
 from tests.make import make_grant, make_offer, make_operator, records
 from tests.people import caller_for, found
-from tests.security.studio_world import hear
+from tests.webhooks import hear
 
 pytestmark = pytest.mark.django_db
 # As HTML, inside of an attribute, and as SVG.
