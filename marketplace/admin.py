@@ -7,7 +7,8 @@ from django.contrib import admin
 import marketplace.identity_pages
 import marketplace.mode_pages
 import marketplace.organization_studio
-import marketplace.studio  # noqa: F401  (all register pages of the workspace)
+import marketplace.studio
+import marketplace.webhooks_studio  # noqa: F401  (all register pages of the workspace)
 from marketplace import import_pages, models, operator_desk
 from marketplace.operator_site import show
 from marketplace.tenant_site import studio

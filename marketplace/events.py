@@ -12,54 +12,74 @@ from uuid import UUID
 
 from django.db import connection
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from marketplace.access import Caller
 from marketplace.errors import InvalidCursor, InvalidInput
 from marketplace.models import Event
 
 # Every type, and what it says. A type is a promise to clients: never renamed, never taken away.
-# `data` has the id of what it is about under the name before the point.
+# `data` has the id of what it is about under the name before the point. In English for machines,
+# looked up by pages.
 TYPES: dict[str, str] = {
-    "access_request.created": "A buyer asks to license an offer that is sold on request.",
-    "access_request.approved": "The seller lets the buyer license what it asked for.",
-    "access_request.declined": "The seller declined a buyer's request.",
-    "access_request.canceled": "The buyer took its request back, or gave its approval up.",
-    "dispute.opened": "A buyer's bank asks about a payment, or wants it back.",
-    "dispute.won": "A dispute ended for the seller: the payment stays.",
-    "dispute.lost": "A dispute ended for the buyer: the payment is gone.",
-    "grant.issued": "A license was given.",
-    "grant.suspended": "A license was suspended, from `effective_at` on.",
-    "grant.reinstated": "A suspension was ended, from `effective_at` on.",
-    "grant.revoked": "A license was ended for good, from `effective_at` on.",
-    "grant.expired": "The windows of a license are all over.",
-    "grant.renewed": "A license has a new period that follows on the last one.",
-    "grant.amended": "A license has other terms from now on.",
-    "grant.coverage_added": "A license covers another snapshot of its collection.",
-    "import.finished": "An import came to its end.",
-    "notice.created": "Works that a license covers were opted out: fetch the notice, and act.",
-    "notice.acknowledged": "A licensee stated what it did about a notice.",
-    "offer.submitted": "An offer waits for the market's review.",
-    "offer.published": "An offer is on sale.",
-    "offer.refused": "The market gave an offer back as a draft; the offer says why.",
-    "offer.suspended": "The market took an offer off sale for now; the offer says why.",
-    "offer.reinstated": "An offer that was suspended is on sale again.",
-    "offer.withdrawn": "The seller took an offer off sale.",
-    "opt_out.recorded": "Works of the organization were taken out of licensing.",
-    "order.paid": "An order was paid. Its license follows as `grant.issued`.",
-    "order.refused": "An order was paid and its license could not be given: the money goes back.",
-    "order.expired": "An order was not paid in time.",
-    "order.cancelled": "An order was given up before it was paid.",
-    "order.past_due": "An order's invoice is overdue.",
-    "order.refunded": "All or a part of an order's payment went back.",
-    "refund.requested": "Somebody asks for a payment back, or gives it back.",
-    "refund.declined": "A refund was declined, or taken back by whoever asked.",
-    "refund.succeeded": "A refund arrived.",
-    "refund.failed": "A refund did not arrive: Stripe or the buyer's bank did not take it.",
-    "royalty_payment.paid": "A contributor was paid.",
-    "royalty_payment.returned": "A contributor could not be paid: the amount is owed again.",
-    "transfer.paid": "The seller's share of a sale was sent to its account.",
-    "webhook_endpoint.disabled": "An endpoint was disabled by the market: it failed, or is gone.",
-    "webhook_endpoint.tested": "Somebody asked for a test. Sent to that endpoint alone.",
+    "access_request.created": gettext_noop(
+        "A buyer asks to license an offer that is sold on request."
+    ),
+    "access_request.approved": gettext_noop("The seller lets the buyer license what it asked for."),
+    "access_request.declined": gettext_noop("The seller declined a buyer's request."),
+    "access_request.canceled": gettext_noop(
+        "The buyer took its request back, or gave its approval up."
+    ),
+    "dispute.opened": gettext_noop("A buyer's bank asks about a payment, or wants it back."),
+    "dispute.won": gettext_noop("A dispute ended for the seller: the payment stays."),
+    "dispute.lost": gettext_noop("A dispute ended for the buyer: the payment is gone."),
+    "grant.issued": gettext_noop("A license was given."),
+    "grant.suspended": gettext_noop("A license was suspended, from `effective_at` on."),
+    "grant.reinstated": gettext_noop("A suspension was ended, from `effective_at` on."),
+    "grant.revoked": gettext_noop("A license was ended for good, from `effective_at` on."),
+    "grant.expired": gettext_noop("The windows of a license are all over."),
+    "grant.renewed": gettext_noop("A license has a new period that follows on the last one."),
+    "grant.amended": gettext_noop("A license has other terms from now on."),
+    "grant.coverage_added": gettext_noop("A license covers another snapshot of its collection."),
+    "import.finished": gettext_noop("An import came to its end."),
+    "notice.created": gettext_noop(
+        "Works that a license covers were opted out: fetch the notice, and act."
+    ),
+    "notice.acknowledged": gettext_noop("A licensee stated what it did about a notice."),
+    "offer.submitted": gettext_noop("An offer waits for the market's review."),
+    "offer.published": gettext_noop("An offer is on sale."),
+    "offer.refused": gettext_noop("The market gave an offer back as a draft; the offer says why."),
+    "offer.suspended": gettext_noop(
+        "The market took an offer off sale for now; the offer says why."
+    ),
+    "offer.reinstated": gettext_noop("An offer that was suspended is on sale again."),
+    "offer.withdrawn": gettext_noop("The seller took an offer off sale."),
+    "opt_out.recorded": gettext_noop("Works of the organization were taken out of licensing."),
+    "order.paid": gettext_noop("An order was paid. Its license follows as `grant.issued`."),
+    "order.refused": gettext_noop(
+        "An order was paid and its license could not be given: the money goes back."
+    ),
+    "order.expired": gettext_noop("An order was not paid in time."),
+    "order.cancelled": gettext_noop("An order was given up before it was paid."),
+    "order.past_due": gettext_noop("An order's invoice is overdue."),
+    "order.refunded": gettext_noop("All or a part of an order's payment went back."),
+    "refund.requested": gettext_noop("Somebody asks for a payment back, or gives it back."),
+    "refund.declined": gettext_noop("A refund was declined, or taken back by whoever asked."),
+    "refund.succeeded": gettext_noop("A refund arrived."),
+    "refund.failed": gettext_noop(
+        "A refund did not arrive: Stripe or the buyer's bank did not take it."
+    ),
+    "royalty_payment.paid": gettext_noop("A contributor was paid."),
+    "royalty_payment.returned": gettext_noop(
+        "A contributor could not be paid: the amount is owed again."
+    ),
+    "transfer.paid": gettext_noop("The seller's share of a sale was sent to its account."),
+    "webhook_endpoint.disabled": gettext_noop(
+        "An endpoint was disabled by the market: it failed, or is gone."
+    ),
+    "webhook_endpoint.tested": gettext_noop(
+        "Somebody asked for a test. Sent to that endpoint alone."
+    ),
 }
 
 # Events that one transaction gives their places at most.

@@ -5,23 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import path
+from django.contrib import admin
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
-from marketplace import api_keys, invitations, members, shown_once
+from marketplace import api_keys, invitations, members
 from marketplace.access import Caller, Scope
 from marketplace.models import ApiKey, Invitation, Membership
+from marketplace.secret_pages import SecretPages
 from marketplace.tenant_forms import AddForm, VerbForm
 from marketplace.tenant_pages import Done, Rows, TenantModelAdmin, Verb
 from marketplace.tenant_site import Section, studio
@@ -194,7 +186,7 @@ def _revoke(caller: Caller, row: ApiKey, data: dict[str, Any]) -> Done:
     return Done(_("The key is revoked: nothing is let in by it any more."))
 
 
-class KeyPages(TenantModelAdmin):
+class KeyPages(SecretPages):
     """What programs act by."""
 
     read, write = Scope.KEYS_READ, Scope.KEYS_WRITE
@@ -206,6 +198,12 @@ class KeyPages(TenantModelAdmin):
         "What programs act by for your organization. Secrets are never shown again."
     )
     empty = gettext_lazy("You have no key yet. Make one for each program that uses the API.")
+    secret_title = gettext_lazy("The key “%(name)s”")
+    secret_intro = gettext_lazy("Copy the secret now: it is shown this once, and kept nowhere.")
+    secret_gone = gettext_lazy(
+        "The secret was shown once, and is kept nowhere. If you have not got it, revoke this key"
+        " and make another."
+    )
     add_form = KeyForm
     list_display: Any = ("name", "ending", "state", "last_used_at", "expires_at")
     show = (
@@ -244,52 +242,9 @@ class KeyPages(TenantModelAdmin):
         return _("Expired") if is_over else _("Works")
 
     def make(self, caller: Caller, data: dict[str, Any]) -> ApiKey:
-        """A key with its `secret`, for the page that follows and for nothing else."""
         key, secret = api_keys.create(caller, **data)
-        key.secret = secret  # type: ignore[attr-defined]
+        key.new_secret = secret  # type: ignore[attr-defined]
         return key
-
-    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
-        """On to the page that shows the secret: to load that again makes no second key."""
-        answer = redirect(self._url("secret", obj))
-        shown_once.hand_over(request, answer, obj.secret, path=answer.url)
-        return answer
-
-    def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(never_cache(require_safe(self.secret_view)))
-        return [
-            path("<path:object_id>/secret/", view, name="marketplace_apikey_secret"),
-            *super().get_urls(),
-        ]
-
-    def secret_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        """Show a key's secret to whoever just made it: neither a message nor a row holds it."""
-        row = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        secret = shown_once.take(request)
-        if secret is None:
-            messages.warning(
-                request,
-                _(
-                    "The secret was shown once, and is kept nowhere. If you have not got it, revoke"
-                    " this key and make another."
-                ),
-            )
-            return redirect(self._url("change", row))
-        answer = TemplateResponse(
-            request,
-            "studio/secret.html",
-            {
-                **self.admin_site.each_context(request),
-                "title": _("The key “%(name)s”") % {"name": row.name},
-                "secret": secret,
-                "row_url": self._url("change", row),
-                "opts": self.opts,
-            },
-        )
-        shown_once.clear(answer, path=request.path)
-        return answer
 
 
 studio.register(ApiKey, KeyPages)

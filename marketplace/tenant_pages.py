@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 from unfold.admin import ModelAdmin, TabularInline
 
-from marketplace import audit, sent_forms
+from marketplace import audit, sent_forms, shown_once
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.admin_parts import own_transactions
 from marketplace.capped_pages import CappedPaginator
@@ -40,6 +40,8 @@ class Done:
 
     told: str
     url: str = ""
+    # What the page there shows, once.
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,11 +492,14 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
                 if sending is not None:
                     sending.refused()
                 return self._refused(request, verb, row, form, refusal)
-            url = done.url or back
+            answer = redirect(done.url or back)
+            if done.secret:
+                shown_once.hand_over(request, answer, done.secret, path=answer.url)
             if sending is not None:
-                sending.done(url)
+                # Who sends it again is led to no secret: that was shown.
+                sending.done(back if done.secret else answer.url)
             messages.success(request, done.told)
-            return redirect(url)
+            return answer
 
         return view
 

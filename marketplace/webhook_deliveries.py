@@ -219,6 +219,11 @@ def payload(event: Event) -> dict[str, Any]:
     }
 
 
+def body(event: Event) -> bytes:
+    """What is sent of an event: the same bytes in each attempt."""
+    return json.dumps(payload(event), separators=(",", ":"), ensure_ascii=False).encode()
+
+
 # --- queueing ---------------------------------------------------------------------------------
 
 
@@ -330,14 +335,9 @@ def _claim(endpoint_id: UUID) -> Claimed | None:
             number=delivery.attempts,
             url=endpoint.url,
             event=str(delivery.event.pk),
-            body=_body(delivery.event),
+            body=body(delivery.event),
             secrets=_secrets(endpoint, now),
         )
-
-
-def _body(event: Event) -> bytes:
-    """The same bytes in each attempt."""
-    return json.dumps(payload(event), separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _secrets(endpoint: WebhookEndpoint, now: datetime) -> tuple[bytes, ...]:

@@ -61,7 +61,7 @@ _DATA = re.compile(
             r"in_ord_\w+|[f-]{36}|· (ab)+",
             r"The payment provider did not answer\. .*",  # kept in English, as all that is kept
             r"\d+ bp, version \d+( \|)?|-?\d+ [A-Z]{3} \|",  # rows of money, as operators see them
-            r"[\d.]+, \d\d:\d\d UTC( · 1\.234,50 €| ,)?|\[\d{4}-.*\)",
+            r"([a-z_.]+, )?[\d.]+, \d\d:\d\d UTC( · 1\.234,50 €| ,| – Licet)?|\[\d{4}-.*\)",
             r"[a-z_]+[.:][a-z_.]+",  # what was done (`offer.made`); what a key may (`works:read`)
             r"test [a-z.]+ #\d+( \|)?",
             r"digest_invalid|own|open_license|pretrain|raw|records|repeated|system|test",
@@ -86,6 +86,7 @@ _SAME = {
     *("Name", "Passkey", "Passkey %(number)s", "Start", "Status", "Stripe", "Studio", "Test"),
     *("Text", "URL", "Video", "True", "False", "April", "August", "September", "November"),
     *("Nov.", "Dec.", "Sept.", "detail", "format", "name", "status", "text", "code"),
+    "Webhooks",
 }
 
 

@@ -1,4 +1,4 @@
-"""A server that webhooks are sent to, on this machine."""
+"""A server that webhooks are sent to, on this machine; and a webhook that was sent something."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.utils import timezone
+
+from marketplace import webhook_deliveries, webhooks
+from marketplace.access import Caller, acting
+from marketplace.models import WebhookAttempt, WebhookDelivery
 
 
 @dataclass(frozen=True)
@@ -79,3 +84,20 @@ def receiver() -> Iterator[Receiver]:
     made = Receiver()
     yield made
     made.close()
+
+
+def hear(caller: Caller, url: str, words: str) -> None:
+    """Have a webhook, and one delivery to it that its server did not take."""
+    endpoint, _secret = webhooks.create(caller, url=url, types=[webhooks.TESTED], description=words)
+    event = webhooks.test(caller, endpoint.pk)
+    webhook_deliveries.queue_new()
+    with acting(caller):
+        WebhookAttempt.objects.create(
+            organization=caller.organization,
+            delivery=WebhookDelivery.objects.get(event=event),
+            number=1,
+            started_at=timezone.now(),
+            duration_ms=15,
+            status=500,
+            answer=words,
+        )

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models.events import Event
@@ -96,12 +97,12 @@ class WebhookDelivery(models.Model):
     """
 
     class State(models.TextChoices):
-        PENDING = "pending"
-        DELIVERED = "delivered"
+        PENDING = "pending", _("Pending")
+        DELIVERED = "delivered", _("Delivered")
         # No attempt of its schedule was taken.
-        FAILED = "failed"
+        FAILED = "failed", _("Failed")
         # Its endpoint was disabled before.
-        CANCELED = "canceled"
+        CANCELED = "canceled", _("Canceled")
 
     id = TypeIDField(prefix="whd", primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+", db_index=False)
@@ -128,7 +129,7 @@ class WebhookDelivery(models.Model):
     objects = WebhookDeliveryQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "webhook deliveries"
+        verbose_name_plural = _("webhook deliveries")
         constraints = [
             # What an organization's deliveries are listed by, too.
             models.UniqueConstraint(

@@ -589,6 +589,6 @@ def test_a_body_is_the_same_bytes_each_time_and_less_than_20_kb(archive: Organiz
     event = tell(archive)
     with system("read an event in a test"):
         read = Event.objects.get()
-    assert webhook_deliveries._body(read) == webhook_deliveries._body(event)
-    assert json.loads(webhook_deliveries._body(event)) == webhook_deliveries.payload(event)
+    assert webhook_deliveries.body(read) == webhook_deliveries.body(event)
+    assert json.loads(webhook_deliveries.body(event)) == webhook_deliveries.payload(event)
     assert events.DATA_LENGTH_MAX < 20_000

@@ -53,6 +53,7 @@ from marketplace.models.invitations import InvitationQuerySet
 from marketplace.models.records import AuditQuerySet
 from marketplace.models.tenants import ApiKeyQuerySet, MembershipQuerySet
 from marketplace.models.uploads import UploadQuerySet
+from marketplace.models.webhooks import WebhookDeliveryQuerySet, WebhookEndpointQuerySet
 from marketplace.organization_studio import InvitationPages, KeyPages, MemberPages
 from marketplace.studio import CollectionFilter, ImportPages, WorkPages
 from marketplace.tenant_pages import (
@@ -61,6 +62,7 @@ from marketplace.tenant_pages import (
     find,
 )
 from marketplace.tenant_site import TenantSite, the_caller
+from marketplace.webhooks_studio import DeliveryPages, EndpointPages
 from payments.models.invoices import InvoiceQuerySet
 from payments.studio import PurchasePages, SalePages
 from tests.security.studio_world import Tenant
@@ -473,6 +475,11 @@ HOLES = (
     Hole("members: list without the tenant", rows_of(MemberPages), "list: .*/membership/ "),
     Hole("invitations: list without the tenant", rows_of(InvitationPages), "list: .*/invitation/ "),
     Hole("API keys: list without the tenant", rows_of(KeyPages), "list: .*/apikey/ "),
+    Hole("webhooks: list without the tenant", rows_of(EndpointPages), "list: .*/webhookendpoint/ "),
+    Hole("webhooks: rotate any", row_of(EndpointPages, WebhookEndpointQuerySet), "rotate: POST"),
+    Hole("deliveries: page by id alone", row_of(DeliveryPages), "change: GET .*/webhookdelivery/"),
+    Hole("deliveries: body of any", row_of(DeliveryPages), "body: GET"),
+    Hole("deliveries: replay any", row_of(DeliveryPages, WebhookDeliveryQuerySet), "replay: POST"),
     Hole("terms: list without the tenant", rows_of(TermsPages), "list: .*/terms/ "),
     Hole("offers: list without the tenant", rows_of(OfferPages), "list: .*/offer/ "),
     Hole("snapshots: list without the tenant", rows_of(SnapshotPages), "list: .*/snapshot/ "),

@@ -44,6 +44,7 @@ from tests.make import TYPED, make_collection, make_grant, make_offer, make_oper
 from tests.payments import royalty_sales
 from tests.payments.rows import make_invoice_row
 from tests.people import caller_for, found
+from tests.webhooks import hear
 
 PASSWORD = "correct horse battery"
 
@@ -139,6 +140,7 @@ def settle(word: str, beside: Others) -> Tenant:
     _buy(beside.seller, organization)
     invitations.invite(caller, email=f"{word}.guest@example.org", role="viewer")
     api_keys.create(caller, name=f"{word} key", scopes=["works:read"])
+    hear(caller, f"https://hooks.example.org/{word}", f"{word} hook")
     with acting(caller, writing=False):
         taken = works.in_collection(caller, str(collection.pk)).order_by("pk")[0]
         digest = bytes(taken.representations.all()[0].digest).hex()
@@ -311,6 +313,7 @@ TEXTS = {
     "value",
 }
 
+WEBHOOK = {"url": "https://hooks.example.org/new", "description": "d", "types": ["grant.issued"]}
 # A form that its verb takes, for every way to write; a page without one fails a test.
 ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
     "marketplace.Collection": lambda me: {"name": "New", "description": "d", "notice": "n"},
@@ -338,6 +341,7 @@ ADD_FORMS: dict[str, Callable[[Tenant], dict[str, Any]]] = {
     "marketplace.Contributor": lambda me: {"external_id": "c-1", "consent": "granted"},
     "marketplace.Invitation": lambda me: {"email": "new@example.org", "role": "viewer"},
     "marketplace.ApiKey": lambda me: {"name": "New", "scopes": ["works:read"]},
+    "marketplace.WebhookEndpoint": lambda me: WEBHOOK,
 }
 # Every form leads to the row that it made. An opt-out of a work that there is not is refused: the
 # form says so.
@@ -370,6 +374,8 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
+    ("marketplace.WebhookEndpoint", "edit"): WEBHOOK,
+    ("marketplace.WebhookEndpoint", "rotate"): {"overlap_seconds": "0"},
     # Without terms it is refused; with each id of another tenant in their place, it is, too.
     ("marketplace.Collection", "list"): {
         "terms": "",
@@ -390,6 +396,8 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
 def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     """Everything that a member may try on the studio, read from its registry and its routes."""
     yield Probe("index", "GET", "/studio/", status=200)
+    # First: the crawl itself makes new ones, each of which is shown once.
+    yield from (*_secrets(me, 302), *_secrets(other, 404))
     for path in ("login/", "logout/", "jsi18n/", "password_change/", "no/such/"):
         yield Probe("index", "GET", f"/studio/{path}")
     for word in (str(other.organization.pk), "", "org_x"):
@@ -415,7 +423,6 @@ def probes(me: Tenant, other: Tenant) -> Iterator[Probe]:
     yield from _questions(me, other)
     yield from _forms(other)
     yield from _market(other)
-    yield from (*_secrets(me, 302), *_secrets(other, 404))
     yield from _figures(other)
     yield from _autocompletes(other)
     yield from _shortcuts(other)
@@ -603,9 +610,11 @@ def _forms(other: Tenant) -> Iterator[Probe]:
 
 
 def _secrets(of: Tenant, status: int) -> Iterator[Probe]:
-    """The page that shows a new key's secret, of keys that were made elsewhere."""
-    for pk in of.ids["marketplace.ApiKey"]:
-        yield Probe("secret", "GET", f"/studio/marketplace/apikey/{pk}/secret/", status=status)
+    """The page that shows a new secret, of keys and webhooks that were made elsewhere."""
+    for kind in ("ApiKey", "WebhookEndpoint"):
+        for pk in of.ids[f"marketplace.{kind}"]:
+            url = f"/studio/marketplace/{kind.lower()}/{pk}/secret/"
+            yield Probe("secret", "GET", url, status=status)
 
 
 def _market(other: Tenant) -> Iterator[Probe]:

@@ -29,6 +29,7 @@ from tests.security.studio_world import (
     others,
     settle,
 )
+from tests.webhooks import hear
 
 pytestmark = pytest.mark.django_db
 QUERIES_MAX = 15
@@ -64,6 +65,7 @@ def more(me: Tenant, beside: Others, word: str) -> None:
     sell(organization, make_offer(beside.seller))
     invitations.invite(caller, email=f"{word}@example.org", role="viewer")
     api_keys.create(caller, name=word, scopes=["works:read"])
+    hear(caller, f"https://hooks.example.org/{word}", word)
     organizations.admit(
         organization, email=f"{word}.member@example.org", name=word, password=PASSWORD, role="owner"
     )

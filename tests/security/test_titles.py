@@ -17,6 +17,7 @@ from marketplace.tenant_site import studio
 from tests.licensing.test_status import recorded
 from tests.make import make_grant, make_offer, make_operator, records
 from tests.people import caller_for, found
+from tests.webhooks import hear
 
 pytestmark = pytest.mark.django_db
 # As HTML, inside of an attribute, and as SVG.
@@ -67,6 +68,7 @@ def market() -> tuple[Any, Any, Any, Any]:
     bulk_edits.ask(caller, str(collection.pk), change={"title_prefix": MARKUP})
     offer = make_offer(seller, price_minor=0, collection=collection)
     grant = make_grant(seller, buyer, offer=offer)
+    hear(caller, "https://hooks.example.org/", MARKUP)
     recorded("test")
     sequencer.run_once()
     return seller, buyer, grant, offer
