@@ -62,6 +62,13 @@ oracles: .venv/.ready .data/oracles/.ready ## run what takes long: every probe o
 			npm ci --prefix $(@D)/npm --ignore-scripts --no-audit --no-fund --silent; }; \
 	then touch $@; else echo "Some verifiers could not be installed: their tests are skipped."; fi
 
+.PHONY: fuzz-short fuzz
+fuzz-short: .venv/.ready ## try the API by its document, in about 5,000 requests; ARGS="--seed 2"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+fuzz: .venv/.ready ## the same in 50,000 requests, each operation by each bound of its parameters
+	@$(BIN)/python -m tests.fuzz --cases 50000 $(ARGS)
+
 .PHONY: browser
 browser: .venv/.ready ## run the workspace in a real browser (needs Debian's chromium)
 	@$(BIN)/python -m pytest -n 0 -m browser tests/browser $(ARGS)

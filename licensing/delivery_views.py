@@ -147,7 +147,7 @@ class LinksViewSet(TenantViewSet):
             " and says why."
         ),
         request=AskLinks,
-        responses=OpenApiResponse(DeliveryLinksSerializer, description="The links."),
+        responses={200: OpenApiResponse(DeliveryLinksSerializer, description="The links.")},
     )
     def create(self, request: Request, pk: str) -> Response:
         made = delivery.links(self.caller, pk, **self.read(AskLinks))

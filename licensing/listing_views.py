@@ -73,6 +73,8 @@ PARAMETERS = [
         description="`next_cursor` of the page before, of the same search.",
     ),
 ]
+# A form of a page sends empty fields; a program that does forgot what it meant.
+PARAMETERS_WITH_VALUE = {each.name for each in PARAMETERS} - {"q", "cursor"}
 
 
 class ListingViewSet(TenantViewSet):
@@ -100,6 +102,9 @@ class ListingViewSet(TenantViewSet):
     )
     def list(self, request: Request) -> HttpResponse:
         asked = request.query_params
+        for name in PARAMETERS_WITH_VALUE:
+            if asked.get(name) == "":
+                raise InvalidInput(_("Give a value, or leave it out."), param=name)
         page = listings.search(
             self.visitor,
             listings.wanted(asked),
