@@ -19,7 +19,7 @@ from licensing.serializers import (
     SnapshotSerializer,
     TermsSerializer,
 )
-from marketplace import readplan, traders
+from marketplace import json_sql, traders
 from marketplace.http import OnceEach, Resource, TypeIDSerializerField
 from marketplace.models import Trader
 from marketplace.typeid import TypeID
@@ -88,7 +88,7 @@ class TraderField(serializers.Field[Any, Any, Any, Any]):
 
     def as_sql_of(self, path: str) -> Any:
         trader = f"{path}organization__trader__"
-        shown = readplan.written(ListedTraderSerializer(), Trader, trader)
+        shown = json_sql.written(ListedTraderSerializer(), Trader, trader)
         return Case(
             When(**{f"{trader}state": Trader.State.VERIFIED}, then=shown), default=Value(None)
         )
@@ -107,12 +107,12 @@ class SampleField(serializers.Field[Any, Any, Any, Any]):
         works = f"{path}sample_works"
         return Case(
             When(**{f"{works}__isnull": True}, then=Value(None)),
-            default=readplan.Object({"works": F(works)}),
+            default=json_sql.Object({"works": F(works)}),
         )
 
 
 @extend_schema_field(TermsSerializer)
-class ListedTermsSerializer(readplan.Late, TermsSerializer):
+class ListedTermsSerializer(json_sql.Late, TermsSerializer):
     """Terms of a listing. They were published: their text is made once, for whoever may see it."""
 
     def key_of(self, path: str) -> Any:

@@ -25,7 +25,7 @@ from licensing.vocabulary import (
     Use,
     WeightsOnExpiry,
 )
-from marketplace import readplan
+from marketplace import json_sql
 from marketplace.http import (
     Body,
     ObjectField,
@@ -346,9 +346,9 @@ class OfferPriceField(serializers.Field[Any, Any, Any, Any]):
             Cast(Value(each.value), TextField()) for each in (prices.Model.FREE, prices.Model.FLAT)
         )
         return Case(
-            When(**{f"{price}__isnull": False}, then=readplan.Json(F(price))),
-            When(**{amount: 0}, then=readplan.Object({"model": free})),
-            default=readplan.Object({"model": flat, "amount_minor": F(amount)}),
+            When(**{f"{price}__isnull": False}, then=json_sql.Json(F(price))),
+            When(**{amount: 0}, then=json_sql.Object({"model": free})),
+            default=json_sql.Object({"model": flat, "amount_minor": F(amount)}),
         )
 
 

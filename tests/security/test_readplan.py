@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from marketplace import readplan
+from marketplace import json_sql, readplan
 from marketplace.access import Caller
 from marketplace.http import Listing
 from marketplace.models import Collection
@@ -55,7 +55,7 @@ def expressed() -> dict[str, str]:
     for url, view in LISTS.items():
         try:
             plan_of(view)
-        except readplan.Inexpressible:
+        except json_sql.Inexpressible:
             continue
         assert view.is_plain()
         found[view.__name__] = url
@@ -209,5 +209,5 @@ def test_what_has_no_slot_is_never_kept(monkeypatch: pytest.MonkeyPatch, look: A
         return honest(rows, caller)
 
     monkeypatch.setattr(kind, "visible_to", visible_to)
-    with pytest.raises(readplan.Inexpressible):
+    with pytest.raises(json_sql.Inexpressible):
         plan_of(CollectionViewSet)
