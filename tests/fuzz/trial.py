@@ -21,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import schemathesis
 from django.conf import settings
 from schemathesis.config import SchemathesisConfig
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.engine import events, from_schema
 
 from licensing.ledger import log, signer
@@ -88,8 +89,14 @@ class Account:
     def unreached(self, labels: set[str]) -> list[str]:
         """Operations that never answered out of their own view: by more than that nothing is there,
         that nobody may ask, or that the request could not be read."""
-        outside = {400, 401, 403, 404, 405, 406, 415}
-        return sorted(label for label in labels if not set(self.statuses.get(label, ())) - outside)
+        outside = {400, 401, 403, 405, 406, 415}
+        # What has no id in its address is there, or its own view says that it is not.
+        return sorted(
+            label
+            for label in labels
+            if not set(self.statuses.get(label, ()))
+            - (outside | {404} if "{" in label else outside)
+        )
 
 
 class Ids:
@@ -104,16 +111,19 @@ class Ids:
         }
         for id in (*world.subjects.values(), world.archive.pk, world.lab.pk):
             self._known.setdefault(id.prefix, []).append(str(id))
-        for organization in (world.archive, world.lab):
+        # Whose key finds the row of an id: of the seller 0, of the buyer 1.
+        self.owners: dict[str, int] = {}
+        for number, organization in enumerate((world.archive, world.lab)):
             client = world.client(organization)
-            for path in LISTS:
+            for path in (*LISTS, "/v1/terms-templates"):
                 for row in client.get(path).json().get("data", ()):
                     self._at.setdefault(f"{path}/{{id}}", []).append(row.get("id", ""))
+                    self.owners.setdefault(row.get("id", ""), number)
 
     def at(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a path, mostly with the id of a row that is there."""
         known = [each for each in self._at.get(path, ()) if each]
-        if "id" in parameters and known and self._rng.random() < REAL_IDS:
+        if known and self._rng.random() < REAL_IDS:
             return {**parameters, "id": self._rng.choice(known)}
         return parameters
 
@@ -154,12 +164,13 @@ def run(cases: int, seed: int) -> int:
     logging.disable(logging.WARNING)  # a line for each refusal
     account, started = Account(), time.monotonic()
     with _market() as (url, world):
-        _sign_in(world, seed)
+        ids = Ids(world, random.Random(seed))
+        _sign_in(world, ids, seed)
         labels: set[str] = set()
         for phase, share in (SHARES if cases < LONG_FROM else LONG_SHARES).items():
             # All operations have their turn; what follows links goes on for as long as it may.
             limit = account.cases + round(cases * share) if phase == "stateful" else None
-            schema = _schema(url, world, phase, seed, round(cases * share))
+            schema = _schema(url, ids, phase, seed, round(cases * share))
             labels |= {each.ok().label for each in schema.get_all_operations()}
             _say(f"{phase}: {len(labels)} operations, up to {round(cases * share)} requests")
             _drive(from_schema(schema).execute(), account, limit)
@@ -213,7 +224,7 @@ class _Silent(WSGIRequestHandler):
         pass
 
 
-def _sign_in(world: worlds.World, seed: int) -> None:
+def _sign_in(world: worlds.World, ids: Ids, seed: int) -> None:
     """Have each request come with a key of the seller or the buyer, unless it is to have none."""
     keys, rng = Keys(world), random.Random(seed)
 
@@ -223,8 +234,11 @@ def _sign_in(world: worlds.World, seed: int) -> None:
 
     @schemathesis.auth(refresh_interval=None)
     class Key:
-        def get(self, _case: Any, _context: Any) -> str:
-            return rng.choice(keys.secrets)
+        def get(self, case: Any, _context: Any) -> str:
+            owner = ids.owners.get((case.path_parameters or {}).get("id", ""))
+            if owner is None or rng.random() > REAL_IDS:
+                return rng.choice(keys.secrets)
+            return keys.secrets[owner]
 
         def set(self, case: Any, data: str, _context: Any) -> None:
             case.headers["Authorization"] = f"Bearer {data}"
@@ -236,7 +250,7 @@ def _sign_in(world: worlds.World, seed: int) -> None:
             keys.renew(keys.secrets.index(sent))
 
 
-def _schema(url: str, world: worlds.World, phase: str, seed: int, cases: int) -> Any:
+def _schema(url: str, ids: Ids, phase: str, seed: int, cases: int) -> Any:
     config = SchemathesisConfig.from_dict(
         {
             "seed": seed,
@@ -247,8 +261,8 @@ def _schema(url: str, world: worlds.World, phase: str, seed: int, cases: int) ->
             "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
             "phases": {name: {"enabled": name == phase} for name in {*SHARES, *LONG_SHARES}},
             "generation": {
-                # About as many for each operation as there are in its share.
-                "max-examples": max(3, cases // 240),
+                # For each operation, or of chains of a few operations each.
+                "max-examples": max(3, cases // (3 if phase == "stateful" else 240)),
                 "database": "none",
                 "no-shrink": True,
                 # Nobody's key opens nothing: `ignored_auth` asks so, and other tests do.
@@ -257,7 +271,6 @@ def _schema(url: str, world: worlds.World, phase: str, seed: int, cases: int) ->
         }
     )
     schema = schemathesis.openapi.from_dict(json.loads(DOCUMENT.read_text()), config=config)
-    ids = Ids(world, random.Random(seed))
 
     @schema.hook
     def filter_failure(_context: Any, _failure: Any, _case: Any, response: Any) -> bool:
@@ -266,8 +279,11 @@ def _schema(url: str, world: worlds.World, phase: str, seed: int, cases: int) ->
 
     @schema.hook
     def map_case(_context: Any, case: Any) -> Any:
-        case.path_parameters = ids.at(case.operation.path, case.path_parameters or {})
-        if isinstance(case.body, dict):
+        # What was made wrong on purpose stays as it is.
+        right = {place for place, said in case.meta.components.items() if said.mode.is_positive}
+        if ParameterLocation.PATH in right:
+            case.path_parameters = ids.at(case.operation.path, case.path_parameters)
+        if ParameterLocation.BODY in right and isinstance(case.body, dict):
             case.body = ids.instead(case.body)
         return case
 
