@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar, cast
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import models
 from django.db.models import Model, QuerySet, Value
 from django.db.models.functions import Cast
@@ -30,7 +30,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
-from marketplace import errors, idempotency, readplan
+from marketplace import errors, idempotency, readplan, strict_requests
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.typeid import SUFFIX_PATTERN, TypeID, TypeIDField
 
@@ -109,14 +109,14 @@ def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponseB
     request = context.get("request")
     http_request = getattr(request, "_request", request)
     set_rollback()
-    response = problem(http_request, as_domain_error(error))
-    if isinstance(error, exceptions.MethodNotAllowed):
-        view = context["view"]
+    view = context.get("view")
+    response = problem(http_request, as_domain_error(error, view))
+    if isinstance(error, exceptions.MethodNotAllowed) and view is not None:
         response["Allow"] = ", ".join(view.allowed_methods)
     return response
 
 
-def as_domain_error(error: Exception) -> errors.DomainError:
+def as_domain_error(error: Exception, view: Any = None) -> errors.DomainError:
     """Translate what Django and REST framework raise; anything else is our failure, and logged."""
     if isinstance(error, errors.DomainError):
         return error
@@ -125,14 +125,16 @@ def as_domain_error(error: Exception) -> errors.DomainError:
         return errors.InvalidInput(detail, param=param)
     if isinstance(error, exceptions.ParseError):
         return errors.MalformedRequest(str(error.detail))
-    if isinstance(error, RecursionError):
-        return errors.MalformedRequest(_("The body is nested too deeply."))
     if isinstance(error, RequestDataTooBig):
         return errors.RequestTooLarge(_("Send less at once."))
+    if isinstance(error, SuspiciousOperation):
+        return errors.MalformedRequest(_("The request was refused as malformed."))
     if isinstance(error, exceptions.UnsupportedMediaType):
-        return errors.UnsupportedMediaType(_("Send application/json."))
+        known = ", ".join(each.media_type for each in view.get_parsers())
+        return errors.UnsupportedMediaType(_("Send %(known)s.") % {"known": known})
     if isinstance(error, exceptions.NotAcceptable):
-        return errors.NotAcceptable(_("This endpoint answers in application/json."))
+        known = ", ".join(each.media_type for each in view.get_renderers())
+        return errors.NotAcceptable(_("This endpoint answers in %(known)s.") % {"known": known})
     if isinstance(error, exceptions.MethodNotAllowed):
         return errors.MethodNotAllowed(str(error.detail))
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
@@ -245,6 +247,15 @@ class StrictCharField(serializers.CharField):
 WHOLE_MAX = 2**53 - 1
 
 
+class StrictRegexField(serializers.RegexField):
+    """Text of a pattern that came as text: a number is not taken for its digits."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class StrictIntegerField(serializers.IntegerField):
     """A JSON integer: neither text, nor a boolean, nor a number with a point; ±`WHOLE_MAX`."""
 
@@ -273,11 +284,9 @@ class Body(serializers.Serializer[Any]):
         if isinstance(data, dict):
             unknown = sorted(str(name) for name in data if name not in self.fields)
             if unknown:
+                known = strict_requests.known_words(unknown[0], self.fields)
                 raise serializers.ValidationError(
-                    {
-                        unknown[0]: _("This field is unknown. Known: %(known)s.")
-                        % {"known": ", ".join(self.fields)}
-                    }
+                    {unknown[0]: _("This field is unknown.") + f" {known}"}
                 )
         return super().to_internal_value(data)
 
@@ -447,6 +456,8 @@ class TenantViewSet(GenericViewSet[Any]):
     scopes: ClassVar[dict[str, Scope | None]]
     # A POST that only asks changes nothing: an answer stored for its key would grow stale.
     only_asks: ClassVar[bool] = False
+    # In bytes. Django's own limit stands above it (DATA_UPLOAD_MAX_MEMORY_SIZE).
+    body_length_max: ClassVar[int] = strict_requests.BODY_LENGTH_MAX
     lookup_value_regex = "[^/]+"
     # Not a setting: REST framework would import this module while it is being imported.
     pagination_class = KeysetPagination
@@ -459,6 +470,16 @@ class TenantViewSet(GenericViewSet[Any]):
         if not isinstance(caller, Caller):
             raise errors.Unauthenticated(_("Send an API key as “Authorization: Bearer licet_…”."))
         return caller
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        try:
+            return super().perform_content_negotiation(request, force)
+        except Http404:  # of a `format` that there is not
+            strict_requests.check_query(self)
+            known = ", ".join(each.format for each in self.get_renderers())
+            raise errors.InvalidInput(
+                _("Use one of: %(known)s.") % {"known": known}, param="format"
+            ) from None
 
     def get_queryset(self) -> QuerySet[Any]:
         manager = cast(Any, self.model)._default_manager
@@ -514,11 +535,14 @@ class TenantViewSet(GenericViewSet[Any]):
     # --- idempotent POSTs ---
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if self.action is not None:
+            strict_requests.check_body(self)
         if request.method == "POST":
-            # Before REST framework parses the stream: the raw bytes make the fingerprint, and a
-            # body that is too large is refused here.
+            # Before REST framework parses the stream: the raw bytes make the fingerprint.
             request._request.body  # noqa: B018
         super().initial(request, *args, **kwargs)
+        if self.action is not None:
+            strict_requests.check_query(self)
         key = request.headers.get(IDEMPOTENCY_HEADER, "")
         if request.method != "POST" or not key or not isinstance(request.auth, Caller):
             return

@@ -361,7 +361,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["marketplace.authentication.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["marketplace.strict_requests.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "api_docs.schema.LicetSchema",
     "EXCEPTION_HANDLER": "marketplace.http.problem_response",
     "UNAUTHENTICATED_USER": None,
