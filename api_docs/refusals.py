@@ -22,6 +22,7 @@ EVERYWHERE: tuple[type[DomainError], ...] = (
     errors.MalformedRequest,
     errors.InvalidQuery,
     errors.NotAcceptable,
+    errors.TooManyRequests,
     errors.InternalError,
 )
 # What REST framework finds wrong with a body.

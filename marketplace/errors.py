@@ -79,6 +79,13 @@ class MalformedApiKey(DomainError):
     code, status, title = "malformed_api_key", 401, "This is not a Licet API key"
 
 
+class TooManyRequests(DomainError):
+    """The quota is spent. `retry_after` says in how many seconds there is enough of it again."""
+
+    code, status, title = "too_many_requests", 429, "Too many requests"
+    retryable = True
+
+
 class MissingScope(DomainError):
     """The key is good, but may not do this kind of thing."""
 

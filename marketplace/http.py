@@ -30,7 +30,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
-from marketplace import errors, idempotency, readplan, strict_requests
+from marketplace import errors, idempotency, rate_limits, readplan, strict_requests
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.typeid import SUFFIX_PATTERN, TypeID, TypeIDField
 
@@ -100,7 +100,7 @@ def problem(request: Any, error: errors.DomainError) -> JsonResponse:
     if error.status == status.HTTP_401_UNAUTHORIZED:
         response["WWW-Authenticate"] = 'Bearer realm="Licet"'
     if error.retryable:
-        response["Retry-After"] = "1"
+        response["Retry-After"] = str(error.data.get("retry_after", 1))
     return response
 
 
@@ -463,6 +463,8 @@ class TenantViewSet(GenericViewSet[Any]):
     pagination_class = KeysetPagination
     # The first request with an idempotency key, until its answer is stored.
     _unanswered: tuple[Caller, bytes] | None = None
+    # How the caller's quota stands after this request.
+    _standing: rate_limits.Standing | None = None
 
     @property
     def caller(self) -> Caller:
@@ -470,6 +472,28 @@ class TenantViewSet(GenericViewSet[Any]):
         if not isinstance(caller, Caller):
             raise errors.Unauthenticated(_("Send an API key as “Authorization: Bearer licet_…”."))
         return caller
+
+    def perform_authentication(self, request: Request) -> None:
+        try:
+            super().perform_authentication(request)
+        except (errors.DomainError, exceptions.APIException):
+            # Whoever tries keys has no more tries than an address has requests.
+            self._spend(None)
+            raise
+        self._spend(request.auth)
+
+    def _spend(self, caller: Any) -> None:
+        self._standing = rate_limits.spend(
+            self.request._request,
+            caller if isinstance(caller, Caller) else None,
+            is_writing=self.request.method == "POST" and not self.only_asks,
+        )
+        if self._standing is not None and self._standing.wait:
+            raise errors.TooManyRequests(
+                _("Send fewer at once, and go on in %(seconds)s s.")
+                % {"seconds": self._standing.wait},
+                retry_after=self._standing.wait,
+            )
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
         try:
@@ -601,6 +625,9 @@ class TenantViewSet(GenericViewSet[Any]):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self._unanswered is not None:
             self._store(*self._unanswered, response)
+        if self._standing is not None:
+            for name, value in self._standing.headers().items():
+                response[name] = value
         return super().finalize_response(request, response, *args, **kwargs)
 
     def _store(self, caller: Caller, print_: bytes, response: Any) -> None:
