@@ -9,6 +9,7 @@ processes each may let through an eighth of a quota too much, and most requests 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -192,6 +193,7 @@ def sweep() -> int:
         return int(cursor.rowcount)
 
 
+@functools.lru_cache(maxsize=10_000)
 def _address_key(text: str) -> bytes:
     """A keyed hash: the table tells nobody who asked. Of IPv6, a subscriber's 64 bits."""
     try:

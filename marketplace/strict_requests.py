@@ -104,13 +104,15 @@ def _text(raw: bytes, param: str) -> str:
 def check_body(view: TenantViewSet) -> None:
     """Refuse a body that the view would not read, or not whole, before a byte of it is read."""
     meta = view.request.META
-    if "HTTP_TRANSFER_ENCODING" in meta and not meta.get("CONTENT_LENGTH"):
-        raise LengthRequired("Send Content-Length: a body in chunks is not read.")
     length = meta.get("CONTENT_LENGTH") or "0"
-    if not length.isdecimal() or int(length) == 0:
+    is_in_chunks = "HTTP_TRANSFER_ENCODING" in meta and not meta.get("CONTENT_LENGTH")
+    if not is_in_chunks and (not length.isdecimal() or int(length) == 0):
         return
     if view.request.method not in {"POST", "PATCH"}:
         raise MalformedRequest("This method takes no body: leave it out.", param="body")
+    if is_in_chunks:
+        # Django takes it for none.
+        raise LengthRequired("Send Content-Length: a body in chunks is not read.")
     if meta.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType(
             "Send the body as it is, without Content-Encoding.", param="Content-Encoding"

@@ -252,9 +252,10 @@ def test_an_answer_that_there_is_not_is_refused_with_those_there_are(
 def test_a_body_without_its_length_is_refused_and_not_taken_for_none(
     client: ApiClient, archive: Organization
 ) -> None:
-    answer = client._client.generic(
-        "POST", COLLECTIONS, b"", content_type="application/json",
-        headers={"Authorization": f"Bearer {client.secret}", "Transfer-Encoding": "chunked"},
-    )  # fmt: skip
-    assert refused(answer) == (411, "length_required", None)
+    for method, expected in (
+        ("POST", (411, "length_required", None)),
+        ("GET", (400, "malformed_request", "body")),
+    ):
+        answer = client.request(method, COLLECTIONS, Transfer_Encoding="chunked")
+        assert refused(answer) == expected
     assert count(archive) == 0
