@@ -285,9 +285,7 @@ class Body(serializers.Serializer[Any]):
             unknown = sorted(str(name) for name in data if name not in self.fields)
             if unknown:
                 known = strict_requests.known_words(unknown[0], self.fields)
-                raise serializers.ValidationError(
-                    {unknown[0]: _("This field is unknown.") + f" {known}"}
-                )
+                raise serializers.ValidationError({unknown[0]: f"This field is unknown. {known}"})
         return super().to_internal_value(data)
 
 
