@@ -41,12 +41,14 @@ COMPONENTS: dict[str, dict[str, Any]] = {
         "schema": _INTEGER,
     },
     "RateLimit": {
-        "description": "What is left of each quota, as the structured field of "
-        "draft-ietf-httpapi-ratelimit-headers. Stands where the market limits requests.",
+        "description": "What is left of the quota: `r` requests, and in `t` seconds all of it is "
+        "back. The structured field of draft-ietf-httpapi-ratelimit-headers-11. Stands where the "
+        "market limits requests.",
         "schema": {"type": "string", "maxLength": 200, "pattern": "^[ -~]+$"},
     },
     "RateLimitPolicy": {
-        "description": "The quotas that apply, as the structured field of the same draft.",
+        "description": "The quota that applies: `q` requests at once, which come back within `w` "
+        "seconds. The structured field of the same draft.",
         "schema": {"type": "string", "maxLength": 200, "pattern": "^[ -~]+$"},
     },
 }

@@ -18,6 +18,7 @@ _TITLES = {
     406: "Another media type was asked for than there is",
     409: "The state of things does not allow it",
     410: "It is gone",
+    411: "Nothing says how long the body is",
     413: "The body is too large",
     415: "The body is of another media type",
     422: "A field is not valid",

@@ -20,12 +20,15 @@ _OURS = ("marketplace", "licensing", "payments")
 # What any request can meet before a view reads it, or by our own failure.
 EVERYWHERE: tuple[type[DomainError], ...] = (
     errors.MalformedRequest,
+    errors.InvalidQuery,
     errors.NotAcceptable,
+    errors.TooManyRequests,
     errors.InternalError,
     errors.Unavailable,
 )
 # What REST framework finds wrong with a body.
 WITH_BODY: tuple[type[DomainError], ...] = (
+    errors.LengthRequired,
     errors.RequestTooLarge,
     errors.UnsupportedMediaType,
     errors.InvalidInput,

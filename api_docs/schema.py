@@ -10,7 +10,7 @@ from drf_spectacular.extensions import (
     OpenApiSerializerFieldExtension,
 )
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import ResolvedComponent
+from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.serializers import CharField, ListSerializer, RegexField
 
@@ -20,7 +20,7 @@ from licensing import terms_json_schema
 from licensing.serializers import TypedTerms1Serializer
 from marketplace.access import Scope
 from marketplace.authentication import HasScope
-from marketplace.errors import DomainError
+from marketplace.errors import DomainError, InvalidInput
 from marketplace.http import IDEMPOTENCY_HEADER, Body, KeysetPagination
 from marketplace.idempotency import KEY_LENGTH_MAX
 
@@ -132,6 +132,18 @@ class LicetSchema(AutoSchema):
             )
         ]
 
+    @classmethod
+    def query_names(cls, view: type, action: str, method: str) -> frozenset[str]:
+        """The parameters of the address that this document names for an action of a view."""
+        made = cast(Any, view)()
+        made.action, made.request, made.args, made.kwargs = action, None, (), {}
+        made.format_kwarg, made.swagger_fake_view = None, True
+        schema = cls()
+        schema.view, schema.method, schema.path = made, method, "/v1/"
+        schema.registry = ComponentRegistry()
+        found = schema._get_parameters()
+        return frozenset(each["name"] for each in found if each["in"] == "query")
+
     @property
     def _is_api(self) -> bool:
         # Webhooks are described by the same class, at no path of the API.
@@ -207,6 +219,8 @@ class LicetSchema(AutoSchema):
             kinds |= refusals.raised_by(KeysetPagination, "paginate_queryset")
         if is_writing:
             kinds |= set(refusals.WITH_BODY)
+        if len(self.view.get_renderers()) > 1:
+            kinds.add(InvalidInput)  # of `format`
         if self._is_repeatable:
             kinds |= refusals.raised_by(view, "initial")
         return sorted(kinds, key=lambda kind: (kind.status, kind.code))

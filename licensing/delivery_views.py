@@ -37,7 +37,7 @@ from marketplace.errors import (
     NotFound,
     RangeNotSatisfiable,
 )
-from marketplace.http import Body, TenantViewSet, problem
+from marketplace.http import Body, StrictRegexField, TenantViewSet, problem
 from marketplace.models import Representation
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class AskLinks(Body):
     """Which works."""
 
     digests = serializers.ListField(
-        child=serializers.RegexField(r"\A[0-9a-f]{64}\Z", trim_whitespace=False),
+        child=StrictRegexField(r"\A[0-9a-f]{64}\Z", trim_whitespace=False),
         max_length=1000,
         help_text="SHA-256 in hex, as the manifest names them. Empty for the shards' links alone.",
     )

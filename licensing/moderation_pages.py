@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
@@ -17,6 +16,7 @@ from django.views.decorators.http import require_http_methods
 from licensing import moderation, reports
 from licensing.models import Report
 from marketplace.errors import DomainError, InvalidInput
+from marketplace.rate_limits import client_address
 
 # People do not see this field, and leave it empty.
 TRAP = "homepage"
@@ -89,16 +89,6 @@ def statement(request: HttpRequest, token: str) -> HttpResponse:
     except DomainError as refused:
         return _refused(request, refused)
     return _shown(request, "licensing/statement.html", _decided(decision, None), error)
-
-
-def client_address(request: HttpRequest) -> str:
-    """Whoever sends, as the connection says it, or the first of the operator's own proxies."""
-    proxies: int = settings.ALLAUTH_TRUSTED_PROXY_COUNT
-    if proxies:
-        # What stands before what our proxies added, the client wrote itself.
-        said = request.headers.get("X-Forwarded-For", "").split(",")
-        return said[-proxies:][0].strip()
-    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _decided(decision: Any, found: Report | None) -> dict[str, Any]:

@@ -14,13 +14,19 @@ from licensing.ledger import log
 from licensing.models import Acknowledgement, ContributorLink, LedgerEntry, Notice, OptOut
 from licensing.notices import STATEMENT_LENGTH_MAX, Work
 from licensing.optouts import NAMED_MAX, REASON_LENGTH_MAX
-from marketplace.http import Body, Resource, StrictCharField, TypeIDSerializerField
+from marketplace.http import (
+    Body,
+    Resource,
+    StrictCharField,
+    StrictRegexField,
+    TypeIDSerializerField,
+)
 from marketplace.serializers import HexField
 
 # --- in ---------------------------------------------------------------------------------------
 
 
-class DigestField(serializers.RegexField):
+class DigestField(StrictRegexField):
     """A SHA-256 in hexadecimal, as bytes."""
 
     def __init__(self, **kwargs: Any) -> None:

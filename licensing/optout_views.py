@@ -74,6 +74,8 @@ class OptOutViewSet(_SetViewSet):
 
     model = OptOut
     serializer_class = OptOutSerializer
+    # Ten thousand works, each by an id of the owner's own.
+    body_length_max = 2 << 20
     scopes = {
         "list": Scope.OPT_OUTS_READ,
         "retrieve": Scope.OPT_OUTS_READ,

@@ -53,6 +53,12 @@ class MalformedRequest(DomainError):
     code, status, title = "malformed_request", 400, "The request could not be read"
 
 
+class InvalidQuery(DomainError):
+    """A parameter of the address is unknown there, or stands twice. `param` names it."""
+
+    code, status, title = "invalid_query", 400, "The query is not valid"
+
+
 class InvalidCursor(DomainError):
     """A page cursor that this server did not give out for this list."""
 
@@ -78,6 +84,13 @@ class MalformedApiKey(DomainError):
     """The key's own checksum fails: it was cut or mistyped."""
 
     code, status, title = "malformed_api_key", 401, "This is not a Licet API key"
+
+
+class TooManyRequests(DomainError):
+    """The quota is spent. `retry_after` says in how many seconds there is enough of it again."""
+
+    code, status, title = "too_many_requests", 429, "Too many requests"
+    retryable = True
 
 
 class MissingScope(DomainError):
@@ -120,6 +133,12 @@ class NotAcceptable(DomainError):
     """None of the media types asked for can be given."""
 
     code, status, title = "not_acceptable", 406, "Not acceptable"
+
+
+class LengthRequired(DomainError):
+    """The body comes in chunks, and nothing says how long it is."""
+
+    code, status, title = "length_required", 411, "The length is missing"
 
 
 class RequestTooLarge(DomainError):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import psycopg
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import models
 from django.db.models import F, Model, QuerySet, Value
 from django.db.models.functions import Cast, NullIf
@@ -30,7 +30,14 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
-from marketplace import cursors, errors, idempotency, readplan
+from marketplace import (
+    cursors,
+    errors,
+    idempotency,
+    rate_limits,
+    readplan,
+    strict_requests,
+)
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.typeid import SUFFIX_PATTERN, TypeID, TypeIDField
 
@@ -100,7 +107,7 @@ def problem(request: Any, error: errors.DomainError) -> JsonResponse:
     if error.status == status.HTTP_401_UNAUTHORIZED:
         response["WWW-Authenticate"] = 'Bearer realm="Licet"'
     if error.retryable:
-        response["Retry-After"] = "1"
+        response["Retry-After"] = str(error.data.get("retry_after", 1))
     return response
 
 
@@ -109,14 +116,14 @@ def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponseB
     request = context.get("request")
     http_request = getattr(request, "_request", request)
     set_rollback()
-    response = problem(http_request, as_domain_error(error))
-    if isinstance(error, exceptions.MethodNotAllowed):
-        view = context["view"]
+    view = context.get("view")
+    response = problem(http_request, as_domain_error(error, view))
+    if isinstance(error, exceptions.MethodNotAllowed) and view is not None:
         response["Allow"] = ", ".join(view.allowed_methods)
     return response
 
 
-def as_domain_error(error: Exception) -> errors.DomainError:
+def as_domain_error(error: Exception, view: Any = None) -> errors.DomainError:
     """Translate what Django and REST framework raise; anything else is our failure, and logged."""
     if isinstance(error, errors.DomainError):
         return error
@@ -125,14 +132,16 @@ def as_domain_error(error: Exception) -> errors.DomainError:
         return errors.InvalidInput(detail, param=param)
     if isinstance(error, exceptions.ParseError):
         return errors.MalformedRequest(str(error.detail))
-    if isinstance(error, RecursionError):
-        return errors.MalformedRequest(_("The body is nested too deeply."))
     if isinstance(error, RequestDataTooBig):
         return errors.RequestTooLarge(_("Send less at once."))
+    if isinstance(error, SuspiciousOperation):
+        return errors.MalformedRequest(_("The request was refused as malformed."))
     if isinstance(error, exceptions.UnsupportedMediaType):
-        return errors.UnsupportedMediaType(_("Send application/json."))
+        known = ", ".join(each.media_type for each in view.get_parsers())
+        return errors.UnsupportedMediaType(_("Send %(known)s.") % {"known": known})
     if isinstance(error, exceptions.NotAcceptable):
-        return errors.NotAcceptable(_("This endpoint answers in application/json."))
+        known = ", ".join(each.media_type for each in view.get_renderers())
+        return errors.NotAcceptable(_("This endpoint answers in %(known)s.") % {"known": known})
     if isinstance(error, exceptions.MethodNotAllowed):
         return errors.MethodNotAllowed(str(error.detail))
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
@@ -256,6 +265,15 @@ class StrictCharField(serializers.CharField):
 WHOLE_MAX = 2**53 - 1
 
 
+class StrictRegexField(serializers.RegexField):
+    """Text of a pattern that came as text: a number is not taken for its digits."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class StrictIntegerField(serializers.IntegerField):
     """A JSON integer: neither text, nor a boolean, nor a number with a point; ±`WHOLE_MAX`."""
 
@@ -284,12 +302,8 @@ class Body(serializers.Serializer[Any]):
         if isinstance(data, dict):
             unknown = sorted(str(name) for name in data if name not in self.fields)
             if unknown:
-                raise serializers.ValidationError(
-                    {
-                        unknown[0]: _("This field is unknown. Known: %(known)s.")
-                        % {"known": ", ".join(self.fields)}
-                    }
-                )
+                known = strict_requests.known_words(unknown[0], self.fields)
+                raise serializers.ValidationError({unknown[0]: f"This field is unknown. {known}"})
         return super().to_internal_value(data)
 
 
@@ -474,11 +488,15 @@ class TenantViewSet(GenericViewSet[Any]):
     scopes: ClassVar[dict[str, Scope | None]]
     # A POST that only asks changes nothing: an answer stored for its key would grow stale.
     only_asks: ClassVar[bool] = False
+    # In bytes. Django's own limit stands above it (DATA_UPLOAD_MAX_MEMORY_SIZE).
+    body_length_max: ClassVar[int] = strict_requests.BODY_LENGTH_MAX
     lookup_value_regex = "[^/]+"
     # Not a setting: REST framework would import this module while it is being imported.
     pagination_class = KeysetPagination
     # The first request with an idempotency key, until its answer is stored.
     _unanswered: tuple[Caller, bytes] | None = None
+    # How the caller's quota stands after this request.
+    _standing: rate_limits.Standing | None = None
 
     @property
     def caller(self) -> Caller:
@@ -486,6 +504,38 @@ class TenantViewSet(GenericViewSet[Any]):
         if not isinstance(caller, Caller):
             raise errors.Unauthenticated(_("Send an API key as “Authorization: Bearer licet_…”."))
         return caller
+
+    def perform_authentication(self, request: Request) -> None:
+        try:
+            super().perform_authentication(request)
+        except (errors.DomainError, exceptions.APIException):
+            # Whoever tries keys has no more tries than an address has requests.
+            self._spend(None)
+            raise
+        self._spend(request.auth)
+
+    def _spend(self, caller: Any) -> None:
+        self._standing = rate_limits.spend(
+            self.request._request,
+            caller if isinstance(caller, Caller) else None,
+            is_writing=self.request.method == "POST" and not self.only_asks,
+        )
+        if self._standing is not None and self._standing.wait:
+            raise errors.TooManyRequests(
+                _("Send fewer at once, and go on in %(seconds)s s.")
+                % {"seconds": self._standing.wait},
+                retry_after=self._standing.wait,
+            )
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        try:
+            return super().perform_content_negotiation(request, force)
+        except Http404:  # of a `format` that there is not
+            strict_requests.check_query(self)
+            known = ", ".join(each.format for each in self.get_renderers())
+            raise errors.InvalidInput(
+                _("Use one of: %(known)s.") % {"known": known}, param="format"
+            ) from None
 
     def get_queryset(self) -> QuerySet[Any]:
         manager = cast(Any, self.model)._default_manager
@@ -541,11 +591,14 @@ class TenantViewSet(GenericViewSet[Any]):
     # --- idempotent POSTs ---
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if self.action is not None:
+            strict_requests.check_body(self)
         if request.method == "POST":
-            # Before REST framework parses the stream: the raw bytes make the fingerprint, and a
-            # body that is too large is refused here.
+            # Before REST framework parses the stream: the raw bytes make the fingerprint.
             request._request.body  # noqa: B018
         super().initial(request, *args, **kwargs)
+        if self.action is not None:
+            strict_requests.check_query(self)
         key = request.headers.get(IDEMPOTENCY_HEADER)
         if request.method != "POST" or key is None or not isinstance(request.auth, Caller):
             return
@@ -604,6 +657,9 @@ class TenantViewSet(GenericViewSet[Any]):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self._unanswered is not None:
             self._store(*self._unanswered, response)
+        if self._standing is not None:
+            for name, value in self._standing.headers().items():
+                response[name] = value
         return super().finalize_response(request, response, *args, **kwargs)
 
     def _store(self, caller: Caller, print_: bytes, response: Any) -> None:

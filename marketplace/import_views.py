@@ -16,7 +16,15 @@ from rest_framework.response import Response
 
 from marketplace import imports, sharing
 from marketplace.access import Scope
-from marketplace.http import Body, Listing, Resource, Retrieving, StrictCharField, TenantViewSet
+from marketplace.http import (
+    Body,
+    Listing,
+    Resource,
+    Retrieving,
+    StrictBooleanField,
+    StrictCharField,
+    TenantViewSet,
+)
 from marketplace.imports import queue
 from marketplace.models import ImportJob, ImportRejection
 from marketplace.serializers import Nothing
@@ -91,11 +99,11 @@ class AskForImport(Body):
         max_length=500,
         help_text=_("Columns that stand for nothing, though their names would."),
     )
-    feed = serializers.BooleanField(
+    feed = StrictBooleanField(
         default=False,
         help_text=_("NDJSON of changes: each line has “op”, “upsert” or “delete”."),
     )
-    dry_run = serializers.BooleanField(
+    dry_run = StrictBooleanField(
         default=False, help_text=_("Check and report everything, and import nothing.")
     )
 

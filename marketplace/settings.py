@@ -21,6 +21,21 @@ def _flag(name: str, default: str = "") -> bool:
     return _environ.get(name, default).strip().lower() in {"1", "true", "yes", "on"}
 
 
+def _rate(name: str, default: str) -> tuple[float, int] | None:
+    """Read “A:B”: A a second, and B at once. Empty: none of development's, or 0: no limit."""
+    text = _environ.get(name, "").strip() or ("0" if DEVELOPMENT else default)
+    if text == "0":
+        return None
+    per_second, _colon, burst = text.partition(":")
+    try:
+        rate = float(per_second), int(burst)
+    except ValueError:
+        rate = 0.0, 0
+    if not (0 < rate[0] < float("inf") and rate[1] >= 1):
+        raise ImproperlyConfigured(f"{name} is “requests a second:requests at once”, or 0.")
+    return rate
+
+
 def _list(name: str, default: str) -> list[str]:
     return [part.strip() for part in _environ.get(name, default).split(",") if part.strip()]
 
@@ -366,12 +381,19 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["marketplace.authentication.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["marketplace.strict_requests.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "api_docs.schema.LicetSchema",
     "EXCEPTION_HANDLER": "marketplace.http.problem_response",
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": False,
 }
+# Of each key, or signed-in member: requests a second, and how many at once; of each address without
+# a key; what a write costs of them; and {"org_…": 5}: organizations whose keys have so many times
+# as much. In development there are none unless they are asked for.
+RATE_KEY = _rate("LICET_RATE_KEY", "100:1000")
+RATE_ADDRESS = _rate("LICET_RATE_ADDRESS", "10:100")
+RATE_WRITE_COST = int(_environ.get("LICET_RATE_WRITE_COST", "5"))
+RATE_PLANS: dict[str, float] = json.loads(_environ.get("LICET_RATE_PLANS", "{}"))
 # Lists and rows as JSON that PostgreSQL writes, wherever their serializer can be said in SQL.
 READPLAN = _flag("LICET_READPLAN", "on")
 SPECTACULAR_SETTINGS = {

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from marketplace import traders
 from marketplace.access import Scope
-from marketplace.http import Body, Resource, StrictCharField, TenantViewSet
+from marketplace.http import Body, Resource, StrictBooleanField, StrictCharField, TenantViewSet
 from marketplace.models import Trader
 
 
@@ -24,7 +23,7 @@ class SubmitTrader(Body):
         allow_blank=True,
         help_text=_("The register that your registration number is of."),
     )
-    certified = serializers.BooleanField(
+    certified = StrictBooleanField(
         help_text=_("You certify that you offer only what the law allows.")
     )
 

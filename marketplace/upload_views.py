@@ -27,6 +27,7 @@ from marketplace.http import (
     Retrieving,
     StrictCharField,
     StrictIntegerField,
+    StrictRegexField,
     TenantViewSet,
     TypeIDSerializerField,
 )
@@ -93,7 +94,7 @@ class BeginUpload(Body):
     """What will come."""
 
     length = StrictIntegerField(min_value=1, help_text=gettext_lazy("In bytes, exactly."))
-    sha256 = serializers.RegexField(
+    sha256 = StrictRegexField(
         r"\A[0-9a-f]{64}\Z",
         trim_whitespace=False,
         required=False,
@@ -114,7 +115,7 @@ class HostWork(Body):
     external_id = StrictCharField(
         max_length=works.EXTERNAL_ID_LENGTH_MAX, help_text=gettext_lazy("Your own id of the work.")
     )
-    media_type = serializers.RegexField(
+    media_type = StrictRegexField(
         r"\A[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*\Z",
         max_length=255,
         trim_whitespace=False,

@@ -15,6 +15,7 @@ from marketplace.http import (
     Resource,
     StrictCharField,
     StrictIntegerField,
+    StrictRegexField,
     TypeIDSerializerField,
 )
 from payments import connect, settlements
@@ -34,7 +35,7 @@ from payments.models import (
 class OpenPayoutAccount(Body):
     """Where the account is to be."""
 
-    country = serializers.RegexField(
+    country = StrictRegexField(
         "^[A-Z]{2}$",
         required=False,
         help_text=_("ISO 3166-1. Without it: where the organization is established."),
@@ -44,7 +45,7 @@ class OpenPayoutAccount(Body):
 class OpenContributorAccount(Body):
     """Where the account is to be."""
 
-    country = serializers.RegexField(
+    country = StrictRegexField(
         "^[A-Z]{2}$", help_text=_("ISO 3166-1: where the contributor lives, or is established.")
     )
 
@@ -67,7 +68,7 @@ class RequestRefund(Body):
 class AskStatement(Body):
     """Of which currency and time a statement is asked for."""
 
-    currency = serializers.RegexField("^[A-Z]{3}$")
+    currency = StrictRegexField("^[A-Z]{3}$")
     begins_at = serializers.DateTimeField()
     ends_at = serializers.DateTimeField()
     after = serializers.IntegerField(min_value=1, required=False)

@@ -15,6 +15,7 @@ from marketplace.http import (
     StrictBooleanField,
     StrictCharField,
     StrictIntegerField,
+    StrictRegexField,
     TypeIDSerializerField,
 )
 from payments import quotes
@@ -56,7 +57,7 @@ class MakeQuote(Body):
 class AcceptBody(Body):
     """A person's acceptance of the quoted contract."""
 
-    document_sha256 = serializers.RegexField(
+    document_sha256 = StrictRegexField(
         "^[0-9a-f]{64}$",
         help_text=_("SHA-256 of the document that was read, in hexadecimal, as the quote says."),
     )

@@ -53,7 +53,8 @@ BORROWED: tuple[str, ...] = (
 _MACHINES = re.compile(
     r"serializers\w*\.py$|_views\.py$|^marketplace/views\.py$|/management/|/ledger/|/admin\.py$|demo"
     r"|/(restores|backups|schema_guard|devdb|decision_requests|idempotency|authentication"
-    r"|stripe_pace|stripe_events|asked_models|evidence)\.py$"
+    r"|stripe_pace|stripe_events|asked_models|evidence|strict_requests|known_keys|rate_limits)"
+    r"\.py$"
 )
 
 

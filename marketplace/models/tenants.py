@@ -226,7 +226,7 @@ class ApiKey(models.Model):
     class Meta:
         verbose_name = _("API key")
         constraints = [
-            # Serves `api_keys.authenticate`, by digest.
+            # Serves `known_keys`, by digest.
             models.UniqueConstraint(name="api_key_digest_is_unique", fields=["digest"]),
             models.UniqueConstraint(name="api_key_of_organization", fields=["organization", "id"]),
             models.CheckConstraint(

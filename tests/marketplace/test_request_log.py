@@ -61,13 +61,14 @@ def test_a_request_leaves_one_line_with_all_that_finds_it_again(
     assert line == {
         "level": "info",
         "logger": "licet.access",
-        "message": f"GET /v1/listings/{offer.pk} 200",
+        # The address says what the operation does not know.
+        "message": f"GET /v1/listings/{offer.pk} 400",
         "request_id": answer["Request-Id"],
         "organization": str(lab.pk),
         "method": "GET",
         "path": f"/v1/listings/{offer.pk}",
         "route": "/v1/listings/{pk}",
-        "status": 200,
+        "status": 400,
     }
     # What follows is nobody's.
     logging.getLogger("licet.test").warning("later")

@@ -14,7 +14,7 @@ APPS = ("marketplace", "licensing", "payments", "api_docs")
 # Each module that may open a block for all tenants, and why one tenant's would not do.
 ALL_TENANT_CALLERS = {
     "marketplace.account_acts": "A person and their account are of no tenant.",
-    "marketplace.api_keys": "Whose key it is, is only known once it is found.",
+    "marketplace.known_keys": "Whose key it is, is only known once it is found.",
     "marketplace.authentication": "A person's memberships are of several tenants.",
     "marketplace.backups": "A backup holds the rows of all tenants.",
     "marketplace.restores": "A database is empty where no tenant has a row.",

@@ -128,6 +128,8 @@ PUBLIC = {
     "marketplace_collectionshare",
     # Digests alone, which importers and licensees of other tenants must find.
     "marketplace_reserveddigest",
+    # An instant for each key or address that asks, by its id or a keyed hash.
+    "marketplace_ratetally",
     # Who sells, which the law has buyers shown.
     "marketplace_trader",
     "licensing_offer",

@@ -31,6 +31,7 @@ from marketplace import (
     excerpts,
     log_lines,
     metrics,
+    rate_limits,
     traces,
     uploads,
     webhook_deliveries,
@@ -102,6 +103,7 @@ JOBS = [
     Job("excerpts of works", 1, lambda: excerpts.make_due()),
     Job("unused uploads", 600, lambda: uploads.sweep()),
     Job("sessions that ended", 3600, lambda: accounts.sweep()),
+    Job("quotas that are full again", 3600, lambda: rate_limits.sweep()),
     # A restore must not lose them.
     Job("the list of erasures", 1, lambda: erasures.copy_due()),
     # A suspension or a revocation is to be in a signed root within 60 seconds.
