@@ -63,12 +63,12 @@ oracles: .venv/.ready .data/oracles/.ready ## run what takes long: every probe o
 	then touch $@; else echo "Some verifiers could not be installed: their tests are skipped."; fi
 
 .PHONY: clients
-clients: .venv/.ready .data/clients/.ready ## generate clients in four languages, and have each buy a license
+clients: .venv/.ready .data/clients/.ready ## generate clients in five languages, and have each buy a license
 	@$(BIN)/python -m pytest -n 0 -m clients tests/clients $(ARGS)
 
 # Generators of clients, and what the clients run on. What cannot be had is not fatal, as above. The
-# rest are Debian packages: default-jdk-headless, nodejs, npm, golang-go, golang-golang-x-mod-dev and
-# golang-gopkg-validator.v2-dev.
+# rest are Debian packages: default-jdk-headless, nodejs, npm, ruby, ruby-typhoeus, golang-go,
+# golang-golang-x-mod-dev and golang-gopkg-validator.v2-dev.
 .data/clients/.ready: tests/clients/generators.lock tests/clients/typescript/package-lock.json
 	@mkdir -p $(@D)/typescript
 	@cp tests/clients/typescript/package*.json $(@D)/typescript/

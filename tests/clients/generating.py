@@ -122,11 +122,26 @@ def java() -> Program:
     return Program(["java", "-cp", path, "Scenario"])
 
 
+def ruby() -> Program:
+    """By openapi-generator; without the way to sign in by a cookie, which it cannot write."""
+    interpreter = shutil.which("ruby") or lacking("ruby (Debian: ruby)")
+    has_typhoeus = subprocess.run([interpreter, "-e", "require 'typhoeus'"], capture_output=True)
+    if has_typhoeus.returncode != 0:
+        lacking("typhoeus for Ruby (Debian: ruby-typhoeus)")
+    client = DATA / "ruby" / "client"
+    settings, keys = ["gemName=licet", "moduleName=Licet"], "SECURITY_SCHEMES_FILTER=key:apiKey"
+    more = ["--openapi-normalizer", keys]
+    once(client, lambda: generate("ruby", client, settings, *more), *settings, *more)
+    program = str(HERE / "ruby" / "scenario.rb")
+    return Program([interpreter, "-I", str(client / "lib"), program])
+
+
 LANGUAGES: dict[str, Callable[[], Program]] = {
     "python": python,
     "typescript": typescript,
     "go": go,
     "java": java,
+    "ruby": ruby,
 }
 
 
