@@ -39,7 +39,7 @@ run: .venv/.ready ## run the server, the worker and the payment simulator until 
 
 .PHONY: test
 test: .venv/.ready ## run the tests; ARGS="-k orders" hands arguments to pytest
-	@$(PYTEST) -n $(PROCESSES) -m "not (browser or chaos or oracle)" $(ARGS)
+	@$(PYTEST) -n $(PROCESSES) -m "not (browser or chaos or clients or oracle)" $(ARGS)
 
 .PHONY: chaos
 chaos: .venv/.ready ## kill processes at work, and see what is left
@@ -68,6 +68,24 @@ fuzz-short: .venv/.ready ## try the API by its document, in about 5,000 requests
 
 fuzz: .venv/.ready ## the same in 50,000 requests, each operation by each bound of its parameters
 	@$(BIN)/python -m tests.fuzz --cases 50000 $(ARGS)
+
+.PHONY: clients
+clients: .venv/.ready .data/clients/.ready ## generate clients in five languages, and have each buy a license
+	@$(BIN)/python -m pytest -n 0 -m clients tests/clients $(ARGS)
+
+# Generators of clients, and what the clients run on. What cannot be had is not fatal, as above. The
+# rest are Debian packages: default-jdk-headless, nodejs, npm, ruby, ruby-typhoeus, golang-go,
+# golang-golang-x-mod-dev and golang-gopkg-validator.v2-dev.
+.data/clients/.ready: tests/clients/generators.lock tests/clients/typescript/package-lock.json
+	@mkdir -p $(@D)/typescript
+	@cp tests/clients/typescript/package*.json $(@D)/typescript/
+	@if { if command -v uv >/dev/null; then uv pip install --quiet --no-deps --require-hashes \
+			--python $(BIN)/python --target $(@D)/generators -r tests/clients/generators.lock; \
+		else $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+			--require-hashes --target $(@D)/generators -r tests/clients/generators.lock; fi; } && \
+		{ ! command -v npm >/dev/null || npm ci --prefix $(@D)/typescript --ignore-scripts \
+			--no-audit --no-fund --silent; }; \
+	then touch $@; else echo "Some generators could not be installed: their tests are skipped."; fi
 
 .PHONY: browser
 browser: .venv/.ready ## run the workspace in a real browser (needs Debian's chromium)

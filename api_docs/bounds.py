@@ -57,7 +57,11 @@ def set_all(document: dict[str, Any]) -> None:
         for operation in methods.values():
             for parameter in operation.get("parameters", []):
                 name = parameter["name"]
-                parameter["schema"] = _PARAMETERS.get(name, {}) | parameter["schema"]
+                known = _PARAMETERS.get(name, {})
+                if "minimum" in known and "integer" not in _types(parameter["schema"]):
+                    # A cursor of the same name is no number.
+                    known = {}
+                parameter["schema"] = known | parameter["schema"]
                 parameter.setdefault("description", _SAYINGS.get(name, ""))
     for schema in _schemas(document):
         _join_blank(schema)
@@ -65,6 +69,12 @@ def set_all(document: dict[str, Any]) -> None:
         _bound_text(schema)
         _bound_list(schema, schemas)
         _bound_number(schema)
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["schema"].get("format") == "date-time":
+                    # In an address it has no other form, and clients in Go measure no time's text.
+                    parameter["schema"].pop("maxLength", None)
 
 
 def _types(schema: dict[str, Any]) -> set[str]:

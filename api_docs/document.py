@@ -25,7 +25,9 @@ def finish(result: dict[str, Any], generator: Any, **_others: Any) -> dict[str, 
     """drf-spectacular's hook: complete the document, in an order that is always the same."""
     result["info"]["contact"] = _CONTACT
     result["servers"] = [_SERVER]
-    used = {tag for _path, _method, operation in operations(result) for tag in operation["tags"]}
+    named = [operation for _path, _method, operation in operations(result)]
+    named += [sent for methods in result["webhooks"].values() for sent in methods.values()]
+    used = {tag for operation in named for tag in operation["tags"]}
     result["tags"] = [
         {"name": name, "description": says} for name, says in TAGS.items() if name in used
     ]

@@ -46,4 +46,5 @@ TAGS = {
     "events": "What happened, in an order that you read on from and miss nothing.",
     "webhook-endpoints": "Where events are sent to, and the secrets that sign them.",
     "webhook-deliveries": "Each event’s way to an endpoint, with every attempt.",
+    "webhooks": "What is sent to your endpoints: requests that you answer.",
 }

@@ -38,7 +38,7 @@ EVENT = OpenApiWebhook(
             "summary": "An event, sent to a webhook endpoint",
             "description": "By https://www.standardwebhooks.com. Verify the signature over the"
             " bytes, refuse a timestamp more than five minutes off, answer within 15 seconds.",
-            "tags": ["webhook-endpoints"],
+            "tags": ["webhooks"],
             "security": [],
             "parameters": [
                 {

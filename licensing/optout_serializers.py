@@ -82,7 +82,7 @@ class AcknowledgeNotice(Body):
 # --- out --------------------------------------------------------------------------------------
 
 
-class SetSerializer(serializers.Serializer[Any]):
+class CitedSetSerializer(serializers.Serializer[Any]):
     """A set of works as it is cited, and the secret that opens its leaves (see set_tree.md)."""
 
     tree = serializers.CharField()
@@ -131,7 +131,7 @@ class OptOutSerializer(Resource[OptOut]):
         )
         read_only_fields = fields
 
-    @extend_schema_field(SetSerializer)
+    @extend_schema_field(CitedSetSerializer)
     def get_works(self, row: OptOut) -> Any:
         return _set(row)
 
@@ -211,7 +211,7 @@ class NoticeSerializer(Resource[Notice]):
         has = getattr(row, "acknowledgement", None) is not None
         return str(Notice.State.ACKNOWLEDGED if has else Notice.State.QUEUED)
 
-    @extend_schema_field(SetSerializer)
+    @extend_schema_field(CitedSetSerializer)
     def get_works(self, row: Notice) -> Any:
         return _set(row)
 
@@ -256,7 +256,7 @@ class OptOutLinkSerializer(Resource[ContributorLink]):
         read_only_fields = fields
 
 
-class NewOptOutLinkSerializer(OptOutLinkSerializer):
+class OptOutLinkWithSecretSerializer(OptOutLinkSerializer):
     """A link just made, with its address: shown this once."""
 
     secret = serializers.URLField(
@@ -265,7 +265,7 @@ class NewOptOutLinkSerializer(OptOutLinkSerializer):
         help_text=_("The address. Send it to the contributor now: it is stored nowhere."),
     )
     secret_already_shown = serializers.BooleanField(
-        read_only=True, help_text=_("True in a replayed answer.")
+        read_only=True, help_text="True in a replayed answer: the secret is null there."
     )
 
     class Meta:
@@ -275,7 +275,7 @@ class NewOptOutLinkSerializer(OptOutLinkSerializer):
 
 
 def _set(row: OptOut | Notice) -> dict[str, Any]:
-    return SetSerializer(
+    return CitedSetSerializer(
         {
             "tree": settree.TREE,
             "type": "opt_outs",

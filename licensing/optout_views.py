@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -18,17 +18,17 @@ from licensing.ledger_views import ReceiptViewSet
 from licensing.models import ContributorLink, LedgerEntry, Notice, OptOut
 from licensing.optout_serializers import (
     AcknowledgeNotice,
-    NewOptOutLinkSerializer,
     NoticeSerializer,
     OptedOutWorkSerializer,
     OptOutLinkSerializer,
+    OptOutLinkWithSecretSerializer,
     OptOutSerializer,
     RecordOptOut,
 )
 from marketplace import cursors
 from marketplace.access import Scope, acting
 from marketplace.errors import InvalidInput, NotFound
-from marketplace.http import Listing, Retrieving, TenantViewSet, secret_shown, this_list
+from marketplace.http import Listing, Retrieving, TenantViewSet, this_list
 from marketplace.serializers import Nothing
 from marketplace.typeid import TypeID
 
@@ -275,12 +275,12 @@ class OptOutLinkViewSet(Listing, TenantViewSet):
             " of this contributor's works out. It works once and expires."
         ),
         request=Nothing,
-        responses={201: NewOptOutLinkSerializer},
+        responses={201: OptOutLinkWithSecretSerializer},
     )
     def create(self, request: Request, pk: str) -> Response:
         self.read(Nothing)
         link, address = optout_links.make(self.caller, pk)
-        return self._with_secret(link, address)
+        return self._made(link, address)
 
     @extend_schema(
         summary="Revoke an opt-out link",
@@ -292,17 +292,16 @@ class OptOutLinkViewSet(Listing, TenantViewSet):
         self.read(Nothing)
         return self.answered(optout_links.revoke(self.caller, pk))
 
-    def _with_secret(self, link: ContributorLink, address: str | None) -> Response:
+    def _made(self, link: ContributorLink, address: str | None) -> Response:
         response = self.created(link)
         response["Location"] = self.collection_url()
-        response.data = {**cast("dict[str, Any]", response.data), **secret_shown(address)}
-        return response
+        return self.with_secret(response, address)
 
     def resume(self, effect: str) -> Response:
         """The first answer was lost before it was stored, and its address with it."""
         if self.action == "revoke":
             return super().resume(effect)
-        return self._with_secret(self._effect(effect), None)
+        return self._made(self._effect(effect), None)
 
 
 def _limit(text: str | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -29,12 +29,10 @@ from marketplace.http import (
     StrictCharField,
     StrictIntegerField,
     TenantViewSet,
-    secret_shown,
 )
 from marketplace.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from marketplace.serializers import Nothing
 
-# A secret is shown once, also to a client that lost the answer which held it.
 EVENT_TYPES = [(name, name) for name in sorted(events.TYPES)]
 _TYPES_IN_WORDS = "\n".join(f"- `{name}`: {said}" for name, said in sorted(events.TYPES.items()))
 
@@ -168,7 +166,7 @@ class WebhookEndpointSerializer(Resource[WebhookEndpoint]):
         read_only_fields = fields
 
 
-class NewWebhookEndpointSerializer(WebhookEndpointSerializer):
+class WebhookEndpointWithSecretSerializer(WebhookEndpointSerializer):
     """An endpoint with its new secret: shown this once."""
 
     secret = serializers.CharField(
@@ -177,7 +175,7 @@ class NewWebhookEndpointSerializer(WebhookEndpointSerializer):
         help_text=gettext_lazy("`whsec_…`: keep it now, it is not shown again."),
     )
     secret_already_shown = serializers.BooleanField(
-        read_only=True, help_text=gettext_lazy("True in a replayed answer.")
+        read_only=True, help_text="True in a replayed answer: the secret is null there."
     )
 
     class Meta(WebhookEndpointSerializer.Meta):
@@ -251,11 +249,11 @@ class WebhookEndpointViewSet(Listing, Retrieving, TenantViewSet):
         " within 15 seconds. What is not taken is sent again for about three days; 410 disables"
         " the endpoint. An event can come twice, and not in order: act once for each `webhook-id`.",
         request=CreateWebhookEndpoint,
-        responses={201: NewWebhookEndpointSerializer},
+        responses={201: WebhookEndpointWithSecretSerializer},
     )
     def create(self, request: Request) -> Response:
         endpoint, secret = webhooks.create(self.caller, **self.read(CreateWebhookEndpoint))
-        return self._with_secret(self.created(endpoint), secret)
+        return self.with_secret(self.created(endpoint), secret)
 
     @extend_schema(
         summary="Change, disable or enable a webhook endpoint",
@@ -272,21 +270,17 @@ class WebhookEndpointViewSet(Listing, Retrieving, TenantViewSet):
         description="The answer holds the new secret, this once; its Ed25519 key is another one as"
         " well. For `overlap_seconds`, each request is signed with both secrets.",
         request=RotateWebhookSecret,
-        responses={200: NewWebhookEndpointSerializer},
+        responses={200: WebhookEndpointWithSecretSerializer},
     )
     def rotate_secret(self, request: Request, pk: str) -> Response:
         body = self.read(RotateWebhookSecret)
         endpoint, secret = webhooks.rotate_secret(self.caller, pk, **body)
-        return self._with_secret(self.answered(endpoint), secret)
-
-    def _with_secret(self, response: Response, secret: str | None) -> Response:
-        response.data = {**cast("dict[str, Any]", response.data), **secret_shown(secret)}
-        return response
+        return self.with_secret(self.answered(endpoint), secret)
 
     def resume(self, effect: str) -> Response:
         """The first answer was lost before it was stored, and its secret with it."""
         response = super().resume(effect)
-        return response if self.action == "change" else self._with_secret(response, None)
+        return response if self.action == "change" else self.with_secret(response, None)
 
 
 class WebhookTestViewSet(TenantViewSet):

@@ -685,16 +685,17 @@ class TenantViewSet(GenericViewSet[Any]):
             response.get("Location", ""),
         )
 
+    def with_secret(self, response: Response, secret: str | None) -> Response:
+        """Show a new secret, once: a client that lost the answer which held it gets none."""
+        shown = {"secret": secret, "secret_already_shown": secret is None}
+        response.data = {**cast("dict[str, Any]", response.data), **shown}
+        return response
+
     def without_secret(self, body: Any) -> Any:
         """A secret is never stored: its replay says that it was shown."""
         if isinstance(body, dict) and "secret" in body:
-            return {**body, **secret_shown(None)}
+            return {**body, "secret": None, "secret_already_shown": True}
         return body
-
-
-def secret_shown(secret: str | None) -> dict[str, Any]:
-    """The members of an answer that shows a secret, this once; None: an earlier one showed it."""
-    return {"secret": secret, "secret_already_shown": secret is None}
 
 
 class _Replayed(Exception):

@@ -111,14 +111,14 @@ class ApiKeySerializer(Resource[ApiKey]):
         read_only_fields = fields
 
 
-class NewApiKeySerializer(ApiKeySerializer):
+class ApiKeyWithSecretSerializer(ApiKeySerializer):
     """A key just made, with its secret: shown this once."""
 
     secret = serializers.CharField(
         read_only=True, allow_null=True, help_text=_("Keep it now: it is stored nowhere.")
     )
     secret_already_shown = serializers.BooleanField(
-        read_only=True, help_text=_("True in a replayed answer.")
+        read_only=True, help_text="True in a replayed answer: the secret is null there."
     )
 
     class Meta:

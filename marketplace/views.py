@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import Model, QuerySet
 from django.urls import reverse
@@ -24,7 +24,7 @@ from marketplace import (
     works,
 )
 from marketplace.access import Scope
-from marketplace.http import Listing, Retrieving, TenantViewSet, secret_shown
+from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.models import (
     ApiKey,
     Attestation,
@@ -36,6 +36,7 @@ from marketplace.models import (
 from marketplace.serializers import (
     AddContributor,
     ApiKeySerializer,
+    ApiKeyWithSecretSerializer,
     Attest,
     AttestationSerializer,
     CollectionSerializer,
@@ -44,7 +45,6 @@ from marketplace.serializers import (
     CreateCollection,
     DescribeCollection,
     IdentifyOrganization,
-    NewApiKeySerializer,
     Nothing,
     OrganizationSerializer,
     RotateApiKey,
@@ -98,7 +98,7 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
         description="The answer holds the secret, this once. A key can give no scope that its "
         "maker does not hold, and belongs to its maker's mode.",
         request=CreateApiKey,
-        responses={201: NewApiKeySerializer},
+        responses={201: ApiKeyWithSecretSerializer},
         examples=[
             OpenApiExample(
                 "A key that only pulls",
@@ -109,18 +109,18 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
     )
     def create(self, request: Request) -> Response:
         key, secret = api_keys.create(self.caller, **self.read(CreateApiKey))
-        return self._with_secret(key, secret)
+        return self.with_secret(self.created(key), secret)
 
     @extend_schema(
         summary="Rotate an API key",
         description="Makes a successor with the same scopes. The old secret goes on working for "
         "`overlap_seconds`, so that no client stops.",
         request=RotateApiKey,
-        responses={201: NewApiKeySerializer},
+        responses={201: ApiKeyWithSecretSerializer},
     )
     def rotate(self, request: Request, pk: str) -> Response:
         key, secret = api_keys.rotate(self.caller, pk, **self.read(RotateApiKey))
-        return self._with_secret(key, secret)
+        return self.with_secret(self.created(key), secret)
 
     @extend_schema(
         summary="Revoke an API key",
@@ -136,16 +136,11 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
         """Of all keys: a rotated key's successor is not below it."""
         return reverse("api-keys")
 
-    def _with_secret(self, key: ApiKey, secret: str | None) -> Response:
-        response = self.created(key)
-        response.data = {**cast("dict[str, Any]", response.data), **secret_shown(secret)}
-        return response
-
     def resume(self, effect: str) -> Response:
         """The first answer was lost before it was stored, and its secret with it."""
         if self.action == "revoke":
             return super().resume(effect)
-        return self._with_secret(self._effect(effect), None)
+        return self.with_secret(self.created(self._effect(effect)), None)
 
 
 @extend_schema_view(

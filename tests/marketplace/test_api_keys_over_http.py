@@ -56,8 +56,9 @@ def test_a_key_is_shown_with_its_secret_once(
 ) -> None:
     client = client_for(archive, livemode=livemode)
     answer = made(client)
-    secret = answer.json()["secret"]
-    shown = {name: value for name, value in answer.json().items() if name != "secret"}
+    shown = answer.json()
+    secret = shown.pop("secret")
+    assert shown.pop("secret_already_shown") is False
     assert {**shown, "id": None, "created_at": None} == {
         "object": "api_key",
         "id": None,
