@@ -10,8 +10,6 @@ from typing import Any
 from licensing import dimensions, vocabulary
 from licensing.search_documents import MODALITIES
 
-# Marks a field of an answer that names one of several words, or none: its text is empty then.
-BLANK = "x-blank"
 # Words that stand only among parameters.
 _NAMED = {
     frozenset({"buyer", "seller"}): "TradeRole",
@@ -46,16 +44,7 @@ def name_all(document: dict[str, Any]) -> None:
                 roots.add(id(schemas[names[words]]))
             del holder["enum"], holder["type"]
             holder["$ref"] = f"#/components/schemas/{names[words]}"
-    for holder in list(_dicts(document)):
-        if holder.pop(BLANK, False):
-            words = schemas[_referred(holder)]["enum"]
-            words += [] if "" in words else [""]
     document["components"]["schemas"] = dict(sorted(schemas.items()))
-
-
-def _referred(holder: dict[str, Any]) -> str:
-    reference: str = (holder["allOf"][0] if "allOf" in holder else holder)["$ref"]
-    return reference.rpartition("/")[2]
 
 
 def _is_wordy(words: list[Any]) -> bool:

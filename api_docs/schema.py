@@ -12,9 +12,9 @@ from drf_spectacular.extensions import (
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.serializers import CharField, ChoiceField, ListSerializer, RegexField
+from rest_framework.serializers import CharField, ListSerializer, RegexField
 
-from api_docs import answer_headers, bounds, named_enums, problems, refusals
+from api_docs import answer_headers, bounds, problems, refusals
 from api_docs.operation_names import operation_id
 from licensing import terms_json_schema
 from licensing.serializers import TypedTerms1Serializer
@@ -187,8 +187,6 @@ class LicetSchema(AutoSchema):
         if not is_sent and schema.get("format") == "uri":
             # Where there is none, the text is empty: a reference (RFC 3986, 4.2), and no URI.
             schema["format"] = "uri-reference"
-        if not is_sent and _may_be_blank(field):
-            schema[named_enums.BLANK] = True
         return schema
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
@@ -226,14 +224,6 @@ class LicetSchema(AutoSchema):
         if self._is_repeatable:
             kinds |= refusals.raised_by(view, "initial")
         return sorted(kinds, key=lambda kind: (kind.status, kind.code))
-
-
-def _may_be_blank(field: Any) -> bool:
-    """Whether a row may have no word yet in a field which names one of several."""
-    model = getattr(getattr(field.parent, "Meta", None), "model", None)
-    if model is None or not isinstance(field, ChoiceField):
-        return False
-    return any(each.name == field.source and each.blank for each in model._meta.fields)
 
 
 _ASCII = "^[ -~]+$"
