@@ -125,7 +125,7 @@ class Operation:
     @property
     def sample(self) -> str:
         """The request as a command."""
-        parts = ["curl"]
+        parts = []
         if self.method not in {"GET", "POST"} or (self.method == "POST" and self.body is None):
             parts.append(f"-X {self.method}")
         if self.needs_key:
@@ -137,7 +137,7 @@ class Operation:
             sent = f"-d {shlex.quote(self.body.example or '{}')}"
             parts.append(sent if self.is_sent_as_json else "--data-binary @FILE")
         parts.append(f'"$MARKET{self.path}"')
-        return " \\\n  ".join(parts)
+        return "curl " + " \\\n  ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Tag:
 
     @property
     def title(self) -> str:
-        return self.name.replace("-", " ").capitalize()
+        return self.name.replace("-", " ").capitalize().replace("Api", "API")
 
 
 @functools.cache

@@ -26,6 +26,8 @@ PAGES = (
     "/docs/try/append_upload/",
     "/docs/try/create_quote/",
     "/docs/guide/",
+    "/docs/guide/quickstart/",
+    "/docs/guide/errors/",
     "/docs/guide/studio/",
     "/docs/guide/verify/",
     "/docs/guide/webhooks/",
