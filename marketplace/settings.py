@@ -88,7 +88,6 @@ INSTALLED_APPS = [
     "guardian",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     # Not "allauth" itself: its own pages stay away, so that one of ours that is missing is noticed.
     "allauth.account",
     "allauth.mfa",
@@ -357,6 +356,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
+# What the pages of the guide show, beside the text that shows it.
+STATICFILES_DIRS = [("api_docs/pictures", BASE_DIR / "api_docs" / "pictures")]
 WHITENOISE_USE_FINDERS = True
 # Development collects nothing: files are found where they stand.
 WHITENOISE_AUTOREFRESH = DEVELOPMENT
@@ -427,8 +428,6 @@ SPECTACULAR_SETTINGS = {
         "WebhookDeliveryStateEnum": "marketplace.models.WebhookDelivery.State",
         "RoyaltyUnitEnum": "payments.models.RoyaltyRule.UNITS",
     },
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
     "WEBHOOKS": ["api_docs.webhooks.EVENT"],
 }

@@ -21,7 +21,7 @@ ID, BODY = "evt_01", b'{"type":"grant.issued"}'
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return re.findall(rf"```{language}[^\n]*\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ LOG = MemoryLog(bodies(300, "live"), "live")
 def commands() -> list[str]:
     """The commands of the section, each with the text that it is fed."""
     section = GUIDE.read_text().split("## Verify a grant without trusting us")[1]
-    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    block = re.search(r"```sh[^\n]*\n(.*?)```", section, re.DOTALL)
     assert block is not None
     install, fetch, program = block.group(1).split("\n", 2)
     return [install, fetch, program]

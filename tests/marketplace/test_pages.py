@@ -5,7 +5,6 @@ from __future__ import annotations
 import html.parser
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -23,6 +22,7 @@ from tests.people import caller_for, found
 
 pytestmark = pytest.mark.django_db
 HOST = "http://testserver"
+DOCS = ("/docs/", "/docs/try/", "/docs/guide/", "/docs/errors")
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 # Attributes whose address a browser fetches by itself, or sends a form to.
 FETCHING = {"src", "href", "action", "formaction", "data", "poster", "srcset", "background", "ping"}
@@ -216,7 +216,7 @@ def test_what_a_visitor_wrote_is_escaped(client: Client, archive: Organization) 
 
 
 def _everywhere(client: Client, offer: Offer) -> Iterator[tuple[str, str]]:
-    for path in ("/", f"/listings/{offer.pk}", "/login/", "/docs/", "/docs/errors"):
+    for path in ("/", f"/listings/{offer.pk}", "/login/", *DOCS):
         yield path, opened(client, path)
     client.force_login(
         operators.appoint(email="o@example.org", name="Olive", password="a b c d e f")
@@ -251,7 +251,7 @@ def test_every_file_that_a_page_names_is_there_and_asks_nobody_either(
     }
     files = sorted(path for path in named if path.startswith("/static/"))
     assert "/static/marketplace/page.css" in files
-    assert any(path.endswith("swagger-ui-bundle.js") for path in files)
+    assert "/static/api_docs/try.js" in files
     for path in files:
         file: Any = finders.find(path.removeprefix("/static/"))
         assert file, path
@@ -261,17 +261,8 @@ def test_every_file_that_a_page_names_is_there_and_asks_nobody_either(
             assert not re.findall(r"url\(\s*['\"]?(?:https?:)?//|@import\s+['\"]?http", style), path
 
 
-def test_the_reference_reads_our_own_document_and_has_it_checked_by_nobody(client: Client) -> None:
-    text = opened(client, "/docs/")
-    assert 'data-document="/openapi.json"' in text
-    # The other layout, with its badge, sends the document's address to a validator elsewhere.
-    file: Any = finders.find("api_docs/reference.js")
-    assert 'layout: "BaseLayout"' in Path(file).read_text()
-    assert 'href="/openapi.json"' in text
-
-
 def test_pages_can_be_read_aloud_and_operated_by_keyboard(client: Client, offer: Offer) -> None:
-    for path in ("/", f"/listings/{offer.pk}", "/login/", "/login/password/", "/docs/errors"):
+    for path in ("/", f"/listings/{offer.pk}", "/login/", "/login/password/", *DOCS):
         page = Page(opened(client, path))
         assert page.language == "en", path
         assert page.tags.count("h1") == 1, path

@@ -76,7 +76,7 @@ class Command(BaseCommand):
 Licet runs. No money moves: Stripe is simulated.
 
   Listings        {web}/
-  API reference   {web}/docs/        (paste a key below into “Authorize”)
+  API reference   {web}/docs/        (with a key below: {web}/docs/try/)
   Admin           {web}/admin/       operator@demo.example / {demo.PASSWORD}
   Sign in         {web}/login/       archive@demo.example or lab@demo.example / {demo.PASSWORD}
   Workspace       {web}/studio/      {_who(cast)}
