@@ -41,7 +41,7 @@ from marketplace.tenant_site import Section, studio
 Because = WebhookEndpoint.Because
 State = WebhookDelivery.State
 # Where it is written how a program takes them.
-GUIDE = "/docs/"
+GUIDE = "/docs/guide/webhooks/"
 _MISSED = gettext_lazy("What happens meanwhile is not sent later: the feed of events has it.")
 
 

@@ -111,7 +111,7 @@ def age(endpoint: WebhookEndpoint, **by: Any) -> None:
 def test_an_empty_list_says_what_webhooks_are_and_leads_to_the_guide(owner: Client) -> None:
     answer = owner.get(LIST)
     assert "You have no webhook yet. It tells a program of yours" in text(answer)
-    assert 'href="/docs/"' in answer.content.decode()
+    assert 'href="/docs/guide/webhooks/"' in answer.content.decode()
     assert f'href="{ADD}"' in answer.content.decode()
 
 
