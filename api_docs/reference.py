@@ -147,6 +147,8 @@ class Tag:
     name: str
     meaning: str
     operations: list[Operation]
+    # What the market sends, to addresses of its clients.
+    sent: list[Operation]
 
     @property
     def title(self) -> str:
@@ -173,11 +175,15 @@ def document() -> dict[str, Any]:
 def tags() -> list[Tag]:
     """Every noun and operation, in the order in which somebody meets them."""
     found: dict[str, Tag] = {
-        tag["name"]: Tag(tag["name"], tag["description"], []) for tag in document()["tags"]
+        tag["name"]: Tag(tag["name"], tag["description"], [], []) for tag in document()["tags"]
     }
     for path, method, operation in operations(document()):
         name = operation["tags"][0]
         found[name].operations.append(Operation(path, method.upper(), name, operation))
+    for methods in document()["webhooks"].values():
+        for method, operation in methods.items():
+            sent = Operation("", method.upper(), operation["tags"][0], operation)
+            found[sent.tag].sent.append(sent)
     return list(found.values())
 
 

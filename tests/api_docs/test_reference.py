@@ -84,6 +84,16 @@ def test_a_noun_s_page_says_all_that_the_document_says(client: Client, tag: str)
                 assert f"<dt><code>{member}</code>" in section
 
 
+def test_what_is_sent_to_clients_is_described(client: Client) -> None:
+    text = html.unescape(read(client, "/docs/reference/webhook-endpoints/"))
+    [section] = re.findall(r'aria-labelledby="receive_event">.*?</section>', text, re.DOTALL)
+    sent = DOCUMENT["webhooks"]["event"]["post"]
+    names = [each["name"] for each in sent["parameters"]]
+    for name in (*names, *members({"$ref": "/Event"}), "timestamp"):
+        assert f"<dt><code>{name}</code>" in section
+    assert all(f"<h4>{status}</h4>" in section for status in sent["responses"])
+
+
 def codes(answer: dict[str, Any]) -> list[str]:
     if "$ref" in answer:
         answer = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]

@@ -21,6 +21,7 @@ PAGES = (
     "/docs/reference/collections/",
     "/docs/reference/listings/",
     "/docs/reference/quotes/",
+    "/docs/reference/webhook-endpoints/",
     "/docs/schemas/Quote/",
     "/docs/try/",
     "/docs/try/append_upload/",
