@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Each is a module here, with `run(quick) -> Iterator[Figure]`.
 NAMES = {
+    "api": "api",
     "browser-import": "browser_imports",
     "dashboards": "dashboards",
     "decide": "decisions",
