@@ -12,8 +12,8 @@ from django.utils.cache import patch_vary_headers
 
 # Below it an answer fits one packet as it is, and compressing takes longer than it saves.
 _COMPRESSED_FROM = 1_400
-# An answer of the API, and the description of it. Pages hold what compression could give away.
-_PATHS = ("/v1/", "/openapi.json")
+# Answers of the API. Pages hold what compression could give away.
+_PATHS = ("/v1/",)
 _REFUSES_GZIP = re.compile(r"\bgzip\s*;\s*q\s*=\s*0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 

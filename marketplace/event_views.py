@@ -78,7 +78,7 @@ class FeedPagination(KeysetPagination):
             {
                 "name": "after",
                 "in": "query",
-                "schema": {"type": "string", "maxLength": 64},
+                "schema": {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9_=-]*$"},
                 "description": "`next_cursor` of the page before. Without it: from the beginning.",
             },
         ]
@@ -106,7 +106,7 @@ class EventViewSet(Retrieving, TenantViewSet):
         parameters=[
             OpenApiParameter(
                 "types",
-                str,
+                {"type": "string", "maxLength": 2_000, "pattern": "^[a-z_.,]*$"},
                 description="Only these types, with commas between.",
             )
         ],

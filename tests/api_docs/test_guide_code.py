@@ -96,6 +96,7 @@ def worked_through(market: Run, page: str, tmp_path: Path) -> list[str]:
     return wrong
 
 
+@pytest.mark.oracle
 def test_all_code_of_the_guide_does_what_the_guide_says(run: Run, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("not installed: curl")

@@ -66,7 +66,8 @@ def test_the_overview_leads_to_every_operation(client: Client) -> None:
 def test_a_noun_s_page_says_all_that_the_document_says(client: Client, tag: str) -> None:
     text = html.unescape(read(client, f"/docs/reference/{tag}/"))
     of_tag = [each for each in operations(DOCUMENT) if each[2]["tags"] == [tag]]
-    assert of_tag
+    # One of them is of what we send, and nobody asks for.
+    assert of_tag or tag == "webhooks"
     for path, method, operation in of_tag:
         name = operation["operationId"]
         [section] = re.findall(
@@ -85,7 +86,7 @@ def test_a_noun_s_page_says_all_that_the_document_says(client: Client, tag: str)
 
 
 def test_what_is_sent_to_clients_is_described(client: Client) -> None:
-    text = html.unescape(read(client, "/docs/reference/webhook-endpoints/"))
+    text = html.unescape(read(client, "/docs/reference/webhooks/"))
     [section] = re.findall(r'aria-labelledby="receive_event">.*?</section>', text, re.DOTALL)
     sent = DOCUMENT["webhooks"]["event"]["post"]
     names = [each["name"] for each in sent["parameters"]]

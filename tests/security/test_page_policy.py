@@ -39,6 +39,9 @@ EXAMPLES = {
     "uidb36": "0" * 32,
     "key": "a-b",
     "provider_id": "acme",
+    "name": "webhooks",
+    "operation": "create_order",
+    "path": "architecture.md",
 }
 
 
