@@ -28,7 +28,7 @@ from django.http import HttpResponse
 from marketplace import json_sql
 from marketplace.access import Caller, TenantQuerySet, acting
 from marketplace.models import Organization, User
-from marketplace.typeid import TypeIDField
+from marketplace.typeid import TypeID, TypeIDField
 
 if TYPE_CHECKING:
     from marketplace.http import TenantViewSet
@@ -240,19 +240,29 @@ def page(view: TenantViewSet) -> HttpResponse | None:
 def row(view: TenantViewSet) -> HttpResponse | None:
     """One row of a view; None where the serializer has to write it, or say why there is none."""
     key: Any = view.model._meta.pk
-    if not settings.READPLAN or set(view.kwargs) != {"pk"} or not isinstance(key, TypeIDField):
-        return None
-    plan = _plan(view, "retrieve", is_after=False)
-    if plan is None:
+    if set(view.kwargs) != {"pk"} or not isinstance(key, TypeIDField):
         return None
     try:
         pk = key.to_python(view.kwargs["pk"])
     except ValidationError:
         return None
-    assert pk is not None
+    text = _text_of(view, pk)
+    return answer(text) if text is not None else None
+
+
+def shown(view: TenantViewSet, pk: Any) -> Any:
+    """What a view shows of a row that a verb just made or changed; None as in `row`."""
+    text = _text_of(view, pk) if isinstance(pk, TypeID) else None
+    return None if text is None else json.loads(text)
+
+
+def _text_of(view: TenantViewSet, pk: Any) -> str | None:
+    plan = _plan(view, "retrieve", is_after=False) if settings.READPLAN else None
+    if plan is None:
+        return None
     with acting(view.caller, writing=False):
         rows = plan.run(_values(view.caller, uuid.UUID(int=pk.int)))
-    return answer(rows[0][1]) if rows else None
+    return rows[0][1] if rows else None
 
 
 def texts(
