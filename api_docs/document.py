@@ -51,7 +51,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def _name_ids(document: dict[str, Any]) -> None:
     """Say of the id in each path what it looks like: as the resource at that address says."""
-    patterns: dict[str, str | None] = {}
+    # Templates have names of their own, the same in every market.
+    patterns: dict[str, str | None] = {"terms-templates": "^[a-z0-9-]{1,60}$"}
     for path, method, operation in operations(document):
         if method == "get":
             noun, _id, rest = path.removeprefix("/v1/").partition("/{id}")

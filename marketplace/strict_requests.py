@@ -70,6 +70,8 @@ def check_query(view: TenantViewSet) -> None:
                 f"This parameter is unknown here. {known_words(name, sorted(known))}",
                 param=name,
             )
+        if name == "format" and not raw_value:
+            raise InvalidQuery("Give a value, or leave it out.", param=name)
         if name in seen:
             raise InvalidQuery("Give this parameter once.", param=name)
         seen.add(name)
