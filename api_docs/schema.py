@@ -187,6 +187,8 @@ class LicetSchema(AutoSchema):
         if not is_sent and schema.get("format") == "uri":
             # Where there is none, the text is empty: a reference (RFC 3986, 4.2), and no URI.
             schema["format"] = "uri-reference"
+        if not is_sent and schema.get("format") == "email" and _may_be_empty(field):
+            del schema["format"]
         return schema
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
@@ -224,6 +226,13 @@ class LicetSchema(AutoSchema):
         if self._is_repeatable:
             kinds |= refusals.raised_by(view, "initial")
         return sorted(kinds, key=lambda kind: (kind.status, kind.code))
+
+
+def _may_be_empty(field: Any) -> bool:
+    """Whether the column that a field of an answer shows may hold an empty text."""
+    model = getattr(getattr(field.parent, "Meta", None), "model", None)
+    columns = () if model is None else model._meta.fields
+    return any(each.name == field.source and each.blank for each in columns)
 
 
 _ASCII = "^[ -~]+$"
