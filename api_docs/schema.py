@@ -187,9 +187,12 @@ class LicetSchema(AutoSchema):
         if not is_sent and schema.get("format") == "uri":
             # Where there is none, the text is empty: a reference (RFC 3986, 4.2), and no URI.
             schema["format"] = "uri-reference"
-        if not is_sent and schema.get("format") == "email" and _may_be_empty(field):
-            del schema["format"]
         return schema
+
+    def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
+        super()._insert_field_validators(field, schema)  # type: ignore[no-untyped-call]
+        if field.read_only and schema.get("format") == "email" and _may_be_empty(field):
+            del schema["format"]
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         answers: dict[str, Any] = super()._get_response_bodies(direction)
