@@ -45,7 +45,7 @@ def visitor_for(chromium: Browser, live_server: Any) -> VisitorFor:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]}, base_url=live_server.url
         )
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         return Visitor(context.new_page(), live_server.url)
 
     return start
