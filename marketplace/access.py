@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connection, models, transaction
 from django.utils.translation import gettext as _
+from psycopg import sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from marketplace.errors import NotFound
 
@@ -146,12 +149,47 @@ def _as(tenant: str, reason: str) -> Iterator[None]:
         _set("", "")
 
 
+_SET: Final = "SELECT set_config('licet.tenant', %s, true), set_config('licet.system', %s, true)"
+_BEGIN: Final = sql.SQL("BEGIN; SET LOCAL licet.tenant = {}; SET LOCAL licet.system = {}")
+
+
 def _set(tenant: str, reason: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('licet.tenant', %s, true), set_config('licet.system', %s, true)",
-            [tenant, reason],
-        )
+    raw = connection.connection
+    if _is_watched() or raw.pgconn.transaction_status != TransactionStatus.IDLE:
+        with connection.cursor() as cursor:
+            cursor.execute(_SET, [tenant, reason])
+        return
+    # The transaction is begun as well, in one message: each request is spared a third of what
+    # PostgreSQL and we spend on a short transaction.
+    begin = _BEGIN.format(sql.Literal(tenant), sql.Literal(reason)).as_bytes(raw)
+    with connection.wrap_database_errors:
+        result = raw.pgconn.exec_(begin)
+        if result.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(result)
+
+
+def _is_watched() -> bool:
+    """Whether somebody wants to see each statement before it runs, or after."""
+    return bool(connection.execute_wrappers) or connection.queries_logged
+
+
+def alone(caller: Caller, statement: str, values: Any) -> tuple[list[tuple[Any, ...]], int]:
+    """Run one statement as `caller`'s organization; its rows, and how many it found or changed.
+
+    In a transaction of its own, all of which is one message to PostgreSQL: half of what `acting`
+    around it costs. Within a transaction, or where statements are watched, as `acting` does it.
+    """
+    tenant = str(caller.organization.pk.hex)
+    if connection.in_atomic_block or _is_watched():
+        with _as(tenant, ""), connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else [], cursor.rowcount
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        with connection.connection.pipeline():
+            connection.connection.execute(_SET, [tenant, ""])
+            found = connection.connection.execute(statement, values)
+        return found.fetchall() if found.description else [], found.rowcount
 
 
 @contextmanager

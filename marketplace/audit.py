@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import models, transaction
+from django.db import connection, models
+from django.utils import timezone
+from psycopg.types.json import Jsonb
 
 from marketplace.access import Caller
 from marketplace.models import Audit, Membership, Organization, User
+from marketplace.typeid import uuid7
 
 _ACTS_MAX = 200
 
@@ -57,14 +60,28 @@ def acts(caller: Caller, *, subject: str = "", most: int = _ACTS_MAX) -> list[Ac
 
 def record(caller: Caller | OfMarket, action: str, *, subject: models.Model, **data: Any) -> None:
     """Write one audit row in the act's own transaction: the act and its record commit together."""
-    assert transaction.get_connection().in_atomic_block, "An audit row commits with its act."
-    Audit.objects.create(
-        organization=caller.organization,
-        actor=caller.actor,
-        action=action,
-        subject=str(subject.pk),
-        data=data,
-    )
+    assert connection.in_atomic_block, "An audit row commits with its act."
+    organization = caller.organization
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RECORD,
+            {
+                "id": uuid7(),
+                "organization": None if organization is None else organization.pk.hex,
+                "actor": caller.actor,
+                "action": action,
+                "subject": str(subject.pk),
+                "data": Jsonb(data),
+                "at": timezone.now(),
+            },
+        )
+
+
+# Most verbs run it: bare, it costs half of what a query set of it does.
+_RECORD = """
+INSERT INTO marketplace_audit (id, organization_id, actor, action, subject, data, at)
+VALUES (%(id)s, %(organization)s::uuid, %(actor)s, %(action)s, %(subject)s, %(data)s, %(at)s)
+"""
 
 
 def record_done(asked: str, done: str, *, subject: models.Model) -> None:
@@ -72,7 +89,7 @@ def record_done(asked: str, done: str, *, subject: models.Model) -> None:
 
     In the transaction that did it, which sees all tenants. Nothing where nobody had asked.
     """
-    assert transaction.get_connection().in_atomic_block, "An audit row commits with its act."
+    assert connection.in_atomic_block, "An audit row commits with its act."
     before = Audit.objects.filter(action=asked, subject=str(subject.pk)).order_by("-id").first()
     if before is not None:
         Audit.objects.create(
@@ -85,7 +102,7 @@ def record_done(asked: str, done: str, *, subject: models.Model) -> None:
 
 def record_all(caller: Caller, action: str, subjects: Mapping[str, Mapping[str, Any]]) -> None:
     """Write one audit row for each subject (its TypeID, and the row's data), in one statement."""
-    assert transaction.get_connection().in_atomic_block, "An audit row commits with its act."
+    assert connection.in_atomic_block, "An audit row commits with its act."
     Audit.objects.bulk_create(
         Audit(
             organization=caller.organization,

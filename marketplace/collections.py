@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -49,7 +50,8 @@ def create(
             languages=list(languages),
         )
         try:
-            with transaction.atomic():
+            # Without a reference of its own there is nothing that it could collide with.
+            with transaction.atomic() if external_id else nullcontext():
                 collection.save(force_insert=True)
         except IntegrityError:
             raise DuplicateExternalId(

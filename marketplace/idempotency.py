@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from psycopg.types.json import Jsonb
 
-from marketplace.access import Caller, acting
+from marketplace.access import Caller, acting, alone
 from marketplace.errors import IdempotencyInFlight, IdempotencyKeyReused, InvalidInput
 from marketplace.models import IdempotencyKey
 
@@ -60,10 +60,11 @@ def begin(caller: Caller, key: str, print_: bytes) -> Replay | None:
             param="Idempotency-Key",
         )
     mine = _mine(caller, key)
-    with acting(caller, writing=False):
-        # Most keys are new: whether there is a row costs a tenth of what reading one does.
-        if _run(_IS_KNOWN, mine) and (row := _find(caller, key)) is not None:
-            return _judge(row, print_)
+    # Most keys are new: whether there is a row costs a tenth of what reading one does.
+    if alone(caller, _IS_KNOWN, mine)[1]:
+        with acting(caller, writing=False):
+            if (row := _find(caller, key)) is not None:
+                return _judge(row, print_)
 
     def insert() -> None:
         # An uncommitted row of the same key makes this wait for that transaction's end.
@@ -115,8 +116,8 @@ def names(caller: Caller, effect: models.Model) -> None:
 def store(caller: Caller, key: str, print_: bytes, status: int, body: Any, location: str) -> None:
     """Keep the answer: successes, and refusals that a verb decided."""
     answer = {"status": status, "body": Jsonb(body), "location": location, "print": print_}
-    with acting(caller, writing=False):
-        if not _run(_ANSWER, {**_mine(caller, key), **answer}):
+    if not alone(caller, _ANSWER, {**_mine(caller, key), **answer})[1]:
+        with acting(caller, writing=False):
             # A refusal left no row, or another request came first: its answer stands.
             IdempotencyKey.objects.bulk_create(
                 [

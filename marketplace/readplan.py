@@ -26,7 +26,7 @@ from django.db.models import F, Func, QuerySet, Value
 from django.http import HttpResponse
 
 from marketplace import json_sql
-from marketplace.access import Caller, TenantQuerySet, acting
+from marketplace.access import Caller, TenantQuerySet, acting, alone
 from marketplace.models import Organization, User
 from marketplace.typeid import TypeID, TypeIDField
 
@@ -90,12 +90,23 @@ class Plan:
     # The members that are put in between the runs of a row's text.
     late: tuple[tuple[str, json_sql.Late], ...] = ()
 
-    def run(self, values: Mapping[str, Any], limit: int | None = None) -> list[tuple[Any, str]]:
-        """Rows of (primary key, JSON text)."""
+    def run(
+        self, values: Mapping[str, Any], limit: int | None = None, *, caller: Caller | None = None
+    ) -> list[tuple[Any, str]]:
+        """Rows of (primary key, JSON text), as the caller or, without one, in its transaction."""
+        if caller is not None and self.late:
+            with acting(caller, writing=False):
+                return self.run(values, limit)
         given = [values[slot] if slot else constant for slot, constant in self.params]
+        if limit is not None:
+            given.append(limit)
+        rows: list[Any]
+        if caller is not None:
+            rows, _count = alone(caller, self.sql, given)
+            return rows
         with connection.cursor() as cursor:
-            cursor.execute(self.sql, given if limit is None else [*given, limit])
-            rows: list[Any] = cursor.fetchall()
+            cursor.execute(self.sql, given)
+            rows = cursor.fetchall()
         if not self.late:
             return rows
         found = [
@@ -227,8 +238,7 @@ def page(view: TenantViewSet) -> HttpResponse | None:
     plan = _plan(view, "list", after is not None)
     if plan is None:
         return None
-    with acting(view.caller, writing=False):
-        rows = plan.run(_values(view.caller, after), limit + 1)
+    rows = plan.run(_values(view.caller, after), limit + 1, caller=view.caller)
     has_more = len(rows) > limit
     rows = rows[:limit]
     following = json.dumps(paginator.following(view.request, rows[-1][0]) if has_more else None)
@@ -260,8 +270,7 @@ def _text_of(view: TenantViewSet, pk: Any) -> str | None:
     plan = _plan(view, "retrieve", is_after=False) if settings.READPLAN else None
     if plan is None:
         return None
-    with acting(view.caller, writing=False):
-        rows = plan.run(_values(view.caller, uuid.UUID(int=pk.int)))
+    rows = plan.run(_values(view.caller, uuid.UUID(int=pk.int)), caller=view.caller)
     return rows[0][1] if rows else None
 
 

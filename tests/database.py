@@ -70,6 +70,11 @@ class TestDatabase:
         return urlunsplit(parts._replace(path="/" + quote(self.name)))
 
     @property
+    def admin_url(self) -> str:
+        """The address of whoever may make databases on this server."""
+        return self._admin_url
+
+    @property
     def environ(self) -> dict[str, str]:
         """The environment of a process that a test starts on this database."""
         hidden = {"DATABASE_OWNER_URL", "LICET_DATABASE_ROLE", "DJANGO_SETTINGS_MODULE"}

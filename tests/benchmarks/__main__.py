@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Each is a module here, with `run(quick) -> Iterator[Figure]`.
 NAMES = {
     "api": "api",
+    "api-scale": "api_scale",
     "browser-import": "browser_imports",
     "dashboards": "dashboards",
     "decide": "decisions",
@@ -28,6 +29,7 @@ NAMES = {
     "ledger-verify": "ledger_verify",
     "opt-out": "opt_outs",
     "orders": "orders",
+    "oscar": "oscar_peer",
     "pull": "pulls",
     "restore": "restores",
     "royalties": "royalties",
@@ -77,7 +79,11 @@ def _run(database: TestDatabase, name: str, quick: bool) -> int:
         command = [sys.executable, "-m", "tests.benchmarks", "--inside", name]
         result = subprocess.run(
             [*command, *(["--quick"] if quick else [])],
-            env={**database.environ, "LICET_DATA_DIR": directory},
+            env={
+                **database.environ,
+                "DATABASE_ADMIN_URL": database.admin_url,
+                "LICET_DATA_DIR": directory,
+            },
             check=False,
         )
     if result.returncode:

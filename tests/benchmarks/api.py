@@ -8,6 +8,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -16,11 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
+from licensing.listing_serializers import ListedTermsSerializer
+from licensing.models import Offer
 from marketplace import api_keys
+from marketplace.access import system
 from payments import processes
+from tests.benchmarks import listings
 from tests.benchmarks.measure import Figure, median, owner, progress
 from tests.people import caller_for, found
 
@@ -35,7 +41,7 @@ LOAD_SQL = """
 INSERT INTO marketplace_organization
 SELECT (jsonb_populate_record(organization, jsonb_build_object(
     'id', ('a0' || lpad(to_hex(n), 30, '0'))::uuid, 'name', 'Tenant ' || n))).*
-FROM marketplace_organization organization, generate_series(1, %s) n WHERE organization.id = %s
+FROM marketplace_organization organization, generate_series(%s, %s) n WHERE organization.id = %s
 """
 COLLECTIONS_SQL = """
 INSERT INTO marketplace_collection (id, organization_id, name, description, notice, languages,
@@ -78,15 +84,15 @@ class Server:
         return json.loads(text)
 
     def cpu(self) -> float:
-        return _cpu(self.process.pid)
+        return family_cpu(self.process.pid)
 
 
 def run(quick: bool) -> Iterator[Figure]:
-    """Ask both by turns: a list of 50, a row, a small POST."""
+    """Ask both by turns: a list of 50, a row, a small POST; and a search of as many listings."""
     count = COLLECTIONS // 10 if quick else COLLECTIONS
     seller = found("Measured", "platform")
     secret = api_keys.create(caller_for(seller), name="bench", scopes=SCOPES)[1]
-    _load(str(UUID(int=seller.pk.int)), count)
+    load(str(UUID(int=seller.pk.int)), count)
     numbers = itertools.count()
     with _servers(secret) as (ours, bare, database):
         assert "Content-Security-Policy" in _page_headers(ours)
@@ -99,6 +105,31 @@ def run(quick: bool) -> Iterator[Figure]:
         assert _shape(ours, ids[0]) == _shape(bare, ids[0])
         for name, (ask, goal) in asked.items():
             yield _figure(name, ask, goal, ours, bare, database, count)
+    yield _search(secret, count)
+
+
+def _search(secret: str, count: int) -> Figure:
+    """Rare words and common ones by turns, by relevance, with facets."""
+    listings.load(count, random.Random(3))
+    pairs = zip(listings.COMMON[:60], listings.RARE[:60], strict=True)
+    words = itertools.cycle([each for two in pairs for each in two])
+    with TemporaryDirectory() as directory:
+        kept = Path(directory) / "terms.json"
+        with system("what a bare server keeps of terms"):
+            ids = Offer.objects.values_list("terms_id", flat=True).distinct()
+            told = ListedTermsSerializer().texts(list(ids))
+        kept.write_text(json.dumps({str(UUID(int=id.int)): text for id, text in told.items()}))
+        with _servers(secret, BARE_TERMS=str(kept)) as (ours, bare, database):
+            path = "/v1/listings?q=collection&limit=50"
+            mine, other = (each.ask("GET", path) for each in (ours, bare))
+            assert len(mine["data"]) == len(other["data"]) == 50
+            # What a bare server leaves out, it saves itself.
+            assert mine["data"][0].keys() - other["data"][0].keys() <= {"trader", "sample"}
+
+            def look(server: Server) -> None:
+                server.ask("GET", f"/v1/listings?q={next(words)}&limit=50")
+
+            return _figure("search, page of 50", look, 0.5, ours, bare, database, count)
 
 
 def _figure(
@@ -108,10 +139,10 @@ def _figure(
     rates: dict[str, list[float]] = {ours.name: [], bare.name: []}
     for number in range(1 + ROUNDS):
         for server in (ours, bare):
-            began, at = server.cpu() + _cpu(database), time.perf_counter()
+            began, at = server.cpu() + family_cpu(database), time.perf_counter()
             for _turn in range(REQUESTS):
                 ask(server)
-            cost = (server.cpu() + _cpu(database) - began) / REQUESTS
+            cost = (server.cpu() + family_cpu(database) - began) / REQUESTS
             if number:  # the first one warms both up
                 spent[server.name].append(cost)
                 rates[server.name].append(REQUESTS / (time.perf_counter() - at))
@@ -121,7 +152,7 @@ def _figure(
         f" {median(rates[bare.name]):.0f}"
     )
     return Figure(
-        figure=f"{name} of a tenant beside {count:,} collections: CPU of server and database",
+        figure=f"{name} beside {count:,} of others: CPU of server and database",
         value=mine,
         unit="ms",
         limit=limit,
@@ -154,13 +185,14 @@ def _page_headers(server: Server) -> Any:
         return page.headers
 
 
-def _load(tenant: str, count: int) -> None:
+def load(tenant: str, count: int, *, tenants: int = ORGANIZATIONS) -> None:
+    """So many collections, some of the tenant's own, the others of so many others."""
     started = time.monotonic()
     with owner() as opened:
-        opened.execute(LOAD_SQL, [ORGANIZATIONS, tenant])
+        opened.execute(LOAD_SQL, [1, tenants, tenant])
         opened.execute(
             COLLECTIONS_SQL,
-            {"own": OWN, "tenant": tenant, "tenants": ORGANIZATIONS, "count": count},
+            {"own": OWN, "tenant": tenant, "tenants": tenants, "count": count},
         )
         opened.execute("VACUUM ANALYZE marketplace_collection")
         opened.execute("VACUUM ANALYZE marketplace_organization")
@@ -168,14 +200,17 @@ def _load(tenant: str, count: int) -> None:
 
 
 @contextmanager
-def _servers(secret: str) -> Iterator[tuple[Server, Server, int]]:
+def _servers(secret: str, **more: str) -> Iterator[tuple[Server, Server, int]]:
     """Both, each with one worker, and the process that PostgreSQL's are children of."""
-    with owner() as opened:
-        row = opened.execute("SELECT pg_backend_pid()").fetchone()
-        assert row is not None
-        database = _parent(row[0])
+    database = database_process()
     ports = processes.free_ports(2)
-    environ = {**os.environ, **LIMITS, "LICET_DATABASE_ROLE": "licet_app", "LICET_DEBUG": "1"}
+    environ = {
+        **os.environ,
+        **LIMITS,
+        **more,
+        "LICET_DATABASE_ROLE": "licet_app",
+        "LICET_DEBUG": "1",
+    }
     bare = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
     bare += ["--port", str(ports[1]), "--workers", "1", "--no-ws", "tests.benchmarks.bare_peer:app"]
     commands = [processes.served(ports[0], threads=processes.WEB_THREADS), bare]
@@ -209,7 +244,15 @@ def _wait(server: Server) -> None:
             time.sleep(0.1)
 
 
-def _cpu(parent: int) -> float:
+def database_process() -> int:
+    """The process that PostgreSQL's are children of."""
+    with owner() as opened:
+        row = opened.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(Path(f"/proc/{row[0]}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def family_cpu(parent: int) -> float:
     """Processor seconds of a process and all below it, each with all its threads.
 
     Of the database's: one server's connections rest while the other is asked.
@@ -222,7 +265,3 @@ def _family(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task").glob("*/children")
     born = [int(pid) for each in children for pid in each.read_text().split()]
     return [parent, *(pid for child in born for pid in _family(child))]
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -1,7 +1,8 @@
 """The least that could answer for us: ASGI and psycopg, with the same duties, and hand-written SQL.
 
 A key that is kept by its digest, a limiter, a request's id; a POST writes the same idempotency row.
-No row-level security: it reads and writes as the owner, of the tenant that the key names.
+No row-level security: it reads and writes as the owner, of the tenant that the key names. Its
+search reads every question as English, and counts fewer facets: those that a document names.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID, uuid4
@@ -44,6 +47,57 @@ INSERT INTO marketplace_idempotencykey (organization_id, livemode, key, fingerpr
     response_status, response_body, response_location, locked_until, created_at)
 VALUES (%s, false, %s, %s, %s, 201, %s::jsonb, '', now(), now())
 """
+_FOUND = """
+WITH asked AS (SELECT websearch_to_tsquery('english', %(q)s) AS question), found AS MATERIALIZED (
+    SELECT id, offer_id, search, facets FROM licensing_searchdocument
+    WHERE search @@ (SELECT question FROM asked) AND audience_id IS NULL
+        AND opens_at <= now() AND (closes_at IS NULL OR closes_at > now())
+    ORDER BY id DESC LIMIT 1001
+), ranked AS (
+    SELECT id, offer_id, ts_rank(search, question) AS rank, array_to_string(facets, ' ') AS said
+    FROM found, asked
+)
+SELECT count(*), string_agg(said, ','),
+    ARRAY(SELECT offer_id FROM ranked ORDER BY rank DESC, id DESC LIMIT %(limit)s)
+FROM ranked
+"""
+
+
+def _time(column: str) -> str:
+    return f"""replace(to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        '.000000Z', 'Z')"""
+
+
+_LISTED = f"""
+SELECT terms_id, json_build_object('object', 'listing',
+    'id', marketplace_typeid('off', uuid_send(offer.id)),
+    'seller', json_build_object('id', marketplace_typeid('org', uuid_send(seller.id)),
+        'name', seller.name, 'legal_name', legal_name, 'jurisdiction', jurisdiction,
+        'registration_number', registration_number),
+    'collection', json_build_object('id', marketplace_typeid('col', uuid_send(collection.id)),
+        'name', collection.name, 'description', description, 'notice', notice),
+    'rights', json_build_object('basis', rights_basis, 'license_name', rights_license,
+        'statement', rights_statement),
+    'snapshot', json_build_object('object', 'snapshot',
+        'id', marketplace_typeid('snp', uuid_send(snapshot.id)),
+        'collection', marketplace_typeid('col', uuid_send(snapshot.collection_id)),
+        'number', snapshot.number, 'tree', 'licet/set/v1', 'type', 'snapshot', 'size', size,
+        'root', encode(root, 'hex'), 'totals', totals, 'citation', encode(citation, 'hex'),
+        'finalized_at', {_time("finalized_at")}),
+    'is_private', audience_id IS NOT NULL,
+    'price', coalesce(price, jsonb_build_object('model', 'flat', 'amount_minor', price_minor)),
+    'price_minor', price_minor, 'currency', currency, 'access', access,
+    'invoice_days', invoice_days, 'grants_on', grants_on, 'opens_at', {_time("opens_at")},
+    'closes_at', {_time("closes_at")}, 'published_at', {_time("published_at")})::text
+FROM unnest(%s::uuid[]) WITH ORDINALITY page (id, place)
+JOIN licensing_offer offer ON offer.id = page.id
+JOIN marketplace_organization seller ON seller.id = offer.organization_id
+JOIN marketplace_collection collection ON collection.id = offer.collection_id
+JOIN licensing_snapshot snapshot ON snapshot.id = offer.snapshot_id
+WHERE state = 'listed' ORDER BY place
+"""
+# The text of each terms, which takes code to make, as we keep it.
+_terms: dict[UUID, str] = {}
 
 _OPTIONS = "-c role=licet_owner -c licet.system=bench -c timezone=UTC -c jit=off"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -83,6 +137,8 @@ async def _answer(scope: Any, headers: dict[bytes, bytes], receive: Any) -> Answ
         _limit(tenant)
         if scope["method"] == "POST":
             return await _make(opened, tenant, headers, (await receive())["body"])
+        if scope["path"] == "/v1/listings":
+            return await _search(opened, parse_qs(scope["query_string"].decode()))
         id = scope["path"].removeprefix("/v1/collections").strip("/")
         if id:
             found = await (await opened.execute(_ROW, [tenant, _uuid(id)])).fetchone()
@@ -105,6 +161,27 @@ async def _make(opened: Any, tenant: UUID, headers: dict[bytes, bytes], body: by
         key = headers[b"idempotency-key"].decode()
         await opened.execute(_ONCE, [tenant, key, print_, str(id), made[0]])
     return 201, made[0]
+
+
+async def _search(opened: Any, asked: dict[str, list[str]]) -> Answer:
+    if not _terms:
+        told = json.loads(Path(os.environ["BARE_TERMS"]).read_text())
+        _terms.update({UUID(id): text for id, text in told.items()})
+    values = {"q": asked["q"][0], "limit": 50}
+    found = await (await opened.execute(_FOUND, values, prepare=False)).fetchone()
+    total, said, page = found
+    rows = await (await opened.execute(_LISTED, [page])).fetchall()
+    data = ",".join(f'{text[:-1]},"terms":{_terms[terms]}}}' for terms, text in rows)
+    counted: Counter[str] = Counter()
+    for facets, number in Counter((said or "").split(",")).items():
+        for facet in facets.split():
+            counted[facet] += number
+    facets: dict[str, list[dict[str, Any]]] = {}
+    for facet, number in counted.most_common():
+        name, _colon, value = facet.partition(":")
+        facets.setdefault(name, []).append({"value": value, "count": number})
+    rest = {"has_more": total > 50, "total": str(total), "facets": facets}
+    return 200, f'{{"data":[{data}],{json.dumps(rest)[1:]}'
 
 
 async def _opened() -> AsyncConnectionPool:

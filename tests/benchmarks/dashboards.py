@@ -1,5 +1,7 @@
 """How long dashboards take: a seller with 200,000 collections and 1 M works, and 10,000 grants.
 
+The buyer has as many webhooks as it may, and each was sent an event of every grant.
+
 Everything belongs to one seller and one buyer, the worst case of each page. Some sales are made by
 the verbs, and multiplied by bare SQL. A dashboard is what a site's first page shows: its panels,
 read in the caller's transaction under row-level security, charts and tables made of them.
@@ -17,7 +19,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from licensing import optouts
-from marketplace import access, panels
+from marketplace import access, panels, webhooks
 from marketplace.access import Caller, acting
 from marketplace.models import Collection, Organization
 from marketplace.panels import Section
@@ -32,6 +34,9 @@ COLLECTIONS, WORKS, GRANTS = 200_000, 1_000_000, 10_000
 # What is filled, and analyzed as autovacuum would have it by the time that somebody looks.
 TABLES = (
     "marketplace_collection",
+    "marketplace_event",
+    "marketplace_webhookdelivery",
+    "marketplace_webhookattempt",
     "licensing_ledgerentry",
     "licensing_snapshot",
     "licensing_offer",
@@ -60,6 +65,7 @@ NOTICES, REFUNDS, DISPUTES = 2_000, 500, 40
 ID = "('{}' || lpad(to_hex(n), 30, '0'))::uuid"
 COLLECTION, SNAPSHOT, OFFER = ID.format("c0"), ID.format("5a"), ID.format("0f")
 GRANT, AGREEMENT, PERIOD, COVERAGE = (ID.format(tag) for tag in ("91", "92", "93", "94"))
+EVENT, DELIVERY, ATTEMPT = (ID.format(tag) for tag in ("e1", "de", "da"))
 QUOTE, ORDER, TRANSFER = ID.format("a1"), ID.format("0d"), ID.format("a2")
 PAYMENT, SALE = ID.format("b1"), ID.format("b2")
 # Spread over the last year.
@@ -122,6 +128,10 @@ def _load(seller: Organization, buyer: Organization, scale: int) -> None:
     optouts.record(
         caller_for(seller), collection=str(offer.collection_id), by="owner", reason="Ours."
     )
+    for number in range(webhooks.ENDPOINTS_MAX):
+        url = f"https://lab.example.org/{number}"
+        endpoint, _secret = webhooks.create(caller_for(buyer), url=url)
+    event = webhooks.test(caller_for(buyer), endpoint.pk)
     collection = Collection.objects.get(pk=offer.collection_id)
     copy_rows(collection, 0, WORKS // scale)
     progress(f"dashboards: {WORKS // scale:,} works are there")
@@ -140,6 +150,8 @@ def _load(seller: Organization, buyer: Organization, scale: int) -> None:
         "agreement": UUID(int=grant.agreement_id.int),
         "order": UUID(int=order.pk.int),
         "quote": UUID(int=order.quote_id.int),
+        "endpoints": webhooks.ENDPOINTS_MAX,
+        "event": UUID(int=event.pk.int),
     }
     with owner() as opened, opened.transaction():
         for table in TABLES:
@@ -274,6 +286,31 @@ def _statements() -> Iterator[str]:
     SELECT {ID.format("a4")}, organization_id, seller_id, false, {ORDER}, 'du_' || n, 50000, 'USD',
         'fraudulent', 'needs_response', 0, now() + interval '5 days', {AT}
     FROM generate_series(1, {{disputes}}) n, payments_order WHERE id = '{{order}}'
+    """
+    yield _copies("marketplace_event", "{grants}", "base.id = '{event}'", id=EVENT, position="n")
+    yield from _deliveries()
+
+
+def _deliveries() -> Iterator[str]:
+    """Of each event to each endpoint: most taken at once, some at no time, some on their way."""
+    pending, failed = "n % 100 = 1", "n % 10 = 0"
+    yield f"""
+    INSERT INTO marketplace_webhookdelivery (id, organization_id, livemode, endpoint_id, event_id,
+        state, attempts, attempts_before, next_attempt_at, created_at, ended_at)
+    SELECT {DELIVERY}, organization_id, livemode, endpoint.id,
+        ('e1' || lpad(to_hex((n - 1) / {{endpoints}} + 1), 30, '0'))::uuid,
+        CASE WHEN {pending} THEN 'pending' WHEN {failed} THEN 'failed' ELSE 'delivered' END, 1, 0,
+        CASE WHEN {pending} THEN now() END, {AT}, CASE WHEN {pending} THEN NULL ELSE {AT} END
+    FROM generate_series(1, {{grants}} * {{endpoints}}) n
+    JOIN (SELECT *, row_number() OVER () AS place FROM marketplace_webhookendpoint) endpoint
+    ON place = (n - 1) % {{endpoints}} + 1
+    """
+    yield f"""
+    INSERT INTO marketplace_webhookattempt (id, organization_id, delivery_id, number, started_at,
+        duration_ms, status, error, answer)
+    SELECT {ATTEMPT}, organization_id, {DELIVERY}, 1, {AT}, 80, 200, '', 'taken'
+    FROM generate_series(1, {{grants}} * {{endpoints}}) n, marketplace_event base
+    WHERE base.id = '{{event}}'
     """
 
 

@@ -138,7 +138,7 @@ def run(quick: bool) -> Iterator[Figure]:
     count = LISTINGS // 10 if quick else LISTINGS
     searches = SEARCHES // 5 if quick else SEARCHES
     chance = random.Random(3)
-    _load(count, chance)
+    load(count, chance)
     questions = {
         "rare": lambda: {"q": chance.choice(RARE)},
         "common": lambda: _common(chance),
@@ -232,15 +232,16 @@ def _mistyped(chance: random.Random) -> str:
 # --- the market -------------------------------------------------------------------------------
 
 
-def _load(count: int, chance: random.Random) -> None:
+def load(count: int, chance: random.Random, *, first: int = 1) -> None:
+    """So many listings, numbered from the first on."""
     started = time.monotonic()
     bases = [str(UUID(int=base.pk.int)) for base in _bases()]
     with owner() as opened:
         # Built again at once below, which is faster; the owner's search is not measured here.
-        opened.execute("DROP INDEX search_document_terms, collection_search")
+        opened.execute("DROP INDEX IF EXISTS search_document_terms, collection_search")
         opened.execute(TEXTS_SQL)
         with opened.cursor().copy("COPY texts FROM STDIN") as copy:
-            for row in _texts(bases, count, chance):
+            for row in _texts(bases, first, count, chance):
                 copy.write_row(row)
         progress(f"search: {count:,} texts after {time.monotonic() - started:.0f} s")
         for statement, table in zip(MULTIPLY_SQL, TABLES, strict=True):
@@ -285,12 +286,12 @@ def _seller(n: int) -> Organization:
 
 
 def _texts(
-    bases: list[str], count: int, chance: random.Random
+    bases: list[str], first: int, count: int, chance: random.Random
 ) -> Iterator[tuple[int, str, str, str, list[str]]]:
     words = [*COMMON, *GERMAN.split(), *FRENCH.split()]
     # Zipf's law: the nth word comes up 1/n as often as the first.
     weights = list(accumulate(1 / (n + 1) for n in range(len(words))))
-    for n in range(1, count + 1):
+    for n in range(first, first + count):
         drawn = chance.choices(words, cum_weights=weights, k=NAME_WORDS + DESCRIPTION_WORDS - 2)
         drawn += chance.choices(RARE, k=2)
         name, description = drawn[:NAME_WORDS], drawn[NAME_WORDS:]
