@@ -41,12 +41,12 @@ LOAD_SQL = """
 INSERT INTO marketplace_organization
 SELECT (jsonb_populate_record(organization, jsonb_build_object(
     'id', ('a0' || lpad(to_hex(n), 30, '0'))::uuid, 'name', 'Tenant ' || n))).*
-FROM marketplace_organization organization, generate_series(%s, %s) n WHERE organization.id = %s
+FROM marketplace_organization organization, generate_series(%s::int, %s::int) n WHERE organization.id = %s
 """
 COLLECTIONS_SQL = """
 INSERT INTO marketplace_collection (id, organization_id, name, description, notice, languages,
     next_snapshot, created_at)
-SELECT ('c0' || lpad(to_hex(n), 30, '0'))::uuid,
+SELECT ('c1' || lpad(to_hex(n), 30, '0'))::uuid,
     CASE WHEN n <= %(own)s THEN %(tenant)s::uuid
         ELSE ('a0' || lpad(to_hex(1 + n %% %(tenants)s), 30, '0'))::uuid END,
     'Collection ' || n, repeat('What is in it, and whence. ', 8), '', '{en,de}', 1,
