@@ -88,8 +88,12 @@ def answered(
     # The effect of the request is the whole: no single row is to be named as it.
     caller = dataclasses.replace(view.caller, request_key="")
     with acting(view.caller):
+        begun = transaction.savepoint()
         hold([item for item in items if not isinstance(item, DomainError)])
         outcomes = [_done(caller, verb, item) for item in items]
+        if all(isinstance(each, DomainError) for each in outcomes):
+            # Not even what was locked stays: counters of the ledger are made to be locked.
+            transaction.savepoint_rollback(begun)
         response = Response(_told(view, outcomes))
         view.keep(response)
     return response
