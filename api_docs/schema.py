@@ -176,9 +176,9 @@ class LicetSchema(AutoSchema):
         schema: dict[str, Any] = super()._map_serializer_field(  # type: ignore[no-untyped-call]
             field, direction, bypass_extensions
         )
-        if isinstance(field, ListSerializer):
-            limits = {"minItems": field.min_length, "maxItems": field.max_length}
-            schema |= {name: limit for name, limit in limits.items() if limit is not None}
+        longest = getattr(field, "max_length", None)
+        if isinstance(field, ListSerializer) and longest is not None:
+            schema["maxItems"] = longest
         is_sent = direction == "request"
         # The pattern of a RegexField follows later, and only where there is none.
         is_text = isinstance(field, CharField) and not isinstance(field, RegexField)

@@ -253,7 +253,7 @@ class OptOutResultSerializer(bulk.Result):
 class OptOutResultsSerializer(bulk.Results):
     """What came of all opt-outs, in their order."""
 
-    results = OptOutResultSerializer(many=True, max_length=bulk.ITEMS_MAX)
+    results = bulk.all_of(OptOutResultSerializer())
 
 
 class NoticeResultSerializer(bulk.Result):
@@ -265,7 +265,7 @@ class NoticeResultSerializer(bulk.Result):
 class NoticeResultsSerializer(bulk.Results):
     """What came of all notices, in their order."""
 
-    results = NoticeResultSerializer(many=True, max_length=bulk.ITEMS_MAX)
+    results = bulk.all_of(NoticeResultSerializer())
 
 
 class OptedOutWorkSerializer(serializers.Serializer[Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.db import models, transaction
 from drf_spectacular.utils import extend_schema_field
@@ -25,8 +25,10 @@ Item = dict[str, Any]
 _PROBLEM = {"oneOf": [{"$ref": "#/components/schemas/Problem"}, {"type": "null"}]}
 
 
-class Each(serializers.ListSerializer[Any]):
+class Each(serializers.ListField):
     """1 to `ITEMS_MAX` objects. What is in each is its own affair: see `answered`."""
+
+    child: Body
 
     def __init__(self, child: Body) -> None:
         super().__init__(child=child, min_length=1, max_length=ITEMS_MAX)
@@ -36,7 +38,7 @@ class Each(serializers.ListSerializer[Any]):
             raise serializers.ValidationError(f"Give a list of 1 to {ITEMS_MAX} objects.")
         for index, item in enumerate(data):
             if not isinstance(item, dict):
-                raise serializers.ValidationError({index: ["Give an object."]})
+                raise serializers.ValidationError({index: ["Give an object."]})  # type: ignore[dict-item]
         return data
 
 
@@ -57,6 +59,11 @@ class Result(serializers.Serializer[Any]):
     @extend_schema_field(_PROBLEM)
     def get_error(self, result: Any) -> Any:
         return result["error"]
+
+
+def all_of(child: Result) -> serializers.ListField:
+    """The `results` of an answer."""
+    return serializers.ListField(child=child, min_length=1, max_length=ITEMS_MAX)
 
 
 class Results(serializers.Serializer[Any]):
@@ -83,7 +90,7 @@ def answered(
     """
     read = body(data=view.request.data)
     read.is_valid(raise_exception=True)
-    shape = read.fields["items"].child
+    shape = cast(Each, read.fields["items"]).child
     items = [_checked(shape, item) for item in read.validated_data["items"]]
     # The effect of the request is the whole: no single row is to be named as it.
     caller = dataclasses.replace(view.caller, request_key="")

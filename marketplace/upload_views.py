@@ -146,7 +146,7 @@ class WorkResultSerializer(bulk.Result):
 class WorkResultsSerializer(bulk.Results):
     """What came of all uploads, in their order."""
 
-    results = WorkResultSerializer(many=True, max_length=bulk.ITEMS_MAX)
+    results = bulk.all_of(WorkResultSerializer())
 
 
 @extend_schema_view(

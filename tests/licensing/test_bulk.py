@@ -15,6 +15,7 @@ from licensing.models import Acknowledgement, LedgerEntry, LedgerParty, Notice, 
 from marketplace.access import system
 from marketplace.models import Event, IdempotencyKey, Organization, ReservedDigest
 from marketplace.typeid import TypeID
+from tests.api_docs.examples import misfit
 from tests.licensing.test_optouts import REASON, body, counts, digests
 from tests.make import issue_grant, make_collection, make_offer
 from tests.payments.racing import at_once, meeting_after
@@ -99,6 +100,7 @@ def test_what_is_out_stays_with_its_opt_out_and_what_is_refused_leaves_no_trace(
         (6, 422, "items[6].digests[0]"),
         (7, 201, None),
     ]
+    assert misfit({"$ref": "#/components/schemas/OptOutResults"}, answer.json()) is None
     found = [each["item"] for each in answer.json()["results"]]
     assert found[0] == found[1]
     with system("look in a test"):
@@ -184,6 +186,7 @@ def test_a_notice_that_is_not_the_licensee_s_is_refused_and_the_others_stand(
     expected = [(0, 200, None), (1, 404, None), (2, 422, "items[2].statement")]
     answer = client_for(lab).post(ACKNOWLEDGE, {"items": items})
     assert results(answer) == [*expected, (3, 422, "items[3].notice")]
+    assert misfit({"$ref": "#/components/schemas/NoticeResults"}, answer.json()) is None
     assert list(stated()) == [told[0]]
     for other in (archive, stranger):
         answer = client_for(other).post(ACKNOWLEDGE, {"items": [said(told[1])]})

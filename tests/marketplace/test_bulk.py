@@ -16,6 +16,7 @@ from marketplace.access import system
 from marketplace.http import TenantViewSet
 from marketplace.models import Audit, IdempotencyKey, Organization, Upload, Work
 from marketplace.typeid import TypeID
+from tests.api_docs.examples import misfit
 from tests.payments.racing import at_once, meeting_after
 from tests.people import ApiClient, caller_for
 
@@ -107,6 +108,7 @@ def test_a_refused_item_leaves_no_trace_and_takes_nothing_with_it(
     body = client.post(shelf, {"items": items}).json()
 
     assert (body["succeeded"], body["failed"]) == (2, 6)
+    assert misfit({"$ref": "#/components/schemas/WorkResults"}, body) is None
     said = [
         each["error"] and (each["status"], each["error"]["code"], each["error"].get("param"))
         for each in body["results"]
@@ -267,6 +269,30 @@ def test_a_bulk_that_died_halfway_left_nothing_and_is_done_by_its_retry(
 
     assert retry.json()["succeeded"] == 3
     assert "Idempotent-Replayed" not in retry
+    assert names(archive) == ["letter-0", "letter-1", "letter-2"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bulk_whose_connection_broke_halfway_is_done_by_its_retry(
+    archive: Organization, client_for: ClientFor, shelf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, ids = client_for(archive), uploaded(archive, b"one", b"two", b"three")
+    items = {"items": [item(id, number) for number, id in enumerate(ids)]}
+    host = uploads.host
+
+    def cut(caller: Any, collection: Any, **named: Any) -> Any:
+        if named["upload"] == ids[2]:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return host(caller, collection, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "host", cut)
+        first = client.post(shelf, items, Idempotency_Key="k")
+    assert first.status_code == 500
+    assert names(archive) == []
+    retry = client.post(shelf, items, Idempotency_Key="k")
+    assert retry.json()["succeeded"] == 3
     assert names(archive) == ["letter-0", "letter-1", "letter-2"]
 
 
