@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -121,6 +121,23 @@ def acknowledge(caller: Caller, id: str, *, statement: str, name: str, title: st
             _acknowledge(caller, notice, statement.strip(), name.strip(), title.strip())
         idempotency.names(caller, notice)
     return notice
+
+
+def hold(caller: Caller, ids: Iterable[str]) -> None:
+    """Lock notices, until the transaction ends, before several are acknowledged in it.
+
+    And everybody whom that is recorded with: all at once and in one order for all, because two
+    who took them one by one could wait for each other for ever.
+    """
+    ids = sorted(set(ids))
+    for id in ids:
+        _lock(id)
+    known = Notice.objects.visible_to(caller).filter(pk__in=ids)
+    log.hold(
+        (log.name(livemode=notice.livemode), party)
+        for notice in known
+        for party in (notice.licensor_id, notice.licensee_id)
+    )
 
 
 def works(

@@ -14,6 +14,7 @@ from licensing.ledger import log
 from licensing.models import Acknowledgement, ContributorLink, LedgerEntry, Notice, OptOut
 from licensing.notices import STATEMENT_LENGTH_MAX, Work
 from licensing.optouts import NAMED_MAX, REASON_LENGTH_MAX
+from marketplace import bulk
 from marketplace.http import (
     Body,
     Resource,
@@ -77,6 +78,24 @@ class AcknowledgeNotice(Body):
     )
     name = StrictCharField(max_length=200)
     title = StrictCharField(max_length=200)
+
+
+class RecordOptOuts(Body):
+    """Opt-outs, each with its works and its reason."""
+
+    items = bulk.Each(RecordOptOut())
+
+
+class AcknowledgeOneNotice(AcknowledgeNotice):
+    """Which notice, what was done, and by whom it is stated."""
+
+    notice = TypeIDSerializerField(prefix="ntc")
+
+
+class AcknowledgeNotices(Body):
+    """Notices, each with what was done."""
+
+    items = bulk.Each(AcknowledgeOneNotice())
 
 
 # --- out --------------------------------------------------------------------------------------
@@ -223,6 +242,30 @@ class NoticeSerializer(Resource[Notice]):
     def get_acknowledgement(self, row: Notice) -> Any:
         found = getattr(row, "acknowledgement", None)
         return None if found is None else AcknowledgementSerializer(found).data
+
+
+class OptOutResultSerializer(bulk.Result):
+    """What came of one opt-out."""
+
+    item = OptOutSerializer(allow_null=True)
+
+
+class OptOutResultsSerializer(bulk.Results):
+    """What came of all opt-outs, in their order."""
+
+    results = bulk.all_of(OptOutResultSerializer())
+
+
+class NoticeResultSerializer(bulk.Result):
+    """What came of one notice."""
+
+    item = NoticeSerializer(allow_null=True)
+
+
+class NoticeResultsSerializer(bulk.Results):
+    """What came of all notices, in their order."""
+
+    results = bulk.all_of(NoticeResultSerializer())
 
 
 class OptedOutWorkSerializer(serializers.Serializer[Any]):

@@ -18,15 +18,19 @@ from licensing.ledger_views import ReceiptViewSet
 from licensing.models import ContributorLink, LedgerEntry, Notice, OptOut
 from licensing.optout_serializers import (
     AcknowledgeNotice,
+    AcknowledgeNotices,
+    NoticeResultsSerializer,
     NoticeSerializer,
     OptedOutWorkSerializer,
     OptOutLinkSerializer,
     OptOutLinkWithSecretSerializer,
+    OptOutResultsSerializer,
     OptOutSerializer,
     RecordOptOut,
+    RecordOptOuts,
 )
-from marketplace import cursors
-from marketplace.access import Scope, acting
+from marketplace import bulk, cursors
+from marketplace.access import Caller, Scope, acting
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.http import Listing, Retrieving, TenantViewSet, this_list
 from marketplace.serializers import Nothing
@@ -81,6 +85,7 @@ class OptOutViewSet(_SetViewSet):
         "retrieve": Scope.OPT_OUTS_READ,
         "works": Scope.OPT_OUTS_READ,
         "create": Scope.OPT_OUTS_WRITE,
+        "create_many": Scope.OPT_OUTS_WRITE,
     }
 
     def select(self, rows: Any) -> Any:
@@ -101,6 +106,25 @@ class OptOutViewSet(_SetViewSet):
         body = self.read(RecordOptOut)
         opt_out, is_new = optouts.record_once(self.caller, by=OptOut.By.OWNER, **body)
         return self.created(opt_out) if is_new else self.answered(opt_out)
+
+    @extend_schema(
+        summary="Take works out of licensing, several times",
+        description=(
+            f"Up to {bulk.ITEMS_MAX} opt-outs, one after the other, each with a result of its own."
+            " One transaction: a refused one leaves no trace and the others stand."
+        ),
+        request=RecordOptOuts,
+        responses={200: OptOutResultsSerializer},
+    )
+    def create_many(self, request: Request) -> Response:
+        def record(caller: Caller, item: bulk.Item) -> bulk.Done:
+            opt_out, is_new = optouts.record_once(caller, by=OptOut.By.OWNER, **item)
+            return opt_out, 201 if is_new else 200
+
+        def hold(_items: list[bulk.Item]) -> None:
+            optouts.hold_all([self.caller.organization.pk])
+
+        return bulk.answered(self, RecordOptOuts, record, hold=hold)
 
     @extend_schema(
         summary="List the works of an opt-out",
@@ -129,6 +153,7 @@ class NoticeViewSet(_SetViewSet):
         "retrieve": Scope.OPT_OUTS_READ,
         "works": Scope.OPT_OUTS_READ,
         "acknowledge": Scope.OPT_OUTS_WRITE,
+        "acknowledge_many": Scope.OPT_OUTS_WRITE,
     }
 
     def select(self, rows: Any) -> Any:
@@ -176,6 +201,25 @@ class NoticeViewSet(_SetViewSet):
     )
     def acknowledge(self, request: Request, pk: str) -> Response:
         return self.answered(notices.acknowledge(self.caller, pk, **self.read(AcknowledgeNotice)))
+
+    @extend_schema(
+        summary="Acknowledge notices",
+        description=(
+            f"Up to {bulk.ITEMS_MAX}, one after the other, each with a result of its own. One"
+            " transaction: a refused one leaves no trace and the others stand."
+        ),
+        request=AcknowledgeNotices,
+        responses={200: NoticeResultsSerializer},
+    )
+    def acknowledge_many(self, request: Request) -> Response:
+        def acknowledge(caller: Caller, item: bulk.Item) -> bulk.Done:
+            said = {name: text for name, text in item.items() if name != "notice"}
+            return notices.acknowledge(caller, item["notice"], **said), 200
+
+        def hold(items: list[bulk.Item]) -> None:
+            notices.hold(self.caller, [item["notice"] for item in items])
+
+        return bulk.answered(self, AcknowledgeNotices, acknowledge, hold=hold)
 
 
 @extend_schema_view(

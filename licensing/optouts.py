@@ -106,7 +106,7 @@ def of_feed(caller: Caller, job: ImportJob, withdrawn: Withdrawn) -> None:
     """
     with acting(caller):
         # One opt-out after the other in one transaction.
-        _hold_all([caller.organization.pk])
+        hold_all([caller.organization.pk])
     for begin in range(0, len(withdrawn.digests), NAMED_MAX):
         record_once(
             caller,
@@ -127,7 +127,7 @@ def record_everywhere(digests: Sequence[bytes], *, reason: str) -> list[OptOut]:
     opt_outs = []
     with access.system("an operator takes works out at every organization"):
         owners = list(Organization.objects.raw(_OWNERS, {"digests": list(digests)}))
-        _hold_all([owner.pk for owner in owners])
+        hold_all([owner.pk for owner in owners])
         for owner in owners:
             caller = organizations.operator(owner, livemode=True)
             opt_out, is_new = _take_out(
@@ -177,7 +177,7 @@ def hold(organization: UUID) -> None:
         )
 
 
-def _hold_all(owners: Sequence[UUID]) -> None:
+def hold_all(owners: Sequence[UUID]) -> None:
     """Hold organizations, and everybody whom their opt-outs may be recorded with.
 
     For several opt-outs in one transaction: all locks are taken here, before the first is written.

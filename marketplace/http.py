@@ -664,6 +664,12 @@ class TenantViewSet(GenericViewSet[Any]):
                 response[name] = value
         return super().finalize_response(request, response, *args, **kwargs)
 
+    def keep(self, response: Response) -> None:
+        """Store the answer in the transaction of what it tells of, which is no single row."""
+        if self._unanswered is not None:
+            self._store(*self._unanswered, response)
+            self._unanswered = None
+
     def _store(self, caller: Caller, print_: bytes, response: Any) -> None:
         """Keep successes and a verb's refusals; never a lost race, a limit, or our own failure."""
         code = response.status_code

@@ -17,8 +17,8 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from marketplace import uploads, works
-from marketplace.access import Scope
+from marketplace import bulk, uploads, works
+from marketplace.access import Caller, Scope
 from marketplace.errors import InvalidInput, UnsupportedMediaType
 from marketplace.http import (
     Body,
@@ -131,6 +131,24 @@ class HostWork(Body):
     units = Units(required=False, help_text=gettext_lazy("What is counted in the bytes."))
 
 
+class HostWorks(Body):
+    """Finished uploads, and what each is."""
+
+    items = bulk.Each(HostWork())
+
+
+class WorkResultSerializer(bulk.Result):
+    """What came of one upload."""
+
+    item = WorkSerializer(allow_null=True)
+
+
+class WorkResultsSerializer(bulk.Results):
+    """What came of all uploads, in their order."""
+
+    results = bulk.all_of(WorkResultSerializer())
+
+
 @extend_schema_view(
     list=extend_schema(summary="List uploads"),
     retrieve=extend_schema(
@@ -224,11 +242,11 @@ class UploadViewSet(Listing, Retrieving, TenantViewSet):
 
 
 class CollectionWorkViewSet(TenantViewSet):
-    """Works that were uploaded one by one. Many at once are an import."""
+    """Works that were uploaded. A whole catalogue is an import."""
 
     model = Work
     serializer_class = WorkSerializer
-    scopes = {"create": Scope.WORKS_WRITE}
+    scopes = {"create": Scope.WORKS_WRITE, "create_many": Scope.WORKS_WRITE}
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return works.with_forms(rows, seen_by=self.caller)
@@ -241,6 +259,22 @@ class CollectionWorkViewSet(TenantViewSet):
     )
     def create(self, request: Request, pk: str) -> Response:
         return self.created(uploads.host(self.caller, pk, **self.read(HostWork)))
+
+    @extend_schema(
+        summary="Add uploaded works to a collection",
+        description=f"Up to {bulk.ITEMS_MAX}, one after the other, each with a result of its own."
+        " One transaction: a refused one leaves no trace and the others stay.",
+        request=HostWorks,
+        responses={200: WorkResultsSerializer},
+    )
+    def create_many(self, request: Request, pk: str) -> Response:
+        def host(caller: Caller, item: bulk.Item) -> bulk.Done:
+            return uploads.host(caller, pk, **item), 201
+
+        def hold(items: list[bulk.Item]) -> None:
+            uploads.hold(self.caller, pk, [item["upload"] for item in items])
+
+        return bulk.answered(self, HostWorks, host, hold=hold)
 
     def collection_url(self) -> str:
         """Of all works: a work's address does not depend on the collection."""

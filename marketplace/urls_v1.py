@@ -58,6 +58,7 @@ urlpatterns = [
     path("collections/<str:pk>/prohibitions", ProhibitionViewSet.as_view({"get": "list"})),
     path("collections/<str:pk>/rights-overrides", RightsOverrideViewSet.as_view(_COLLECTION)),
     path("collections/<str:pk>/works", CollectionWorkViewSet.as_view({"post": "create"})),
+    path("collections/<str:pk>/works/bulk", CollectionWorkViewSet.as_view({"post": "create_many"})),
     path("remote-buckets", RemoteBucketViewSet.as_view(_COLLECTION), name="remote-buckets"),
     path("remote-buckets/<str:pk>", RemoteBucketViewSet.as_view(_DETAIL), name="remote-bucket"),
     path("remote-buckets/<str:pk>/disconnect", RemoteBucketViewSet.as_view({"post": "disconnect"})),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.db import connection
@@ -29,3 +30,19 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
+
+
+def meeting_after(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """A verb after which two threads wait for each other, or for a second.
+
+    Where each holds then what the other one needs next, they are sure to meet in it.
+    """
+    met = threading.Barrier(2)
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        result = verb(*arguments, **named)
+        with suppress(threading.BrokenBarrierError):
+            met.wait(timeout=1)
+        return result
+
+    return run

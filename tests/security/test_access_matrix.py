@@ -55,6 +55,7 @@ MATRIX: dict[str, Row] = {
     ),
     "collections/<pk>/snapshots": Row("collection"),
     "collections/<pk>/works": Row("collection", {"post": HOSTED}),
+    "collections/<pk>/works/bulk": Row("collection", {"post": {"items": [HOSTED]}}),
     "remote-buckets/<pk>": Row("remote_bucket"),
     "remote-buckets/<pk>/disconnect": Row("remote_bucket"),
     "uploads/<pk>": Row("upload"),

@@ -47,6 +47,15 @@ def described(path: str) -> set[str]:
     return {name for shape in shapes for name in shape.get("properties", {})}
 
 
+def of_an_item(path: str) -> set[str] | None:
+    """The members that each item of a bulk takes; None of what is no bulk."""
+    body = DOCUMENT["paths"][path]["post"].get("requestBody")
+    items = resolved(body["content"][JSON]["schema"]).get("properties", {}) if body else {}
+    if set(items) != {"items"}:
+        return None
+    return set(resolved(items["items"]["items"])["properties"])
+
+
 def address(world: World, path: str) -> str:
     row = MATRIX.get(path.removeprefix("/v1/").replace("{id}", "<pk>"))
     return path.replace("{id}", str(world.subject(row.subject)) if row else "")
@@ -81,6 +90,21 @@ def refused(client: ApiClient, url: str, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("path", sorted(path for path in verbs() if of_an_item(path)))
+def test_an_item_of_a_bulk_takes_no_field_that_its_verb_does_not(world: World, path: str) -> None:
+    url, known = address(world, path), of_an_item(path) or set()
+    names = sorted((fields_of(url) | TRIED) - known)
+    client, before = world.client(world.archive), world.fingerprint()
+    for begin in range(0, len(names), 100):
+        some = names[begin : begin + 100]
+        answer = client.post(url, {"items": [{name: None} for name in some]}).json()
+        assert (answer["succeeded"], answer["failed"]) == (0, len(some))
+        said = [(each["status"], each["error"]["param"]) for each in answer["results"]]
+        assert said == [(422, f"items[{index}].{name}") for index, name in enumerate(some)]
+    assert world.fingerprint() == before
+
+
 def test_every_verb_of_the_api_is_tried() -> None:
     described_posts = [path for path, each in DOCUMENT["paths"].items() if "post" in each]
-    assert len(list(verbs())) == len(described_posts) >= 67
+    assert len(list(verbs())) == len(described_posts) >= 70
+    assert len([path for path in verbs() if of_an_item(path)]) == 3
