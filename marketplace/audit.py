@@ -55,10 +55,10 @@ def acts(caller: Caller, *, subject: str = "", most: int = _ACTS_MAX) -> list[Ac
     ]
 
 
-def record(caller: Caller | OfMarket, action: str, *, subject: models.Model, **data: Any) -> None:
+def record(caller: Caller | OfMarket, action: str, *, subject: models.Model, **data: Any) -> Audit:
     """Write one audit row in the act's own transaction: the act and its record commit together."""
     assert transaction.get_connection().in_atomic_block, "An audit row commits with its act."
-    Audit.objects.create(
+    return Audit.objects.create(
         organization=caller.organization,
         actor=caller.actor,
         action=action,
