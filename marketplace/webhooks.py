@@ -208,7 +208,8 @@ def replay_since(
     InvalidInput, WebhookEndpointDisabled.
     """
     now = timezone.now()
-    until = now if until is None else until
+    # Nothing has happened behind it.
+    until = now if until is None else min(until, now)
     _check_window(since, until, state, now)
     with acting(caller):
         # Whoever queues new events waits for it: what has no delivery now was not to have one.
@@ -321,6 +322,8 @@ def _check_window(since: datetime, until: datetime, state: str, now: datetime) -
             % {"days": KEPT_DAYS},
             param="since",
         )
+    if since >= now:
+        raise InvalidInput(_("Give an instant that is over."), param="since")
     if until <= since:
         raise InvalidInput(_("Give an instant after `since`."), param="until")
     if state:

@@ -166,6 +166,15 @@ def test_a_window_is_from_an_instant_on_and_before_another(
     assert ids(receiver) == [str(told[1].pk)]
 
 
+def test_a_window_ends_now_where_it_is_said_to_end_later(
+    client_for: ClientFor, archive: Organization
+) -> None:
+    client = client_for(archive)
+    endpoint = made(client, "https://hooks.example.org/")
+    said = catch_up(client, endpoint, until="9999-12-31T23:59:59-12:00").json()
+    assert datetime.fromisoformat(said["until"]) <= timezone.now()
+
+
 def test_more_than_one_request_takes_is_asked_for_from_where_it_ended(
     client_for: ClientFor, archive: Organization, receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
@@ -221,6 +230,8 @@ def test_an_event_that_waits_for_its_place_is_sent_once(
     [
         ({"since": "2026-01-01T00:00:00"}, "since"),
         ({"since": "2020-01-01T00:00:00Z"}, "since"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, "since"),
+        ({"since": "9999-12-31T23:59:59-12:00"}, "since"),
         ({"since": 7}, "since"),
         ({"until": "2020-01-01T00:00:00Z"}, "until"),
         ({"state": "pending"}, "state"),
