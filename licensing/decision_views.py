@@ -24,6 +24,7 @@ from marketplace.http import (
     StrictIntegerField,
     TenantViewSet,
     TypeIDSerializerField,
+    ZonedDateTimeField,
 )
 
 # --- the question -----------------------------------------------------------------------------
@@ -44,22 +45,6 @@ class TerritoryField(StrictCharField):
                 % {"code": code[:100]}
             )
         return code
-
-
-class ZonedDateTimeField(serializers.DateTimeField):
-    """An instant. One without its offset from UTC could be any of 26 hours."""
-
-    def to_internal_value(self, value: Any) -> Any:
-        if not isinstance(value, str):
-            self.fail("invalid", format="2027-03-01T00:00:00Z")
-        return super().to_internal_value(value)
-
-    def enforce_timezone(self, value: Any) -> Any:
-        if value.tzinfo is None:
-            raise serializers.ValidationError(
-                _("Give the offset from UTC, as in 2027-03-01T00:00:00Z.")
-            )
-        return value
 
 
 class AskedModel(Body):

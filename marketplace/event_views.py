@@ -21,18 +21,24 @@ from marketplace import events, webhooks
 from marketplace.access import Scope, acting
 from marketplace.http import (
     Body,
+    InstantField,
     KeysetPagination,
     Listing,
+    ObjectField,
     Resource,
     Retrieving,
     StrictBooleanField,
     StrictCharField,
     StrictIntegerField,
     TenantViewSet,
+    TypeIDSerializerField,
+    WordField,
+    ZonedDateTimeField,
 )
-from marketplace.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from marketplace.models import Audit, Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from marketplace.serializers import Nothing
 
+REPLAYABLE = [(state, state) for state in webhooks.REPLAYABLE]
 EVENT_TYPES = [(name, name) for name in sorted(events.TYPES)]
 _TYPES_IN_WORDS = "\n".join(f"- `{name}`: {said}" for name, said in sorted(events.TYPES.items()))
 
@@ -258,7 +264,7 @@ class WebhookEndpointViewSet(Listing, Retrieving, TenantViewSet):
     @extend_schema(
         summary="Change, disable or enable a webhook endpoint",
         description="Fields left out stay as they are. What is on its way to an endpoint when it is"
-        " disabled is canceled; what happens until it is enabled is in the feed alone.",
+        " disabled is canceled. Have that, and what happens until it is enabled, sent by a replay.",
         request=ChangeWebhookEndpoint,
         responses={200: WebhookEndpointSerializer},
     )
@@ -304,6 +310,69 @@ class WebhookTestViewSet(TenantViewSet):
     def collection_url(self) -> str:
         """Of all events."""
         return reverse("events")
+
+
+class ReplayWebhookEndpoint(Body):
+    """Which events to send again: those of a window, up to 30 days back."""
+
+    since = ZonedDateTimeField(help_text="When the first of them happened. 30 days ago at most.")
+    until = ZonedDateTimeField(
+        required=False, help_text="Before when the last of them happened. Default: now."
+    )
+    state = serializers.ChoiceField(
+        REPLAYABLE,
+        required=False,
+        help_text="Only these. `missed`: events that were never sent to it, because it was disabled"
+        " or wanted other types. Default: all but `delivered`.",
+    )
+
+
+class WebhookReplaySerializer(serializers.Serializer[webhooks.Replayed]):
+    """What is sent again."""
+
+    object = ObjectField(name="webhook_replay")
+    endpoint = TypeIDSerializerField(prefix="whe", read_only=True)
+    since = InstantField(read_only=True)
+    until = InstantField(read_only=True)
+    state = WordField(REPLAYABLE, allow_null=True, read_only=True)
+    deliveries = serializers.IntegerField(
+        read_only=True,
+        min_value=0,
+        max_value=webhooks.REPLAYED_AT_ONCE,
+        help_text="How many are on their way now.",
+    )
+    next_since = InstantField(
+        read_only=True,
+        allow_null=True,
+        help_text="There were more: ask again, with this as `since`. Null: that was all.",
+    )
+
+
+class WebhookReplayViewSet(TenantViewSet):
+    """Catch up an endpoint that was down."""
+
+    model = Audit
+    serializer_class = WebhookReplaySerializer
+    scopes = {"replay": Scope.WEBHOOKS_WRITE}
+
+    @extend_schema(
+        summary="Send an endpoint again what it missed",
+        description="Of a window of time: deliveries that failed or were canceled, and events that"
+        " it wants and that happened while it was disabled. Each with its own `webhook-id`, then by"
+        " the whole schedule; what is on its way stays so. Up to 5,000 at once, the oldest first."
+        " 409 where the endpoint is disabled.",
+        request=ReplayWebhookEndpoint,
+        responses={200: WebhookReplaySerializer},
+    )
+    def replay(self, request: Request, pk: str) -> Response:
+        done = webhooks.replay_since(self.caller, pk, **self.read(ReplayWebhookEndpoint))
+        return self._told(done)
+
+    def resume(self, effect: str) -> Response:
+        return self._told(self._effect(effect))
+
+    def _told(self, done: Audit) -> Response:
+        return Response(WebhookReplaySerializer(webhooks.replayed(done)).data)
 
 
 # --- deliveries -------------------------------------------------------------------------------

@@ -295,6 +295,22 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
+class ZonedDateTimeField(serializers.DateTimeField):
+    """An instant. One without its offset from UTC could be any of 26 hours."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            self.fail("invalid", format="2027-03-01T00:00:00Z")
+        return super().to_internal_value(value)
+
+    def enforce_timezone(self, value: Any) -> Any:
+        if value.tzinfo is None:
+            raise serializers.ValidationError(
+                _("Give the offset from UTC, as in 2027-03-01T00:00:00Z.")
+            )
+        return value
+
+
 class Body(serializers.Serializer[Any]):
     """A request's body. Unknown fields are refused: a typo must not pass for a default."""
 
@@ -684,6 +700,12 @@ class TenantViewSet(GenericViewSet[Any]):
             return
         if code in {401, 403, 429} or body is None:
             return
+        # The first answer, too: a replay is the same bytes.
+        body = idempotency.in_kept_order(body)
+        if isinstance(response, Response):
+            response.data = body
+        else:
+            response.content = JsonResponse(body).content
         idempotency.store(
             caller,
             caller.request_key,

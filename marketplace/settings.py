@@ -426,6 +426,7 @@ SPECTACULAR_SETTINGS = {
         "RoyaltyMethodEnum": "payments.models.RoyaltyRule.Method",
         "EventTypeEnum": "marketplace.event_views.EVENT_TYPES",
         "WebhookDeliveryStateEnum": "marketplace.models.WebhookDelivery.State",
+        "WebhookReplayStateEnum": "marketplace.event_views.REPLAYABLE",
         "RoyaltyUnitEnum": "payments.models.RoyaltyRule.UNITS",
     },
     "SCHEMA_PATH_PREFIX": "/v1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -72,6 +73,12 @@ def uuid7() -> uuid.UUID:
     fraction = nanoseconds * 4096 // 1_000_000
     random = int.from_bytes(os.urandom(8)) & (1 << 62) - 1
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random)
+
+
+def first_at(prefix: str, at: datetime) -> TypeID:
+    """What every id that is made from an instant on (to the millisecond) is not smaller than."""
+    milliseconds = int(at.timestamp() * 1000)
+    return TypeID(prefix, uuid.UUID(int=milliseconds << 80))
 
 
 @deconstructible

@@ -13,6 +13,7 @@ from marketplace.event_views import (
     EventViewSet,
     WebhookDeliveryViewSet,
     WebhookEndpointViewSet,
+    WebhookReplayViewSet,
     WebhookTestViewSet,
 )
 from marketplace.import_views import (
@@ -90,6 +91,7 @@ urlpatterns = [
         WebhookEndpointViewSet.as_view({"post": "rotate_secret"}),
     ),
     path("webhook-endpoints/<str:pk>/test", WebhookTestViewSet.as_view({"post": "create"})),
+    path("webhook-endpoints/<str:pk>/replay", WebhookReplayViewSet.as_view({"post": "replay"})),
     path("webhook-endpoints/<str:pk>/deliveries", EndpointDeliveryViewSet.as_view({"get": "list"})),
     path("webhook-deliveries/<str:pk>", WebhookDeliveryViewSet.as_view(_DETAIL)),
     path("webhook-deliveries/<str:pk>/replay", WebhookDeliveryViewSet.as_view({"post": "replay"})),

@@ -61,7 +61,7 @@ REST_SECONDS_MAX = 600
 # One that took nothing for so long is disabled.
 FAILING_DAYS = 5
 # What has ended is kept so long.
-KEPT_DAYS = 30
+KEPT_DAYS = webhooks.KEPT_DAYS
 # How many endpoints are sent to at once, at most so many of one organization; those that failed
 # last time use at most half: who is slow and dead waits for who is slow and dead.
 SLOTS = 16
@@ -501,8 +501,9 @@ def _letter(endpoint: WebhookEndpoint) -> str:
             % {"url": endpoint.url, "id": endpoint.pk},
             why,
             _(
-                "Your events are kept: read them with GET /v1/events, and enable the endpoint again"
-                " with POST /v1/webhook-endpoints/%(id)s at %(market)s."
+                "Your events are kept: read them with GET /v1/events, or enable the endpoint again"
+                " with POST /v1/webhook-endpoints/%(id)s at %(market)s, and have it sent what it"
+                " missed with POST /v1/webhook-endpoints/%(id)s/replay."
             )
             % {"id": endpoint.pk, "market": settings.BASE_URL},
         ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,15 +21,40 @@ from marketplace.errors import (
     WebhookEndpointDisabled,
     WebhookSecretOverlaps,
 )
-from marketplace.models import Event, WebhookDelivery, WebhookEndpoint
+from marketplace.models import Audit, Event, WebhookDelivery, WebhookEndpoint
+from marketplace.typeid import first_at
 
 Because = WebhookEndpoint.Because
+State = WebhookDelivery.State
 # Of one organization and mode, that are not disabled.
 ENDPOINTS_MAX = 20
 # How long the secret before a rotation goes on signing, unless told otherwise.
 OVERLAP_SECONDS = 24 * 3600
 OVERLAP_SECONDS_MAX = 7 * 24 * 3600
 TESTED = "webhook_endpoint.tested"
+REPLAYED = "webhook_endpoint.replayed"
+# Deliveries are kept so long after their end: before that, nobody knows any more what was taken.
+KEPT_DAYS = 30
+# Deliveries that one request has sent again.
+REPLAYED_AT_ONCE = 5_000
+# Of an event that happened while the endpoint was disabled, or wanted other types.
+MISSED = "missed"
+# What a replay may be asked for. Without a word: all but what was delivered.
+REPLAYABLE = (State.FAILED.value, State.CANCELED.value, MISSED, State.DELIVERED.value)
+# An event's id is made within its transaction, a moment from the instant that it says.
+_ID_SLACK = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What one request had sent again. `next_since`: from where to ask for the rest, if any is."""
+
+    endpoint: str
+    since: datetime
+    until: datetime
+    state: str
+    deliveries: int
+    next_since: datetime | None
 
 
 def create(
@@ -68,8 +94,8 @@ def change(
 ) -> WebhookEndpoint:
     """Change an endpoint; what is left out stays. Disabled, it is sent nothing.
 
-    What was on its way to a disabled endpoint is canceled, and what happens meanwhile is not sent
-    later: the feed has it. Raises NotFound, InvalidInput, TooManyWebhookEndpoints.
+    What was on its way to a disabled endpoint is canceled; that, and what happens meanwhile, is
+    sent by `replay_since` alone. Raises NotFound, InvalidInput, TooManyWebhookEndpoints.
     """
     if url is not None:
         _check_url(url)
@@ -159,7 +185,7 @@ def replay(caller: Caller, id: Any) -> WebhookDelivery:
         endpoint = WebhookEndpoint.objects.select_for_update().get(pk=found.endpoint_id)
         _check_enabled(endpoint)
         delivery = WebhookDelivery.objects.get_visible(caller, id, lock=True)
-        delivery.state, delivery.ended_at = WebhookDelivery.State.PENDING, None
+        delivery.state, delivery.ended_at = State.PENDING, None
         delivery.attempts_before = delivery.attempts
         delivery.next_attempt_at = timezone.now()
         delivery.save(update_fields=["state", "ended_at", "attempts_before", "next_attempt_at"])
@@ -171,6 +197,54 @@ def replay(caller: Caller, id: Any) -> WebhookDelivery:
     return delivery
 
 
+def replay_since(
+    caller: Caller, id: Any, *, since: datetime, until: datetime | None = None, state: str = ""
+) -> Audit:
+    """Send an endpoint again what happened since an instant, and until another (by default, now).
+
+    What failed or was canceled, and what it wants and was never sent; or what is of one `state` of
+    REPLAYABLE; the oldest REPLAYED_AT_ONCE of it. What is on its way stays so: repeating it before
+    it was sent changes nothing. Returns its record in the audit, for `replayed`. Raises NotFound,
+    InvalidInput, WebhookEndpointDisabled.
+    """
+    now = timezone.now()
+    # Nothing has happened behind it.
+    until = now if until is None else min(until, now)
+    _check_window(since, until, state, now)
+    with acting(caller):
+        # Whoever queues new events waits for it: what has no delivery now was not to have one.
+        endpoint = WebhookEndpoint.objects.get_visible(caller, id, lock=True)
+        _check_enabled(endpoint)
+        rows = list(_to_replay(endpoint, since, until, state)[: REPLAYED_AT_ONCE + 1])
+        rows, rest = rows[:REPLAYED_AT_ONCE], rows[REPLAYED_AT_ONCE:]
+        _make_due(endpoint, rows)
+        row = audit.record(
+            caller,
+            REPLAYED,
+            subject=endpoint,
+            since=since.isoformat(),
+            until=until.isoformat(),
+            state=state,
+            deliveries=len(rows),
+            next_since=rest[0].created_at.isoformat() if rest else None,
+        )
+        idempotency.names(caller, row)
+    return row
+
+
+def replayed(row: Audit) -> Replayed:
+    """What a `replay_since` did, from its record."""
+    data, rest = row.data, row.data["next_since"]
+    return Replayed(
+        endpoint=row.subject,
+        since=datetime.fromisoformat(data["since"]),
+        until=datetime.fromisoformat(data["until"]),
+        state=data["state"],
+        deliveries=data["deliveries"],
+        next_since=None if rest is None else datetime.fromisoformat(rest),
+    )
+
+
 def deliveries(caller: Caller, id: Any, *, state: str = "") -> QuerySet[WebhookDelivery]:
     """What was, and is to be, sent to an endpoint; of one state, if named.
 
@@ -180,11 +254,7 @@ def deliveries(caller: Caller, id: Any, *, state: str = "") -> QuerySet[WebhookD
     rows = WebhookDelivery.objects.visible_to(caller).filter(endpoint=endpoint)
     if not state:
         return rows
-    if state not in WebhookDelivery.State.values:
-        raise InvalidInput(
-            _("Use: %(known)s.") % {"known": ", ".join(WebhookDelivery.State.values)},
-            param="state",
-        )
+    _check_state(state, State.values)
     return rows.filter(state=state)
 
 
@@ -203,8 +273,8 @@ def disable(endpoint: WebhookEndpoint, because: str) -> None:
     now = timezone.now()
     endpoint.disabled_at, endpoint.disabled_because = now, because
     endpoint.save(update_fields=["disabled_at", "disabled_because"])
-    WebhookDelivery.objects.filter(endpoint=endpoint, state=WebhookDelivery.State.PENDING).update(
-        state=WebhookDelivery.State.CANCELED, next_attempt_at=None, ended_at=now
+    WebhookDelivery.objects.filter(endpoint=endpoint, state=State.PENDING).update(
+        state=State.CANCELED, next_attempt_at=None, ended_at=now
     )
 
 
@@ -243,6 +313,82 @@ def _enable(endpoint: WebhookEndpoint) -> None:
             "disabled_at", "disabled_because", "failures", "failing_since", "rests_until",
         ]
     )  # fmt: skip
+
+
+def _check_window(since: datetime, until: datetime, state: str, now: datetime) -> None:
+    if since < now - timedelta(days=KEPT_DAYS):
+        raise InvalidInput(
+            _("Deliveries are kept for %(days)s days: read the feed of events for what is older.")
+            % {"days": KEPT_DAYS},
+            param="since",
+        )
+    if since >= now:
+        raise InvalidInput(_("Give an instant that is over."), param="since")
+    if until <= since:
+        raise InvalidInput(_("Give an instant after `since`."), param="until")
+    if state:
+        _check_state(state, REPLAYABLE)
+
+
+def _check_state(state: str, known: Sequence[str]) -> None:
+    if state not in known:
+        raise InvalidInput(_("Use: %(known)s.") % {"known": ", ".join(known)}, param="state")
+
+
+def _to_replay(
+    endpoint: WebhookEndpoint, since: datetime, until: datetime, state: str
+) -> QuerySet[Any]:
+    """Events of a window that an endpoint is to be sent, oldest first, each with its delivery."""
+    theirs = WebhookDelivery.objects.filter(endpoint=endpoint, event=OuterRef("pk"))
+    rows = Event.objects.filter(
+        organization=endpoint.organization_id,
+        livemode=endpoint.livemode,
+        created_at__gte=since,
+        created_at__lt=until,
+        # Says the same as the two above, roughly, and has an index.
+        pk__gte=first_at("evt", since - _ID_SLACK),
+        pk__lt=first_at("evt", until + _ID_SLACK),
+        # One without its place has its delivery yet to come.
+        position__isnull=False,
+    ).annotate(
+        delivery=Subquery(theirs.values("pk")), delivery_state=Subquery(theirs.values("state"))
+    )
+    wants = Q() if not endpoint.types else Q(type__in=endpoint.types)
+    # A test is for one endpoint, whatever types it wants.
+    wants = Q(wants, ~Q(type=TESTED)) | Q(type=TESTED, data__webhook_endpoint=str(endpoint.pk))
+    missed = Q(wants, delivery_state__isnull=True)
+    if state == MISSED:
+        rows = rows.filter(missed)
+    elif state:
+        rows = rows.filter(delivery_state=state)
+    else:
+        rows = rows.filter(missed | Q(delivery_state__in=[State.FAILED, State.CANCELED]))
+    return rows.order_by("created_at", "pk")
+
+
+def _make_due(endpoint: WebhookEndpoint, rows: Sequence[Any]) -> None:
+    """Have the deliveries of events pending and due now; and made, where there are none."""
+    if not rows:
+        return
+    now = timezone.now()
+    again = [event.delivery for event in rows if event.delivery is not None]
+    WebhookDelivery.objects.filter(pk__in=again).update(
+        state=State.PENDING, ended_at=None, attempts_before=F("attempts"), next_attempt_at=now
+    )
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(
+            organization_id=endpoint.organization_id,
+            livemode=endpoint.livemode,
+            endpoint=endpoint,
+            event_id=event.pk,
+            next_attempt_at=now,
+        )
+        for event in rows
+        if event.delivery is None
+    )
+    # Whoever asks knows that it listens again.
+    endpoint.rests_until = None
+    endpoint.save(update_fields=["rests_until"])
 
 
 def _check_url(url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, cast
 
@@ -17,7 +17,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from marketplace import events, preferences, webhook_deliveries, webhooks
 from marketplace.access import Caller, Scope, acting
@@ -42,7 +42,7 @@ Because = WebhookEndpoint.Because
 State = WebhookDelivery.State
 # Where it is written how a program takes them.
 GUIDE = "/docs/guide/webhooks/"
-_MISSED = gettext_lazy("What happens meanwhile is not sent later: the feed of events has it.")
+_MISSED = gettext_lazy("Once it is enabled, “Send what it missed” sends what happens meanwhile.")
 
 
 def _guide() -> str:
@@ -186,6 +186,35 @@ def _enable(caller: Caller, row: WebhookEndpoint, data: dict[str, Any]) -> Done:
     return Done(_("The endpoint is enabled: what happens from now on is sent to it."))
 
 
+class CatchUpForm(VerbForm):
+    since = forms.TypedChoiceField(
+        label=gettext_lazy("What happened in"),
+        coerce=int,
+        choices=[
+            (1, gettext_lazy("the last hour")),
+            (24, gettext_lazy("the last 24 hours")),
+            (3 * 24, gettext_lazy("the last three days")),
+            (7 * 24, gettext_lazy("the last week")),
+            (webhooks.KEPT_DAYS * 24, gettext_lazy("the last 30 days")),
+        ],
+        initial=24,
+    )
+
+
+def _catch_up(caller: Caller, row: WebhookEndpoint, data: dict[str, Any]) -> Done:
+    # A little less than what the verb takes at most: time goes on between here and there.
+    since = timezone.now() - timedelta(hours=data["since"]) + timedelta(minutes=1)
+    done = webhooks.replayed(webhooks.replay_since(caller, row.pk, since=since))
+    if not done.deliveries:
+        return Done(_("It missed nothing in that time."))
+    said = ngettext(
+        "%(count)s event is on its way.", "%(count)s events are on their way.", done.deliveries
+    ) % {"count": preferences.number(done.deliveries)}
+    if done.next_since is None:
+        return Done(said)
+    return Done(" ".join([said, _("There are more: do it again once these have arrived.")]))
+
+
 def _is_enabled(row: WebhookEndpoint) -> bool:
     return row.disabled_at is None
 
@@ -264,11 +293,23 @@ class EndpointPages(SecretPages):
             "enable",
             gettext_lazy("Enable"),
             gettext_lazy(
-                "What happens from now on is sent to it. What happened meanwhile is not sent later:"
-                " the feed of events has it."
+                "What happens from now on is sent to it. What happened meanwhile is sent by “Send"
+                " what it missed”."
             ),
             _enable,
             offered=lambda row: not _is_enabled(row),
+        ),
+        Verb(
+            "catch_up",
+            gettext_lazy("Send what it missed"),
+            gettext_lazy(
+                "Deliveries that failed or were canceled, and events that happened while it was"
+                " disabled. Each with its own webhook-id: a program that acts once for each id does"
+                " nothing twice."
+            ),
+            _catch_up,
+            CatchUpForm,
+            offered=_is_enabled,
         ),
         Verb(
             "edit",
@@ -292,7 +333,7 @@ class EndpointPages(SecretPages):
             gettext_lazy("Disable"),
             gettext_lazy(
                 "Nothing is sent to it, and what is on its way is canceled. You can enable it"
-                " again; what happens meanwhile is not sent later."
+                " again, and have sent then what happened meanwhile."
             ),
             _disable,
             offered=_is_enabled,

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core import mail
 from django.db import Error, connection
-from django.db.models import Min
+from django.db.models import Count, Min, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -26,14 +26,18 @@ from licensing.ledger import export, guard, signer, stores, succession, tiles
 from licensing.ledger.log import LOGS, LedgerCorrupted
 from licensing.models import LedgerPending
 from marketplace import access, devdb, erasures, schema_guard
+from marketplace import webhooks as endpoints
 from marketplace.errors import PaymentProviderRefused, PaymentProviderUnavailable
-from marketplace.models import User
+from marketplace.models import Event, User, WebhookDelivery, WebhookEndpoint
 from payments import mismatches, queues, stripe_gateway
 from payments.models import StripeEvent
 
 # What is due is done within seconds: so late, nobody does it.
 _LATE: Final = timedelta(minutes=1)
 _DEAD: Final = timedelta(minutes=10)
+# Somebody else's server may be slow, and others wait for it.
+_UNDELIVERED: Final = timedelta(minutes=15)
+_UNDELIVERED_LONG: Final = timedelta(hours=1)
 # A root is made once a day at least.
 _ROOT_EVERY: Final = timedelta(hours=26)
 _CLOCK_WARN: Final = timedelta(seconds=1)
@@ -362,6 +366,48 @@ def worker() -> Iterator[Finding]:
         yield _ok(_("Nothing is overdue."))
 
 
+def deliveries() -> Iterator[Finding]:
+    now = timezone.now()
+    rests = Q(endpoint__rests_until__gt=now - _UNDELIVERED)
+    with access.system("look how long events wait, and for whom"):
+        placeless = Event.objects.filter(position=None)
+        waits = placeless.aggregate(since=Min("created_at"), count=Count("pk"))
+        due = WebhookDelivery.objects.filter(
+            next_attempt_at__lte=now - _UNDELIVERED, endpoint__disabled_at=None
+        )
+        # One that failed is left alone for a while: that is as it should be.
+        overdue = due.exclude(rests).aggregate(since=Min("next_attempt_at"), count=Count("pk"))
+        disabled = WebhookEndpoint.objects.filter(
+            disabled_because=WebhookEndpoint.Because.FAILING,
+            disabled_at__gt=now - timedelta(days=endpoints.KEPT_DAYS),
+        )
+        failed = list(disabled.order_by("disabled_at").values_list("pk", flat=True))
+    if waits["since"] is not None:
+        yield _late(
+            _("%(count)s events wait for their places in a feed") % {"count": waits["count"]},
+            waits["since"],
+            _("Start manage.py worker, and read what it says: until then, nobody is told of them."),
+        )
+    if overdue["since"] is not None:
+        make = _fail if now - overdue["since"] > _UNDELIVERED_LONG else _warn
+        yield make(
+            _("%(count)s deliveries to webhooks are overdue, the oldest for %(age)s.")
+            % {"count": overdue["count"], "age": _age(overdue["since"])},
+            _("Start manage.py worker, and read what it says; another one sends to more at once."),
+        )
+    if failed:
+        yield _warn(
+            _("Webhooks that were disabled because they took nothing for days: %s.")
+            % ", ".join(map(str, failed)),
+            _(
+                "Their owners were mailed. Once their servers are repaired, they enable them and"
+                " have sent what they missed, of the last 30 days."
+            ),
+        )
+    if waits["since"] is None and overdue["since"] is None and not failed:
+        yield _ok(_("Events have their places, and no webhook is behind."))
+
+
 def stripe() -> Iterator[Finding]:
     simulated = settings.STRIPE_API_BASE == settings.SIMULATOR_URL
     mode = _("live: money moves") if settings.STRIPE_LIVEMODE else _("test: no money moves")
@@ -577,6 +623,7 @@ CHECKS: Final[tuple[tuple[str, Any, Callable[[], Iterable[Finding]]], ...]] = (
     ("second_place", gettext_lazy("Ledger: second place"), second_place),
     ("status_roots", gettext_lazy("Ledger: status"), status_roots),
     ("worker", gettext_lazy("Work that is due"), worker),
+    ("deliveries", gettext_lazy("Events and webhooks"), deliveries),
     ("stripe", gettext_lazy("Stripe"), stripe),
     ("webhooks", gettext_lazy("Stripe's webhook"), webhooks),
     ("books", gettext_lazy("Books"), books),

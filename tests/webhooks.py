@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,7 @@ class Received:
 class Receiver:
     """Answers 200, or what `answers` says, one after the other; keeps what came."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_seconds: float = 0) -> None:
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
         self.requests: list[Received] = []
         self.connections = 0
@@ -49,16 +50,17 @@ class Receiver:
                 if owner.is_silent:
                     owner._ended.wait(10)
                     return
+                time.sleep(takes_seconds)
                 status, more, answer = owner.answers.pop(0) if owner.answers else (200, {}, b"ok")
                 self.send_response(status)
                 for name, value in more.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
                 try:
+                    self.end_headers()
                     self.wfile.write(answer)
                 except OSError:
-                    # The client has read enough.
+                    # The client has read enough, or died.
                     self.close_connection = True
 
             def log_message(self, *_arguments: Any) -> None:
@@ -70,6 +72,10 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
+
+    def came(self, id: str) -> list[bytes]:
+        """The bodies that came with a `webhook-id`."""
+        return [each.body for each in self.requests if each.headers["webhook-id"] == id]
 
     def close(self) -> None:
         self._ended.set()

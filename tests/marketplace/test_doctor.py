@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -20,14 +21,15 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from licensing.ledger import sequencer, signer
-from marketplace import operators, organizations, schema_guard
+from marketplace import operators, organizations, schema_guard, webhook_deliveries, webhooks
 from marketplace.access import system
-from marketplace.models import Organization
+from marketplace.models import Organization, WebhookEndpoint
 from payments import checkup, erasures, stripe_gateway
 from payments.checkup import Level
 from payments.models import Command, Mismatch, StripeEvent
 from tests.database import TestDatabase
 from tests.ledger import append_many, guards_in
+from tests.people import caller_for
 
 ROOT = Path(__file__).parents[2]
 Owner = psycopg.Connection[Any]
@@ -225,6 +227,74 @@ def test_work_that_nobody_does_is_late(archive: Organization, lab: Organization)
 
     assert only("worker") == ("fail", "1 events of Stripe are due, the oldest for 30 minutes.")
     assert Command.objects.count() == 0
+
+
+def said_by_the_command(check: str) -> list[tuple[str, str, str]]:
+    """What `doctor --json` says of one check: how bad, in which words, and the way out."""
+    out = io.StringIO()
+    with contextlib.suppress(CommandError):
+        call_command("doctor", "--json", stdout=out)
+    results = [each for each in json.loads(out.getvalue()) if each["check"] == check]
+    return [(each["level"], each["text"], each["way_out"]) for each in results]
+
+
+def test_events_without_a_place_and_deliveries_that_nobody_makes_are_late(
+    archive: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = caller_for(archive)
+    endpoint, _secret = webhooks.create(caller, url="https://hooks.example.org/")
+    well = [("ok", "Events have their places, and no webhook is behind.", "")]
+    assert said_by_the_command("deliveries") == well
+    webhooks.test(caller, endpoint.pk)
+    later(monkeypatch, seconds=50)
+    assert said_by_the_command("deliveries")[0][0] == "ok"
+    for minutes, level in ((5, "warn"), (11, "fail")):
+        later(monkeypatch, minutes=minutes)
+        [(found_level, text, way_out)] = said_by_the_command("deliveries")
+        assert (found_level, text) == (
+            level,
+            f"1 events wait for their places in a feed, the oldest for {minutes} minutes.",
+        )
+        assert "manage.py worker" in way_out
+
+    webhook_deliveries.queue_new()
+    later(monkeypatch, minutes=14)
+    assert said_by_the_command("deliveries") == well
+    for minutes, level, age in ((16, "warn", "16 minutes"), (121, "fail", "2 hours")):
+        later(monkeypatch, minutes=minutes)
+        [(found_level, text, way_out)] = said_by_the_command("deliveries")
+        assert (found_level, text) == (
+            level,
+            f"1 deliveries to webhooks are overdue, the oldest for {age}.",
+        )
+        assert "manage.py worker" in way_out
+    # It fails, and is left alone until then: nobody is late.
+    with system("let an endpoint rest in a test"):
+        resting = timezone.now() + timedelta(minutes=121)
+        WebhookEndpoint.objects.update(
+            failures=1, failing_since=timezone.now(), rests_until=resting
+        )
+    assert said_by_the_command("deliveries") == well
+
+
+def test_webhooks_that_failed_until_they_were_disabled_are_named(archive: Organization) -> None:
+    made = [
+        webhooks.create(caller_for(archive), url="https://hooks.example.org/")[0]
+        for _each in range(3)
+    ]
+    failing, gone, by_its_owner = made
+    reasons = ((failing, "failing"), (gone, "gone"), (by_its_owner, "owner"))
+    with system("disable endpoints in a test"):
+        for endpoint, because in reasons:
+            webhooks.disable(endpoint, because)
+    [(level, text, way_out)] = said_by_the_command("deliveries")
+    assert (level, text) == (
+        "warn",
+        f"Webhooks that were disabled because they took nothing for days: {failing.pk}.",
+    )
+    assert "have sent what they missed" in way_out
+    webhooks.change(caller_for(archive), failing.pk, disabled=False)
+    assert said_by_the_command("deliveries")[0][0] == "ok"
 
 
 def test_what_stripe_does_not_deliver_or_agree_with_is_said(

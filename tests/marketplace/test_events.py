@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from marketplace import events, webhook_deliveries
+from marketplace import events, webhook_deliveries, webhooks
 from marketplace.access import Scope, acting, system
 from marketplace.errors import InvalidCursor
 from marketplace.models import Event, Organization
 from tests.make import make_offer
 from tests.people import ApiClient, caller_for
+from tests.webhooks import Receiver, receiver
 
+__all__ = ["receiver"]
 pytestmark = pytest.mark.django_db
 ClientFor = Callable[..., ApiClient]
 
@@ -212,10 +214,15 @@ def test_publishing_and_withdrawing_an_offer_is_told_in_both_modes(
 
 @pytest.mark.django_db(transaction=True)
 def test_what_was_begun_first_and_committed_last_is_still_delivered(
-    archive: Organization,
+    client_for: ClientFor, archive: Organization, receiver: Receiver, settings: Any
 ) -> None:
-    """By two connections: a reader that has seen the second goes on and sees the first."""
-    caller = caller_for(archive)
+    """By two connections: a reader that has seen the second goes on and sees the first.
+
+    A webhook is sent both as well, in the order of their places.
+    """
+    settings.WEBHOOKS_TO_LOOPBACK = True
+    client, caller = client_for(archive), caller_for(archive)
+    webhooks.create(caller, url=receiver.url)
     begun, commit = threading.Event(), threading.Event()
     first: list[Event] = []
 
@@ -235,16 +242,21 @@ def test_what_was_begun_first_and_committed_last_is_still_delivered(
     assert begun.wait(10)
     second = tell(archive)
     webhook_deliveries.queue_new()
-    with acting(caller, writing=False):
-        seen = events.after(caller, 0)
-    assert [event.pk for event in seen.rows] == [second.pk]
+    webhook_deliveries.deliver_due()
+    seen = page(client)
+    assert [each["id"] for each in seen["data"]] == [str(second.pk)]
     commit.set()
     thread.join(10)
     webhook_deliveries.queue_new()
-    with acting(caller, writing=False):
-        late = events.after(caller, seen.position)
+    webhook_deliveries.deliver_due()
+    late = page(client, f"?after={seen['next_cursor']}")
+    # An order by what was begun first would have passed it over.
     assert first[0].pk < second.pk
-    assert [event.pk for event in late.rows] == [first[0].pk]
+    assert first[0].created_at < second.created_at
+    assert [each["id"] for each in late["data"]] == [str(first[0].pk)]
+    in_order = [each["id"] for each in page(client)["data"]]
+    assert in_order == [str(second.pk), str(first[0].pk)]
+    assert [each.headers["webhook-id"] for each in receiver.requests] == in_order
 
 
 @pytest.mark.django_db(transaction=True)

@@ -210,7 +210,7 @@ def test_a_repeated_post_takes_effect_once_and_answers_alike(
     first = client.post("/v1/collections", BODY, Idempotency_Key="k1")
     second = client.post("/v1/collections", BODY, Idempotency_Key="k1")
     assert (first.status_code, second.status_code) == (201, 201)
-    assert second.json() == first.json()
+    assert second.content == first.content
     assert second["Location"] == first["Location"]
     assert "Idempotent-Replayed" not in first
     assert second["Idempotent-Replayed"] == "true"
@@ -222,7 +222,7 @@ def test_a_refusal_is_repeated_too(client_for: ClientFor, archive: Organization)
     first = client.post("/v1/collections", {"name": 7}, Idempotency_Key="k1")
     second = client.post("/v1/collections", {"name": 7}, Idempotency_Key="k1")
     assert (first.status_code, second.status_code) == (422, 422)
-    assert second.json() == first.json()
+    assert second.content == first.content
     assert second["Idempotent-Replayed"] == "true"
 
 

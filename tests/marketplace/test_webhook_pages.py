@@ -275,7 +275,7 @@ def test_a_disabled_webhook_says_what_helps_and_is_enabled_again(
     assert "nothing is sent to it any more" in text(told)
     assert "Disabled by your organization" in text(owner.get(LIST))
     said = text(told)
-    assert "Nothing is sent to it until you enable it. What happens meanwhile is not sent" in said
+    assert "Nothing is sent to it until you enable it. Once it is enabled, “Send what it" in said
     assert page(endpoint, "test") not in told.content.decode()
 
     refused = owner.post(page(endpoint, "test"), follow=True)
@@ -290,6 +290,32 @@ def test_a_disabled_webhook_says_what_helps_and_is_enabled_again(
         "webhook_endpoint.disabled",
         "webhook_endpoint.enabled",
     ]
+
+
+def test_what_a_webhook_missed_is_sent_once_it_is_asked_for(
+    owner: Client, lab: Organization, receiver: Receiver
+) -> None:
+    endpoint = made(lab, receiver.url)
+    owner.post(page(endpoint, "disable"))
+    assert page(endpoint, "catch_up") not in owner.get(page(endpoint)).content.decode()
+    missed = [tell(lab), tell(lab)]
+    work()
+    owner.post(page(endpoint, "enable"))
+    url, form = page(endpoint, "catch_up"), {"since": "24", "form_token": "one"}
+    assert url in owner.get(page(endpoint)).content.decode()
+
+    assert "2 events are on their way." in text(owner.post(url, form, follow=True))
+    again = owner.post(url, form, follow=True)
+    assert "it was done then, and not again now" in text(again)
+    work()
+    assert sorted(each.headers["webhook-id"] for each in receiver.requests) == sorted(
+        str(event.pk) for event in missed
+    )
+    nothing = owner.post(url, {"since": "720", "form_token": "two"}, follow=True)
+    assert "It missed nothing in that time." in text(nothing)
+    refused = owner.post(url, {"since": "721", "form_token": "three"})
+    assert "since" in refused.context["form"].errors
+    assert [data["deliveries"] for action, data in acts() if action == webhooks.REPLAYED] == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -452,9 +478,9 @@ def test_a_role_that_reads_sees_all_of_it_and_changes_nothing(
     for url in (LIST, DELIVERIES, page(endpoint), page(delivery), page(delivery, "body")):
         assert client.get(url).status_code == 200
     shown = client.get(page(endpoint)).content.decode()
-    for verb in ("test", "edit", "rotate", "disable", "enable"):
+    for verb in ("test", "catch_up", "edit", "rotate", "disable", "enable"):
         assert page(endpoint, verb) not in shown
-        form = {**FORM, "overlap_seconds": "0"}
+        form = {**FORM, "overlap_seconds": "0", "since": "24"}
         assert client.post(page(endpoint, verb), form).status_code == 403
     assert client.post(page(delivery, "replay")).status_code == 403
     assert client.post(ADD, FORM).status_code == 403

@@ -375,6 +375,7 @@ VERB_FORMS: dict[tuple[str, str], dict[str, Any]] = {
     ("licensing.Notice", "acknowledge"): {"statement": "Done.", "name": "A", "title": "B"},
     ("marketplace.Membership", "set_role"): {"role": "viewer"},
     ("marketplace.WebhookEndpoint", "edit"): WEBHOOK,
+    ("marketplace.WebhookEndpoint", "catch_up"): {"since": "24"},
     ("marketplace.WebhookEndpoint", "rotate"): {"overlap_seconds": "0"},
     # Without terms it is refused; with each id of another tenant in their place, it is, too.
     ("marketplace.Collection", "list"): {

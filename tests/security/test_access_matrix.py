@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 from marketplace.access import Scope
 from marketplace.typeid import TypeID
@@ -44,6 +46,7 @@ ATTESTED = {
 OVERRIDDEN = {"statement": "Ours.", "person_name": "A", "person_title": "B", "authority": True}
 TAKEN = {"starts_at": "2026-01-01T00:00:00Z", "accept": ACCEPTED}
 HOSTED = {"upload": str(TypeID.new("upl")), "external_id": "w", "media_type": "text/plain"}
+REPLAYED = {"since": (timezone.now() - timedelta(hours=1)).isoformat()}
 # A route that is missing here fails `test_every_detail_route_stands_in_the_matrix`.
 MATRIX: dict[str, Row] = {
     "collections/<pk>": Row("collection"),
@@ -63,6 +66,7 @@ MATRIX: dict[str, Row] = {
     "webhook-endpoints/<pk>": Row("webhook_endpoint"),
     "webhook-endpoints/<pk>/rotate-secret": Row("webhook_endpoint"),
     "webhook-endpoints/<pk>/test": Row("webhook_endpoint"),
+    "webhook-endpoints/<pk>/replay": Row("webhook_endpoint", {"post": REPLAYED}),
     "webhook-endpoints/<pk>/deliveries": Row("webhook_endpoint"),
     "webhook-deliveries/<pk>": Row("webhook_delivery"),
     "webhook-deliveries/<pk>/replay": Row("webhook_delivery"),
