@@ -59,5 +59,6 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     assert (
         "there is no figure “imports”: choose from api, browser-import, dashboards, decide, import,"
         " ledger-append, ledger-bytes, ledger-latency, ledger-proofs, ledger-verify, opt-out,"
-        " orders, pull, restore, royalties, search, snapshot, status, stripe-rules, table, webhooks"
+        " orders, pull, restore, royalties, search, sizes, snapshot, status, stripe-rules, table,"
+        " webhooks"
     ) in done.stderr
