@@ -168,6 +168,9 @@ class LicetSchema(AutoSchema):
         )
         if isinstance(serializer, Body) and direction == "request" and schema.get("properties"):
             schema["additionalProperties"] = False
+        if getattr(serializer, "has_more_members", False):
+            # True by default; said, so that linters and clients take it as meant.
+            schema["additionalProperties"] = True
         return schema
 
     def _map_serializer_field(

@@ -163,6 +163,7 @@ class ReasonSerializer(serializers.Serializer[Any]):
 class DutySerializer(serializers.Serializer[Any]):
     """What a permit obliges to. What else stands in it depends on its type."""
 
+    has_more_members = True
     type = serializers.CharField()
     clause = serializers.CharField()
     grant = TypeIDSerializerField(prefix="grt")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers, status
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -91,8 +92,10 @@ class OfferSampleViewSet(TenantViewSet):
         responses={201: SampleSerializer},
     )
     def create(self, request: Request, pk: str) -> Response:
-        sample = samples.choose(self.caller, pk, **self.read(ChooseSample))
-        return self.answered(sample, status_code=status.HTTP_201_CREATED)
+        return self.created(samples.choose(self.caller, pk, **self.read(ChooseSample)))
 
-    def resume(self, effect: str) -> Response:
-        return self.answered(self._effect(effect), status_code=status.HTTP_201_CREATED)
+    def created(self, row: Model) -> Response:
+        """201, and the one address of what is chosen now."""
+        response = super().created(row)
+        response["Location"] = self.collection_url()
+        return response

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -97,5 +97,10 @@ class CollectionAdvanceViewSet(Listing, TenantViewSet):
         responses={201: RoyaltyAdvanceLineSerializer},
     )
     def create(self, request: Request, pk: str) -> Response:
-        line = advances.give(self.caller, pk, **self.read(RecordAdvance))
-        return self.answered(line, status_code=201)
+        return self.created(advances.give(self.caller, pk, **self.read(RecordAdvance)))
+
+    def created(self, row: Model) -> Response:
+        """201, and the list's address: a movement has none of its own."""
+        response = super().created(row)
+        response["Location"] = self.collection_url()
+        return response

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -88,6 +89,12 @@ def advance(
             audit.record(caller, "royalty_advance.recorded", subject=row)
         idempotency.names(caller, row)
     return row
+
+
+def advances(caller: Caller, contributor: str) -> QuerySet[RoyaltyAdvance]:
+    """Those to one contributor of the caller's. Raises NotFound."""
+    found = Contributor.objects.get_visible(caller, contributor)
+    return RoyaltyAdvance.objects.visible_to(caller).filter(contributor=found)
 
 
 def preview(caller: Caller, *, currency: str) -> Preview:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
@@ -135,12 +135,22 @@ class RoyaltyStatementViewSet(TenantViewSet):
         return Response(RoyaltyStatementSerializer(found).data)
 
 
-class RoyaltyAdvanceViewSet(TenantViewSet):
+class RoyaltyAdvanceViewSet(Listing, TenantViewSet):
     """What was paid to a contributor ahead of royalties."""
 
     model = RoyaltyAdvance
     serializer_class = RoyaltyAdvanceSerializer
-    scopes = {"create": Scope.ROYALTIES_WRITE}
+    scopes = {"create": Scope.ROYALTIES_WRITE, "list": Scope.ROYALTIES_READ}
+
+    def get_queryset(self) -> QuerySet[Any]:
+        if self.action != "list" or getattr(self, "swagger_fake_view", False):
+            return super().get_queryset()
+        # The 404 of a contributor who is not the caller's, not an empty list.
+        return payouts.advances(self.caller, self.kwargs["pk"])
+
+    @extend_schema(summary="List the advances to a contributor")
+    def list(self, request: Request, pk: str) -> Response:
+        return super().list(request)
 
     @extend_schema(
         summary="Record an advance to a contributor",
@@ -149,8 +159,13 @@ class RoyaltyAdvanceViewSet(TenantViewSet):
         responses={201: RoyaltyAdvanceSerializer},
     )
     def create(self, request: Request, pk: str) -> Response:
-        row = payouts.advance(self.caller, pk, **self.read(RecordAdvance))
-        return self.answered(row, status_code=201)
+        return self.created(payouts.advance(self.caller, pk, **self.read(RecordAdvance)))
+
+    def created(self, row: Model) -> Response:
+        """201, and the list's address: an advance has none of its own."""
+        response = super().created(row)
+        response["Location"] = self.collection_url()
+        return response
 
 
 @extend_schema_view(

@@ -66,7 +66,7 @@ urlpatterns = [
     ),
     path(
         "contributors/<str:pk>/royalty-advances",
-        royalty_views.RoyaltyAdvanceViewSet.as_view({"post": "create"}),
+        royalty_views.RoyaltyAdvanceViewSet.as_view({"get": "list", "post": "create"}),
     ),
     path(
         "collections/<str:pk>/royalty-advances",

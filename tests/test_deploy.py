@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +32,12 @@ def production(**more: str) -> dict[str, str]:
     }
 
 
-def run(program: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    program: list[str], environment: dict[str, str], *, within: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *program],
-        cwd=ROOT,
+        cwd=within,
         env=environment,
         capture_output=True,
         text=True,
@@ -87,3 +91,53 @@ def test_a_setting_that_is_none_of_its_words_ends_the_start(name: str) -> None:
 
     assert done.returncode != 0
     assert f"{name} is “" in done.stderr
+
+
+# --- what the image copies --------------------------------------------------------------------
+
+SERVED = """
+import django; django.setup()
+from django.test import Client
+for path in ("/healthz", "/docs/", "/docs/guide/quickstart/", "/docs/reference/orders/",
+             "/docs/errors", "/openapi.json", "/static/api_docs/docs.css"):
+    answer = Client().get(path, headers={"Host": "market.example", "X-Forwarded-Proto": "https"})
+    print(path, answer.status_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the image has of ours, and no others."""
+    root = tmp_path_factory.mktemp("image")
+    for step in (ROOT / "Containerfile").read_text(encoding="utf-8").splitlines():
+        if not step.startswith("COPY ") or "--from" in step or "requirements.lock" in step:
+            continue
+        for name in step.split()[1:-1]:
+            if (ROOT / name).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, root / name, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, root / name)
+    return root
+
+
+def test_what_the_image_copies_is_enough_to_serve(image: Path, tmp_path: Path) -> None:
+    environment = production(
+        DJANGO_SETTINGS_MODULE="marketplace.settings",
+        LICET_DATA_DIR=str(tmp_path),
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+    before = sorted(image.rglob("*"))
+
+    done = run(["-c", SERVED], environment, within=image)
+
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("{")]
+    assert [line.rpartition(" ")[2] for line in lines] == ["200"] * 7, (lines, done.stderr)
+    assert sorted(image.rglob("*")) == before  # which is root's, and read-only
+
+
+def test_every_command_of_the_composition_is_found_in_the_image(image: Path) -> None:
+    said = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    for name in sorted(set(re.findall(r"manage\.py\W+(\w+)", said))):
+        done = run(["manage.py", name, "--help"], production(), within=image)
+        assert (done.returncode, done.stdout[:6]) == (0, "usage:"), (name, done.stderr)

@@ -2,14 +2,14 @@
 
 `make examples` runs tests of the API with the plugin `tests.api_docs.taking`. Of each operation it
 keeps one request and one answer per status that say much in few lines, and that fit the document.
-What no test of the run met keeps the example that it has.
+An example that is there stays until it no longer fits, or one is met that says more.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -21,14 +21,13 @@ from tests.people import ApiClient
 DOCUMENT: dict[str, Any] = json.loads((EXAMPLES.parent / "openapi.json").read_text())
 LENGTH_WANTED = 2_500
 # What nobody should find in a repository, even where it opens nothing.
-SECRET = re.compile(r"(licet_(?:test|live)_)\w+")
+SECRET = re.compile(r"(licet_(?:test|live)_|whsec_|/opt-out/)[\w+/=-]+")
 
 
 class Taken:
     """What was seen so far: by operation, the best request and the best answer of each status."""
 
     def __init__(self, known: dict[str, Any]) -> None:
-        self.known = known
         self.seen: dict[tuple[str, ...], tuple[Any, ...]] = {}
         # What was answered, and is not what the document says.
         self.misfits: dict[tuple[str, ...], str] = {}
@@ -36,6 +35,11 @@ class Taken:
             (re.compile(re.escape(path).replace(r"\{id\}", "[^/]+")), method, operation)
             for path, method, operation in operations(DOCUMENT)
         ]
+        for place, media in places(DOCUMENT):
+            value = example_at(known, place)
+            if value is not None:
+                self._keep(place, media, value)
+        self.misfits.clear()
 
     def look(self, method: str, url: str, body: Any, answer: Any) -> None:
         operation = self._operation(method, url.partition("?")[0])
@@ -62,9 +66,14 @@ class Taken:
 
     def _keep(self, place: tuple[str, ...], media: dict[str, Any], value: Any) -> None:
         text = SECRET.sub(r"\1example", json.dumps(value))
-        rank = (len(text) <= LENGTH_WANTED, _members(value), -len(text))
-        if rank[0] is False:
-            rank = (False, 0, -len(text))
+        if len(text) > LENGTH_WANTED and isinstance(value, dict) and value.get("data"):
+            # Of what answers all that there is at once, the first row.
+            text = SECRET.sub(r"\1example", json.dumps({**value, "data": value["data"][:1]}))
+            value = json.loads(text)
+        # A list without rows says nothing, however short it is.
+        says = not (isinstance(value, dict) and value.get("data") == [])
+        is_short = len(text) <= LENGTH_WANTED
+        rank = (says, is_short, _members(value) if is_short else 0, -len(text))
         if place in self.seen and self.seen[place][0] >= rank:
             return
         value = json.loads(text)
@@ -75,22 +84,37 @@ class Taken:
             self.misfits[place] = wrong
 
     def written(self) -> str:
-        """The examples as they are committed: what was seen, over what was known."""
-        found = {
-            name: {"request": at.get("request"), "responses": dict(at.get("responses", {}))}
-            for name, at in self.known.items()
-        }
+        """The examples as they are committed."""
+        found: dict[str, Any] = {}
         for place, (_rank, value) in self.seen.items():
-            at = found.setdefault(place[0], {"request": None, "responses": {}})
+            at = found.setdefault(place[0], {})
             if place[1] == "request":
                 at["request"] = value
             else:
-                at["responses"].setdefault(place[1], {})[place[2]] = value
-        kept = {
-            name: {part: value for part, value in at.items() if value}
-            for name, at in sorted(found.items())
-        }
-        return json.dumps(kept, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+                at.setdefault("responses", {}).setdefault(place[1], {})[place[2]] = value
+        return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def places(document: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Where the document may have an example: of JSON that is sent, and of what is answered."""
+    for _path, _method, operation in operations(document):
+        name = operation["operationId"]
+        sent = operation.get("requestBody", {}).get("content", {})
+        if "application/json" in sent:
+            yield (name, "request"), sent["application/json"]
+        for status, answer in operation["responses"].items():
+            for media_type, media in answer.get("content", {}).items():
+                is_text = media_type == "application/json" or media_type.startswith("text/")
+                if is_text and status.startswith("2"):
+                    yield (name, status, media_type), media
+
+
+def example_at(known: dict[str, Any], place: tuple[str, ...]) -> Any:
+    """The example that a place has, or None."""
+    name, status, *media_type = place
+    if status == "request":
+        return known.get(name, {}).get("request")
+    return known.get(name, {}).get("responses", {}).get(status, {}).get(*media_type)
 
 
 def misfit(schema: dict[str, Any], value: Any) -> str | None:

@@ -34,6 +34,7 @@ NAMES = {
     "restore": "restores",
     "royalties": "royalties",
     "search": "listings",
+    "sizes": "sizes",
     "snapshot": "snapshots",
     "status": "status_roots",
     "stripe-rules": "stripe_rules",

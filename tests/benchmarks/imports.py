@@ -37,7 +37,7 @@ def run(quick: bool) -> Iterator[Figure]:
     for round_ in range(ROUNDS):
         first = round_ * works
         bare.append(works / copy_rows(copied_into, first, works))
-        ours.append(works / _import(imported_into, first, works))
+        ours.append(works / import_works(imported_into, first, works))
         progress(
             f"import: round {round_ + 1}/{ROUNDS}: {ours[-1]:,.0f} works/s,"
             f" COPY {bare[-1]:,.0f} works/s"
@@ -77,7 +77,7 @@ def _record(number: int) -> Record:
     )
 
 
-def _import(collection: Collection, first: int, works: int) -> float:
+def import_works(collection: Collection, first: int, works: int) -> float:
     """Seconds of the verb. Making the records is not part of it."""
     caller = organizations.operator(collection.organization)
     source = imports.Records([_record(first + n) for n in range(works)], name=f"from {first}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.__main__ import NAMES
 from tests.benchmarks.measure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,9 +57,6 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     done = benchmarks("imports")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        "there is no figure “imports”: choose from api, api-scale, browser-import, dashboards,"
-        " decide, import, ledger-append, ledger-bytes, ledger-latency, ledger-proofs,"
-        " ledger-verify, opt-out, orders, oscar, pull, restore, royalties, search, snapshot,"
-        " status, stripe-rules, table, webhooks"
-    ) in done.stderr
+    known = ", ".join(NAMES)
+    assert f"there is no figure “imports”: choose from {known}" in done.stderr
+    assert {"import", "orders", "search"} <= set(NAMES)
