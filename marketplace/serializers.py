@@ -98,7 +98,7 @@ class ApiKeySerializer(Resource[ApiKey]):
     version = serializers.RegexField(
         api_versions.PATTERN,
         read_only=True,
-        help_text=_("Of the API: what requests with this key get, unless they name another."),
+        help_text="Of the API: what requests with this key get, unless they name another.",
     )
 
     class Meta:
@@ -150,7 +150,7 @@ class CreateApiKey(Body):
     version = StrictRegexField(
         api_versions.PATTERN,
         required=False,
-        help_text=_("Of the API, to which the key is pinned. Without it, the newest."),
+        help_text="Of the API, to which the key is pinned. Without it, the newest.",
     )
 
 
