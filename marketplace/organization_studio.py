@@ -211,7 +211,7 @@ class KeyPages(SecretPages):
         "ending",
         "state",
         "allowed",
-        "api_version",
+        "version",
         "created_at",
         "last_used_at",
         "expires_at",
@@ -234,10 +234,6 @@ class KeyPages(SecretPages):
     @admin.display(description=gettext_lazy("Scopes"))
     def allowed(self, row: ApiKey) -> str:
         return ", ".join(row.scopes)
-
-    @admin.display(description=gettext_lazy("API version"))
-    def api_version(self, row: ApiKey) -> str:
-        return row.version
 
     @admin.display(description=gettext_lazy("State"))
     def state(self, row: ApiKey) -> str:

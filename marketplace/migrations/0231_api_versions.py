@@ -13,7 +13,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="apikey",
             name="version",
-            field=models.CharField(db_default="2026-11-28", max_length=10),
+            field=models.CharField(
+                db_default="2026-11-28", max_length=10, verbose_name="API version"
+            ),
         ),
         migrations.AddField(
             model_name="idempotencykey",

@@ -217,7 +217,7 @@ class ApiKey(models.Model):
         "self", models.PROTECT, null=True, blank=True, related_name="rotated_to"
     )
     # Of the API, for requests that name none. An older release makes keys of the first.
-    version = models.CharField(max_length=10, db_default=api_versions.FIRST)
+    version = models.CharField(_("API version"), max_length=10, db_default=api_versions.FIRST)
     created_by = models.CharField(max_length=40)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
