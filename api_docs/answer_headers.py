@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from marketplace import api_versions
 from marketplace.typeid import SUFFIX_PATTERN
 
 SUCCESSES = {
@@ -17,6 +18,21 @@ COMPONENTS: dict[str, dict[str, Any]] = {
         "description": "Finds the request in the market's logs: name it when you ask for help.",
         "schema": {"type": "string", "maxLength": 30, "pattern": f"^req_{SUFFIX_PATTERN}$"},
         "required": True,
+    },
+    "LicetVersion": {
+        "description": "The version of the API in which the answer is written.",
+        "schema": {"type": "string", "maxLength": 10, "pattern": api_versions.PATTERN},
+        "required": True,
+    },
+    "Deprecation": {
+        "description": "Since when the answer's version has a successor: `@` and the seconds since "
+        "1970 (RFC 9745). Stands where the version will end.",
+        "schema": {"type": "string", "maxLength": 20, "pattern": "^@[0-9]+$"},
+    },
+    "Sunset": {
+        "description": "Until when the answer's version is there, as a date of HTTP (RFC 8594). "
+        'Stands where the version will end, with a `Link` of `rel="sunset"` to what to do.',
+        "schema": {"type": "string", "maxLength": 29, "pattern": "^[A-Z][ -~]+ GMT$"},
     },
     "Location": {
         "description": "The address of what was made.",
@@ -54,6 +70,7 @@ COMPONENTS: dict[str, dict[str, Any]] = {
 }
 _NAMES = {
     "RequestId": "Request-Id",
+    "LicetVersion": api_versions.HEADER,
     "IdempotentReplayed": "Idempotent-Replayed",
     "WWWAuthenticate": "WWW-Authenticate",
     "RetryAfter": "Retry-After",
@@ -66,7 +83,7 @@ def of(
 ) -> dict[str, Any]:
     """The headers of an answer by its name: `retries` adds Retry-After, `is_repeatable` the mark
     of an answer that was given before, `is_read` the one by which to ask whether it changed."""
-    found = ["RequestId", "RateLimit", "RateLimitPolicy"]
+    found = ["RequestId", "LicetVersion", "Deprecation", "Sunset", "RateLimit", "RateLimitPolicy"]
     if status == "201":
         found.append("Location")
     if is_read and status == "200":

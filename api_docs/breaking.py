@@ -111,8 +111,8 @@ class _Comparison:
         yield from self._answers(_pointer(at, "responses"), old["responses"], new["responses"])
 
     def _parameters(self, at: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[Break]:
-        before = {(each["in"], each["name"]): each for each in old.get("parameters", [])}
-        after = {(each["in"], each["name"]): each for each in new.get("parameters", [])}
+        before = self._by_name(self.old, old)
+        after = self._by_name(self.new, new)
         for key, parameter in before.items():
             here = _pointer(at, "parameters", key[1])
             if key not in after:
@@ -125,6 +125,13 @@ class _Comparison:
         for key in after.keys() - before.keys():
             if after[key].get("required"):
                 yield Break(_pointer(at, "parameters", key[1]), "a new parameter is required")
+
+    def _by_name(
+        self, document: dict[str, Any], operation: dict[str, Any]
+    ) -> dict[tuple[str, str], dict[str, Any]]:
+        """The parameters of an operation, by where they stand and their names."""
+        every = (self._whole(document, each) for each in operation.get("parameters", []))
+        return {(each["in"], each["name"]): each for each in every}
 
     def _body(self, at: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[Break]:
         before, after = old.get("requestBody"), new.get("requestBody")

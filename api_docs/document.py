@@ -9,6 +9,7 @@ from typing import Any
 
 from api_docs import answer_headers, bounds, named_enums, problems
 from api_docs.tags import TAGS
+from marketplace import api_versions
 from marketplace.typeid import SUFFIX_PATTERN
 
 EXAMPLES = Path(__file__).parent / "examples.json"
@@ -23,7 +24,7 @@ _CONTACT = {"name": "The operator of this market"}
 
 def finish(result: dict[str, Any], generator: Any, **_others: Any) -> dict[str, Any]:
     """drf-spectacular's hook: complete the document, in an order that is always the same."""
-    result["info"]["contact"] = _CONTACT
+    result["info"] |= {"contact": _CONTACT, "version": api_versions.newest().date}
     result["servers"] = [_SERVER]
     named = [operation for _path, _method, operation in operations(result)]
     named += [sent for methods in result["webhooks"].values() for sent in methods.values()]
@@ -39,6 +40,7 @@ def finish(result: dict[str, Any], generator: Any, **_others: Any) -> dict[str, 
     _name_ids(result)
     bounds.set_all(result)
     _give_examples(result)
+    _take_versions(result)
     return result
 
 
@@ -47,6 +49,39 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
+
+
+def _take_versions(document: dict[str, Any]) -> None:
+    """Have each operation take the header that names a version of the API, said once."""
+    components = document["components"]
+    components["schemas"]["ApiVersion"] = {
+        "type": "string",
+        "enum": [each.date for each in api_versions.known()],
+        "description": "A version of the API, by the day from which on it is there.",
+    }
+    components["parameters"] = {
+        "LicetVersion": {
+            "name": api_versions.HEADER,
+            "in": "header",
+            "description": "The version of the API that you wrote for. Without it, the one that "
+            f"your key is pinned to ([versions]({api_versions.GUIDE})).",
+            "schema": {"$ref": "#/components/schemas/ApiVersion"},
+        }
+    }
+    for _path, _method, operation in operations(document):
+        # Behind those of the operation itself: in some clients, calls have them in this order.
+        operation.setdefault("parameters", []).append(
+            {"$ref": "#/components/parameters/LicetVersion"}
+        )
+
+
+def parameters(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parameters of an operation, also those that are said once for all."""
+    shared = document["components"].get("parameters", {})
+    return [
+        shared[each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+        for each in operation.get("parameters", [])
+    ]
 
 
 def _name_ids(document: dict[str, Any]) -> None:

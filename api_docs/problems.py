@@ -29,7 +29,7 @@ _TITLES = {
 }
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 _NAMELESS = {"429": "TooManyRequests", "default": "Refused"}
-_NAME_LENGTH_MAX = 60
+_NAME_LENGTH_MAX = 70
 CODE_PATTERN = "^[a-z]+(_[a-z]+)*$"
 
 

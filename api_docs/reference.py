@@ -17,7 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from api_docs import prose
-from api_docs.document import operations, resolved
+from api_docs.document import operations, parameters, resolved
 
 PATH = Path(__file__).parent / "openapi.json"
 # What a table says of an inner object without a name of its own; deeper ones are rare.
@@ -107,7 +107,7 @@ class Operation:
 
     @functools.cached_property
     def parameters(self) -> list[Field]:
-        return [_parameter(each) for each in self._said.get("parameters", [])]
+        return [_parameter(each) for each in parameters(document(), self._said)]
 
     @functools.cached_property
     def body(self) -> Body | None:

@@ -21,6 +21,7 @@ _OURS = ("marketplace", "licensing", "payments")
 EVERYWHERE: tuple[type[DomainError], ...] = (
     errors.MalformedRequest,
     errors.InvalidQuery,
+    errors.ApiVersionUnknown,
     errors.NotAcceptable,
     errors.TooManyRequests,
     errors.InternalError,

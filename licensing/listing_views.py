@@ -121,7 +121,7 @@ class ListingViewSet(TenantViewSet):
             },
             "suggestions": page.suggestions,
         }
-        texts = readplan.texts(ListingSerializer, listings.listed, page.ids)
+        texts = readplan.texts(self.get_serializer_class(), listings.listed, page.ids)
         if texts is None:
             return Response({"data": self.shown_all(page.offers), **rest})
         return readplan.answer(f'{{"data":[{",".join(texts)}],{json.dumps(rest)[1:]}')
@@ -130,7 +130,7 @@ class ListingViewSet(TenantViewSet):
     def retrieve(self, request: Request, pk: str) -> HttpResponse:
         id = listings.find_id(self.visitor, pk)
         # None, too, of one's own that is not listed now.
-        if texts := readplan.texts(ListingSerializer, listings.listed, [id]):
+        if texts := readplan.texts(self.get_serializer_class(), listings.listed, [id]):
             return readplan.answer(texts[0])
         return Response(self.shown(listings.find(self.visitor, pk)))
 

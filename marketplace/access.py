@@ -85,6 +85,11 @@ class Caller:
     # Run once, inside the first transaction that this request opens for writing.
     first_writes: list[FirstWrite] = field(default_factory=list, compare=False)
 
+    @property
+    def version(self) -> str | None:
+        """The version of the API that its key is pinned to; None for people."""
+        return None if self.api_key is None else self.api_key.version
+
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
 

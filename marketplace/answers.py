@@ -8,7 +8,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.http import ConditionalGetMiddleware
-from django.utils.cache import patch_vary_headers
+from django.utils.cache import patch_vary_headers, set_response_etag
+
+from marketplace import api_versions
 
 # Below it an answer fits one packet as it is, and compressing takes longer than it saves.
 _COMPRESSED_FROM = 1_400
@@ -20,7 +22,8 @@ _REFUSES_GZIP = re.compile(r"\bgzip\s*;\s*q\s*=\s*0(\.0*)?\s*(,|$)", re.IGNORECA
 class Conditional(ConditionalGetMiddleware):
     """ETag and If-None-Match (RFC 9110, 8.8.3 and 13.1.2) for what the API shows: 304 if known.
 
-    Whoever keeps an answer asks before using it again, and keeps it for one key alone.
+    Whoever keeps an answer asks before using it again, and keeps it for one key and one version
+    alone. Each says its version, also where nothing else is left of it.
     """
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
@@ -28,9 +31,22 @@ class Conditional(ConditionalGetMiddleware):
             return response
         reads = request.method in {"GET", "HEAD"} and response.status_code == 200
         response.headers.setdefault("Cache-Control", "private, no-cache" if reads else "no-store")
-        patch_vary_headers(response, ["Authorization", "Accept"])
+        patch_vary_headers(response, ["Authorization", "Accept", api_versions.HEADER])
         # A refusal, and what a verb answers, is nothing to keep.
-        return super().process_response(request, response) if reads else response
+        if reads:
+            self._tag(request, response)
+            response = super().process_response(request, response)
+        api_versions.say(request, response)
+        return response
+
+    def _tag(self, request: HttpRequest, response: Any) -> None:
+        """Name the answer's state: other versions have other names for it, even if it is alike."""
+        if request.method != "GET" or response.has_header("ETag") or not self.needs_etag(response):
+            return
+        set_response_etag(response)
+        if response.has_header("ETag"):  # a stream has none
+            version = api_versions.of(request)
+            response["ETag"] = f'"{version.date}-{response["ETag"].strip(chr(34))}"'
 
 
 class Compression(GZipMiddleware):

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit, idempotency, known_keys, organizations
+from marketplace import api_versions, audit, idempotency, known_keys, organizations
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import InvalidInput, MalformedApiKey, Unauthenticated
 from marketplace.models import ApiKey, Organization
@@ -27,18 +27,30 @@ OVERLAP_SECONDS_MAX = 7 * 24 * 3600
 
 
 def create(
-    caller: Caller, *, name: str, scopes: list[str], expires_at: datetime | None = None
+    caller: Caller,
+    *,
+    name: str,
+    scopes: list[str],
+    expires_at: datetime | None = None,
+    version: str | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key of the caller's organization and mode. Returns it with its secret, once.
 
-    A key can give no more than its maker has. Raises InvalidInput, and for live mode
-    LegalIdentityIncomplete.
+    A key can give no more than its maker has, and is pinned to a version of the API: the newest,
+    unless told otherwise. Raises InvalidInput, and for live mode LegalIdentityIncomplete.
     """
     wanted = _scopes(caller, scopes)
+    pinned = api_versions.newest() if version is None else api_versions.find(version)
+    if pinned is None:
+        raise InvalidInput(
+            _("Use one of: %(known)s.") % {"known": api_versions.named()}, param="version"
+        )
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidInput(_("Choose an instant that lies ahead."), param="expires_at")
     with acting(caller):
-        key, secret = _make(caller, name=name, scopes=wanted, expires_at=expires_at)
+        key, secret = _make(
+            caller, name=name, scopes=wanted, expires_at=expires_at, version=pinned.date
+        )
         audit.record(caller, "api_key.created", subject=key, scopes=wanted)
         idempotency.names(caller, key)
     return key, secret
@@ -47,7 +59,7 @@ def create(
 def rotate(
     caller: Caller, id: str, *, overlap_seconds: int = OVERLAP_SECONDS
 ) -> tuple[ApiKey, str]:
-    """Make a successor with the same scopes; the old secret works for the overlap, then ends."""
+    """Make a successor with the same scopes and version; the old secret works for the overlap."""
     if not 0 <= overlap_seconds <= OVERLAP_SECONDS_MAX:
         raise InvalidInput(
             _("Use 0 to %(max)s seconds.") % {"max": OVERLAP_SECONDS_MAX}, param="overlap_seconds"
@@ -64,6 +76,7 @@ def rotate(
             name=old.name,
             scopes=_scopes(caller, old.scopes),
             expires_at=old.expires_at,
+            version=old.version,
             rotated_from=old,
         )
         ends = timezone.now() + timedelta(seconds=overlap_seconds)

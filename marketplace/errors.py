@@ -59,6 +59,12 @@ class InvalidQuery(DomainError):
     code, status, title = "invalid_query", 400, "The query is not valid"
 
 
+class ApiVersionUnknown(DomainError):
+    """There is no such version of the API, or no more. `known` lists those that there are."""
+
+    code, status, title = "api_version_unknown", 400, "The API version is unknown"
+
+
 class InvalidCursor(DomainError):
     """A page cursor that this server did not give out for this list."""
 

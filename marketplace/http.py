@@ -31,6 +31,7 @@ from rest_framework.views import set_rollback
 from rest_framework.viewsets import GenericViewSet
 
 from marketplace import (
+    api_versions,
     cursors,
     errors,
     idempotency,
@@ -509,6 +510,10 @@ class TenantViewSet(GenericViewSet[Any]):
     lookup_value_regex = "[^/]+"
     # Not a setting: REST framework would import this module while it is being imported.
     pagination_class = KeysetPagination
+    # What stands for serializers and bodies in older versions of the API (`api_versions.shape`).
+    older: ClassVar[api_versions.Older] = {}
+    # Of the request; None before anybody asked who sends it.
+    _version: api_versions.Version | None = None
     # The first request with an idempotency key, until its answer is stored.
     _unanswered: tuple[Caller, bytes] | None = None
     # How the caller's quota stands after this request.
@@ -528,7 +533,11 @@ class TenantViewSet(GenericViewSet[Any]):
             # Whoever tries keys has no more tries than an address has requests.
             self._spend(None)
             raise
-        self._spend(request.auth)
+        pinned = request.auth.version if isinstance(request.auth, Caller) else None
+        try:
+            self._version = api_versions.settle(request._request, pinned)
+        finally:
+            self._spend(request.auth)
 
     def _spend(self, caller: Any) -> None:
         self._standing = rate_limits.spend(
@@ -583,13 +592,20 @@ class TenantViewSet(GenericViewSet[Any]):
             fresh = self.get_queryset().get(pk=row.pk)
             return Response(self.shown(fresh), status=status_code)
 
+    def in_version(self, kind: type[Any]) -> type[Any]:
+        """What stands for a serializer, or a body, in the request's version of the API."""
+        return api_versions.shape(kind, self._version, self.older)
+
+    def get_serializer_class(self) -> type[Any]:
+        return self.in_version(cast("type[Any]", self.serializer_class))
+
     def shown(self, row: Model) -> Any:
-        return self.serializer_class(row, context=self.get_serializer_context()).data  # type: ignore[misc]
+        return self.get_serializer_class()(row, context=self.get_serializer_context()).data
 
     def shown_all(self, rows: Iterable[Model]) -> Any:
         """As `shown` each; one serializer for all of them, whose making costs as much as a row."""
         context = self.get_serializer_context()
-        return self.serializer_class(list(rows), many=True, context=context).data  # type: ignore[misc]
+        return self.get_serializer_class()(list(rows), many=True, context=context).data
 
     @classmethod
     def is_plain(cls) -> bool:
@@ -602,7 +618,7 @@ class TenantViewSet(GenericViewSet[Any]):
 
     def read(self, body_class: type[Body]) -> dict[str, Any]:
         """The request's body in the shape of `body_class`. Raises 422 naming the wrong field."""
-        body = body_class(data=self.request.data)
+        body = self.in_version(body_class)(data=self.request.data)
         body.is_valid(raise_exception=True)
         return cast("dict[str, Any]", body.validated_data)
 
@@ -651,6 +667,7 @@ class TenantViewSet(GenericViewSet[Any]):
             if row.response_location:
                 response["Location"] = row.response_location
             response["Idempotent-Replayed"] = "true"
+            api_versions.given(self.request._request, replay.version)
             return response
         try:
             response = self.resume(str(row.effect))
@@ -713,6 +730,7 @@ class TenantViewSet(GenericViewSet[Any]):
             code,
             self.without_secret(body),
             response.get("Location", ""),
+            version=api_versions.of(self.request._request).date,
         )
 
     def with_secret(self, response: Response, secret: str | None) -> Response:

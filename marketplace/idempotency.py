@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from psycopg.types.json import Jsonb
 
+from marketplace import api_versions
 from marketplace.access import Caller, acting, alone
 from marketplace.errors import IdempotencyInFlight, IdempotencyKeyReused, InvalidInput
 from marketplace.models import IdempotencyKey
@@ -38,6 +39,11 @@ class Replay:
     @property
     def is_answered(self) -> bool:
         return self.row.response_status is not None
+
+    @property
+    def version(self) -> str:
+        """Of the API, in which the answer is written."""
+        return self.row.response_version or api_versions.FIRST
 
 
 def fingerprint(method: str, path: str, body: bytes) -> bytes:
@@ -90,7 +96,7 @@ ON CONFLICT (organization_id, livemode, key) DO NOTHING
 _NAME = f"UPDATE marketplace_idempotencykey SET effect = %(effect)s WHERE {_MINE}"
 _ANSWER = f"""
 UPDATE marketplace_idempotencykey SET response_status = %(status)s,
-    response_body = %(body)s, response_location = %(location)s
+    response_body = %(body)s, response_location = %(location)s, response_version = %(version)s
 WHERE {_MINE} AND fingerprint = %(print)s AND response_status IS NULL
 """
 
@@ -113,10 +119,19 @@ def names(caller: Caller, effect: models.Model) -> None:
         _run(_NAME, {**_mine(caller, key), "effect": str(effect.pk)})
 
 
-def store(caller: Caller, key: str, print_: bytes, status: int, body: Any, location: str) -> None:
-    """Keep the answer: successes, and refusals that a verb decided."""
-    answer = {"status": status, "body": Jsonb(body), "location": location, "print": print_}
-    if not alone(caller, _ANSWER, {**_mine(caller, key), **answer})[1]:
+def store(
+    caller: Caller,
+    key: str,
+    print_: bytes,
+    status: int,
+    body: Any,
+    location: str,
+    *,
+    version: str | None = None,
+) -> None:
+    """Keep the answer: successes, and refusals that a verb decided. A page's has no version."""
+    answer = {"status": status, "body": Jsonb(body), "location": location, "version": version}
+    if not alone(caller, _ANSWER, {**_mine(caller, key), "print": print_, **answer})[1]:
         with acting(caller, writing=False):
             # A refusal left no row, or another request came first: its answer stands.
             IdempotencyKey.objects.bulk_create(
@@ -130,6 +145,7 @@ def store(caller: Caller, key: str, print_: bytes, status: int, body: Any, locat
                         response_status=status,
                         response_body=body,
                         response_location=location,
+                        response_version=version,
                     )
                 ],
                 ignore_conflicts=True,

@@ -211,6 +211,7 @@ class KeyPages(SecretPages):
         "ending",
         "state",
         "allowed",
+        "version",
         "created_at",
         "last_used_at",
         "expires_at",

@@ -146,9 +146,18 @@ def _nothing_asked() -> Iterator[None]:
 
 
 def compiled(
-    kind: type[TenantViewSet], *, livemode: bool, has_shares: bool, action: str, is_after: bool
+    kind: type[TenantViewSet],
+    *,
+    livemode: bool,
+    has_shares: bool,
+    action: str,
+    is_after: bool,
+    shape: type[Any] | None = None,
 ) -> Plan:
-    """The plan of a view's rows for one kind of caller. Raises `json_sql.Inexpressible`."""
+    """The plan of a view's rows for one kind of caller. Raises `json_sql.Inexpressible`.
+
+    `shape` is the serializer that stands for the view's own in an older version of the API.
+    """
     stand_in = _StandIn(livemode, has_shares)
     # Not the view that was asked: it knows who asks.
     view: Any = kind(action=action, kwargs={}, request=_Question(stand_in, {}))
@@ -165,7 +174,8 @@ def compiled(
             rows = view.filter_queryset(rows).order_by("-pk")
             if is_after:
                 rows = rows.filter(pk__lt=_ROW)
-        return _statement(rows, view.serializer_class(), is_page=action != "retrieve")
+        serializer = (shape or view.serializer_class)()
+        return _statement(rows, serializer, is_page=action != "retrieve")
 
 
 def _statement(rows: QuerySet[Any], serializer: Any, *, is_page: bool) -> Plan:
@@ -205,7 +215,8 @@ def reason(kind: type[TenantViewSet]) -> str | None:
 
 def _plan(view: TenantViewSet, action: str, is_after: bool) -> Plan | None:
     caller = view.caller
-    key = (type(view), action, is_after, caller.livemode, caller.has_shares)
+    shape = view.get_serializer_class()
+    key = (type(view), shape, action, is_after, caller.livemode, caller.has_shares)
     if key not in _plans:
         try:
             _plans[key] = compiled(
@@ -214,6 +225,7 @@ def _plan(view: TenantViewSet, action: str, is_after: bool) -> Plan | None:
                 has_shares=caller.has_shares,
                 action=action,
                 is_after=is_after,
+                shape=shape,
             )
         except json_sql.Inexpressible:
             _plans[key] = None

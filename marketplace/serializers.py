@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from marketplace import api_versions
 from marketplace.api_keys import OVERLAP_SECONDS, OVERLAP_SECONDS_MAX
 from marketplace.http import (
     Body,
@@ -15,6 +16,7 @@ from marketplace.http import (
     StrictBooleanField,
     StrictCharField,
     StrictIntegerField,
+    StrictRegexField,
 )
 from marketplace.models import (
     COUNT_MAX,
@@ -93,6 +95,11 @@ class ApiKeySerializer(Resource[ApiKey]):
     """A scoped secret of one organization and one mode, without the secret."""
 
     object_name = "api_key"
+    version = serializers.RegexField(
+        api_versions.PATTERN,
+        read_only=True,
+        help_text="Of the API: what requests with this key get, unless they name another.",
+    )
 
     class Meta:
         model = ApiKey
@@ -102,6 +109,7 @@ class ApiKeySerializer(Resource[ApiKey]):
             "name",
             "last_four",
             "scopes",
+            "version",
             "rotated_from",
             "created_at",
             "expires_at",
@@ -138,6 +146,11 @@ class CreateApiKey(Body):
     )
     expires_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text=_("Without it, the key works until revoked.")
+    )
+    version = StrictRegexField(
+        api_versions.PATTERN,
+        required=False,
+        help_text="Of the API, to which the key is pinned. Without it, the newest.",
     )
 
 

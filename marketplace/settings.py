@@ -399,7 +399,6 @@ RATE_PLANS: dict[str, float] = json.loads(_environ.get("LICET_RATE_PLANS", "{}")
 READPLAN = _flag("LICET_READPLAN", "on")
 SPECTACULAR_SETTINGS = {
     "TITLE": "Licet",
-    "VERSION": "0.1.0",
     "DESCRIPTION": "The open-source marketplace server for AI-training licenses: list, license, "
     "prove.",
     "LICENSE": {"name": "Apache-2.0", "identifier": "Apache-2.0"},

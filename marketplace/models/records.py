@@ -75,6 +75,9 @@ class IdempotencyKey(models.Model):
     response_status = models.SmallIntegerField(null=True, blank=True)
     response_body = models.JSONField(null=True, blank=True)
     response_location = models.CharField(max_length=500, blank=True)
+    # Of the API, in which the body is written. Null, too, where it is older than versions are, and
+    # of pages.
+    response_version = models.CharField(max_length=10, null=True, blank=True)
     # While it lies ahead, the first request is taken to be alive.
     locked_until = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now, editable=False)

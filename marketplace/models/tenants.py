@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
+from marketplace import api_versions
 from marketplace.access import Caller, TenantQuerySet
 from marketplace.models.digests import DIGEST_LENGTH
 from marketplace.typeid import TypeID, TypeIDField
@@ -215,6 +216,8 @@ class ApiKey(models.Model):
     rotated_from = models.OneToOneField(
         "self", models.PROTECT, null=True, blank=True, related_name="rotated_to"
     )
+    # Of the API, for requests that name none. An older release makes keys of the first.
+    version = models.CharField(_("API version"), max_length=10, db_default=api_versions.FIRST)
     created_by = models.CharField(max_length=40)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -235,6 +238,10 @@ class ApiKey(models.Model):
             models.CheckConstraint(
                 name="api_key_expires_after_creation",
                 condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("created_at")),
+            ),
+            models.CheckConstraint(
+                name="api_key_version_is_a_date",
+                condition=Q(version__regex=api_versions.PATTERN),
             ),
         ]
 

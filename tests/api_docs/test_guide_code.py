@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api_docs.refusals import all_kinds
-from marketplace import money
+from marketplace import api_versions, money
 from marketplace.access import Scope
 from payments import demo
 from tests.api_docs.guide_code import CODE, NOT_RUN, Block, Reader, blocks, misses
@@ -27,6 +27,7 @@ PAGES = (
     "errors",
     "idempotency",
     "pagination",
+    "versions",
     "money",
     "webhooks",
     "verify",
@@ -160,6 +161,15 @@ def test_the_page_of_errors_lists_every_code() -> None:
             "yes" * kind.retryable,
         )
         for kind in all_kinds()
+    ]
+
+
+def test_the_page_of_versions_lists_each_with_its_end() -> None:
+    text = (GUIDE / "versions.md").read_text(encoding="utf-8").partition("## Changelog")[2]
+    rows = re.findall(r"(?m)^\| (\d{4}-\d\d-\d\d) \| (.+?) \| (\S*) ?\|$", text)
+    assert rows == [
+        (each.date, each.summary, "" if each.sunset is None else each.sunset.date().isoformat())
+        for each in api_versions.known()
     ]
 
 

@@ -19,10 +19,10 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api_docs.bounds import INT32_MAX
-from api_docs.document import EXAMPLES
+from api_docs.document import EXAMPLES, parameters
 from api_docs.refusals import all_kinds
 from api_docs.tags import TAGS
-from marketplace import errors
+from marketplace import api_versions, errors
 from tests.api_docs.examples import example_at, misfit, places
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +85,18 @@ def test_it_is_valid_openapi_3_1() -> None:
 def test_it_names_the_market_and_its_license() -> None:
     info = DOCUMENT["info"]
     assert (info["title"], info["license"]["identifier"]) == ("Licet", "Apache-2.0")
+    assert info["version"] == api_versions.newest().date
+
+
+@every_operation
+def test_an_operation_takes_the_version_that_a_client_was_written_for(
+    path: str, method: str, operation: dict[str, Any]
+) -> None:
+    [header] = [each for each in parameters(DOCUMENT, operation) if each["name"] == "Licet-Version"]
+    assert (header["in"], header.get("required", False)) == ("header", False)
+    assert header["schema"] == {"$ref": "#/components/schemas/ApiVersion"}
+    words = DOCUMENT["components"]["schemas"]["ApiVersion"]["enum"]
+    assert words == [each.date for each in api_versions.known()]
 
 
 def test_every_route_of_the_api_is_in_it() -> None:
@@ -172,7 +184,8 @@ def test_an_operation_says_how_it_refuses(
 def test_every_answer_has_its_headers(path: str, method: str, operation: dict[str, Any]) -> None:
     for status in operation["responses"]:
         headers = _answer(operation, status)["headers"]
-        assert {"Request-Id", "RateLimit", "RateLimit-Policy"} <= set(headers), status
+        always = {"Request-Id", "Licet-Version", "Deprecation", "Sunset"}
+        assert always | {"RateLimit", "RateLimit-Policy"} <= set(headers), status
         assert ("Location" in headers) == (status == "201")
         assert ("WWW-Authenticate" in headers) == (status == "401")
         assert "Retry-After" in headers or status != "429"
@@ -280,15 +293,17 @@ def test_an_operation_takes_a_key_or_a_session(
     ],
 )
 def test_every_post_may_be_sent_again(path: str, operation: dict[str, Any]) -> None:
-    [header] = [each for each in operation["parameters"] if each["name"] == "Idempotency-Key"]
+    [header] = [
+        each for each in parameters(DOCUMENT, operation) if each["name"] == "Idempotency-Key"
+    ]
     assert (header["in"], header.get("required", False)) == ("header", False)
     assert "takes effect once" in header["description"]
 
 
 def test_a_post_that_only_asks_takes_no_idempotency_key() -> None:
     for path in ONLY_ASK:
-        named = DOCUMENT["paths"][path]["post"].get("parameters", [])
-        assert [each["in"] for each in named if each["in"] != "path"] == []
+        named = parameters(DOCUMENT, DOCUMENT["paths"][path]["post"])
+        assert {each["name"] for each in named} <= {"id", "Licet-Version"}
 
 
 def test_nothing_but_get_and_post_is_offered_and_pieces_of_uploads() -> None:

@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 
 from api_docs import prose, reference
-from api_docs.document import operations
+from api_docs.document import operations, parameters
 
 pytestmark = pytest.mark.django_db
 COMMITTED = (Path(__file__).parents[2] / "api_docs/openapi.json").read_bytes()
@@ -74,7 +74,7 @@ def test_a_noun_s_page_says_all_that_the_document_says(client: Client, tag: str)
             rf'<section class="operation" aria-labelledby="{name}">.*?</section>', text, re.DOTALL
         )
         assert f"<b>{method.upper()}</b> {path}" in section
-        for parameter in operation.get("parameters", []):
+        for parameter in parameters(DOCUMENT, operation):
             assert f"<dt><code>{parameter['name']}</code>" in section
         for status, answer in operation["responses"].items():
             assert f"<h4>{status}</h4>" in section

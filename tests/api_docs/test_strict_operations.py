@@ -9,10 +9,11 @@ import pytest
 from django.urls import get_resolver
 from rest_framework import serializers
 
+from api_docs.document import parameters
 from marketplace.http import Body, ObjectField
 from marketplace.models import Organization
 from marketplace.typeid import TypeID
-from tests.api_docs.test_openapi import every_operation
+from tests.api_docs.test_openapi import DOCUMENT, every_operation
 from tests.people import ApiClient
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +38,7 @@ def ask(client: ApiClient, method: str, url: str, body: Any = None) -> Any:
 def test_an_operation_refuses_a_parameter_that_is_not_documented(
     client_for: ClientFor, lab: Organization, path: str, method: str, operation: dict[str, Any]
 ) -> None:
-    known = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
+    known = {each["name"] for each in parameters(DOCUMENT, operation) if each["in"] == "query"}
     answer = ask(client_for(lab), method, address(path, "?undocumented=1"))
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_query")
     assert answer.json()["param"] == "undocumented"
@@ -49,7 +50,7 @@ def test_an_operation_knows_each_of_its_parameters_once(
     client_for: ClientFor, lab: Organization, path: str, method: str, operation: dict[str, Any]
 ) -> None:
     client = client_for(lab)
-    for each in operation.get("parameters", []):
+    for each in parameters(DOCUMENT, operation):
         if each["in"] != "query":
             continue
         once = ask(client, method, address(path, f"?{each['name']}=1"))

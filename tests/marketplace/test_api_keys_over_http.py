@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from marketplace import idempotency
+from marketplace import api_versions, idempotency
 from marketplace.access import Scope, acting
 from marketplace.models import ApiKey, Organization
 from tests.people import ApiClient, caller_for
@@ -66,6 +66,7 @@ def test_a_key_is_shown_with_its_secret_once(
         "name": "nightly pull",
         "last_four": secret[-4:],
         "scopes": ["delivery:read", "grants:read"],
+        "version": api_versions.newest().date,
         "rotated_from": None,
         "created_at": None,
         "expires_at": None,
@@ -178,7 +179,7 @@ def test_a_retry_after_a_crash_finds_the_key(
         url, body = f"/v1/api-keys/{made(client).json()['id']}/{verb}", {}
     monkeypatch.setattr(idempotency, "LEASE", timedelta(0))
     with monkeypatch.context() as dying:
-        dying.setattr(idempotency, "store", lambda *_args: None)
+        dying.setattr(idempotency, "store", lambda *_args, **_others: None)
         first = client.post(url, body, Idempotency_Key="k")
     with acting(caller_for(archive), writing=False):
         before = ApiKey.objects.count()

@@ -390,6 +390,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "api_key_expires_after_creation": lambda w: w.api_key(
         expires_at=timezone.now() - timedelta(seconds=1)
     ),
+    "api_key_version_is_a_date": lambda w: w.api_key(version="newest"),
     "marketplace_apikey_rotated_from_id_key": rotated_twice,
     # contributors
     "contributor_external_id_is_unique": lambda w: w.contribute(external_id="c"),

@@ -161,7 +161,7 @@ def test_a_retry_after_a_crash_answers_as_the_change_would_have(
     url = f"/v1/contributors/{made(client)['id']}/consent"
     monkeypatch.setattr(idempotency, "LEASE", timedelta(0))
     with monkeypatch.context() as dying:
-        dying.setattr(idempotency, "store", lambda *_args: None)
+        dying.setattr(idempotency, "store", lambda *_args, **_others: None)
         first = client.post(url, {"consent": "refused"}, Idempotency_Key="k")
     again = client.post(url, {"consent": "refused"}, Idempotency_Key="k")
     assert (again.status_code, again.json()) == (200, first.json())

@@ -262,7 +262,7 @@ def test_a_retry_after_a_crash_finds_what_was_made(
 ) -> None:
     client = client_for(archive)
     with monkeypatch.context() as patch:
-        patch.setattr(idempotency, "store", lambda *_arguments: None)  # died before storing
+        patch.setattr(idempotency, "store", lambda *_args, **_others: None)  # died before storing
         first = client.post("/v1/collections", BODY, Idempotency_Key="k1")
     early = client.post("/v1/collections", BODY, Idempotency_Key="k1")
     assert (early.status_code, early.json()["code"]) == (409, "idempotency_in_flight")

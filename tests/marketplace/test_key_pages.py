@@ -8,7 +8,7 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.test import Client
 
-from marketplace import organizations, shown_once
+from marketplace import api_versions, organizations, shown_once
 from marketplace.access import system
 from marketplace.models import ApiKey, Audit, IdempotencyKey, Organization
 from tests.people import ApiClient
@@ -62,6 +62,15 @@ def test_a_new_key_s_secret_stands_on_the_next_page_once(owner: Client) -> None:
     assert "was shown once" in text(again)
     assert secret not in text(again)
     assert len(keys()) == 1
+
+
+def test_a_key_s_page_says_the_version_that_it_is_pinned_to(owner: Client) -> None:
+    owner.post(ADD, FORM)
+    [key] = keys()
+    assert key.version == api_versions.newest().date
+    page = text(owner.get(f"/studio/marketplace/apikey/{key.pk}/change/"))
+    assert "API version" in page
+    assert key.version in page
 
 
 def test_neither_the_database_nor_the_browser_alone_has_the_secret(owner: Client) -> None:

@@ -18,7 +18,7 @@ public class Scenario {
 
     static ListingPage search(String words, String cursor, Integer limit) throws ApiException {
         return new ListingsApi(MARKET)
-                .listListings(null, cursor, null, limit, null, null, words, null, null, null, null);
+                .listListings(null, cursor, null, limit, null, null, words, null, null, null, null, null);
     }
 
     static List<String> allListings() throws ApiException {
@@ -34,7 +34,7 @@ public class Scenario {
 
     static Quote quoteFor(String offer, String use) throws ApiException {
         var wanted = new MakeQuoteRequest().offer(offer).addUsesItem(use).addTerritoriesItem("DE");
-        return new QuotesApi(MARKET).createQuote(wanted, null);
+        return new QuotesApi(MARKET).createQuote(wanted, null, null);
     }
 
     /** Accepts a quote. After a lost answer, the same request is sent again: it makes one order. */
@@ -45,7 +45,7 @@ public class Scenario {
         String key = UUID.randomUUID().toString();
         for (int attempt = 0; attempt < 3; attempt++) {
             try {
-                return new OrdersApi(MARKET).createOrder(body, key);
+                return new OrdersApi(MARKET).createOrder(body, key, null);
             } catch (ApiException error) {
                 if (!(error.getCause() instanceof IOException)) throw error;
             }
@@ -56,9 +56,9 @@ public class Scenario {
     /** Waits until somebody paid the order, its license was given, and its entry was signed. */
     static Grant granted(String id) throws ApiException, InterruptedException {
         for (int attempt = 0; attempt < 300; attempt++) {
-            Order order = new OrdersApi(MARKET).getOrder(id);
+            Order order = new OrdersApi(MARKET).getOrder(id, null);
             if (order.getStatus() == OrderStatusEnum.GRANTED) {
-                Grant grant = new GrantsApi(MARKET).getGrant(order.getGrant());
+                Grant grant = new GrantsApi(MARKET).getGrant(order.getGrant(), null);
                 if (grant.getLedger().getIndex() != null) return grant;
             }
             Thread.sleep(100);
@@ -85,13 +85,13 @@ public class Scenario {
         inbox.start();
         var wanted = new CreateWebhookEndpointRequest().addTypesItem("grant.issued")
                 .url("http://127.0.0.1:" + inbox.getAddress().getPort() + "/");
-        Proofs.secret = new WebhookEndpointsApi(MARKET).createWebhookEndpoint(wanted, null).getSecret();
+        Proofs.secret = new WebhookEndpointsApi(MARKET).createWebhookEndpoint(wanted, null, null).getSecret();
 
         Listing listing = search("herbarium", null, null).getData().get(0);
         Order order = place(quoteFor(listing.getId(), "pretrain"));
         Grant grant = granted(order.getId());
         Event event = Proofs.TAKEN.poll(30, TimeUnit.SECONDS);
-        String receipt = new GrantsApi(MARKET).getGrantReceipt(grant.getId(), null, 5);
+        String receipt = new GrantsApi(MARKET).getGrantReceipt(grant.getId(), null, 5, null);
         byte[] entry = Proofs.entryOf(receipt);
         String recorded = MARKET.getObjectMapper().readTree(entry).get("grant_ref").asText();
         if (!recorded.equals(grant.getLedger().getGrantRef())) {
