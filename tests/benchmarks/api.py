@@ -41,7 +41,8 @@ LOAD_SQL = """
 INSERT INTO marketplace_organization
 SELECT (jsonb_populate_record(organization, jsonb_build_object(
     'id', ('a0' || lpad(to_hex(n), 30, '0'))::uuid, 'name', 'Tenant ' || n))).*
-FROM marketplace_organization organization, generate_series(%s::int, %s::int) n WHERE organization.id = %s
+FROM marketplace_organization organization, generate_series(%s::int, %s::int) n
+WHERE organization.id = %s
 """
 COLLECTIONS_SQL = """
 INSERT INTO marketplace_collection (id, organization_id, name, description, notice, languages,
