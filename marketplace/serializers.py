@@ -16,6 +16,7 @@ from marketplace.http import (
     StrictCharField,
     StrictIntegerField,
 )
+from marketplace.metadata_views import MetadataField, NotesField
 from marketplace.models import (
     COUNT_MAX,
     ApiKey,
@@ -170,6 +171,7 @@ class CollectionSerializer(Resource[Collection]):
     """Works that one organization keeps together."""
 
     object_name = "collection"
+    metadata = MetadataField()
 
     class Meta:
         model = Collection
@@ -182,6 +184,7 @@ class CollectionSerializer(Resource[Collection]):
             "external_id",
             "source_url",
             "languages",
+            "metadata",
             "created_at",
         )
         read_only_fields = fields
@@ -229,6 +232,7 @@ class CreateCollection(Body):
         allow_blank=True,
         help_text=_("Shown wherever the collection is."),
     )
+    metadata = NotesField(required=False)
 
 
 class AttestationSerializer(Resource[Attestation]):
