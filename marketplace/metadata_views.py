@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db.models import F, QuerySet
-from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -29,7 +28,7 @@ class MetadataField(serializers.DictField):
     child = serializers.CharField()
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("help_text", _("What your organization noted on it, for itself alone."))
+        options.setdefault("help_text", "What your organization noted on it, for itself alone.")
         super().__init__(read_only=True, **options)
 
     def as_sql_of(self, path: str) -> Any:
@@ -61,7 +60,7 @@ class NotesField(serializers.DictField):
     def __init__(self, **options: Any) -> None:
         options.setdefault(
             "help_text",
-            _("Your own references, as names and texts. Nobody but your organization sees them."),
+            "Your own references, as names and texts. Nobody but your organization sees them.",
         )
         super().__init__(source="notes", **options)
 

@@ -27,6 +27,7 @@ PAGES = (
     "errors",
     "idempotency",
     "pagination",
+    "objects",
     "money",
     "webhooks",
     "verify",
