@@ -39,7 +39,9 @@ def operation_id(method: str, path: str, action: str, *, is_list: bool) -> str:
     if method == "GET":
         verb = "download" if dot else "list" if is_list else "get"
     else:
-        verb = "preview" if parts[-1] == "preview" else action
+        # `set_metadata` of …/metadata sets it.
+        does = action.removesuffix("_" + parts[-1].replace("-", "_"))
+        verb = "preview" if parts[-1] == "preview" else does
     if parts[-1].replace("-", "_") == verb:
         parts.pop()
     nouns = []

@@ -14,7 +14,7 @@ from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.serializers import CharField, ListSerializer, RegexField
 
-from api_docs import answer_headers, bounds, problems, refusals
+from api_docs import answer_headers, bounds, expansions, problems, refusals
 from api_docs.operation_names import operation_id
 from licensing import terms_json_schema
 from licensing.serializers import TypedTerms1Serializer
@@ -119,6 +119,8 @@ class LicetSchema(AutoSchema):
         return [{}, *ways] if self._is_api and self._scope is None else ways
 
     def get_override_parameters(self) -> list[Any]:
+        if known := expansions.of(self.view):
+            return [expansions.parameter(known)]
         if not self._is_repeatable:
             return []
         return [
@@ -201,6 +203,8 @@ class LicetSchema(AutoSchema):
         answers: dict[str, Any] = super()._get_response_bodies(direction)
         if not self._is_api:
             return answers
+        if known := expansions.of(self.view):
+            expansions.describe(self, known)
         for status, answer in answers.items():
             answer["description"] = answer["description"] or answer_headers.SUCCESSES[status]
             answer["headers"] = answer_headers.of(

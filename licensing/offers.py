@@ -19,7 +19,16 @@ from django.utils.translation import gettext as _
 from licensing import prices, search_documents, snapshots, typed_terms
 from licensing.models import ModerationDecision, Offer, Snapshot, Terms
 from licensing.prices import Price
-from marketplace import audit, collections, embedded_rights, events, idempotency, money, traders
+from marketplace import (
+    audit,
+    collections,
+    embedded_rights,
+    events,
+    idempotency,
+    metadata,
+    money,
+    traders,
+)
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     CollectionNotAttested,
@@ -69,6 +78,7 @@ def make(
     closes_at: datetime | None = None,
     invoice_days: Sequence[int] = (),
     grants_on: str = Offer.GrantsOn.PAYMENT,
+    notes: metadata.Notes | None = None,
 ) -> Offer:
     """Draft an offer of one of the caller's snapshots. Its conditions never change afterwards.
 
@@ -109,6 +119,7 @@ def make(
             grants_on=grants_on,
         )
         offer.save(force_insert=True)
+        metadata.begin(caller, offer, notes)
         audit.record(caller, "offer.made", subject=offer)
         idempotency.names(caller, offer)
     return offer

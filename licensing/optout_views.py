@@ -29,9 +29,11 @@ from licensing.optout_serializers import (
     RecordOptOut,
     RecordOptOuts,
 )
+from licensing.views import GrantViewSet
 from marketplace import bulk, cursors
 from marketplace.access import Caller, Scope, acting
 from marketplace.errors import InvalidInput, NotFound
+from marketplace.expand import Expanding, Expansion
 from marketplace.http import Listing, Retrieving, TenantViewSet, this_list
 from marketplace.serializers import Nothing
 from marketplace.typeid import TypeID
@@ -143,7 +145,7 @@ class OptOutViewSet(_SetViewSet):
         description="For both parties: which grant, how many works, and what was acknowledged.",
     ),
 )
-class NoticeViewSet(_SetViewSet):
+class NoticeViewSet(Expanding, _SetViewSet):
     """What licensees were told about works that were taken out."""
 
     model = Notice
@@ -155,6 +157,7 @@ class NoticeViewSet(_SetViewSet):
         "acknowledge": Scope.OPT_OUTS_WRITE,
         "acknowledge_many": Scope.OPT_OUTS_WRITE,
     }
+    expandable = {"grant": Expansion(GrantViewSet), "opt_out": Expansion(OptOutViewSet)}
 
     def select(self, rows: Any) -> Any:
         return rows.select_related("entry__leaf", "acknowledgement__entry__leaf")

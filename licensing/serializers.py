@@ -35,6 +35,7 @@ from marketplace.http import (
     StrictIntegerField,
     TypeIDSerializerField,
 )
+from marketplace.metadata_views import MetadataField, NotesField
 from marketplace.serializers import HexField
 
 # --- snapshots --------------------------------------------------------------------------------
@@ -374,6 +375,7 @@ class OfferSerializer(Resource[Offer]):
     rights = serializers.SerializerMethodField(
         help_text="What buyers read about your rights. Null until the offer is published."
     )
+    metadata = MetadataField()
 
     class Meta:
         model = Offer
@@ -394,6 +396,7 @@ class OfferSerializer(Resource[Offer]):
             "rights",
             "opens_at",
             "closes_at",
+            "metadata",
             "created_at",
             "submitted_at",
             "published_at",
@@ -445,6 +448,7 @@ class MakeOffer(Body):
     closes_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="On sale until then. Without it: no end."
     )
+    metadata = NotesField(required=False)
 
 
 # --- what is asked for ------------------------------------------------------------------------
@@ -651,6 +655,7 @@ class GrantSerializer(Resource[Grant]):
     coverage = CoverageSerializer(many=True, read_only=True)
     events = GrantEventSerializer(many=True, read_only=True)
     ledger = serializers.SerializerMethodField()
+    metadata = MetadataField()
 
     class Meta:
         model = Grant
@@ -666,6 +671,7 @@ class GrantSerializer(Resource[Grant]):
             "coverage",
             "events",
             "ledger",
+            "metadata",
             "issued_at",
             "ended_at",
         )

@@ -41,6 +41,7 @@ urlpatterns = [
     path("terms/<str:pk>/publish", views.TermsViewSet.as_view({"post": "publish"})),
     path("offers", views.OfferViewSet.as_view(_COLLECTION), name="offers"),
     path("offers/<str:pk>", views.OfferViewSet.as_view(_DETAIL), name="offer"),
+    path("offers/<str:pk>/metadata", views.OfferViewSet.as_view({"post": "set_metadata"})),
     path("offers/<str:pk>/publish", views.OfferViewSet.as_view({"post": "publish"})),
     path("offers/<str:pk>/withdraw", views.OfferViewSet.as_view({"post": "withdraw"})),
     path(
@@ -60,6 +61,7 @@ urlpatterns = [
     ),
     path("grants", views.GrantViewSet.as_view({"get": "list"}), name="grants"),
     path("grants/<str:pk>", views.GrantViewSet.as_view(_DETAIL), name="grant"),
+    path("grants/<str:pk>/metadata", views.GrantViewSet.as_view({"post": "set_metadata"})),
     path("grants/<str:pk>/receipt", ReceiptViewSet.as_view(_DETAIL), name="grant-receipt"),
     path(
         "grants/<str:pk>/certificate", CertificateViewSet.as_view(_DETAIL), name="grant-certificate"

@@ -24,8 +24,11 @@ from licensing.serializers import (
     TermsSerializer,
 )
 from marketplace.access import Scope, acting
+from marketplace.expand import Expanding, Expansion
 from marketplace.http import Listing, Retrieving, TenantViewSet
+from marketplace.metadata_views import Noted, sets_metadata
 from marketplace.serializers import Nothing
+from marketplace.views import CollectionViewSet
 
 _DRAFT_EXAMPLE = OpenApiExample(
     "Train in the EU and the US",
@@ -152,7 +155,7 @@ class TermsViewSet(Listing, Retrieving, TenantViewSet):
         return super().get_renderers()
 
 
-class OfferViewSet(Listing, Retrieving, TenantViewSet):
+class OfferViewSet(Noted, Expanding, TenantViewSet):
     """Your own offers, whatever their state. Listings show those of the market."""
 
     model = Offer
@@ -163,6 +166,12 @@ class OfferViewSet(Listing, Retrieving, TenantViewSet):
         "create": Scope.OFFERS_WRITE,
         "publish": Scope.OFFERS_WRITE,
         "withdraw": Scope.OFFERS_WRITE,
+        "set_metadata": Scope.OFFERS_WRITE,
+    }
+    expandable = {
+        "collection": Expansion(CollectionViewSet),
+        "snapshot": Expansion(SnapshotViewSet),
+        "terms": Expansion(TermsViewSet),
     }
 
     @extend_schema(summary="List your offers")
@@ -210,16 +219,35 @@ class OfferViewSet(Listing, Retrieving, TenantViewSet):
         self.read(Nothing)
         return self.answered(offers.withdraw(self.caller, pk))
 
+    @sets_metadata("an offer", OfferSerializer)
+    def set_metadata(self, request: Request, pk: str) -> Response:
+        return super().set_metadata(request, pk)
 
-class GrantViewSet(Listing, Retrieving, TenantViewSet):
+
+class GrantViewSet(Noted, Expanding, TenantViewSet):
     """Licenses that you gave or hold."""
 
     model = Grant
     serializer_class = GrantSerializer
-    scopes = {"list": Scope.GRANTS_READ, "retrieve": Scope.GRANTS_READ}
+    scopes = {
+        "list": Scope.GRANTS_READ,
+        "retrieve": Scope.GRANTS_READ,
+        # As of the order that a grant comes of: a grant itself has nothing else to write.
+        "set_metadata": Scope.ORDERS_WRITE,
+    }
+    expandable = {
+        "snapshot": Expansion(
+            SnapshotViewSet,
+            lambda row: row["coverage"][-1]["snapshot"],
+            "The last one of its `coverage`.",
+        ),
+        "terms": Expansion(
+            TermsViewSet, lambda row: row["periods"][-1]["terms"], "Those of its last period."
+        ),
+    }
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return grants.whole(rows)
+        return super().select(grants.whole(rows))
 
     @extend_schema(summary="List the grants that you gave or hold")
     def list(self, request: Request) -> Response:
@@ -231,3 +259,7 @@ class GrantViewSet(Listing, Retrieving, TenantViewSet):
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         return super().retrieve(request, pk=pk)
+
+    @sets_metadata("a grant", GrantSerializer)
+    def set_metadata(self, request: Request, pk: str) -> Response:
+        return super().set_metadata(request, pk)

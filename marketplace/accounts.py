@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
-from marketplace import erasures, idempotency
+from marketplace import erasures, idempotency, metadata
 from marketplace.models import CollectionShare, Invitation, Membership, User
 from marketplace.typeid import TypeID
 
@@ -49,9 +49,11 @@ def forget(user: User) -> erasures.Gone:
     blank = f"{user.pk}@erased.invalid"
     if user.email != blank:
         gone.add_refs("answers", idempotency.blank([user.email]))
+        gone.add_refs("notes", metadata.forget([user.email]))
         for organization in at:
             # Elsewhere it is a namesake's.
             gone.add_refs("answers", idempotency.blank([user.name], organization))
+            gone.add_refs("notes", metadata.forget([user.name], organization))
         _forget_invitations(gone, Q(email=user.email) | Q(accepted_by=user))
         _end_sessions(gone, user)
         user.email, user.name = blank, ""
@@ -93,6 +95,7 @@ def forget_invited(email: str) -> erasures.Gone:
     gone = erasures.Gone()
     _forget_invitations(gone, Q(email=email.strip().lower()))
     gone.add_refs("answers", idempotency.blank([email.strip()]))
+    gone.add_refs("notes", metadata.forget([email.strip()]))
     return gone
 
 

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Func, IntegerField, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
-from marketplace import audit, full_text, idempotency, reservations
+from marketplace import audit, full_text, idempotency, metadata, reservations
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Attestation, Collection, CollectionItem, Representation
@@ -34,6 +34,7 @@ def create(
     external_id: str = "",
     source_url: str = "",
     languages: Sequence[str] = (),
+    notes: metadata.Notes | None = None,
 ) -> Collection:
     """Start an empty collection. Raises InvalidInput, DuplicateExternalId."""
     if not name.strip():
@@ -58,6 +59,7 @@ def create(
                 _("There is a collection “%(id)s” already.") % {"id": external_id},
                 param="external_id",
             ) from None
+        metadata.begin(caller, collection, notes)
         audit.record(caller, "collection.created", subject=collection)
         idempotency.names(caller, collection)
     return collection

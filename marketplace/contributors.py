@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from marketplace import audit, erasures, idempotency, legal_holds
+from marketplace import audit, erasures, idempotency, legal_holds, metadata
 from marketplace.access import Caller, acting
 from marketplace.errors import DuplicateExternalId, InvalidInput
 from marketplace.models import Contributor, ContributorIdentity
@@ -143,6 +143,7 @@ def forget(contributor: Contributor) -> erasures.Gone:
     if identity is not None:
         told = [identity.name, identity.email]
         gone.add_refs("answers", idempotency.blank(told, contributor.organization_id))
+        gone.add_refs("notes", metadata.forget(told, contributor.organization_id))
         identity.delete()
         gone.add("contributor_identities", 1)
     if contributor.erased_at is None:

@@ -224,7 +224,8 @@ def _blanked(value: Any, told: set[str]) -> Any:
         # Their title goes with their name.
         theirs = any(isinstance(each, str) and each.lower() in told for each in value.values())
         return {
-            key: ERASED if theirs and key in _TITLES else _blanked(each, told)
+            # A name, too, where clients choose it: metadata.
+            _blanked(key, told): ERASED if theirs and key in _TITLES else _blanked(each, told)
             for key, each in value.items()
         }
     if isinstance(value, list):

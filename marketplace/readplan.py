@@ -262,7 +262,8 @@ def page(view: TenantViewSet) -> HttpResponse | None:
 def row(view: TenantViewSet) -> HttpResponse | None:
     """One row of a view; None where the serializer has to write it, or say why there is none."""
     key: Any = view.model._meta.pk
-    if set(view.kwargs) != {"pk"} or not isinstance(key, TypeIDField):
+    is_plain = set(view.kwargs) == {"pk"} and not view.request.query_params
+    if not is_plain or not isinstance(key, TypeIDField):
         return None
     try:
         pk = key.to_python(view.kwargs["pk"])

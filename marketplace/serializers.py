@@ -18,6 +18,7 @@ from marketplace.http import (
     StrictIntegerField,
     StrictRegexField,
 )
+from marketplace.metadata_views import MetadataField, NotesField
 from marketplace.models import (
     COUNT_MAX,
     ApiKey,
@@ -183,6 +184,7 @@ class CollectionSerializer(Resource[Collection]):
     """Works that one organization keeps together."""
 
     object_name = "collection"
+    metadata = MetadataField()
 
     class Meta:
         model = Collection
@@ -195,6 +197,7 @@ class CollectionSerializer(Resource[Collection]):
             "external_id",
             "source_url",
             "languages",
+            "metadata",
             "created_at",
         )
         read_only_fields = fields
@@ -242,6 +245,7 @@ class CreateCollection(Body):
         allow_blank=True,
         help_text=_("Shown wherever the collection is."),
     )
+    metadata = NotesField(required=False)
 
 
 class AttestationSerializer(Resource[Attestation]):

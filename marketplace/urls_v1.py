@@ -47,6 +47,9 @@ urlpatterns = [
         views.CollectionViewSet.as_view({"get": "retrieve", "post": "describe"}),
         name="collection",
     ),
+    path(
+        "collections/<str:pk>/metadata", views.CollectionViewSet.as_view({"post": "set_metadata"})
+    ),
     path("collections/<str:pk>/shares", ShareViewSet.as_view(_COLLECTION)),
     path("shares/<str:pk>/remove", ShareViewSet.as_view({"post": "remove"})),
     path("members", MemberViewSet.as_view({"get": "list"}), name="members"),

@@ -25,6 +25,7 @@ from marketplace import (
 )
 from marketplace.access import Scope
 from marketplace.http import Listing, Retrieving, TenantViewSet
+from marketplace.metadata_views import Noted, sets_metadata
 from marketplace.models import (
     ApiKey,
     Attestation,
@@ -147,7 +148,7 @@ class ApiKeyViewSet(Listing, Retrieving, TenantViewSet):
     list=extend_schema(summary="List your collections"),
     retrieve=extend_schema(summary="Show a collection"),
 )
-class CollectionViewSet(Listing, Retrieving, TenantViewSet):
+class CollectionViewSet(Noted, Listing, Retrieving, TenantViewSet):
     """Works that one organization keeps together."""
 
     model = Collection
@@ -157,6 +158,7 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
         "retrieve": Scope.COLLECTIONS_READ,
         "create": Scope.COLLECTIONS_WRITE,
         "describe": Scope.COLLECTIONS_WRITE,
+        "set_metadata": Scope.COLLECTIONS_WRITE,
     }
     shared = frozenset({"describe"})
 
@@ -200,6 +202,10 @@ class CollectionViewSet(Listing, Retrieving, TenantViewSet):
     )
     def create(self, request: Request) -> Response:
         return self.created(collections.create(self.caller, **self.read(CreateCollection)))
+
+    @sets_metadata("a collection", CollectionSerializer)
+    def set_metadata(self, request: Request, pk: str) -> Response:
+        return super().set_metadata(request, pk)
 
 
 @extend_schema_view(

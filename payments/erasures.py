@@ -15,7 +15,15 @@ from django.utils.translation import gettext as _
 from licensing import reports, signatories
 from licensing.ledger import openings, stores
 from licensing.models import LedgerParty
-from marketplace import access, accounts, contributors, erasures, idempotency, legal_holds
+from marketplace import (
+    access,
+    accounts,
+    contributors,
+    erasures,
+    idempotency,
+    legal_holds,
+    metadata,
+)
 from marketplace.erasures import ErasureUnreadable, Gone
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.models import (
@@ -326,6 +334,7 @@ def _again(row: Erasure) -> Gone:
     _join(gone, accounts.forget_invitations(row.refs.get("invitations", [])))
     _join(gone, reports.forget_again(row.refs.get("reports", [])))
     gone.add("answers", idempotency.blank_again(row.refs.get("answers", [])))
+    gone.add("notes", metadata.forget_again(row.refs.get("notes", [])))
     return gone
 
 
@@ -384,6 +393,7 @@ def _named(name: str, organization: Organization) -> Gone:
     _contributors(gone, Q(name=name, organization=organization))
     _openings(gone, signatories.entries(name=name, organizations=[organization.pk]))
     gone.add_refs("answers", idempotency.blank([name], organization.pk))
+    gone.add_refs("notes", metadata.forget([name], organization.pk))
     return gone
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from licensing import delivery_summaries, grants, offers, optouts, scope_claims, terms
 from licensing.grants import Acceptance
 from licensing.models import Grant
-from marketplace import audit, idempotency
+from marketplace import audit, idempotency, metadata
 from marketplace.access import Caller, acting, system
 from marketplace.errors import (
     AcceptedDocumentMismatch,
@@ -63,10 +63,12 @@ def place(
     method: str = Order.Method.CHECKOUT,
     net_days: int | None = None,
     purchase_order: str = "",
+    notes: metadata.Notes | None = None,
 ) -> Order:
     """Accept a quote: hold its rights, and open a pay page for it; or grant at once if it is free.
 
-    With the method “invoice”, one is sent that is due in `net_days`. The order, the hold and the
+    With the method “invoice”, one is sent that is due in `net_days`. Without `notes`, the quote's
+    are carried over. The order, the hold and the
     command to open the page commit together; the call to Stripe follows. If that call fails, the
     order stands, and `resume` or the worker makes it again. Raises NotFound, QuoteAlreadyAccepted,
     QuoteExpired, AcceptedDocumentMismatch, InvalidInput, OfferNotBuyable, AccessNotApproved,
@@ -94,6 +96,7 @@ def place(
             held_until=_held_until(order, invoiced),
         )
         order.save(force_insert=True)
+        _note(caller, accepted, order, notes)
         audit.record(caller, "order.placed", subject=order, quote=str(accepted.pk))
         idempotency.names(caller, order)
         if order.total_minor == 0:
@@ -149,11 +152,12 @@ def cancel(caller: Caller, id: str) -> Order:
 def issue_grant(order: Order) -> Grant:
     """Issue what an order bought, in the caller's transaction. Repeating it finds the first grant.
 
-    Where the hold ran out before the payment was heard of, the rights are taken again if they are
-    still free. Raises RightsTaken where they are not, and whatever else `grants.issue` refuses.
+    The buyer's notes on the order are carried over. Where the hold ran out before the payment was
+    heard of, the rights are taken again if they are still free. Raises RightsTaken where they are
+    not, and whatever else `grants.issue` refuses.
     """
     quote = order.quote
-    return grants.issue(
+    grant = grants.issue(
         licensor=quote.seller,
         licensee=quote.organization,
         livemode=order.livemode,
@@ -175,6 +179,16 @@ def issue_grant(order: Order) -> Grant:
         made_by=str(order.pk),
         is_private=quote.offer.audience_id is not None,
     )
+    metadata.carry(order.organization, livemode=order.livemode, source=order, target=grant)
+    return grant
+
+
+def _note(caller: Caller, quote: Quote, order: Order, notes: metadata.Notes | None) -> None:
+    if notes is not None:
+        metadata.begin(caller, order, notes)
+    else:
+        buyer = caller.organization
+        metadata.carry(buyer, livemode=caller.livemode, source=quote, target=order)
 
 
 def _lock(quote: str) -> None:

@@ -27,7 +27,7 @@ from licensing.asked_models import AskedModel
 from licensing.models import Offer, Sample
 from licensing.prices import Line, Price
 from licensing.terms import TypedTerms, Windows
-from marketplace import idempotency, money, organizations
+from marketplace import idempotency, metadata, money, organizations
 from marketplace.access import Caller, acting
 from marketplace.errors import InvalidInput
 from payments import connect, stripe_gateway, tax
@@ -48,6 +48,7 @@ def make(
     territories: Sequence[str],
     model: Mapping[str, str] | None = None,
     starts_at: datetime | None = None,
+    notes: metadata.Notes | None = None,
 ) -> Quote:
     """Price an offer for a scope, and freeze the price and the whole contract for an hour.
 
@@ -83,6 +84,7 @@ def make(
             quote.expires_at = min(quote.expires_at, approval.expires_at)
         _check_rights_are_free(quote, typed)
         quote.save(force_insert=True)
+        metadata.begin(caller, quote, notes)
         idempotency.names(caller, quote)
     return quote
 

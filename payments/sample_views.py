@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from licensing import grants
 from licensing.models import Grant
 from licensing.serializers import GrantSerializer
+from marketplace import metadata
 from marketplace.access import Scope
 from marketplace.http import Body, ObjectField, TenantViewSet, TypeIDSerializerField
 from marketplace.serializers import HexField
@@ -64,7 +65,7 @@ class ListingSampleViewSet(TenantViewSet):
     scopes = {"retrieve": Scope.QUOTES_READ, "create": Scope.ORDERS_WRITE}
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return grants.whole(rows)
+        return metadata.beside(grants.whole(rows), self.caller)
 
     @extend_schema(
         summary="Read a listing's sample, and its document",

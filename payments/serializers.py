@@ -18,6 +18,7 @@ from marketplace.http import (
     StrictRegexField,
     TypeIDSerializerField,
 )
+from marketplace.metadata_views import MetadataField, NotesField
 from payments import quotes
 from payments.models import Invoice, Order, Quote
 from payments.models.invoices import PURCHASE_ORDER_LENGTH_MAX
@@ -51,6 +52,13 @@ class MakeQuote(Body):
     )
     starts_at = serializers.DateTimeField(
         required=False, help_text=_("When the license begins. Without it: now.")
+    )
+    metadata = NotesField(
+        required=False,
+        help_text=_(
+            "Your own references, as names and texts. Nobody but your organization sees them. The"
+            " order has them too, unless it brings its own."
+        ),
     )
 
 
@@ -87,6 +95,13 @@ class PlaceOrder(Body):
         required=False,
         allow_blank=True,
         help_text=_("Of an invoice: your own number for it, which it shows."),
+    )
+    metadata = NotesField(
+        required=False,
+        help_text=_(
+            "Your own references, as names and texts. Nobody but your organization sees them. Left"
+            " out: the quote's. The grant has them too."
+        ),
     )
 
 
@@ -154,6 +169,7 @@ class QuoteSerializer(Resource[Quote]):
     document = serializers.CharField(
         read_only=True, help_text=_("The whole contract, exactly as an acceptance accepts it.")
     )
+    metadata = MetadataField()
 
     class Meta:
         model = Quote
@@ -173,6 +189,7 @@ class QuoteSerializer(Resource[Quote]):
             "currency",
             "document",
             "document_sha256",
+            "metadata",
             "created_at",
             "expires_at",
         ]
@@ -237,6 +254,7 @@ class OrderSerializer(Resource[Order]):
     refusal = serializers.SerializerMethodField(
         help_text=_("Why the license could not be given, as an error code. The payment goes back.")
     )
+    metadata = MetadataField()
 
     class Meta:
         model = Order
@@ -259,6 +277,7 @@ class OrderSerializer(Resource[Order]):
             "grant",
             "granted_at",
             "refusal",
+            "metadata",
         ]
         read_only_fields = fields
 

@@ -42,6 +42,8 @@ urlpatterns = [
     ),
     path("balances", seller_views.BalanceViewSet.as_view({"get": "retrieve"})),
     path("statement", seller_views.StatementViewSet.as_view({"get": "retrieve"})),
+    path("quotes/<str:pk>/metadata", views.QuoteViewSet.as_view({"post": "set_metadata"})),
+    path("orders/<str:pk>/metadata", views.OrderViewSet.as_view({"post": "set_metadata"})),
     path("orders/<str:pk>/cancel", views.OrderViewSet.as_view({"post": "cancel"})),
     *(
         path(f"refunds/<str:pk>/{act}", seller_views.RefundViewSet.as_view({"post": act}))

@@ -12,9 +12,13 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from licensing.listing_views import ListingViewSet
+from licensing.views import GrantViewSet, SnapshotViewSet, TermsViewSet
 from marketplace.access import Scope
 from marketplace.errors import DomainError, MethodNotAllowed
-from marketplace.http import Listing, Retrieving, TenantViewSet, as_domain_error, problem
+from marketplace.expand import Expanding, Expansion
+from marketplace.http import TenantViewSet, as_domain_error, problem
+from marketplace.metadata_views import Noted, sets_metadata
 from marketplace.serializers import Nothing
 from payments import orders, quotes, stripe_events
 from payments.models import Order, Quote
@@ -25,7 +29,7 @@ from payments.serializers import MakeQuote, OrderSerializer, PlaceOrder, QuoteSe
     list=extend_schema(summary="List your quotes"),
     retrieve=extend_schema(summary="Get a quote, with the contract that it would make"),
 )
-class QuoteViewSet(Listing, Retrieving, TenantViewSet):
+class QuoteViewSet(Noted, Expanding, TenantViewSet):
     """Prices for a chosen scope, frozen for an hour with the contract that they would make."""
 
     model = Quote
@@ -34,10 +38,17 @@ class QuoteViewSet(Listing, Retrieving, TenantViewSet):
         "create": Scope.QUOTES_WRITE,
         "list": Scope.QUOTES_READ,
         "retrieve": Scope.QUOTES_READ,
+        "set_metadata": Scope.QUOTES_WRITE,
+    }
+    expandable = {
+        # A buyer sees a seller's offer as everybody does.
+        "offer": Expansion(ListingViewSet, says="As the market shows it, while it is on sale."),
+        "snapshot": Expansion(SnapshotViewSet),
+        "terms": Expansion(TermsViewSet),
     }
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.select_related("terms")
+        return super().select(rows.select_related("terms"))
 
     @extend_schema(
         summary="Make a quote",
@@ -53,12 +64,16 @@ class QuoteViewSet(Listing, Retrieving, TenantViewSet):
     def create(self, request: Request) -> Response:
         return self.created(quotes.make(self.caller, **self.read(MakeQuote)))
 
+    @sets_metadata("a quote", QuoteSerializer)
+    def set_metadata(self, request: Request, pk: str) -> Response:
+        return super().set_metadata(request, pk)
+
 
 @extend_schema_view(
     list=extend_schema(summary="List your orders"),
     retrieve=extend_schema(summary="Get an order, and how it is paid"),
 )
-class OrderViewSet(Listing, Retrieving, TenantViewSet):
+class OrderViewSet(Noted, Expanding, TenantViewSet):
     """Buy a license: accept a quote, pay, and hold the grant."""
 
     model = Order
@@ -68,10 +83,12 @@ class OrderViewSet(Listing, Retrieving, TenantViewSet):
         "list": Scope.ORDERS_READ,
         "retrieve": Scope.ORDERS_READ,
         "cancel": Scope.ORDERS_WRITE,
+        "set_metadata": Scope.ORDERS_WRITE,
     }
+    expandable = {"quote": Expansion(QuoteViewSet), "grant": Expansion(GrantViewSet)}
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.select_related("invoice")
+        return super().select(rows.select_related("invoice"))
 
     @extend_schema(
         summary="Place an order",
@@ -90,6 +107,8 @@ class OrderViewSet(Listing, Retrieving, TenantViewSet):
         return self.created(orders.place(self.caller, **self.read(PlaceOrder)))
 
     def resume(self, effect: str) -> Response:
+        if self.action == "set_metadata":
+            return super().resume(effect)
         return self.created(orders.resume(self.caller, effect))
 
     @extend_schema(
@@ -104,6 +123,10 @@ class OrderViewSet(Listing, Retrieving, TenantViewSet):
     def cancel(self, request: Request, pk: str) -> Response:
         self.read(Nothing)
         return self.answered(orders.cancel(self.caller, pk))
+
+    @sets_metadata("an order", OrderSerializer)
+    def set_metadata(self, request: Request, pk: str) -> Response:
+        return super().set_metadata(request, pk)
 
 
 @csrf_exempt

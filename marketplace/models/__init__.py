@@ -23,6 +23,7 @@ from marketplace.models.identifiers import WorkIdentifier
 from marketplace.models.imports import ColumnTemplate, ImportJob, ImportRejection
 from marketplace.models.invitations import Invitation
 from marketplace.models.legal_holds import LegalHold
+from marketplace.models.metadata import Metadata
 from marketplace.models.records import Audit, IdempotencyKey
 from marketplace.models.remote_buckets import RemoteBucket
 from marketplace.models.reservations import ReservedDigest
@@ -63,6 +64,7 @@ __all__ = [
     "Invitation",
     "LegalHold",
     "Membership",
+    "Metadata",
     "Organization",
     "RemoteBucket",
     "Representation",

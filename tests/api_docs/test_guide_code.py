@@ -28,6 +28,7 @@ PAGES = (
     "idempotency",
     "pagination",
     "versions",
+    "objects",
     "money",
     "webhooks",
     "verify",

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
-from django.db.models import CheckConstraint, UniqueConstraint
+from django.db.models import CheckConstraint, JSONField, UniqueConstraint, Value
 from django.db.utils import ProgrammingError
 from django.utils import timezone
 
@@ -38,6 +38,7 @@ from marketplace.models import (
     Invitation,
     LegalHold,
     Membership,
+    Metadata,
     Organization,
     RemoteBucket,
     Representation,
@@ -146,6 +147,11 @@ class Tenant:
     def idempotency_key(self, **fields: Any) -> IdempotencyKey:
         values = {"livemode": False, "key": "k", "fingerprint": b"", "locked_until": timezone.now()}
         return IdempotencyKey.objects.create(organization=self.organization, **{**values, **fields})
+
+    def note(self, **fields: Any) -> Metadata:
+        values = {"livemode": False, "kind": "col", "data": {"po": "4711"}}
+        values["subject"] = self.collection.pk
+        return Metadata.objects.create(organization=self.organization, **{**values, **fields})
 
 
 class World(Tenant):
@@ -503,6 +509,10 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     # reserved digests
     "reserved_digest_is_sha256": lambda w: w.reserve(digest=b"\x02" * 31),
     "reserved_digest_reason_is_known": lambda w: w.reserve(reason="lost"),
+    # metadata
+    "metadata_of_an_object_is_one": lambda w: [w.note() for _ in "12"],
+    "metadata_kind_is_known": lambda w: w.note(kind="wrk"),
+    "metadata_is_few_named_texts": lambda w: w.note(data={"po": ""}),
     # idempotency
     "idempotency_key_is_unique": lambda w: w.idempotency_key(),
 }
@@ -602,6 +612,16 @@ def test_every_named_constraint_has_a_case() -> None:
     }
     assert declared - CONDITIONAL <= named
     assert named | CONDITIONAL == set(BREAKS) | TARGETS | ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[], "po", None, {"po": 4711}, {"po": None}, {"": "4711"}, {"po": {"job": "7"}},
+     {str(n): "x" for n in range(51)}, {str(n): "x" * 6_000 for n in range(50)}],
+)  # fmt: skip
+def test_metadata_is_a_few_named_texts(world: World, data: Any) -> None:
+    written = Value(data, JSONField())
+    assert broken_by(lambda: world.note(data=written)) == "metadata_is_few_named_texts"
 
 
 @pytest.mark.parametrize(

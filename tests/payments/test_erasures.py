@@ -150,6 +150,7 @@ def everywhere(
     answers.append(seller.post("/v1/invitations", invited, Idempotency_Key="k2"))
     offer = make_offer(archive, price_minor=0)
     asked = {"offer": str(offer.pk), "uses": ["pretrain"], "territories": ["EU"]}
+    asked["metadata"] = {"asked for": f"{NAME}, room 7", EMAIL: "reads it", "po": "4711"}
     quote = buyer.post("/v1/quotes", asked)
     accept = {
         "document_sha256": quote.json()["document_sha256"],
@@ -253,6 +254,7 @@ def test_nothing_of_an_erased_person_is_left_in_dump_export_and_logs_also_after_
         "marketplace_contributoridentity.name",
         "marketplace_invitation.email",
         "marketplace_idempotencykey.response_body",
+        "marketplace_metadata.data",
     } <= held & erased, "The person must have been there, or this proves nothing."
     assert held <= erased | set(erasures.KEPT), "The document knows all places."
     older = back_up(test_database)

@@ -44,6 +44,7 @@ ATTESTED = {
     "authority": True,
 }
 OVERRIDDEN = {"statement": "Ours.", "person_name": "A", "person_title": "B", "authority": True}
+NOTED = {"metadata": {"po": "4711"}}
 TAKEN = {"starts_at": "2026-01-01T00:00:00Z", "accept": ACCEPTED}
 HOSTED = {"upload": str(TypeID.new("upl")), "external_id": "w", "media_type": "text/plain"}
 REPLAYED = {"since": (timezone.now() - timedelta(hours=1)).isoformat()}
@@ -51,6 +52,7 @@ REPLAYED = {"since": (timezone.now() - timedelta(hours=1)).isoformat()}
 MATRIX: dict[str, Row] = {
     "collections/<pk>": Row("collection"),
     "collections/<pk>/attestations": Row("collection", {"post": ATTESTED}),
+    "collections/<pk>/metadata": Row("collection", {"post": NOTED}),
     "collections/<pk>/prohibitions": Row("collection"),
     "collections/<pk>/rights-overrides": Row("collection", {"post": OVERRIDDEN}),
     "collections/<pk>/shares": Row(
@@ -108,6 +110,7 @@ MATRIX: dict[str, Row] = {
     "terms/<pk>/text": Row("draft_terms"),
     "terms/<pk>/publish": Row("draft_terms"),
     "offers/<pk>": Row("offer"),
+    "offers/<pk>/metadata": Row("offer", {"post": NOTED}),
     "offers/<pk>/publish": Row("offer"),
     "offers/<pk>/withdraw": Row("offer"),
     "offers/<pk>/sample": Row("offer", {"post": {"external_ids": ["work-1"]}}),
@@ -119,7 +122,9 @@ MATRIX: dict[str, Row] = {
     "access-requests/<pk>/decline": Row("access_request", {"post": {"reason": "No."}}),
     "access-requests/<pk>/cancel": Row("access_request"),
     "quotes/<pk>": Row("quote"),
+    "quotes/<pk>/metadata": Row("quote", {"post": NOTED}),
     "orders/<pk>": Row("order"),
+    "orders/<pk>/metadata": Row("order", {"post": NOTED}),
     "orders/<pk>/cancel": Row("order"),
     "sales/<pk>": Row("order"),
     "transfers/<pk>": Row("transfer"),
@@ -147,6 +152,7 @@ MATRIX: dict[str, Row] = {
         "moderation_decision", {"post": {"reasons": "It is ours."}}
     ),
     "grants/<pk>": Row("grant"),
+    "grants/<pk>/metadata": Row("grant", {"post": NOTED}),
     "grants/<pk>/receipt": Row("grant"),
     "grants/<pk>/status-proof": Row("grant"),
     "grants/<pk>/certificate": Row("grant"),

@@ -60,6 +60,7 @@ PRIVATE = {
     "licensing_moderationdecision",
     "licensing_report",
     "marketplace_membership",
+    "marketplace_metadata",
     "licensing_accessrequest",
     "marketplace_rightsoverride",
     "marketplace_upload",

@@ -147,7 +147,7 @@ def _catalogue(world: World) -> dict[str, Any]:
     contributor = contributors.add(
         archive, external_id="c-1", consent="granted", name="Con Tributor", email="c@example.org"
     )
-    collection = collections.create(archive, name="Letters")
+    collection = collections.create(archive, name="Letters", notes={"shelf": "7"})
     collections.attest(
         archive,
         str(collection.pk),
@@ -242,7 +242,9 @@ def _questions(world: World, offer: str) -> None:
 def _purchases(world: World, offer: str) -> None:
     for livemode in (True, False):
         lab = caller_for(world.lab, livemode=livemode)
-        quote = quotes.make(lab, offer=offer, uses=["pretrain"], territories=["DE"])
+        quote = quotes.make(
+            lab, offer=offer, uses=["pretrain"], territories=["DE"], notes={"po": "4711"}
+        )
         order = orders.place(
             lab,
             quote=str(quote.pk),
