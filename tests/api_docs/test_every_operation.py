@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from licensing import status
 from marketplace import embedded_rights
@@ -31,6 +33,7 @@ from tests.security.world import ACCEPTANCE, World
 
 pytestmark = pytest.mark.django_db
 ADVANCE = {"amount_minor": 12_000, "currency": "USD", "reference": "SEPA 17"}
+STATED_BY = {"name": "Lin", "title": "Head of data"}
 BUCKET = {
     "endpoint": "https://s3.example.org",
     "name": "letters",
@@ -322,8 +325,36 @@ def test_all_that_is_said_of_making_is_of_an_operation() -> None:
 TABLE = f"""signature,title,sha256,length,media_type
 mss-1,To her sister,{"a1" * 32},1200,text/plain
 """.encode()
+
+
+def noted(_: Scene) -> Any:
+    return {"metadata": {"purchase_order": "PO-2026-118", "job": "pretrain-7"}}
+
+
+def _works(scene: Scene) -> Any:
+    """One that is taken, and one that was never uploaded."""
+    missing = {"upload": "upl_00000000000000000000000000", "external_id": "note"}
+    return {"items": [_work(scene), {**missing, "media_type": "text/plain"}]}
+
+
 ACTING: dict[str, tuple[str, Body]] = {
+    "acknowledge_notices": (
+        "lab",
+        lambda at: {
+            "items": [{"notice": at.id("notice"), "statement": "Deleted.", **STATED_BY}],
+        },
+    ),
+    "add_collection_works": ("archive", _works),
     "cancel_access_request": ("lab", lambda _: {}),
+    "create_opt_outs": (
+        "archive",
+        lambda _: {
+            "items": [
+                {"external_ids": ["work-1"], "reason": "The author asked."},
+                {"external_ids": ["unheard-of"], "reason": "The author asked."},
+            ]
+        },
+    ),
     "create_payout_account": ("stranger", lambda at: {"country": "IE"} if at.stripe else None),
     "describe_collection": (
         "archive",
@@ -333,6 +364,15 @@ ACTING: dict[str, tuple[str, Body]] = {
         "archive",
         lambda _: {"legal_name": "Archive Holdings Ltd", "vat_id": "IE6388047V"},
     ),
+    "replay_webhook_endpoint": (
+        "archive",
+        lambda _: {"since": (timezone.now() - timedelta(hours=6)).isoformat()},
+    ),
+    "set_collection_metadata": ("archive", noted),
+    "set_grant_metadata": ("lab", noted),
+    "set_offer_metadata": ("archive", noted),
+    "set_order_metadata": ("lab", noted),
+    "set_quote_metadata": ("lab", noted),
     "start_collection_import": (
         "archive",
         lambda at: {
