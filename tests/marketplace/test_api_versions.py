@@ -382,7 +382,7 @@ def test_who_is_not_let_in_is_answered_in_the_version_asked_for() -> None:
 
 
 def test_the_link_of_a_version_that_ends_leads_to_the_guide(client: Client) -> None:
-    assert "<h1>Versions of the API</h1>" in client.get(api_versions.GUIDE).content.decode()
+    assert "<title>Versions of the API" in client.get(api_versions.GUIDE).content.decode()
 
 
 def test_pages_have_no_version(client: Client) -> None:
