@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from api_docs.document import parameters
 from licensing import status
 from marketplace import embedded_rights
 from marketplace.access import acting
@@ -21,7 +22,7 @@ from marketplace.embedded_rights import Embedded
 from marketplace.models import Collection, Organization, Representation
 from payments import royalties
 from tests.api_docs.examples import misfit
-from tests.api_docs.test_openapi import operations
+from tests.api_docs.test_openapi import DOCUMENT, operations
 from tests.make import make_collection, make_offer
 from tests.payments.buying import acceptance, quote_for
 from tests.payments.royalty_sales import make_works, sell, set_rule
@@ -124,7 +125,7 @@ def address_of(scene: Scene, path: str, operation: dict[str, Any]) -> str:
         return path.replace("{id}", "books-training")
     if path == "/v1/offers/{id}/sample":
         return path.replace("{id}", scene.id("private_offer"))
-    is_list = any(each["name"] == "limit" for each in operation.get("parameters", []))
+    is_list = any(each["name"] == "limit" for each in parameters(DOCUMENT, operation))
     return scene.address(path) + QUERIES.get(path, "?limit=2" if is_list else "")
 
 

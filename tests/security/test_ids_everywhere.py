@@ -17,6 +17,7 @@ import pytest
 from django.db import transaction
 from django.http import QueryDict
 
+from api_docs.document import parameters
 from licensing import offers, snapshots, terms
 from licensing.models import Offer
 from marketplace import contributors, cursors, imports, uploads
@@ -78,7 +79,7 @@ def places() -> Iterator[Place]:
     for path, operations in DOCUMENT["paths"].items():
         for method, operation in operations.items():
             label = f"{method.upper()} {path}"
-            for each in operation.get("parameters", []):
+            for each in parameters(DOCUMENT, operation):
                 if each["in"] == "path" or ID.match(each["schema"].get("pattern", "")):
                     yield Place(label, each["in"], each["name"])
             for media in operation.get("requestBody", {}).get("content", {}).values():
