@@ -366,7 +366,7 @@ ACTING: dict[str, tuple[str, Body]] = {
         lambda _: {"legal_name": "Archive Holdings Ltd", "vat_id": "IE6388047V"},
     ),
     "replay_webhook_endpoint": (
-        "archive",
+        "lab",
         lambda _: {"since": (timezone.now() - timedelta(hours=6)).isoformat()},
     ),
     "set_collection_metadata": ("archive", noted),
