@@ -4,6 +4,7 @@ processes and of PostgreSQL's, over HTTP, with the whole production middleware.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -75,8 +76,14 @@ class Server:
         data = None
         if body is not None:
             data, said["Content-Type"] = json.dumps(body), "application/json"
-        self.connection.request(method, path, body=data, headers=said)
-        answer = self.connection.getresponse()
+        try:
+            self.connection.request(method, path, body=data, headers=said)
+            answer = self.connection.getresponse()
+        except (BrokenPipeError, http.client.RemoteDisconnected):
+            # It had rested for too long. Keys make it safe to send again.
+            self.connection.close()
+            self.connection.request(method, path, body=data, headers=said)
+            answer = self.connection.getresponse()
         text = answer.read()
         assert answer.status in {200, 201}, (self.name, path, answer.status, text[:500])
         # Neither may save itself what the other does.
@@ -258,11 +265,18 @@ def family_cpu(parent: int) -> float:
 
     Of the database's: one server's connections rest while the other is asked.
     """
-    threads = (each for pid in _family(parent) for each in Path(f"/proc/{pid}/task").iterdir())
-    return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
+    spent = 0
+    for pid in _family(parent):
+        # Some of PostgreSQL's end meanwhile: those that clean up.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            threads = list(Path(f"/proc/{pid}/task").iterdir())
+            spent += sum(int((each / "schedstat").read_text().split()[0]) for each in threads)
+    return spent / 1e9
 
 
 def _family(parent: int) -> list[int]:
-    children = Path(f"/proc/{parent}/task").glob("*/children")
-    born = [int(pid) for each in children for pid in each.read_text().split()]
+    born: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for each in Path(f"/proc/{parent}/task").glob("*/children"):
+            born += [int(pid) for pid in each.read_text().split()]
     return [parent, *(pid for child in born for pid in _family(child))]
