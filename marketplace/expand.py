@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -69,16 +68,14 @@ def asked(view: Any) -> list[str]:
     known = ", ".join(view.expandable)
     if len(names) > NAMES_MAX or len(set(names)) < len(names) or not {*names} <= {*view.expandable}:
         raise InvalidInput(
-            _("Name up to %(max)s different ones of these, with commas between: %(known)s.")
-            % {"max": NAMES_MAX, "known": known},
+            f"Name up to {NAMES_MAX} different ones of these, with commas between: {known}.",
             param=PARAMETER,
         )
     for name in names:
         needed = scope_of(view.expandable[name])
         if needed is not None and not view.caller.may(needed):
             raise MissingScope(
-                _("This needs the scope “%(scope)s”. Create a key that holds it.")
-                % {"scope": needed.value},
+                f"This needs the scope “{needed.value}”. Create a key that holds it.",
                 scope=needed.value,
             )
     return names

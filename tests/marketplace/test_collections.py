@@ -51,6 +51,7 @@ def test_a_collection_is_made_and_shown_alike(client_for: ClientFor, archive: Or
         "external_id": "",
         "source_url": "",
         "languages": [],
+        "metadata": {},
         "created_at": None,
     }
     assert answer["Location"] == f"/v1/collections/{body['id']}"
