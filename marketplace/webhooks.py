@@ -32,7 +32,6 @@ ENDPOINTS_MAX = 20
 OVERLAP_SECONDS = 24 * 3600
 OVERLAP_SECONDS_MAX = 7 * 24 * 3600
 TESTED = "webhook_endpoint.tested"
-REPLAYED = "webhook_endpoint.replayed"
 # Deliveries are kept so long after their end: before that, nobody knows any more what was taken.
 KEPT_DAYS = 30
 # Deliveries that one request has sent again.
@@ -220,7 +219,7 @@ def replay_since(
         _make_due(endpoint, rows)
         row = audit.record(
             caller,
-            REPLAYED,
+            "webhook_endpoint.replayed",
             subject=endpoint,
             since=since.isoformat(),
             until=until.isoformat(),

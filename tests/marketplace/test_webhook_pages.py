@@ -315,7 +315,9 @@ def test_what_a_webhook_missed_is_sent_once_it_is_asked_for(
     assert "It missed nothing in that time." in text(nothing)
     refused = owner.post(url, {"since": "721", "form_token": "three"})
     assert "since" in refused.context["form"].errors
-    assert [data["deliveries"] for action, data in acts() if action == webhooks.REPLAYED] == [2, 0]
+    assert [
+        data["deliveries"] for action, data in acts() if action == "webhook_endpoint.replayed"
+    ] == [2, 0]
 
 
 @pytest.mark.parametrize(

@@ -348,7 +348,7 @@ READS = {
     },
     "mismatches": {"still_open"},
     "payment_parts": {"are_of", "holding", "left"},
-    "payouts": {"find", "preview"},
+    "payouts": {"advances", "find", "preview"},
     "quotes": {
         "check_approved", "make", "of_sample", "opted_out", "price_basis", "starts_at", "windows",
     },
