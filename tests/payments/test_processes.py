@@ -47,7 +47,8 @@ def is_there(pid: int) -> bool:
     """Whether a process runs. One that ended and was not waited for does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # The second, where it ends between the opening and the reading.
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
 
