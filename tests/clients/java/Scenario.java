@@ -56,9 +56,9 @@ public class Scenario {
     /** Waits until somebody paid the order, its license was given, and its entry was signed. */
     static Grant granted(String id) throws ApiException, InterruptedException {
         for (int attempt = 0; attempt < 300; attempt++) {
-            Order order = new OrdersApi(MARKET).getOrder(id, null);
+            Order order = new OrdersApi(MARKET).getOrder(id, null, null);
             if (order.getStatus() == OrderStatusEnum.GRANTED) {
-                Grant grant = new GrantsApi(MARKET).getGrant(order.getGrant(), null);
+                Grant grant = new GrantsApi(MARKET).getGrant(order.getGrant(), null, null);
                 if (grant.getLedger().getIndex() != null) return grant;
             }
             Thread.sleep(100);
