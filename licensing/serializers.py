@@ -366,13 +366,28 @@ class InvoiceDaysField(serializers.ListField):
         return F(f"{path}{self.source}")
 
 
+@extend_schema_field(RightsSerializer(allow_null=True))
+class OfferRightsField(serializers.Field[Any, Any, Any, Any]):
+    """What a seller attested for an offer, where it is attested."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, source="*", **kwargs)
+
+    def to_representation(self, value: Offer) -> Any:
+        return RightsSerializer(value).data if value.rights_basis else None
+
+    def as_sql_of(self, path: str) -> Any:
+        shown = json_sql.written(RightsSerializer(), Offer, path)
+        return Case(When(**{f"{path}rights_basis": ""}, then=Value(None)), default=shown)
+
+
 class OfferSerializer(Resource[Offer]):
     """A snapshot under terms at a price, to everybody or to one organization."""
 
     object_name = "offer"
     price = extend_schema_field(PriceSerializer)(OfferPriceField)()
     invoice_days = InvoiceDaysField(read_only=True)
-    rights = serializers.SerializerMethodField(
+    rights = OfferRightsField(
         help_text="What buyers read about your rights. Null until the offer is published."
     )
     metadata = MetadataField()
@@ -404,10 +419,6 @@ class OfferSerializer(Resource[Offer]):
             "withdrawn_at",
         )
         read_only_fields = fields
-
-    @extend_schema_field(RightsSerializer(allow_null=True))
-    def get_rights(self, row: Offer) -> Any:
-        return RightsSerializer(row).data if row.rights_basis else None
 
 
 class MakeOffer(Body):

@@ -165,10 +165,18 @@ def _written(model: type[models.Model], field: Any, path: str) -> Combinable:
         if relation.related_model is None or relation.null:
             raise Inexpressible(f"{field.source} may end on its way")
         model, path = relation.related_model, f"{path}{step}__"
-    column = _field(model, last)
     if isinstance(field, serializers.Serializer):
-        return _nested(column, field, f"{path}{last}")
+        return _nested(_relation(model, last), field, f"{path}{last}")
+    column = _field(model, last)
     return _of_column(column, field, F(f"{path}{last}"))
+
+
+def _relation(model: type[models.Model], name: str) -> Any:
+    """A column, or the one row of another table that names this one."""
+    for relation in model._meta.related_objects:
+        if relation.one_to_one and relation.get_accessor_name() == name:
+            return relation
+    return _field(model, name)
 
 
 def _nested(column: Any, field: Any, path: str) -> Combinable:

@@ -24,7 +24,7 @@ from unfold.sites import UnfoldAdminSite
 from marketplace import operator_pages, panel_pages, panels
 from marketplace.access import system
 from marketplace.admin_parts import View, own_transactions
-from marketplace.capped_pages import CappedPaginator
+from marketplace.capped_pages import CappedPaginator, RememberingChangeList
 from marketplace.operator_pages import Act, Beside
 
 # Shown at once of what waits.
@@ -43,6 +43,9 @@ class OperatorAdmin(operator_pages.Acting, ModelAdmin):  # type: ignore[misc]
     paginator = CappedPaginator
     # Never shown: secrets, and bytes that mean nothing on a page.
     hidden: tuple[str, ...] = ("password", "secret", "seed", "values", "body", "params")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RememberingChangeList]:
+        return RememberingChangeList
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

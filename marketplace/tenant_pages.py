@@ -26,7 +26,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from marketplace import audit, sent_forms, shown_once
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.admin_parts import own_transactions
-from marketplace.capped_pages import CappedPaginator
+from marketplace.capped_pages import CappedPaginator, RememberingChangeList
 from marketplace.errors import DomainError, IdempotencyInFlight
 from marketplace.tenant_forms import AddForm, ChosenForm, VerbForm
 from marketplace.tenant_site import Section, the_caller
@@ -195,6 +195,9 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
     change_form_template = "studio/change_form.html"
     add_form_template = "studio/change_form.html"
     object_history_template = "studio/history.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RememberingChangeList]:
+        return RememberingChangeList
 
     def label(self, row: Any) -> str:
         """What people call a row. A subclass says it where the row's own text is an id."""

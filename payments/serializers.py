@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Case, F, TextField, Value, When
+from django.db.models.functions import NullIf
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -19,6 +21,7 @@ from marketplace.http import (
     TypeIDSerializerField,
 )
 from marketplace.metadata_views import MetadataField, NotesField
+from marketplace.serializers import HexField
 from payments import quotes
 from payments.models import Invoice, Order, Quote
 from payments.models.invoices import PURCHASE_ORDER_LENGTH_MAX
@@ -206,14 +209,11 @@ class QuoteSerializer(Resource[Quote]):
 class AcceptanceSerializer(serializers.Serializer[Any]):
     """Who accepted which document, when, and with which key."""
 
-    document_sha256 = serializers.SerializerMethodField()
+    document_sha256 = HexField(source="accepted_document_sha256", read_only=True)
     name = serializers.CharField(source="accepted_by_name")
     title = serializers.CharField(source="accepted_by_title")
     actor = serializers.CharField(source="accepted_by_actor")
     accepted_at = serializers.DateTimeField()
-
-    def get_document_sha256(self, order: Order) -> str:
-        return bytes(order.accepted_document_sha256).hex()
 
 
 class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
@@ -239,19 +239,54 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
         read_only_fields = fields
 
 
+class CheckoutUrlField(serializers.CharField):
+    """Where an order's open page is, on which it is paid."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, allow_null=True, source="*", **kwargs)
+
+    def to_representation(self, value: Order) -> Any:
+        awaits = value.status == Order.Status.AWAITING_PAYMENT
+        return value.checkout_url if awaits and value.checkout_url else None
+
+    def as_sql_of(self, path: str) -> Any:
+        return Case(
+            When(
+                **{f"{path}status": Order.Status.AWAITING_PAYMENT},
+                then=NullIf(F(f"{path}checkout_url"), Value("", output_field=TextField())),
+            ),
+            default=Value(None),
+        )
+
+
+class RefusalField(serializers.CharField):
+    """An error's code, or null: the row keeps "" there."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, allow_null=True, **kwargs)
+
+    def to_representation(self, value: Any) -> Any:
+        return value or None
+
+    def as_sql_of(self, path: str) -> Any:
+        return NullIf(F(f"{path}{self.source}"), Value(""))
+
+
 class OrderSerializer(Resource[Order]):
     """A quote's acceptance, and how it is paid."""
 
     object_name = "order"
     acceptance = AcceptanceSerializer(source="*", read_only=True)
     grant = TypeIDSerializerField(prefix="grt", source="grant_id", read_only=True, allow_null=True)
-    checkout_url = serializers.SerializerMethodField(
+    checkout_url = CheckoutUrlField(
         help_text=_("Where to pay. Null unless the order awaits payment and its page is open.")
     )
-    invoice = serializers.SerializerMethodField(
-        help_text=_("Null where the order is not paid by invoice.")
+    invoice = InvoiceSerializer(
+        read_only=True,
+        allow_null=True,
+        help_text=_("Null where the order is not paid by invoice."),
     )
-    refusal = serializers.SerializerMethodField(
+    refusal = RefusalField(
         help_text=_("Why the license could not be given, as an error code. The payment goes back.")
     )
     metadata = MetadataField()
@@ -280,15 +315,3 @@ class OrderSerializer(Resource[Order]):
             "metadata",
         ]
         read_only_fields = fields
-
-    def get_checkout_url(self, order: Order) -> str | None:
-        awaits = order.status == Order.Status.AWAITING_PAYMENT
-        return order.checkout_url if awaits and order.checkout_url else None
-
-    @extend_schema_field(InvoiceSerializer(allow_null=True))
-    def get_invoice(self, order: Order) -> Any:
-        invoice = getattr(order, "invoice", None)
-        return None if invoice is None else InvoiceSerializer(invoice).data
-
-    def get_refusal(self, order: Order) -> str | None:
-        return order.refusal or None

@@ -28,7 +28,10 @@ json_build_object('object', 'collection', 'id', marketplace_typeid('col', uuid_s
     'description', description, 'notice', notice, 'external_id', external_id,
     'source_url', source_url, 'languages', languages, 'created_at',
     replace(to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        '.000000Z', 'Z')
+        '.000000Z', 'Z'),
+    'metadata', coalesce((SELECT data FROM marketplace_metadata noted
+        WHERE noted.organization_id = marketplace_collection.organization_id
+            AND subject = marketplace_collection.id AND kind = 'col' AND NOT livemode), '{}')
 )::text
 """
 _KEY = "SELECT organization_id FROM marketplace_apikey WHERE digest = %s AND revoked_at IS NULL"

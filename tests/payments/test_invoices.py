@@ -21,6 +21,7 @@ from tests.payments.buying import (
     balances,
     counts,
     made_of,
+    order_for,
     order_now,
     quote_for,
 )
@@ -90,6 +91,24 @@ def test_an_invoice_is_sent_paid_granted_and_passed_on(
     assert sent_on["source_transaction"] == row_of(order).charge
     assert balances()["buyer_receivable"] == 0
     assert balances()["stripe_clearing"] == 0
+
+
+def test_orders_are_the_same_whoever_writes_their_json(
+    archive: Organization, buyer: ApiClient, stripe: Stripe, settings: Any
+) -> None:
+    onboarded(archive, stripe)
+    ordered_on_invoice(buyer, invoiced_offer(archive))
+    order_for(buyer, invoiced_offer(archive))
+
+    planned = buyer.get("/v1/orders").json()
+    settings.READPLAN = False
+    serialized = buyer.get("/v1/orders").json()
+
+    assert planned == serialized
+    by_card, by_invoice = planned["data"]
+    assert (by_card["invoice"], by_invoice["checkout_url"]) == (None, None)
+    assert by_card["checkout_url"].startswith(stripe.url)
+    assert by_invoice["invoice"]["number"]
 
 
 def row_of(order: dict[str, Any]) -> Order:
