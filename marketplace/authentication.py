@@ -36,7 +36,7 @@ def speaks_by_key(request: Request | HttpRequest) -> bool:
 
     An empty header names no key: such a request is its session's.
     """
-    return bool(request.headers.get("Authorization", "").partition(" ")[0])
+    return bool(request.META.get("HTTP_AUTHORIZATION", "").partition(" ")[0])
 
 
 class ApiKeyAuthentication(BaseAuthentication):

@@ -34,7 +34,8 @@ class RememberingChangeList(ChangeList):  # type: ignore[misc]
         self._query_strings: dict[str, str] = {}
         super().__init__(request, *args, **kwargs)
         # They stand in each row's address already: see `url_for_result`.
-        self._row_query, self.preserved_filters = self.preserved_filters, ""
+        self._row_query: str = vars(self)["preserved_filters"]
+        self.preserved_filters = ""
 
     @cached_property
     def _ordering_columns(self) -> dict[int, str]:

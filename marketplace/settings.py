@@ -104,13 +104,13 @@ MIDDLEWARE = [
     "marketplace.answers.Conditional",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "marketplace.page_middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
     # Before whoever reads a form.
     "marketplace.http.FormLimitMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "marketplace.page_middleware.Forms",
+    "marketplace.page_middleware.People",
+    "marketplace.page_middleware.Messages",
     # In whose language, time and formats all that follows answers.
     "marketplace.preferences.ViewerMiddleware",
     "allauth.account.middleware.AccountMiddleware",

@@ -239,11 +239,12 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
         read_only_fields = fields
 
 
-class CheckoutUrlField(serializers.CharField):
+@extend_schema_field(serializers.CharField(allow_null=True))
+class CheckoutUrlField(serializers.Field[Any, Any, Any, Any]):
     """Where an order's open page is, on which it is paid."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(read_only=True, allow_null=True, source="*", **kwargs)
+        super().__init__(read_only=True, source="*", **kwargs)
 
     def to_representation(self, value: Order) -> Any:
         awaits = value.status == Order.Status.AWAITING_PAYMENT

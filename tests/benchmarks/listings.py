@@ -243,9 +243,12 @@ def load(count: int, chance: random.Random, *, first: int = 1) -> None:
         with opened.cursor().copy("COPY texts FROM STDIN") as copy:
             for row in _texts(bases, first, count, chance):
                 copy.write_row(row)
+        opened.execute("ANALYZE texts")
         progress(f"search: {count:,} texts after {time.monotonic() - started:.0f} s")
         for statement, table in zip(MULTIPLY_SQL, TABLES, strict=True):
             opened.execute(statement)
+            # What refers to its rows is checked by a plan that was made while there were none.
+            opened.execute(f"ANALYZE {table}")
             progress(f"search: {table} after {time.monotonic() - started:.0f} s")
         opened.execute(
             "CREATE INDEX search_document_terms ON licensing_searchdocument"

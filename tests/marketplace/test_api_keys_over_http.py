@@ -7,9 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from marketplace import api_versions, idempotency
+from marketplace import api_keys, api_versions, idempotency, organizations
 from marketplace.access import Scope, acting
 from marketplace.models import ApiKey, Organization
 from tests.people import ApiClient, caller_for
@@ -48,6 +51,25 @@ def test_an_organization_sees_itself(client_for: ClientFor, archive: Organizatio
         "missing_identity": [],
         "created_at": None,
     }
+
+
+def test_a_key_beside_a_session_is_all_that_is_looked_at(
+    archive: Organization, lab: Organization
+) -> None:
+    browser = Client()
+    browser.force_login(
+        organizations.admit(
+            lab, email="o@example.org", name="O", password="correct horse battery", role="owner"
+        )
+    )
+    secret = api_keys.create(caller_for(archive), name="pull", scopes=["organization:read"])[1]
+
+    with CaptureQueriesContext(connection) as asked:
+        seen = browser.get("/v1/organization", headers={"Authorization": f"Bearer {secret}"})
+
+    assert seen.json()["id"] == str(archive.pk)
+    assert not [each["sql"] for each in asked if "django_session" in each["sql"]]
+    assert not seen.cookies
 
 
 @pytest.mark.parametrize("livemode", [False, True])
