@@ -67,27 +67,25 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Documents that match, newest first; the nth of each column belongs to the nth document.
+    """Documents that match: the newest of them by name, and what they say of themselves, counted.
 
     In columns of plain text and numbers: a thousand objects for each search would keep the garbage
     collector busy for longer than the search takes.
     """
 
+    size: int
+    # The newest first; the nth of each belongs to the nth document.
     ids: list[str]
     offers: list[str]
     # A higher one is a better match.
     ranks: list[int]
-    # Facets of a document, with spaces between them.
-    facets: list[str]
-    scopes: list[str]
+    # How many have this scope and these facets, with spaces between them.
+    kinds: list[tuple[int, str, str]]
+    # Where a currency is asked for: without one they can't be compared.
     prices: list[int]
 
     def __len__(self) -> int:
-        return len(self.ids)
-
-    def first(self, most: int) -> Candidates:
-        """The newest of them."""
-        return Candidates(*(getattr(self, name)[:most] for name in self.__slots__))
+        return self.size
 
     def places(self) -> list[str]:
         """What sorts them: higher for a better match, and for the newer of two that are alike."""
@@ -99,7 +97,7 @@ def place(rank: int, id: str) -> str:
     return f"{rank:08d} {id}"
 
 
-NOTHING = Candidates([], [], [], [], [], [])
+NOTHING = Candidates(0, [], [], [], [], [])
 EVERYTHING = Bounds(uuid.UUID(int=0), uuid.UUID(int=(1 << 128) - 1))
 
 
@@ -110,38 +108,57 @@ def newest(
     *,
     bounds: Bounds = EVERYTHING,
     most: int,
+    named: int,
+    counted: int,
 ) -> Candidates:
-    """The newest listings that match and that a caller (None: anybody) may see, newest first."""
+    """The newest listings that match and that a caller (None: anybody) may see.
+
+    `most` are looked at; the newest `named` of them are told apart, and of the newest `counted`
+    it is counted what they say: a page of twenty needs no more than that of a thousand.
+    """
     conditions, values = _conditions(caller, wanted, question)
-    rank = "0"
+    words, rank = "", "0"
     if question is not None:
+        words = ", search, text_config"
         # As its own language reads the question: what another reads in it would blur the order.
         rank = (
             "coalesce((ts_rank(search, (%(questions)s::text[]::tsquery[])"
             f"[array_position(%(configs)s::text[], text_config)]) * {_RANK_STEPS})::int, 0)"
         )
     # The rank is worked out for what is left by the limit, not for all that matches.
-    columns = ("id::text", "offer_id::text", "rank::text", "said", "scope_id::text", "price::text")
-    read = ", ".join(f"string_agg({each}, ',' ORDER BY id DESC)" for each in columns)
     statement = f"""
         WITH found AS MATERIALIZED (
-            SELECT document.* FROM licensing_searchdocument document
+            SELECT id, offer_id, scope_id, facets, price_minor{words}
+            FROM licensing_searchdocument
             WHERE id BETWEEN %(oldest)s AND %(newest)s AND {" AND ".join(conditions)}
             ORDER BY id DESC LIMIT %(most)s
-        ), ranked AS (
-            SELECT id, offer_id, scope_id, price_minor AS price, {rank} AS rank,
-                array_to_string(facets, ' ') AS said
-            FROM found
-        )
-        SELECT {read} FROM ranked
+        ), named AS (
+            SELECT string_agg(id::text, ',') AS ids, string_agg(offer_id::text, ',') AS offers,
+                string_agg(rank::text, ',') AS ranks
+            FROM (
+                SELECT id, offer_id, {rank} AS rank FROM found ORDER BY id DESC LIMIT %(named)s
+            ) each
+        ), counted AS (SELECT * FROM found ORDER BY id DESC LIMIT %(counted)s)
+        SELECT (SELECT count(*) FROM found), ids, offers, ranks, (
+            SELECT string_agg(concat_ws(' ', number, scope_id, array_to_string(facets, ' ')), ',')
+            FROM (SELECT scope_id, facets, count(*) AS number FROM counted GROUP BY 1, 2) each
+        ), {"(SELECT string_agg(price_minor::text, ',') FROM counted)" if wanted.currency else "''"}
+        FROM named
     """
     values |= {"oldest": bounds.oldest, "newest": bounds.newest, "most": most}
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(statement, values | {"named": named, "counted": counted})
         row = cursor.fetchone()
     assert row is not None, "An aggregate has one row."
-    ids, offers, ranks, said, scopes, prices = (text.split(",") if text else [] for text in row)
-    return Candidates(ids, offers, [*map(int, ranks)], said, scopes, [*map(int, prices)])
+    ids, offers, ranks, kinds, prices = (text.split(",") if text else [] for text in row[1:])
+    return Candidates(
+        row[0], ids, offers, [*map(int, ranks)], [*map(_kind, kinds)], [*map(int, prices)]
+    )
+
+
+def _kind(text: str) -> tuple[int, str, str]:
+    number, scope, facets = text.split(" ", 2)
+    return int(number), scope, facets
 
 
 def _conditions(
@@ -263,8 +280,9 @@ def count(wanted: Search, found: Candidates) -> Facets:
     Prices are counted within one currency, as upper bounds; without a currency there are none.
     """
     said: Counter[str] = Counter()
-    # Many listings say the same of themselves.
-    for facets, number in Counter(found.facets).items():
+    held: Counter[str] = Counter()
+    for number, scope, facets in found.kinds:
+        held[scope] += number
         for facet in facets.split():
             said[facet] += number
     named: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
@@ -275,7 +293,7 @@ def count(wanted: Search, found: Candidates) -> Facets:
             stated[value] = number
         else:
             named[name][value] = number
-    scopes = {uuid.UUID(id): number for id, number in Counter(found.scopes).items()}
+    scopes = {uuid.UUID(id): number for id, number in held.items()}
     where = _where(scopes)
     asked = countries([wanted.territory] if wanted.territory else [])
     for use in Use:

@@ -8,9 +8,10 @@ import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
@@ -20,7 +21,7 @@ from licensing.models import Offer
 from licensing.search_documents import MODALITIES, primary
 from licensing.vocabulary import Use, is_territory
 from marketplace import cursors, full_text, money
-from marketplace.access import Caller
+from marketplace.access import Caller, planned_anew
 from marketplace.errors import InvalidInput, NotFound
 from marketplace.full_text import Question
 from marketplace.models import Attestation
@@ -150,11 +151,9 @@ def search(
     listing. Raises InvalidCursor for a cursor of another search.
     """
     after = _read(caller, cursor, wanted) if cursor else None
-    with transaction.atomic():
-        with connection.cursor() as database:
-            # A plan for one question is wrong for the next: a rare word wants the words' index, a
-            # common one the newest rows. A prepared statement would settle on one plan for both.
-            database.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    # A plan for one question is wrong for the next: a rare word wants the words' index, a common
+    # one the newest rows. A prepared statement would settle on one plan for both.
+    with planned_anew():
         question = full_text.ask(wanted.q) if wanted.q else None
         if question is not None and question.is_empty:
             return Page([], None, 0, False, candidates.count(wanted, candidates.NOTHING))
@@ -163,15 +162,14 @@ def search(
         else:
             found, page, following = _newest(caller, wanted, question, after, limit)
         is_capped = len(found) > CANDIDATES_MAX or (after is not None and after.is_capped)
-        counted = found.first(CANDIDATES_MAX)
         return Page(
             ids=[uuid.UUID(id) for id in page],
             next_cursor=_write(caller, wanted, replace(following, is_capped=is_capped))
             if following
             else None,
-            total=len(counted),
+            total=min(len(found), CANDIDATES_MAX),
             is_capped=is_capped,
-            facets=candidates.count(wanted, counted),
+            facets=candidates.count(wanted, found),
             suggestions=[] if len(found) or not wanted.q else _suggestions(caller, wanted),
         )
 
@@ -198,15 +196,15 @@ def _best(
     limit: int,
 ) -> Found:
     """By relevance."""
+    find = partial(candidates.newest, caller, wanted, question, counted=CANDIDATES_MAX)
     if after is None:
-        found = candidates.newest(caller, wanted, question, most=CANDIDATES_MAX + 1)
-        held = found.first(CANDIDATES_MAX)
+        found = held = find(most=CANDIDATES_MAX + 1, named=CANDIDATES_MAX)
     else:
         # The same candidates as before: those that came later could push the oldest out.
-        held = candidates.newest(caller, wanted, question, bounds=after.bounds, most=_HELD_MAX)
-        found = held.first(CANDIDATES_MAX)
+        held = find(bounds=after.bounds, most=_HELD_MAX, named=_HELD_MAX)
+        found = replace(held, size=min(len(held), CANDIDATES_MAX))
     places = held.places()
-    order = sorted(range(len(held)), key=places.__getitem__, reverse=True)
+    order = sorted(range(len(places)), key=places.__getitem__, reverse=True)
     if after is not None:
         last = candidates.place(after.rank, str(after.id))
         order = [n for n in order if places[n] < last]
@@ -226,14 +224,12 @@ def _newest(
     limit: int,
 ) -> Found:
     """By age."""
-    found = candidates.newest(caller, wanted, question, most=CANDIDATES_MAX + 1)
-    page = found
+    find = partial(candidates.newest, caller, wanted, question, named=limit)
+    page = found = find(most=CANDIDATES_MAX + 1, counted=CANDIDATES_MAX)
     if after is not None:
         before = Bounds(candidates.EVERYTHING.oldest, uuid.UUID(int=after.id.int - 1))
         # As many as ever: asked for few, the planner would read on for the last of a rare word.
-        page = candidates.newest(
-            caller, wanted, question, bounds=before, most=max(CANDIDATES_MAX, limit) + 1
-        )
+        page = find(bounds=before, most=max(CANDIDATES_MAX, limit) + 1, counted=0)
     if len(page) <= limit:
         return found, page.offers, None
     return (
@@ -299,7 +295,9 @@ def _suggestions(caller: Caller | None, wanted: Search) -> list[str]:
         if list(one) == words or len(found) == SUGGESTIONS_MAX:
             continue
         asked = replace(wanted, q=q)
-        if len(candidates.newest(caller, asked, full_text.ask(q), most=CANDIDATES_MAX + 1)):
+        if candidates.newest(
+            caller, asked, full_text.ask(q), most=CANDIDATES_MAX + 1, named=0, counted=0
+        ):
             found.append(q)
     return found
 

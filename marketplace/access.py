@@ -198,6 +198,25 @@ def alone(caller: Caller, statement: str, values: Any) -> tuple[list[tuple[Any, 
 
 
 @contextmanager
+def undone() -> Iterator[None]:
+    """Undo at its end what the block wrote; for what is tried, and not done.
+
+    A savepoint that psycopg is not told of: where it sees a ROLLBACK, it gives up every statement
+    that it had prepared, and PostgreSQL plans all of a connection's statements anew.
+    """
+    assert connection.in_atomic_block, "What is tried is a part of something."
+    raw = connection.connection.pgconn
+    with connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT tried")
+    try:
+        yield
+    finally:
+        result = raw.exec_(b"ROLLBACK TO SAVEPOINT tried; RELEASE SAVEPOINT tried")
+        if result.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(result)
+
+
+@contextmanager
 def planned_anew() -> Iterator[None]:
     """Have PostgreSQL plan each statement within for its own values, instead of once for all.
 

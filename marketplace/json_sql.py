@@ -78,6 +78,14 @@ class Json(Func):
     output_field = models.JSONField()
 
 
+class IsAmong(Func):
+    """Whether a value is in a list, which is one parameter, however long it is."""
+
+    template = "%(expressions)s)"
+    arg_joiner = " = ANY("
+    output_field = models.BooleanField()
+
+
 class Late:
     """Of a serializer in a row: shown apart, by its key, and put into the row's text.
 

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import connection, models
-from django.db.models import F, Func, QuerySet, Value
+from django.db.models import F, QuerySet, Value
 from django.http import HttpResponse
 
 from marketplace import json_sql
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
 
 
 # --- what is compiled -------------------------------------------------------------------------
-
-
-class _IsAmong(Func):
-    """Whether a value is in a list, which is one parameter, however long it is."""
-
-    template = "%(expressions)s)"
-    arg_joiner = " = ANY("
-    output_field = models.BooleanField()
 
 
 # Stand for whoever asks, and for what they ask for. Made anew by each process: they are no data.
@@ -302,7 +294,7 @@ def texts(
         every = Value([_ROW], output_field=ArrayField(models.UUIDField()))
         try:
             with _nothing_asked():
-                chosen = rows().filter(_IsAmong(F("pk"), every))
+                chosen = rows().filter(json_sql.IsAmong(F("pk"), every))
                 _plans[key] = _statement(chosen, serializer(), is_page=False)
         except json_sql.Inexpressible:
             _plans[key] = None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.widgets import AutocompleteSelect, RelatedFieldWidgetWrapper
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.forms import BaseInlineFormSet
@@ -17,13 +19,15 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import escape
+from django.utils.safestring import mark_safe
 from django.utils.text import capfirst
+from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 from unfold.admin import ModelAdmin, TabularInline
 
-from marketplace import audit, sent_forms, shown_once
+from marketplace import audit, json_sql, sent_forms, shown_once
 from marketplace.access import Caller, Scope, TenantQuerySet, acting
 from marketplace.admin_parts import own_transactions
 from marketplace.capped_pages import CappedPaginator, RememberingChangeList
@@ -32,6 +36,8 @@ from marketplace.tenant_forms import AddForm, ChosenForm, VerbForm
 from marketplace.tenant_site import Section, the_caller
 
 Rows = models.QuerySet[Any]
+# Stands for a row's key in what is rendered once for all rows.
+_ANY_ROW = "any-row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +192,8 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
     list_per_page = 50
     list_max_show_all = 50
     FOUND_MAX: ClassVar[int] = 1_000
+    # By language.
+    _checkboxes: ClassVar[dict[str | None, str]] = {}
     paginator = CappedPaginator
     show_facets = admin.ShowFacets.NEVER
     save_as = False
@@ -198,6 +206,16 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RememberingChangeList]:
         return RememberingChangeList
+
+    def action_checkbox(self, obj: Any) -> str:
+        """Unfold's, of which only the value differs: to render each is a tenth of a page."""
+        language = get_language()
+        if language not in self._checkboxes:
+            of_any = super().action_checkbox(SimpleNamespace(pk=_ANY_ROW))
+            self._checkboxes[language] = of_any
+        return mark_safe(self._checkboxes[language].replace(_ANY_ROW, escape(str(obj.pk))))
+
+    action_checkbox.short_description = ModelAdmin.action_checkbox.short_description  # type: ignore[attr-defined]
 
     def label(self, row: Any) -> str:
         """What people call a row. A subclass says it where the row's own text is an id."""
@@ -256,7 +274,9 @@ class TenantModelAdmin(Scoped, ModelAdmin):  # type: ignore[misc]
         if not search_term or not self.get_search_fields(request):
             return rows, False
         found = list(rows.order_by("-pk").values_list("pk", flat=True)[: self.FOUND_MAX])
-        return queryset.filter(pk__in=found), False
+        # As one parameter: a thousand take Django and psycopg ten milliseconds.
+        keys = models.Value(found, output_field=ArrayField(self.opts.pk.clone()))
+        return queryset.filter(json_sql.IsAmong(models.F("pk"), keys)), False
 
     # --- what is shown ---
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -28,7 +27,7 @@ from licensing.models import Offer, Sample
 from licensing.prices import Line, Price
 from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, metadata, money, organizations
-from marketplace.access import Caller, acting
+from marketplace.access import Caller, acting, undone
 from marketplace.errors import InvalidInput
 from payments import connect, stripe_gateway, tax
 from payments.models import Quote
@@ -278,15 +277,7 @@ def _lines(priced: Sequence[Line], due: Tax, out: int) -> list[dict[str, Any]]:
     ]
 
 
-class _Free(Exception):
-    """Carries a trial claim out of its savepoint."""
-
-
 def _check_rights_are_free(quote: Quote, typed: TypedTerms) -> None:
     """Try the claim that an order would take, and let go of it. Raises RightsTaken."""
-    try:
-        with transaction.atomic():
-            claim(quote, typed, held_by=str(quote.pk), held_until=quote.expires_at)
-            raise _Free
-    except _Free:
-        pass
+    with undone():
+        claim(quote, typed, held_by=str(quote.pk), held_until=quote.expires_at)
