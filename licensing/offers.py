@@ -339,7 +339,7 @@ def buyable(caller: Caller, id: str, *, samples: bool = False) -> Offer:
     OfferNotBuyable for one that is no longer (or not yet) on sale, TraderNotVerified for one that
     cannot be sold in live mode yet.
     """
-    rows = Offer.objects.select_related("organization", "collection", "snapshot", "terms")
+    rows = Offer.objects.select_related("organization", "collection", "snapshot", "terms", "sample")
     try:
         offer = (rows if samples else rows.shown()).get(pk=id)
     except (Offer.DoesNotExist, ValidationError):

@@ -98,7 +98,7 @@ def works_of(offers: Iterable[UUID]) -> dict[UUID, int]:
 
 def whole_of(offer: Offer) -> Offer:
     """The offer whose sample this is; itself where it is none."""
-    sample = Sample.objects.select_related("offer__collection").filter(sample_offer=offer).first()
+    sample: Sample | None = getattr(offer, "sample", None)
     return offer if sample is None else sample.offer
 
 

@@ -73,10 +73,29 @@ def carry(
     In the caller's transaction. Whatever was noted on the target before stays as it is.
     """
     assert connection.in_atomic_block, "What is carried over commits with its object."
-    if noted := _noted(organization, livemode, source):
-        Metadata.objects.bulk_create(
-            [_row(organization, livemode, target, noted)], ignore_conflicts=True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CARRY,
+            {
+                "organization": organization.pk,
+                "livemode": livemode,
+                "source": source.pk,
+                "source_kind": _prefix(type(source)),
+                "id": TypeID.new("mtd"),
+                "target": target.pk,
+                "target_kind": _prefix(type(target)),
+                "at": timezone.now(),
+            },
         )
+
+
+_CARRY = """
+INSERT INTO marketplace_metadata (id, organization_id, livemode, kind, subject, data, changed_at)
+SELECT %(id)s, organization_id, livemode, %(target_kind)s, %(target)s, data, %(at)s
+FROM marketplace_metadata WHERE organization_id = %(organization)s AND livemode = %(livemode)s
+    AND kind = %(source_kind)s AND subject = %(source)s
+ON CONFLICT DO NOTHING
+"""
 
 
 def beside(rows: QuerySet[Any], caller: Caller) -> QuerySet[Any]:

@@ -79,7 +79,7 @@ def place(
     with acting(caller):
         _lock(quote)
         accepted = Quote.objects.select_related(
-            "organization", "seller", "offer__collection", "snapshot", "terms"
+            "organization", "seller", "offer__collection", "offer__sample", "snapshot", "terms"
         ).get_visible(caller, quote)
         _check(accepted, accept)
         bought = offers.buyable(caller, str(accepted.offer_id), samples=True)
