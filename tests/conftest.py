@@ -8,6 +8,7 @@ from marketplace import garbage
 from tests.database import django_db_setup, owner_connection, test_database
 from tests.ledger import ledger_guard, ledger_keys
 from tests.people import archive, client_for, lab, quick_passwords, stranger
+from tests.shares import pytest_collection_modifyitems, pytest_report_header
 
 __all__ = [
     "archive",
@@ -17,6 +18,8 @@ __all__ = [
     "ledger_guard",
     "ledger_keys",
     "owner_connection",
+    "pytest_collection_modifyitems",
+    "pytest_report_header",
     "quick_passwords",
     "stranger",
     "test_database",
