@@ -214,6 +214,8 @@ def undone() -> Iterator[None]:
         result = raw.exec_(b"ROLLBACK TO SAVEPOINT tried; RELEASE SAVEPOINT tried")
         if result.status != ExecStatus.COMMAND_OK:
             raise error_from_result(result)
+        # What failed within is undone, and the transaction as good as before.
+        transaction.set_rollback(False)
 
 
 @contextmanager

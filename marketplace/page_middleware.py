@@ -1,6 +1,6 @@
 """Django's middleware for pages, which requests of the API that bring a key pass by.
 
-A key has no session, no messages and no form of ours: to look for them is a tenth of a request.
+A key has no session, no messages and no form of ours: to look for them is a twentieth of a request.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 
-from marketplace.access import Scope, acting, system
+from marketplace.access import Scope, acting, system, undone
 from marketplace.models import Contributor, Organization
 from tests.people import caller_for
 
@@ -48,6 +48,39 @@ def test_with_no_tenant_nothing_is_read(archive: Organization) -> None:
     with system("count in a test"):
         assert Contributor.objects.count() == 1
     assert Contributor.objects.count() == 0
+
+
+def test_what_is_tried_leaves_no_trace_and_takes_no_statement_that_was_prepared(
+    archive: Organization,
+) -> None:
+    def prepared() -> int:
+        asked = "SELECT count(*) FROM pg_prepared_statements"
+        [(count,)] = connection.connection.execute(asked, prepare=False).fetchall()
+        return int(count)
+
+    with acting(caller_for(archive)):
+        for _time in range(10):
+            assert Contributor.objects.count() == 0
+        before = prepared()
+        assert before > 0
+        with undone():
+            Contributor.objects.create(organization=archive, external_id="c-1")
+            assert Contributor.objects.count() == 1
+
+        assert Contributor.objects.count() == 0
+        assert prepared() >= before
+
+
+def test_what_is_tried_may_be_refused_by_the_database(archive: Organization) -> None:
+    def twice() -> None:
+        with undone():
+            for _time in range(2):
+                Contributor.objects.create(organization=archive, external_id="c-1")
+
+    with acting(caller_for(archive)):
+        with pytest.raises(IntegrityError):
+            twice()
+        assert Contributor.objects.count() == 0
 
 
 def test_the_setting_ends_with_its_block_even_inside_a_larger_transaction(
