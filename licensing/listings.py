@@ -196,12 +196,12 @@ def _best(
     limit: int,
 ) -> Found:
     """By relevance."""
-    find = partial(candidates.newest, caller, wanted, question, counted=CANDIDATES_MAX)
+    look = partial(candidates.newest, caller, wanted, question, counted=CANDIDATES_MAX)
     if after is None:
-        found = held = find(most=CANDIDATES_MAX + 1, named=CANDIDATES_MAX)
+        found = held = look(most=CANDIDATES_MAX + 1, named=CANDIDATES_MAX)
     else:
         # The same candidates as before: those that came later could push the oldest out.
-        held = find(bounds=after.bounds, most=_HELD_MAX, named=_HELD_MAX)
+        held = look(bounds=after.bounds, most=_HELD_MAX, named=_HELD_MAX)
         found = replace(held, size=min(len(held), CANDIDATES_MAX))
     places = held.places()
     order = sorted(range(len(places)), key=places.__getitem__, reverse=True)
@@ -224,12 +224,12 @@ def _newest(
     limit: int,
 ) -> Found:
     """By age."""
-    find = partial(candidates.newest, caller, wanted, question, named=limit)
-    page = found = find(most=CANDIDATES_MAX + 1, counted=CANDIDATES_MAX)
+    look = partial(candidates.newest, caller, wanted, question, named=limit)
+    page = found = look(most=CANDIDATES_MAX + 1, counted=CANDIDATES_MAX)
     if after is not None:
         before = Bounds(candidates.EVERYTHING.oldest, uuid.UUID(int=after.id.int - 1))
         # As many as ever: asked for few, the planner would read on for the last of a rare word.
-        page = find(bounds=before, most=max(CANDIDATES_MAX, limit) + 1, counted=0)
+        page = look(bounds=before, most=max(CANDIDATES_MAX, limit) + 1, counted=0)
     if len(page) <= limit:
         return found, page.offers, None
     return (

@@ -1,6 +1,7 @@
 """Django's middleware for pages, which requests of the API that bring a key pass by.
 
-A key has no session, no messages and no form of ours: to look for them is a twentieth of a request.
+A key is no person, and is left no messages. Sessions and forms are looked for all the same:
+Django's checks of a deployment know their middleware by name.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from typing import Any
 
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.middleware.csrf import CsrfViewMiddleware
 
 from marketplace.authentication import speaks_by_key
 
@@ -26,14 +25,6 @@ class _PassedByKeys:
         if request.path_info.startswith("/v1/") and speaks_by_key(request):
             return self.get_response(request)  # type: ignore[no-any-return]
         return super().__call__(request)  # type: ignore[misc, no-any-return]
-
-
-class Sessions(_PassedByKeys, SessionMiddleware):
-    pass
-
-
-class Forms(_PassedByKeys, CsrfViewMiddleware):
-    pass
 
 
 class People(_PassedByKeys, AuthenticationMiddleware):

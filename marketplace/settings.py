@@ -104,11 +104,11 @@ MIDDLEWARE = [
     "marketplace.answers.Conditional",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "marketplace.page_middleware.Sessions",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     # Before whoever reads a form.
     "marketplace.http.FormLimitMiddleware",
-    "marketplace.page_middleware.Forms",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "marketplace.page_middleware.People",
     "marketplace.page_middleware.Messages",
     # In whose language, time and formats all that follows answers.
