@@ -10,12 +10,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from django.db import connection, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
 from django.utils.translation import gettext as _
 from psycopg import sql
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 
+from marketplace import one_message
 from marketplace.errors import NotFound
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ _BEGIN: Final = sql.SQL("BEGIN; SET LOCAL licet.tenant = {}; SET LOCAL licet.sys
 
 def _set(tenant: str, reason: str) -> None:
     raw = connection.connection
-    if _is_watched() or raw.pgconn.transaction_status != TransactionStatus.IDLE:
+    if _is_watched(connection) or raw.pgconn.transaction_status != TransactionStatus.IDLE:
         with connection.cursor() as cursor:
             cursor.execute(_SET, [tenant, reason])
         return
@@ -173,9 +174,9 @@ def _set(tenant: str, reason: str) -> None:
             raise error_from_result(result)
 
 
-def _is_watched() -> bool:
+def _is_watched(database: Any) -> bool:
     """Whether somebody wants to see each statement before it runs, or after."""
-    return bool(connection.execute_wrappers) or connection.queries_logged
+    return bool(database.execute_wrappers) or database.queries_logged
 
 
 def alone(caller: Caller, statement: str, values: Any) -> tuple[list[tuple[Any, ...]], int]:
@@ -185,16 +186,15 @@ def alone(caller: Caller, statement: str, values: Any) -> tuple[list[tuple[Any, 
     around it costs. Within a transaction, or where statements are watched, as `acting` does it.
     """
     tenant = str(caller.organization.pk.hex)
-    if connection.in_atomic_block or _is_watched():
-        with _as(tenant, ""), connection.cursor() as cursor:
+    # Looked up once: Django's `connection` looks it up at each use.
+    database = connections[DEFAULT_DB_ALIAS]
+    if database.in_atomic_block or _is_watched(database):
+        with _as(tenant, ""), database.cursor() as cursor:
             cursor.execute(statement, values)
             return cursor.fetchall() if cursor.description else [], cursor.rowcount
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        with connection.connection.pipeline():
-            connection.connection.execute(_SET, [tenant, ""])
-            found = connection.connection.execute(statement, values)
-        return found.fetchall() if found.description else [], found.rowcount
+    database.ensure_connection()
+    with database.wrap_database_errors:
+        return one_message.run(database.connection, tenant, statement, values)
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.db import IntegrityError, connection
+from psycopg._preparing import PrepareManager
 
 from marketplace.access import Scope, acting, system, undone
 from marketplace.models import Contributor, Organization
+from tests.database import KeptPrepared
 from tests.people import caller_for
 
 pytestmark = pytest.mark.django_db
@@ -51,8 +53,11 @@ def test_with_no_tenant_nothing_is_read(archive: Organization) -> None:
 
 
 def test_what_is_tried_leaves_no_trace_and_takes_no_statement_that_was_prepared(
-    archive: Organization,
+    archive: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As psycopg does outside of tests.
+    monkeypatch.setattr(KeptPrepared, "clear", PrepareManager.clear)
+
     def prepared() -> int:
         asked = "SELECT count(*) FROM pg_prepared_statements"
         [(count,)] = connection.connection.execute(asked, prepare=False).fetchall()
