@@ -553,6 +553,11 @@ class TenantViewSet(GenericViewSet[Any]):
             )
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        first = self.get_renderers()[0]
+        asked = request.META.get("HTTP_ACCEPT", "*/*")
+        if asked in ("*/*", first.media_type) and not request.query_params.get("format"):
+            # As almost everybody asks: REST framework reads each header anew.
+            return first, first.media_type
         try:
             return super().perform_content_negotiation(request, force)
         except Http404:  # of a `format` that there is not
