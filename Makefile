@@ -43,11 +43,11 @@ test: .venv/.ready ## run the tests; ARGS="-k orders" hands arguments to pytest
 
 .PHONY: chaos
 chaos: .venv/.ready ## kill processes at work, and see what is left
-	@$(PYTEST) -n logical -m chaos $(ARGS)
+	@$(PYTEST) -n $(PROCESSES) -m chaos $(ARGS)
 
 .PHONY: oracles
 oracles: .venv/.ready .data/oracles/.ready ## run what takes long: every probe of the studio, and other people's verifiers
-	@$(PYTEST) -n logical -m oracle $(ARGS)
+	@$(PYTEST) -n $(PROCESSES) -m oracle $(ARGS)
 
 # Verifiers that are not for this Python, or in no Python. What cannot be had is not fatal: its
 # tests skip, and say what they lacked. Go's is a Debian package: golang-golang-x-mod-dev.

@@ -324,6 +324,21 @@ def owner_connection(
         yield opened
 
 
+def wait_for_the_dead() -> None:
+    """Return once PostgreSQL noticed that a killed process is gone: no lock is held elsewhere."""
+    for _try in range(200):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                " WHERE locktype = 'advisory' AND datname = current_database()"
+                " AND pid <> pg_backend_pid()"
+            )
+            if cursor.fetchone() == (0,):
+                return
+        time.sleep(0.05)
+    raise AssertionError("A lock is still held.")
+
+
 def wait_for_a_waiter() -> None:
     """Return once another session of this database waits for a lock."""
     for _try in range(200):

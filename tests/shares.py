@@ -1,6 +1,6 @@
-"""A share of the slow tests, for who can't wait for all: `LICET_SHARE=0/4` runs a quarter of them.
+"""A share of the slow tests, for who can't wait for all: `LICET_SHARE=0/6` runs a sixth of them.
 
-Which quarter a test is in, its name says, so that each is in one, and all four are all of them.
+Which sixth a test is in, its name says, so that each is in one, and all six are all of them.
 `.ci/run` takes one by the commit's name; `make oracles` and `make chaos` run all.
 """
 
@@ -19,7 +19,7 @@ def wanted(share: str) -> tuple[int, int]:
     """Which share, and of how many. Raises UsageError."""
     found = re.fullmatch(r"([0-9]{1,2})/([1-9][0-9]?)", share)
     if found is None or int(found[1]) >= int(found[2]):
-        raise pytest.UsageError(f"LICET_SHARE is “{share}”: say which of how many, as in 0/4.")
+        raise pytest.UsageError(f"LICET_SHARE is “{share}”: say which of how many, as in 0/6.")
     return int(found[1]), int(found[2])
 
 

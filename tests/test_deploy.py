@@ -71,6 +71,7 @@ for path in ("/healthz", "/docs/errors"):
 """
 
 
+@pytest.mark.oracle
 def test_whoever_comes_in_the_open_is_sent_to_tls_and_probes_are_not() -> None:
     done = run(["-c", SETTINGS], production(DJANGO_SETTINGS_MODULE="marketplace.settings"))
 
@@ -121,6 +122,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.oracle
 def test_what_the_image_copies_is_enough_to_serve(image: Path, tmp_path: Path) -> None:
     environment = production(
         DJANGO_SETTINGS_MODULE="marketplace.settings",
@@ -136,6 +138,7 @@ def test_what_the_image_copies_is_enough_to_serve(image: Path, tmp_path: Path) -
     assert sorted(image.rglob("*")) == before  # which is root's, and read-only
 
 
+@pytest.mark.oracle
 def test_every_command_of_the_composition_is_found_in_the_image(image: Path) -> None:
     said = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     for name in sorted(set(re.findall(r"manage\.py\W+(\w+)", said))):

@@ -107,6 +107,7 @@ def members(schema: dict[str, Any]) -> list[str]:
     return list(DOCUMENT["components"]["schemas"].get(named, schema).get("properties", {}))
 
 
+@pytest.mark.oracle
 def test_no_link_of_the_reference_leads_nowhere(client: Client) -> None:
     seen: dict[str, str] = {}
     waiting = ["/docs/", *(f"/docs/reference/{tag}/" for tag in TAGS)]

@@ -33,6 +33,7 @@ def assert_each_right_has_one_owner(report: dict[str, Any], sales: int) -> None:
     assert report["deadlocks"] == 0
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 def test_fifty_calls_at_once_make_one_payment_and_one_grant() -> None:
     with simulated_stripe() as stripe:
@@ -41,6 +42,7 @@ def test_fifty_calls_at_once_make_one_payment_and_one_grant() -> None:
     assert_calls_made_one_grant_each(report, SHORT)
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 def test_of_eight_racing_buyers_one_gets_exclusive_rights() -> None:
     with simulated_stripe() as stripe:

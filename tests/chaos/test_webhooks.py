@@ -33,6 +33,7 @@ def assert_holds(report: dict[str, Any]) -> None:
     assert naive["unbalanced"] > 0
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db(transaction=True)
 def test_shuffled_repeated_and_lost_deliveries_leave_each_order_as_stripe_has_it() -> None:
     report = Storm(orders=20, seed=1).run()

@@ -70,6 +70,7 @@ def workspace(run: Run, email: str) -> str:
         return re.sub(r"<[^>]*>", " ", page.read().decode())
 
 
+@pytest.mark.oracle
 def test_a_market_runs_from_its_first_line_until_ctrl_c(run: Run) -> None:
     # It says where everything is, and how to sign in.
     for line in (

@@ -578,6 +578,7 @@ def test_the_worker_records_what_is_due(monkeypatch: pytest.MonkeyPatch) -> None
     assert done == [True]
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_the_delivery_process_writes_what_it_counts(
     process: str, archive: Organization, lab: Organization, settings: Any

@@ -632,6 +632,7 @@ def test_the_process_serves_manifests_and_works(
     missing.value.close()
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_readers_that_take_nothing_do_not_stop_the_others(
     process: str, archive: Organization, lab: Organization, settings: Any

@@ -286,9 +286,11 @@ def test_a_list_of_grants_reads_the_database_a_fixed_number_of_times(
     def captured() -> int:
         with CaptureQueriesContext(connection) as seen:
             assert client.get("/v1/grants").status_code == 200
-        return len(seen)
+        # Those that look a key up, which a process does once a second, are not the list's.
+        return len([each for each in seen if "licensing_" in each["sql"]])
 
     few = captured()
+    assert few > 0
     for _ in range(3):
         issue_grant(lab, offer)
     assert captured() == few

@@ -25,7 +25,7 @@ from licensing.ledger.stores import StoreConflict
 from licensing.models import LedgerCheckpoint, LedgerEntry, LedgerLeaf
 from payments import demo
 from payments.management.commands import run
-from tests.database import TestDatabase
+from tests.database import TestDatabase, wait_for_the_dead
 from tests.ledger import append_many, grow, guards_in, restore_backup, signed_sizes, signed_text
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +117,7 @@ def die(database: TestDatabase, keys: Path, point: str) -> None:
         timeout=60,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
+    wait_for_the_dead()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -116,6 +116,7 @@ CHANGED = [
 ]
 
 
+@pytest.mark.oracle
 def test_what_is_changed_in_it_is_named(handed_over: tuple[Path, Path]) -> None:
     """One handover for all: making it takes longer than looking at it."""
     directory, _receipt = handed_over
@@ -135,6 +136,7 @@ def test_what_is_changed_in_it_is_named(handed_over: tuple[Path, Path]) -> None:
         file.write_bytes(before)
 
 
+@pytest.mark.oracle
 def test_what_is_missing_of_it_is_named(handed_over: tuple[Path, Path]) -> None:
     directory, _receipt = handed_over
     for name in ("tile/entries/000", "tile/0/001.p/17", "checkpoint"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from licensing import jcs
@@ -18,6 +18,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_the_bytes_are_those_of_an_independent_implementation(value: Any) -> None:
     assert jcs.dumps(value) == rfc8785.dumps(value)

@@ -279,6 +279,7 @@ def test_any_note_is_read_as_it_was_written(text: str, signatures: list[Signatur
     assert notes.split_note(write(text, signatures)) == (text, signatures)
 
 
+@pytest.mark.oracle
 @given(edited(st.builds(write, TEXTS, LISTS) | st.just(SIGNED)))
 @settings(max_examples=100, deadline=None)
 def test_no_note_is_read_in_a_second_spelling(note: str) -> None:

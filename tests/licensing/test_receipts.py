@@ -102,6 +102,7 @@ def test_no_single_byte_can_change_outside_the_unknown_signature(ways: int) -> N
     assert len(unnoticed) > 80
 
 
+@pytest.mark.oracle
 def test_without_unknown_signatures_no_byte_at_all_can_change() -> None:
     data = receipt_samples.make(values={**VECTOR["values"], "terms": {}, "coverage": []})
     verify(data)
@@ -120,6 +121,7 @@ def repacked(change: Callable[[dict[str, Any]], None], data: bytes = RECEIPT) ->
     return b"\n".join(lines)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("leaf_hash_is_adjusted", [False, True])
 def test_no_byte_of_the_entry_can_change_below_a_sound_container(
     leaf_hash_is_adjusted: bool,
@@ -140,6 +142,7 @@ def test_no_byte_of_the_entry_can_change_below_a_sound_container(
             assert refused.value.part in (parts if leaf_hash_is_adjusted else {"entry"})
 
 
+@pytest.mark.oracle
 def test_no_byte_of_the_openings_can_change_below_a_sound_container() -> None:
     openings = jcs.dumps(
         json.loads(jcs.dumps(commitments.openings(KIND, SEED, VECTOR["values"], v=1)))

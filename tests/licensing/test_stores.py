@@ -222,6 +222,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list((tmp_path / ".drafts").iterdir()) == []
 
 
+@pytest.mark.oracle
 def test_a_writer_killed_before_the_rename_leaves_the_old_state(tmp_path: Path) -> None:
     open_store(str(tmp_path)).replace("checkpoint", b"old", expected=None)
     dying = (

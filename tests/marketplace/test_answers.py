@@ -126,6 +126,7 @@ def test_a_statement_that_takes_too_long_ends_as_503_and_the_next_request_is_ser
     assert Collection.objects.count() == 1
 
 
+@pytest.mark.oracle
 def test_who_serves_bounds_statements_and_a_command_does_not(test_database: TestDatabase) -> None:
     show = (
         "from django.db import connection\n"

@@ -186,6 +186,7 @@ def test_an_item_names_no_upload_of_somebody_else(
     assert names(archive) == []
 
 
+@pytest.mark.oracle
 def test_a_hundred_are_taken(archive: Organization, client_for: ClientFor, shelf: str) -> None:
     ids = uploaded(archive, *(f"letter {number}".encode() for number in range(100)))
     items = [item(id, number) for number, id in enumerate(ids)]

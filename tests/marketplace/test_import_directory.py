@@ -133,6 +133,7 @@ def fill(folder: Path, count: int) -> None:
         (folder / f"f{n:03}").write_text(f"text {n}")
 
 
+@pytest.mark.oracle
 def test_it_sums_up_what_it_did_by_reason(world: World) -> None:
     fill(world.folder, 3)
     (world.folder / "same").write_text("text 0")

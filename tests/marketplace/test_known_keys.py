@@ -173,6 +173,7 @@ def test_a_live_key_is_none_of_test_mode(lab: Organization) -> None:
         api_keys.authenticate(secret)
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_a_revocation_reaches_two_other_processes_within_a_second(
     lab: Organization, test_database: TestDatabase

@@ -180,6 +180,7 @@ def test_an_erased_person_leaves_no_preference(ada: User) -> None:
     assert (ada.language, ada.time_zone, ada.formats) == ("", "", "")
 
 
+@pytest.mark.oracle
 def test_every_page_of_the_workspace_opens_in_german(client: Client, ada: User) -> None:
     preferences.choose(ada, language="de", time_zone="Europe/Berlin", formats="de-DE")
     start = client.get("/studio/", follow=True).content.decode()

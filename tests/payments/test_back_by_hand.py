@@ -216,6 +216,7 @@ def test_of_two_reversals_at_once_one_counts_what_was_taken_by_hand(
 # --- through Stripe ---------------------------------------------------------------------------
 
 
+@pytest.mark.oracle
 def test_a_reversal_by_hand_is_told_with_its_order_until_a_refund_needs_it(
     archive: Organization, lab: Organization, client_for: ClientFor, stripe: Stripe
 ) -> None:

@@ -93,6 +93,7 @@ def sold_at(buyer: Organization, offer: Offer, at: datetime) -> None:
         journal.write(posted, list(zip(keys, amounts, strict=True)))
 
 
+@pytest.mark.oracle
 def test_a_month_has_what_was_earned_after_fees_and_refunds(
     archive: Organization,
     buyer: ApiClient,

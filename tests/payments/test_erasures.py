@@ -230,6 +230,7 @@ def restore(database: TestDatabase, older: str) -> None:
     )
 
 
+@pytest.mark.oracle
 @pytest.mark.django_db(transaction=True)
 def test_nothing_of_an_erased_person_is_left_in_dump_export_and_logs_also_after_a_restore(
     client_for: ClientFor,

@@ -272,6 +272,7 @@ def test_a_revoked_key_is_shown_nothing(deal: dict[str, str], lab: Organization)
 # --- how many questions -----------------------------------------------------------------------
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("path", "name"), [("orders", "grant"), ("orders", "quote"), ("quotes", "offer"),
                        ("quotes", "terms"), ("grants", "terms"), ("grants", "snapshot"),

@@ -211,6 +211,7 @@ def refund_that_failed(
     return order, refund
 
 
+@pytest.mark.oracle
 def test_a_refund_that_fails_leaves_its_credit_note_and_is_owed_to_the_buyer(
     archive: Organization,
     buyer: ApiClient,
@@ -330,6 +331,7 @@ def paid_by_card(buyer: ApiClient, archive: Organization, stripe: Stripe) -> dic
     return order
 
 
+@pytest.mark.oracle
 def test_what_people_give_back_by_bank_of_an_invoice_paid_by_card_is_a_refund(
     archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:

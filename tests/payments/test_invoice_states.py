@@ -150,6 +150,7 @@ QUICK = [case for case in CASES if case[0] == "payment" and case[1:] in LEADS_TO
 PARAMS = [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.oracle) for case in CASES]
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("grants_on", "state", "fact"), PARAMS)
 def test_facts_only_grow(
     grants_on: str,
@@ -213,6 +214,7 @@ POSTS = [
 ]
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("post", POSTS)
 def test_an_answer_that_is_lost_while_an_invoice_is_sent_makes_one_of_each(
     post: str, archive: Organization, buyer: ApiClient, stripe: Stripe, settings: Any
@@ -288,6 +290,7 @@ def test_a_lost_answer_to_voiding_cancels_once(
     assert invoice_of(order).status == "void"
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("a_day_later", [False, True])
 def test_a_lost_answer_to_a_credit_note_makes_one(
     a_day_later: bool,

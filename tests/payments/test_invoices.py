@@ -116,6 +116,7 @@ def row_of(order: dict[str, Any]) -> Order:
         return Order.objects.get(pk=order["id"])
 
 
+@pytest.mark.oracle
 def test_the_rights_are_held_until_the_invoice_is_overdue(
     archive: Organization,
     buyer: ApiClient,
@@ -300,6 +301,7 @@ def test_a_license_may_begin_with_its_invoice(
     assert transfer_of(order).share_minor == 50_000
 
 
+@pytest.mark.oracle
 def test_an_overdue_license_is_suspended_and_goes_on_once_it_is_paid(
     archive: Organization, buyer: ApiClient, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_license_that_its_seller_suspended_stays_so_when_a_dispute_is_won(
     assert grant_status(order) == "suspended"
 
 
+@pytest.mark.oracle
 def test_an_inquiry_that_becomes_a_chargeback_is_answered_again(
     order: dict[str, Any], stripe: Stripe
 ) -> None:
@@ -313,6 +314,7 @@ def test_what_a_bank_took_since_a_refund_was_asked_for_is_not_approved_away(
     assert stripe.posts("/v1/refunds")[1:] == []
 
 
+@pytest.mark.oracle
 def test_nothing_is_fetched_while_all_of_its_payment_is_on_its_way_back(
     buyer: ApiClient, order: dict[str, Any], stripe: Stripe
 ) -> None:

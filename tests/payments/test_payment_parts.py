@@ -77,6 +77,7 @@ def in_two_parts(
     return order
 
 
+@pytest.mark.oracle
 def test_an_invoice_that_is_paid_in_parts_is_granted_once_it_is_paid_whole(
     archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:

@@ -207,6 +207,7 @@ def test_a_start_that_fails_leaves_nothing_running(
     assert begun["web"].returncode == -signal.SIGTERM
 
 
+@pytest.mark.oracle
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 def test_processes_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(

@@ -486,6 +486,7 @@ def test_thin_events_are_fetched_of_what_no_snapshot_tells(
     assert (False, "checkout") in kinds
 
 
+@pytest.mark.oracle
 def test_faults_at_stripe_are_found_through_the_real_client(
     archive: Organization, buyer: ApiClient, stripe: Stripe
 ) -> None:

@@ -403,6 +403,7 @@ def test_an_inquiry_holds_no_money_and_stops_no_license(
     assert "dispute_hold" not in balances()
 
 
+@pytest.mark.oracle
 def test_a_dispute_about_what_was_given_back_before_is_the_markets_loss(
     buyer: ApiClient, seller: ApiClient, order: dict[str, Any], stripe: Stripe
 ) -> None:
@@ -420,6 +421,7 @@ def test_a_dispute_about_what_was_given_back_before_is_the_markets_loss(
         assert Dispute.objects.get().refunded_before_minor == 50_000
 
 
+@pytest.mark.oracle
 def test_stale_facts_of_a_dispute_take_nothing_back(order: dict[str, Any], stripe: Stripe) -> None:
     id = dispute(order, stripe)
     settled(order)

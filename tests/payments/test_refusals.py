@@ -59,6 +59,7 @@ def ages() -> set[Any]:
 # --- through Stripe ---------------------------------------------------------------------------
 
 
+@pytest.mark.oracle
 def test_a_refund_that_stripe_refuses_is_told_until_another_one_gives_it_back(
     archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_refund_that_stripe_refuses_is_told_until_another_one_gives_it_back(
     assert order_now(buyer, order)["refunded_minor"] == 20_000
 
 
+@pytest.mark.oracle
 def test_a_reversal_that_the_account_does_not_cover_is_told_until_the_debt_is_paid(
     archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_sale_is_recorded_once_it_is_paid_and_granted(
     assert stripe.posts(REVERSALS) == []
 
 
+@pytest.mark.oracle
 def test_refunds_in_parts_reverse_the_tax_that_the_journal_takes_back(
     archive: Organization, buyer: ApiClient, client_for: ClientFor, stripe: Stripe
 ) -> None:

@@ -271,6 +271,7 @@ def test_a_refund_takes_the_sellers_part_back(
     assert found["seller_payable"] == found["stripe_clearing"] == found["market_fee"] == 0
 
 
+@pytest.mark.oracle
 def test_a_seller_who_lacks_the_balance_owes_it_and_later_sales_pay_it(
     archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe
 ) -> None:
@@ -329,6 +330,7 @@ def test_nothing_is_sent_where_all_went_back_before(
     assert balances()["seller_payable"] == 0
 
 
+@pytest.mark.oracle
 def test_a_lost_answer_reverses_once(
     archive: Organization, buyer: ApiClient, seller: ApiClient, stripe: Stripe
 ) -> None:

@@ -101,6 +101,7 @@ def test_no_probe_of_any_page_leaks_or_changes_another_tenant_s_rows(
     assert len(tried) >= PROBES_LEAST
 
 
+@pytest.mark.oracle
 def test_every_page_of_another_tenant_s_row_is_404(world: Studio) -> None:
     foreign = [probe for probe in probes(world.first, world.second) if probe.status == 404]
     pages = [probe for probe in foreign if "/change/" in probe.url or "/history/" in probe.url]
@@ -329,6 +330,7 @@ def own_posts(world: Studio, *, role: str = "owner", may: bool = True) -> list[P
     return found_
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("role", ["viewer", "finance", "editor", "manager"])
 def test_what_a_role_may_not_write_it_does_not(world: Studio, role: str) -> None:
     client = member(world, role)
@@ -367,6 +369,7 @@ ANSWERED_AT_ONCE = {
 }
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("role", ["owner", "manager", "editor", "finance"])
 def test_a_role_that_may_write_gets_the_same_done(world: Studio, role: str) -> None:
     client = member(world, role)
