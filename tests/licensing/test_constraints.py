@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,10 @@ import psycopg
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
-from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import CheckConstraint, UniqueConstraint
 from django.db.utils import ProgrammingError
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from licensing import lifecycle, offers
 from licensing.ledger import commitments
@@ -45,6 +46,7 @@ from licensing.models import (
 from marketplace import access
 from marketplace.models import Contributor, Organization, Representation
 from tests import ledger
+from tests.database import TestDatabase
 from tests.licensing import (
     continuation_breaks,
     delivery_breaks,
@@ -80,9 +82,20 @@ class World:
         return issue_grant(self.buyer, offer)
 
 
+@pytest.fixture(scope="module")
+def committed(
+    django_db_setup: TestDatabase, django_db_blocker: DjangoDbBlocker, ledger_keys: object
+) -> Iterator[World]:
+    """Made once: verbs take longer than a case. Tests that commit run after all that roll back."""
+    with django_db_blocker.unblock():
+        yield World(found("Archive", "platform"), found("Lab", "lab", jurisdiction="US-DE"))
+        django_db_setup.remake()
+
+
 @pytest.fixture
-def world(archive: Organization, lab: Organization) -> World:
-    return World(archive, lab)
+def world(committed: World) -> World:
+    """A copy: objects remember what a case looked up, or hung on them."""
+    return deepcopy(committed)
 
 
 def frozen(world: World, **changes: Any) -> None:
@@ -346,10 +359,6 @@ def key_change(**fields: Any) -> None:
 def forked(world: World) -> None:
     first = world.grant.issued_entry
     entry(log=first.log, subject_ref=bytes(first.subject_ref), seq=first.seq)
-
-
-def window(*bounds: Any) -> DateTimeTZRange:
-    return DateTimeTZRange(*bounds)
 
 
 def on_grant(act: Callable[[Any], Any]) -> Callable[[World], Any]:
