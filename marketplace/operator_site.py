@@ -184,6 +184,20 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
         # They stand in studio/colors.css: Unfold would write them into each page.
         return {}
 
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Django's own, once for a request: sorting lazy names translates each many times."""
+        known: dict[Any, list[Any]] = request.__dict__.setdefault("_app_lists", {})
+        if app_label not in known:
+            known[app_label] = super().get_app_list(request, app_label)
+        return known[app_label]
+
+    def _build_app_dict(self, request: HttpRequest, label: str | None = None) -> Any:
+        built = super()._build_app_dict(request, label)
+        for app in [built] if label and built else built.values():
+            for model in app["models"]:
+                model["name"] = str(model["name"])
+        return built
+
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
         """The menu: each app's tables, by name."""
         start = reverse("admin:index", current_app=self.name)

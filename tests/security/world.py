@@ -131,15 +131,15 @@ class World:
             if table.startswith(("marketplace_", "licensing_", "payments_"))
             and table not in {"marketplace_apikey", "marketplace_audit"}
         ]
-        digest = hashlib.sha256()
+        # One statement: a hundred of them take longer than what they look at.
+        hashes = " UNION ALL ".join(
+            f"SELECT '{table}', md5(coalesce(string_agg(row::text, '|' ORDER BY row::text), ''))"
+            f' FROM "{table}" row'
+            for table in sorted(tables)
+        )
         with system("compare the world in a test"), connection.cursor() as cursor:
-            for table in sorted(tables):
-                cursor.execute(
-                    "SELECT md5(coalesce(string_agg(row::text, '|' ORDER BY row::text), ''))"
-                    f' FROM "{table}" row'
-                )
-                digest.update(str(cursor.fetchone()).encode())
-        return digest.hexdigest()
+            cursor.execute(hashes)
+            return hashlib.sha256(str(sorted(cursor.fetchall())).encode()).hexdigest()
 
 
 def _catalogue(world: World) -> dict[str, Any]:
