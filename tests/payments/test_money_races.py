@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -306,10 +307,12 @@ def test_a_call_that_several_make_is_kept_once(
         command = commands.give(Command.Kind(kind), {"expires_at": expires_at}, **about)
     kept: list[str] = []
     keys: set[str] = set()
+    # Nobody is answered before all have asked.
+    asked = threading.Barrier(4)
 
     def send(_params: Any, *, key: str) -> Any:
         keys.add(key)
-        time.sleep(0.05)
+        asked.wait(timeout=60)
         if kind == "create_account":
             return AccountFacts("acct_1", "US", "restricted", False, ())
         return CheckoutFacts("cs_1", "https://pay/cs_1", False, False, "USD", None)
