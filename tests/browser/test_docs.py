@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +79,22 @@ def test_a_policy_that_is_broken_would_be_noticed(visitor_for: VisitorFor) -> No
     visitor.page.evaluate("document.body.setAttribute('style', 'color: red')")
     visitor.page.wait_for_timeout(200)
     assert any("refused by the policy: style-src" in each for each in visitor.complaints)
+
+
+def test_a_page_that_breaks_wcag_would_be_noticed(visitor_for: VisitorFor) -> None:
+    visitor = visitor_for()
+    visitor.open("/docs/")
+    visitor.page.evaluate("document.querySelector('main').append(new Image())")
+    assert [each.partition(":")[0] for each in visitor.violations()] == ["image-alt"]
+
+
+def test_a_page_is_looked_at_once_it_has_what_it_asked_for(visitor_for: VisitorFor) -> None:
+    visitor = visitor_for()
+    visitor.page.route("**/late", lambda route: (time.sleep(0.3), route.fulfill(body="x")))
+    visitor.open("/docs/")
+    visitor.page.evaluate("void fetch('/late').then(() => { document.title = 'It came.'; })")
+    visitor.settle()
+    assert visitor.page.title() == "It came."
 
 
 def test_every_operation_is_reached_by_keyboard(visitor_for: VisitorFor) -> None:
