@@ -70,12 +70,13 @@ fuzz: .venv/.ready ## the same in 50,000 requests, each operation by each bound 
 	@$(BIN)/python -m tests.fuzz --cases 50000 $(ARGS)
 
 .PHONY: clients
-clients: .venv/.ready .data/clients/.ready ## generate clients in five languages, and have each buy a license
+clients: .venv/.ready .data/clients/.ready ## generate clients in six languages, and have each buy a license
 	@$(BIN)/python -m pytest -n 0 -m clients tests/clients $(ARGS)
 
 # Generators of clients, and what the clients run on. What cannot be had is not fatal, as above. The
 # rest are Debian packages: default-jdk-headless, nodejs, npm, ruby, ruby-typhoeus, golang-go,
-# golang-golang-x-mod-dev and golang-gopkg-validator.v2-dev.
+# golang-golang-x-mod-dev, golang-gopkg-validator.v2-dev, php-cli, php-curl, php-guzzlehttp-guzzle and
+# php-mbstring.
 .data/clients/.ready: tests/clients/generators.lock tests/clients/typescript/package-lock.json
 	@mkdir -p $(@D)/typescript
 	@cp tests/clients/typescript/package*.json $(@D)/typescript/

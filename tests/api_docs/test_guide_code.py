@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import sys
+import time
+import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ PAGES = (
     "verify",
     "operate",
 )
+STATUS_WITHIN_SECONDS = 90
 BLOCKS = [block for page in PAGES for block in blocks(GUIDE / f"{page}.md")]
 
 
@@ -54,8 +57,8 @@ def reader(market: Run, page: str, tmp_path: Path) -> Reader:
         addresses = {f"LICET_{name}_URL": f"http://127.0.0.1:{n}" for name, n in ports.items()}
         environ = {**os.environ, **market.environ, **addresses}
     if page == "verify":
-        # The oldest: the log has its status already.
         grant = made(market, "/v1/grants", key)["data"][-1]["id"]
+        wait_for_its_status(market, grant, key)
         receipt = market.get(f"/v1/grants/{grant}/receipt?wait=5", key=key)[1]
         (directory / "RECEIPT").write_bytes(receipt)
         words = {
@@ -73,6 +76,19 @@ def reader(market: Run, page: str, tmp_path: Path) -> Reader:
         "LICET_KEY": key,
     }
     return Reader(directory, environ, words)
+
+
+def wait_for_its_status(market: Run, grant: str, key: str) -> None:
+    """The log has the state of a new grant within a minute."""
+    until = time.monotonic() + STATUS_WITHIN_SECONDS
+    while True:
+        try:
+            market.get(f"/v1/grants/{grant}/status-proof", key=key)
+            return
+        except urllib.error.HTTPError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.5)
 
 
 def pay_what_is_shown(market: Run, said: str) -> None:

@@ -136,12 +136,39 @@ def ruby() -> Program:
     return Program([interpreter, "-I", str(client / "lib"), program])
 
 
+def php() -> Program:
+    """By openapi-generator, with Debian's Guzzle. PHP compiles what it meets: here all of it."""
+    interpreter = shutil.which("php") or lacking("php (Debian: php-cli)")
+    needs = "require 'GuzzleHttp/autoload.php'; mb_strlen(''); curl_version();"
+    if subprocess.run([interpreter, "-r", needs], capture_output=True).returncode != 0:
+        lacking(
+            "Guzzle, curl or mbstring for PHP (Debian: php-guzzlehttp-guzzle, php-curl,"
+            " php-mbstring)"
+        )
+    client = DATA / "php" / "client"
+    settings = ["invokerPackage=Licet", "hideGenerationTimestamp=true"]
+    # Each class has a `getModelName` that says its own, and setters a variable `$index`.
+    # Of two versions of terms, its classes would take the last one only: both stay as they are.
+    more = ["--name-mappings", "model_name=named_model,index=entry_index"]
+    either = ("TermsTyped", "TermsTemplateTyped", "DraftTermsRequestTyped")
+    more += ["--type-mappings", ",".join(f"{name}=mixed" for name in either)]
+
+    def build() -> None:
+        generate("php", client, settings, *more)
+        for source in (client / "lib").rglob("*.php"):
+            run([interpreter, "-l", str(source)])
+
+    once(client, build, *settings, *more)
+    return Program([interpreter, str(HERE / "php/scenario.php")], {"LICET_CLIENT": str(client)})
+
+
 LANGUAGES: dict[str, Callable[[], Program]] = {
     "python": python,
     "typescript": typescript,
     "go": go,
     "java": java,
     "ruby": ruby,
+    "php": php,
 }
 
 

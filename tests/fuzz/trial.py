@@ -82,7 +82,8 @@ class Account:
             # A `default` answer is for refusals: what is done must be described by its number.
             described = node.value.operation.definition.raw["responses"]
             if status < 400 and str(status) not in described:
-                self.failures[label, "Undocumented success", str(status)] = str(status)
+                curl = node.value.as_curl_command()
+                self.failures[label, "Undocumented success", str(status)] = f"{status}: {curl}"
             for check in recorder.checks.get(id, ()):
                 if check.failure_info is not None:
                     failure = check.failure_info.failure
