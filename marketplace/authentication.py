@@ -129,7 +129,7 @@ class HasScope(BasePermission):
         scopes: dict[str, Scope | None] = getattr(view, "scopes", {})
         action = getattr(view, "action", None) or request.method.lower()  # type: ignore[union-attr]
         if action in {"metadata", "options"} or getattr(view, "action", "") is None:
-            return True  # the handler answers: 405, or what OPTIONS says
+            return True  # the handler answers: 405
         if action not in scopes:
             raise AssertionError(f"{type(view).__name__} names no scope for “{action}”.")
         needed = scopes[action]

@@ -501,6 +501,8 @@ class TenantViewSet(GenericViewSet[Any]):
     `scopes` names what each action needs (None: anybody). Every POST takes an Idempotency-Key.
     """
 
+    # Without OPTIONS: what there is, and what each takes, the document says.
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     model: ClassVar[type[Model]]
     scopes: ClassVar[dict[str, Scope | None]]
     # A POST that only asks changes nothing: an answer stored for its key would grow stale.

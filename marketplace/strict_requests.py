@@ -80,7 +80,7 @@ def check_query(view: TenantViewSet) -> None:
 def _known(view: TenantViewSet) -> frozenset[str]:
     method = "GET" if view.request.method == "HEAD" else str(view.request.method)
     key = type(view), view.action, method
-    if view.action in {None, "metadata"}:  # a method that there is not, or OPTIONS
+    if view.action in {None, "metadata"}:  # a method that there is not
         return frozenset()
     if key not in _parameters:
         # What `extend_schema` left at the action, else what the view has for all of them.
