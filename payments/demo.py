@@ -30,7 +30,7 @@ from payments.processes import World
 
 # A step that says nothing for this long says that it is still at it.
 HEARTBEAT_SECONDS = 5
-SETTLE_WITHIN_SECONDS = 30
+SETTLE_WITHIN_SECONDS = 90
 PASSWORD = "licet-demo"
 PRICE_MINOR, CURRENCY = 250_000, "USD"
 

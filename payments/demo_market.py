@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from payments import demo_opt_out, demo_royalties
 from payments.demo_opt_out import Client, Failed, Letter
 
-WITHIN_SECONDS = 30
+WITHIN_SECONDS = 90
 TERMS: dict[str, Any] = {
     "v": 1,
     "permit": [
