@@ -7,6 +7,7 @@ import re
 import struct
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 
@@ -152,8 +153,9 @@ def search(
     """
     after = _read(caller, cursor, wanted) if cursor else None
     # A plan for one question is wrong for the next: a rare word wants the words' index, a common
-    # one the newest rows. A prepared statement would settle on one plan for both.
-    with planned_anew():
+    # one the newest rows. A prepared statement would settle on one plan for both. Whoever looks for
+    # nothing in particular reads the newest rows, whoever they are.
+    with planned_anew() if wanted != Search() else nullcontext():
         question = full_text.ask(wanted.q) if wanted.q else None
         if question is not None and question.is_empty:
             return Page([], None, 0, False, candidates.count(wanted, candidates.NOTHING))
