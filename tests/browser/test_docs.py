@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Route
 
 from marketplace.models import Organization
 from tests.browser.conftest import VisitorFor
@@ -90,7 +90,12 @@ def test_a_page_that_breaks_wcag_would_be_noticed(visitor_for: VisitorFor) -> No
 
 def test_a_page_is_looked_at_once_it_has_what_it_asked_for(visitor_for: VisitorFor) -> None:
     visitor = visitor_for()
-    visitor.page.route("**/late", lambda route: (time.sleep(0.3), route.fulfill(body="x")))
+
+    def answer_late(route: Route) -> None:
+        visitor.page.wait_for_timeout(500)
+        route.fulfill(body="x")
+
+    visitor.page.route("**/late", answer_late)
     visitor.open("/docs/")
     visitor.page.evaluate("void fetch('/late').then(() => { document.title = 'It came.'; })")
     visitor.settle()
