@@ -256,8 +256,10 @@ def database_process() -> int:
     """The process that PostgreSQL's are children of."""
     with owner() as opened:
         row = opened.execute("SELECT pg_backend_pid()").fetchone()
-    assert row is not None
-    return int(Path(f"/proc/{row[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        assert row is not None
+        # While it is connected: its process ends with the connection.
+        stat = Path(f"/proc/{row[0]}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def family_cpu(parent: int) -> float:
