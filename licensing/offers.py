@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -163,7 +162,7 @@ def list_sample(caller: Caller, whole: Offer, *, snapshot: Snapshot, terms: Term
 
 def check_needs_no_human(terms: Terms) -> None:
     """Raise TermsNeedHuman where some condition stands in free words."""
-    others = typed_terms.parse(json.loads(terms.typed)).others
+    others = typed_terms.read(terms.typed).others
     if others:
         raise TermsNeedHuman(
             _("%(place)s holds words that only a person can read. Sell on request (`access`).")
@@ -190,7 +189,7 @@ def _check_invoices(days: Sequence[int], grants_on: str) -> None:
 def _check_price_is_said(terms: Terms, price: Price, price_minor: int) -> None:
     """Refuse a price under terms whose text says that the license is free."""
     costs = price_minor > 0 or price.model in prices.NOT_CHARGED_YET
-    if costs and typed_terms.parse(json.loads(terms.typed)).is_free:
+    if costs and typed_terms.read(terms.typed).is_free:
         raise InvalidInput(
             _("These terms say that the license is free. Offer it free, or under other terms."),
             param="price",
@@ -353,12 +352,29 @@ def buyable(caller: Caller, id: str, *, samples: bool = False) -> Offer:
     # A draft was never shown to anybody: to a buyer it is not there.
     if not is_for_caller or offer.published_at is None:
         raise missing
-    _hold_state(offer)
-    if not Offer.objects.on_sale().filter(pk=offer.pk).exists():
+    hold_on_sale(caller, offer)
+    # An offer's snapshot is of its collection: nobody needs to ask again.
+    offer.snapshot.collection = offer.collection
+    return offer
+
+
+def hold_on_sale(caller: Caller, offer: Offer) -> None:
+    """Keep an offer from being suspended or withdrawn until the caller's transaction ends.
+
+    Shared: buyers do not wait for each other. Raises OfferNotBuyable for one that is not on sale,
+    TraderNotVerified for one that cannot be sold in live mode yet.
+    """
+    # Where it is being taken off sale, this waits, and looks at what has become of it.
+    on_sale, values = (
+        Offer.objects.on_sale().filter(pk=offer.pk).values("pk").query.sql_with_params()
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"{on_sale} FOR SHARE", values)
+        is_on_sale = cursor.fetchone() is not None
+    if not is_on_sale:
         raise OfferNotBuyable(_("This offer is not on sale."), offer=str(offer.pk))
     if caller.livemode:
         traders.check(offer.organization)
-    return offer
 
 
 def hold_sales_still(seller: UUID) -> None:
@@ -390,15 +406,6 @@ def _price(price: Any, price_minor: int | None, currency: str) -> Price:
         return prices.parse(price)
     money.check_price(price_minor, currency)
     return prices.flat(price_minor)
-
-
-def _hold_state(offer: Offer) -> None:
-    """Keep an offer from being suspended or withdrawn until the caller's transaction ends.
-
-    Shared: buyers do not wait for each other.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM licensing_offer WHERE id = %s FOR SHARE", [offer.pk])
 
 
 @contextmanager

@@ -497,6 +497,10 @@ class ScopeSerializer(serializers.Serializer[Any]):
         required=False, help_text="Left out: for the models that the terms allow."
     )
 
+    def as_sql_of(self, path: str) -> Any:
+        # A quote keeps the start there, which is shown among its windows.
+        return json_sql.Without(F(f"{path}{self.source}"), member="starts_at")
+
 
 class WindowSerializer(serializers.Serializer[Any]):
     """A half-open interval of time."""

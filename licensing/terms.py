@@ -12,7 +12,7 @@ from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from licensing import contradictions, jcs, terms_templates, terms_text
+from licensing import contradictions, jcs, terms_templates, terms_text, typed_terms
 from licensing.contradictions import Warned
 from licensing.ledger import log
 from licensing.models import LedgerEntry, Terms
@@ -137,7 +137,7 @@ def recorded(terms: Terms) -> dict[str, Any]:
 
 def load(terms: Terms) -> TypedTerms:
     """Read a version's typed conditions."""
-    return parse(json.loads(terms.typed))
+    return typed_terms.read(terms.typed)
 
 
 def render(typed: TypedTerms, *, name: str, version: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -159,6 +161,15 @@ def parse(typed: Any) -> TypedTerms:
     if type(version) is int and version == 2:
         return _parse_2(typed)
     return _parse_1(typed)
+
+
+@lru_cache(maxsize=256)
+def read(text: str) -> TypedTerms:
+    """The conditions of a version that was checked when it was drafted, for whoever only reads.
+
+    Versions never change, and are read several times in each request that sells under them.
+    """
+    return parse(json.loads(text))
 
 
 def _parse_2(typed: dict[str, Any]) -> TypedTerms:

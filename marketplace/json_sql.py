@@ -45,7 +45,7 @@ class Text(Func):
     output_field = TextField()
 
 
-class _Instant(Func):
+class Instant(Func):
     """As `isoformat` writes a UTC time: a fraction has six digits, or there is none."""
 
     template = (
@@ -69,6 +69,25 @@ class _Id(Func):
     def __init__(self, column: Any, *, prefix: str) -> None:
         assert prefix.isalpha()
         super().__init__(column, prefix=prefix)
+
+
+class Later(Func):
+    """The instant that is so many days of 24 hours after one; null where there is no number."""
+
+    template = "(%(expressions)s * interval '24 hours')"
+    arg_joiner = " + "
+    output_field = models.DateTimeField()
+
+
+class Without(Func):
+    """An object of jsonb without one of its members."""
+
+    template = "(%(expressions)s - '%(member)s')::json"
+    output_field = models.JSONField()
+
+    def __init__(self, column: Any, *, member: str) -> None:
+        assert member.isidentifier()
+        super().__init__(column, member=member)
 
 
 class Json(Func):
@@ -205,7 +224,7 @@ def _of_column(column: Any, field: Any, value: F) -> Combinable:
             return _Id(value, prefix=target.prefix)
     elif isinstance(target, models.DateTimeField):
         if isinstance(field, serializers.DateTimeField):
-            return _Instant(value)
+            return Instant(value)
     elif isinstance(target, models.BinaryField):
         if getattr(type(field), "is_hexadecimal", False):
             return _Hex(value)

@@ -78,12 +78,10 @@ def place(
     split = _split(caller, quote)
     with acting(caller):
         _lock(quote)
-        accepted = Quote.objects.select_related(
-            "organization", "seller", "offer__collection", "offer__sample", "snapshot", "terms"
-        ).get_visible(caller, quote)
+        accepted = _accepted(caller, quote)
         _check(accepted, accept)
-        bought = offers.buyable(caller, str(accepted.offer_id), samples=True)
-        quotes.check_approved(caller, accepted, bought)
+        offers.hold_on_sale(caller, accepted.offer)
+        quotes.check_approved(caller, accepted)
         optouts.hold_still(accepted.seller_id)
         _check_opt_outs(accepted)
         if invoiced is not None and accepted.total_minor:
@@ -191,6 +189,18 @@ def _note(caller: Caller, quote: Quote, order: Order, notes: metadata.Notes | No
         metadata.carry(buyer, livemode=caller.livemode, source=quote, target=order)
 
 
+def _accepted(caller: Caller, id: str) -> Quote:
+    """A quote, with all that becomes of it, and its order if it was accepted before."""
+    quote = Quote.objects.select_related(
+        *("organization", "seller", "offer__collection", "offer__sample", "snapshot", "terms"),
+        "order",
+    ).get_visible(caller, id)
+    # The same rows, which would be asked for again.
+    quote.offer.organization = quote.seller
+    quote.snapshot.collection = quote.offer.collection
+    return quote
+
+
 def _lock(quote: str) -> None:
     """Make acceptances of one quote wait for each other: a quote makes one order.
 
@@ -201,7 +211,7 @@ def _lock(quote: str) -> None:
 
 
 def _check(quote: Quote, accept: Accept) -> None:
-    if Order.objects.filter(quote=quote).exists():
+    if hasattr(quote, "order"):
         raise QuoteAlreadyAccepted(
             _("This quote was accepted before. Ask for a new one."),
             param="quote",
@@ -243,10 +253,10 @@ def _check_opt_outs(quote: Quote) -> None:
 
 def _split(caller: Caller, id: str) -> dict[str, Any]:
     """Who will get what of a sale: fees and royalties, which are no business of the buyer's."""
+    if not quotes.is_priced(caller, id):
+        return {}
     with acting(caller, writing=False):
         quote = Quote.objects.select_related("offer").get_visible(caller, id)
-    if quote.total_minor == 0:
-        return {}
     with system("who gets what of a sale is its seller's business, and the market's"):
         rule = royalties.in_force(quote.offer.collection_id, at=timezone.now())
         return settlements.fix(quote, royalties=rule)

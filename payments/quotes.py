@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -27,8 +28,9 @@ from licensing.models import Offer, Sample
 from licensing.prices import Line, Price
 from licensing.terms import TypedTerms, Windows
 from marketplace import idempotency, metadata, money, organizations
-from marketplace.access import Caller, acting, undone
+from marketplace.access import Caller, acting, alone, undone
 from marketplace.errors import InvalidInput
+from marketplace.typeid import TypeID
 from payments import connect, stripe_gateway, tax
 from payments.models import Quote
 from payments.tax import Tax
@@ -37,6 +39,10 @@ from payments.tax import Tax
 LIFETIME = timedelta(hours=1)
 # A license may begin this far ahead.
 STARTS_WITHIN = timedelta(days=366)
+_PRICED_SQL = """
+SELECT FROM payments_quote
+WHERE id = %s AND organization_id = %s AND livemode = %s AND total_minor > 0
+"""
 
 
 def make(
@@ -116,11 +122,22 @@ def opted_out(quote: Quote) -> int:
     return sum(line["works"] for line in quote.lines if line["kind"] == "opted_out")
 
 
-def check_approved(caller: Caller, quote: Quote, offer: Offer) -> None:
+def is_priced(caller: Caller, id: str) -> bool:
+    """Whether a quote is the caller's and something is to be paid for it."""
+    try:
+        pk = UUID(int=TypeID.parse("quo", id).int)
+    except ValueError:
+        return False
+    of = [pk, UUID(int=caller.organization.pk.int), caller.livemode]
+    _rows, found = alone(caller, _PRICED_SQL, of)
+    return found > 0
+
+
+def check_approved(caller: Caller, quote: Quote) -> None:
     """Refuse a quote whose approval ended meanwhile: the buyer gave it up. AccessNotApproved."""
     access_requests.check(
         caller,
-        offer,
+        quote.offer,
         uses=quote.scope["uses"],
         territories=quote.scope["territories"],
         model=quote.scope.get("model"),

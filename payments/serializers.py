@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Case, F, TextField, Value, When
-from django.db.models.functions import NullIf
+from django.db.models import (
+    Case,
+    DateTimeField,
+    F,
+    IntegerField,
+    JSONField,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.db.models.functions import Cast, NullIf
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from licensing.serializers import AskedModelBody, RateSerializer, ScopeSerializer, WindowSerializer
+from marketplace import json_sql
 from marketplace.http import (
     Body,
     Resource,
@@ -111,6 +122,13 @@ class PlaceOrder(Body):
 # --- out --------------------------------------------------------------------------------------
 
 
+class LinesSerializer(serializers.ListSerializer[Any]):
+    """Lines as they are kept: with the members that each has."""
+
+    def as_sql_of(self, path: str) -> Any:
+        return json_sql.Json(F(f"{path}{self.source}"))
+
+
 class LineSerializer(serializers.Serializer[Any]):
     """One line of a price. The lines add up to the total.
 
@@ -150,6 +168,9 @@ class LineSerializer(serializers.Serializer[Any]):
         help_text=_("Of “opted_out”: how many were taken out since the snapshot."),
     )
 
+    class Meta:
+        list_serializer_class = LinesSerializer
+
 
 class WindowsSerializer(serializers.Serializer[Any]):
     """When a license allows what."""
@@ -159,15 +180,40 @@ class WindowsSerializer(serializers.Serializer[Any]):
     use = WindowSerializer(help_text=_("When what was made may be used."))
 
 
+@extend_schema_field(WindowsSerializer)
+class QuotedWindowsField(serializers.Field[Any, Any, Any, Any]):
+    """The windows of the license that a quote would make: as its terms say, from its start on."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, source="*", **kwargs)
+
+    def to_representation(self, value: Quote) -> Any:
+        return WindowsSerializer(quotes.windows(value)).data
+
+    def as_sql_of(self, path: str) -> Any:
+        start = Cast(KeyTextTransform("starts_at", f"{path}scope"), DateTimeField())
+        term = KeyTransform("term", Cast(f"{path}terms__typed", JSONField()))
+
+        def until(days: str) -> Any:
+            number = Cast(KeyTextTransform(days, term), IntegerField())
+            end = json_sql.Instant(json_sql.Later(start, number))
+            return json_sql.Object({"starts_at": json_sql.Instant(start), "ends_at": end})
+
+        return json_sql.Object(
+            {name: until(f"{name}_days") for name in ("access", "training", "use")}
+        )
+
+
 class QuoteSerializer(Resource[Quote]):
     """An offer priced for a scope, and frozen with the contract that it would make."""
 
     object_name = "quote"
     scope = ScopeSerializer(read_only=True)
-    windows = serializers.SerializerMethodField()
+    windows = QuotedWindowsField()
     lines = LineSerializer(many=True, read_only=True)
-    document_sha256 = serializers.SerializerMethodField(
-        help_text=_("SHA-256 of the document's UTF-8 bytes: an acceptance names it.")
+    document_sha256 = HexField(  # type: ignore[assignment]
+        read_only=True,
+        help_text=_("SHA-256 of the document's UTF-8 bytes: an acceptance names it."),
     )
     document = serializers.CharField(
         read_only=True, help_text=_("The whole contract, exactly as an acceptance accepts it.")
@@ -197,13 +243,6 @@ class QuoteSerializer(Resource[Quote]):
             "expires_at",
         ]
         read_only_fields = fields
-
-    @extend_schema_field(WindowsSerializer)
-    def get_windows(self, quote: Quote) -> Any:
-        return WindowsSerializer(quotes.windows(quote)).data
-
-    def get_document_sha256(self, quote: Quote) -> str:
-        return bytes(quote.document_sha256).hex()
 
 
 class AcceptanceSerializer(serializers.Serializer[Any]):

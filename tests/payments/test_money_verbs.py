@@ -350,7 +350,8 @@ READS = {
     "payment_parts": {"are_of", "holding", "left"},
     "payouts": {"advances", "find", "preview"},
     "quotes": {
-        "check_approved", "make", "of_sample", "opted_out", "price_basis", "starts_at", "windows",
+        "check_approved", "is_priced", "make", "of_sample", "opted_out", "price_basis",
+        "starts_at", "windows",
     },
     "reconcile": {"foreign_events", "quiet"},
     "refunds": {"left_minor"},

@@ -90,6 +90,7 @@ def test_these_lists_are_written_by_postgresql() -> None:
         "MemberViewSet",
         "OfferViewSet",
         "OrderViewSet",
+        "QuoteViewSet",
         "RemittanceViewSet",
         "RemoteBucketViewSet",
         "RoyaltyPaymentViewSet",
