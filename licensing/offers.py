@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from marketplace import (
     embedded_rights,
     events,
     idempotency,
+    kept_sql,
     metadata,
     money,
     traders,
@@ -44,6 +46,7 @@ from marketplace.errors import (
     WorksProhibitMining,
 )
 from marketplace.models import Attestation, Organization, User
+from marketplace.typeid import TypeID
 
 State = Offer.State
 
@@ -338,12 +341,12 @@ def buyable(caller: Caller, id: str, *, samples: bool = False) -> Offer:
     OfferNotBuyable for one that is no longer (or not yet) on sale, TraderNotVerified for one that
     cannot be sold in live mode yet.
     """
-    rows = Offer.objects.select_related("organization", "collection", "snapshot", "terms", "sample")
-    try:
-        offer = (rows if samples else rows.shown()).get(pk=id)
-    except (Offer.DoesNotExist, ValidationError):
-        offer = None
     missing = NotFound(_("There is no offer “%(id)s”.") % {"id": id})
+    try:
+        pk = UUID(int=TypeID.parse("off", id).int)
+    except ValueError:
+        raise missing from None
+    offer = _whole(samples).one({"pk": pk})
     if offer is None:
         raise missing
     if offer.organization_id == caller.organization.pk:
@@ -364,17 +367,30 @@ def hold_on_sale(caller: Caller, offer: Offer) -> None:
     Shared: buyers do not wait for each other. Raises OfferNotBuyable for one that is not on sale,
     TraderNotVerified for one that cannot be sold in live mode yet.
     """
-    # Where it is being taken off sale, this waits, and looks at what has become of it.
-    on_sale, values = (
-        Offer.objects.on_sale().filter(pk=offer.pk).values("pk").query.sql_with_params()
-    )
+    on_sale = _on_sale()
+    now = {"pk": UUID(int=offer.pk.int), "now": timezone.now()}
     with connection.cursor() as cursor:
-        cursor.execute(f"{on_sale} FOR SHARE", values)
+        # Where it is being taken off sale, this waits, and looks at what has become of it.
+        cursor.execute(f"{on_sale.sql} FOR SHARE", on_sale.given(now))
         is_on_sale = cursor.fetchone() is not None
     if not is_on_sale:
         raise OfferNotBuyable(_("This offer is not on sale."), offer=str(offer.pk))
     if caller.livemode:
         traders.check(offer.organization)
+
+
+@cache
+def _whole(samples: bool) -> kept_sql.Rows[Offer]:
+    """An offer by its key, with all that a sale of it needs."""
+    rows = Offer.objects.select_related("organization", "collection", "snapshot", "terms", "sample")
+    return kept_sql.Rows((rows if samples else rows.shown()).filter(pk=kept_sql.ROW))
+
+
+@cache
+def _on_sale() -> kept_sql.Statement:
+    """Finds an offer by its key if it is on sale."""
+    rows = Offer.objects.on_sale(kept_sql.NOW).filter(pk=kept_sql.ROW).values("pk")
+    return kept_sql.Statement.of(*rows.query.sql_with_params())
 
 
 def hold_sales_still(seller: UUID) -> None:

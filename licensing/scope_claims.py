@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -43,6 +44,15 @@ _EVERY_LANE: Range[int] = Range(None, None, "()")
 # The first key of our advisory locks on collections; the second is the collection's number.
 _LOCKS = 0x4C49
 
+# A refusal is no error, so that it needs no savepoint.
+_INSERT = """
+INSERT INTO licensing_scopeclaim (id, licensor_id, licensee_id, livemode, collection_number, uses,
+    territories, during, lane, state, held_by, held_until, created_at, grant_id)
+VALUES (%s, %s, %s, %s, %s, %s::int4multirange, %s::int4multirange, %s::tstzrange, %s::int8range,
+    %s, %s, %s, %s, %s)
+ON CONFLICT ON CONSTRAINT scope_claims_do_not_overlap DO NOTHING
+"""
+
 
 def hold(
     *,
@@ -79,7 +89,7 @@ def hold(
         held_until=held_until,
     )
     _lock(offer_collection.number)
-    if not _saved(claim):
+    if not _insert(claim):
         raise RightsTaken(
             _(
                 "Somebody else holds rights that exclude this scope. Ask for other uses,"
@@ -116,7 +126,7 @@ def take_over(held_by: str, grant: Grant) -> None:
     _overdue().filter(collection__number=claim.collection_id).exclude(pk=claim.pk).update(
         state=State.RELEASED
     )
-    if not _saved(claim):
+    if not _retake(claim):
         raise taken
 
 
@@ -146,7 +156,7 @@ def extend(grant: Grant, *, during: DateTimeTZRange, exclusive: bool, held_by: s
     _lock(before.collection_id)
     # What nobody can pay for any more must not be the reason.
     _overdue().filter(collection__number=before.collection_id).update(state=State.RELEASED)
-    if not _saved(claim):
+    if not _insert(claim):
         raise RightsTaken(
             _(
                 "Somebody else holds rights from then on that exclude this scope. The grant ends"
@@ -205,15 +215,25 @@ def _lock(collection_number: int) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCKS, collection_number])
 
 
-def _saved(claim: ScopeClaim) -> bool:
-    """Save a claim; False where the exclusion constraint refuses it."""
+def _insert(claim: ScopeClaim) -> bool:
+    """Write a new claim; False where the exclusion constraint refuses it."""
+    values = [
+        *(UUID(int=key.int) for key in (claim.pk, claim.licensor_id, claim.licensee_id)),
+        *(claim.livemode, claim.collection_id, claim.uses, claim.territories, claim.during),
+        *(claim.lane, claim.state, claim.held_by, claim.held_until, claim.created_at),
+        None if claim.grant_id is None else UUID(int=claim.grant_id.int),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, values)
+        return cursor.rowcount == 1
+
+
+def _retake(claim: ScopeClaim) -> bool:
+    """Save a claim that had been released; False where the exclusion constraint refuses it."""
     try:
         # A savepoint, so that the refusal leaves the caller's transaction usable.
         with transaction.atomic():
-            if claim._state.adding:
-                claim.save(force_insert=True)
-            else:
-                claim.save(update_fields=["state", "grant", "held_until"])
+            claim.save(update_fields=["state", "grant", "held_until"])
     except IntegrityError as error:
         if isinstance(error.__cause__, ExclusionViolation):
             return False

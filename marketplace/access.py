@@ -8,7 +8,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from uuid import UUID
 
+from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
 from django.utils.translation import gettext as _
@@ -16,8 +19,9 @@ from psycopg import sql
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 
-from marketplace import one_message
+from marketplace import kept_sql, one_message
 from marketplace.errors import NotFound
+from marketplace.typeid import TypeIDField
 
 if TYPE_CHECKING:
     from marketplace.models import ApiKey, Organization, User
@@ -100,6 +104,38 @@ class Caller:
         if self.api_key is not None:
             return str(self.api_key.pk)
         return str(self.user.pk) if self.user is not None else "system"
+
+
+class StandIn(Caller):
+    """Looks like a Caller to whoever builds a queryset, and knows only what has a slot.
+
+    Reading anything else of it is refused: it would be kept for others.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, livemode: bool, has_shares: bool) -> None:
+        # All that they have beside their keys is deferred, and asking the database is refused.
+        organization = _model("Organization").from_db(None, ["id"], [kept_sql.TENANT])
+        user = _model("User").from_db(None, ["id"], [kept_sql.PERSON])
+        # The modes and shares are part of what is kept by.
+        known = {"livemode": livemode, "has_shares": has_shares}
+        for name, value in {"organization": organization, "user": user, **known}.items():
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise kept_sql.Inexpressible(f"its rows depend on the caller's {name}")
+
+
+def _model(name: str) -> type[models.Model]:
+    """A model of this app, which is made of what stands here."""
+    return apps.get_model("marketplace", name)
+
+
+def slots(caller: Caller, pk: UUID | None) -> dict[str, UUID | None]:
+    """A caller's values, and a key, for the slots of a kept statement."""
+    user = None if caller.user is None else UUID(int=caller.user.pk.int)
+    return {"organization": UUID(int=caller.organization.pk.int), "user": user, "pk": pk}
 
 
 _current: ContextVar[tuple[str, str] | None] = ContextVar("licet_tenant", default=None)
@@ -246,12 +282,46 @@ class TenantQuerySet(models.QuerySet[M]):
 
     def get_visible(self, caller: Caller, id: Any, *, lock: bool = False) -> M:
         """Return the row, or raise the one NotFound that hidden and missing rows share."""
-        rows = self.visible_to(caller)
-        if lock:
-            rows = rows.select_for_update(of=("self",))
         try:
-            return rows.get(pk=id)
+            kept = _kept(self, caller, lock=lock)
+            if kept is None:
+                return _visible(self, caller, lock=lock).get(pk=id)
+            pk = self.model._meta.pk.to_python(id)
+            if (row := kept.one(slots(caller, UUID(int=pk.int)))) is None:
+                raise self.model.DoesNotExist
+            return row
         except (ObjectDoesNotExist, ValidationError, ValueError):
             name = self.model._meta.verbose_name
             told = _("There is no %(name)s “%(id)s”.") % {"name": name, "id": id}
             raise NotFound(told) from None
+
+
+def _visible(rows: TenantQuerySet[M], caller: Caller, *, lock: bool) -> TenantQuerySet[M]:
+    seen = rows.visible_to(caller)
+    return seen.select_for_update(of=("self",)) if lock else seen
+
+
+_found: dict[tuple[Any, ...], kept_sql.Rows[Any] | None] = {}
+
+
+def _kept(rows: TenantQuerySet[M], caller: Caller, *, lock: bool) -> kept_sql.Rows[M] | None:
+    """How one of a model's rows is found; None where that depends on more than its key."""
+    query = rows.query
+    is_chosen = query.where or query.annotations or query.deferred_loading[0] or query.distinct
+    if is_chosen or query.is_sliced or rows._prefetch_related_lookups or not settings.READPLAN:
+        return None
+    beside = str(query.select_related)
+    key = (type(rows), rows.model, beside, lock, caller.livemode, caller.has_shares)
+    if key not in _found:
+        try:
+            _found[key] = _compiled(rows, StandIn(caller.livemode, caller.has_shares), lock=lock)
+        except kept_sql.Inexpressible:
+            _found[key] = None
+    return _found[key]
+
+
+def _compiled(rows: TenantQuerySet[M], caller: Caller, *, lock: bool) -> kept_sql.Rows[M]:
+    if not isinstance(rows.model._meta.pk, TypeIDField):
+        raise kept_sql.Inexpressible("its key is a number")
+    with kept_sql.nothing_asked():
+        return kept_sql.Rows(_visible(rows, caller, lock=lock).filter(pk=kept_sql.ROW))

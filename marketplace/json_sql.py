@@ -11,11 +11,8 @@ from django.db.models import Case, F, Func, TextField, Value, When
 from django.db.models.expressions import Combinable
 from rest_framework import serializers
 
+from marketplace.kept_sql import Inexpressible
 from marketplace.typeid import TypeIDField
-
-
-class Inexpressible(Exception):
-    """Something that SQL does not say. Its text says what."""
 
 
 class Object(Func):

@@ -10,13 +10,11 @@ text passes through untouched. Whatever cannot be said so is answered by the ser
 
 from __future__ import annotations
 
-import datetime
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -25,9 +23,8 @@ from django.db import connection, models
 from django.db.models import F, QuerySet, Value
 from django.http import HttpResponse
 
-from marketplace import json_sql
-from marketplace.access import Caller, TenantQuerySet, acting, alone
-from marketplace.models import Organization, User
+from marketplace import json_sql, kept_sql
+from marketplace.access import Caller, StandIn, TenantQuerySet, acting, alone, slots
 from marketplace.typeid import TypeID, TypeIDField
 
 if TYPE_CHECKING:
@@ -35,33 +32,6 @@ if TYPE_CHECKING:
 
 
 # --- what is compiled -------------------------------------------------------------------------
-
-
-# Stand for whoever asks, and for what they ask for. Made anew by each process: they are no data.
-_TENANT: Final = uuid.uuid4()
-_PERSON: Final = uuid.uuid4()
-_ROW: Final = uuid.uuid4()
-
-
-class _StandIn(Caller):
-    """Looks like a Caller to whoever builds a queryset, and knows only what has a slot.
-
-    Reading anything else of it is refused: it would be kept for others.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, livemode: bool, has_shares: bool) -> None:
-        # All that they have beside their keys is deferred, and asking the database is refused.
-        organization = Organization.from_db(None, ["id"], [_TENANT])
-        user = User.from_db(None, ["id"], [_PERSON])
-        # The modes and shares are part of what a plan is kept by.
-        known = {"livemode": livemode, "has_shares": has_shares}
-        for name, value in {"organization": organization, "user": user, **known}.items():
-            object.__setattr__(self, name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        raise json_sql.Inexpressible(f"its rows depend on the caller's {name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +44,9 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A statement, and where the values of a question stand among its parameters."""
+    """A statement that writes rows as JSON."""
 
-    sql: str
-    # A slot's name, or a constant.
-    params: tuple[tuple[str, Any], ...]
+    statement: kept_sql.Statement
     # The members that are put in between the runs of a row's text.
     late: tuple[tuple[str, json_sql.Late], ...] = ()
 
@@ -89,15 +57,15 @@ class Plan:
         if caller is not None and self.late:
             with acting(caller, writing=False):
                 return self.run(values, limit)
-        given = [values[slot] if slot else constant for slot, constant in self.params]
+        given = self.statement.given(values)
         if limit is not None:
             given.append(limit)
         rows: list[Any]
         if caller is not None:
-            rows, _count = alone(caller, self.sql, given)
+            rows, _count = alone(caller, self.statement.sql, given)
             return rows
         with connection.cursor() as cursor:
-            cursor.execute(self.sql, given)
+            cursor.execute(self.statement.sql, given)
             rows = cursor.fetchall()
         if not self.late:
             return rows
@@ -126,17 +94,6 @@ def forget() -> None:
     _plans.clear()
 
 
-@contextmanager
-def _nothing_asked() -> Iterator[None]:
-    """Refuse every statement: what the database says to a stand-in must not be kept."""
-
-    def refuse(execute: Any, sql: str, *_rest: Any) -> Any:
-        raise json_sql.Inexpressible("its rows depend on an earlier question")
-
-    with connection.execute_wrapper(refuse):
-        yield
-
-
 def compiled(
     kind: type[TenantViewSet],
     *,
@@ -146,26 +103,26 @@ def compiled(
     is_after: bool,
     shape: type[Any] | None = None,
 ) -> Plan:
-    """The plan of a view's rows for one kind of caller. Raises `json_sql.Inexpressible`.
+    """The plan of a view's rows for one kind of caller. Raises `kept_sql.Inexpressible`.
 
     `shape` is the serializer that stands for the view's own in an older version of the API.
     """
-    stand_in = _StandIn(livemode, has_shares)
+    stand_in = StandIn(livemode, has_shares)
     # Not the view that was asked: it knows who asks.
     view: Any = kind(action=action, kwargs={}, request=_Question(stand_in, {}))
     rows: Any = view.model._default_manager.all()
     if type(rows).get_visible is not TenantQuerySet.get_visible:
-        raise json_sql.Inexpressible("its rows are found in another way")
+        raise kept_sql.Inexpressible("its rows are found in another way")
     if not isinstance(view.model._meta.pk, TypeIDField):
-        raise json_sql.Inexpressible("its key is a number")
-    with _nothing_asked():
+        raise kept_sql.Inexpressible("its key is a number")
+    with kept_sql.nothing_asked():
         rows = view.select(rows.visible_to(stand_in))
         if action == "retrieve":
-            rows = rows.filter(pk=_ROW)
+            rows = rows.filter(pk=kept_sql.ROW)
         else:
             rows = view.filter_queryset(rows).order_by("-pk")
             if is_after:
-                rows = rows.filter(pk__lt=_ROW)
+                rows = rows.filter(pk__lt=kept_sql.ROW)
         serializer = (shape or view.serializer_class)()
         return _statement(rows, serializer, is_page=action != "retrieve")
 
@@ -176,20 +133,8 @@ def _statement(rows: QuerySet[Any], serializer: Any, *, is_page: bool) -> Plan:
     rows = rows.select_related(None).prefetch_related(None)
     rows = rows.annotate(**runs).values_list("pk", *runs)
     sql, params = rows.query.sql_with_params()
-    if any(isinstance(param, datetime.date) for param in params):
-        raise json_sql.Inexpressible("its rows depend on the time")
-    slots = {_TENANT: "organization", _PERSON: "user", _ROW: "pk"}
-    named = tuple(
-        ("pks", None)
-        if param == [_ROW]
-        else (slots[param], None)
-        if isinstance(param, uuid.UUID) and param in slots
-        else ("", param)
-        for param in params
-    )
     return Plan(
-        f"{sql} LIMIT %s" if is_page else sql,
-        named,
+        kept_sql.Statement.of(f"{sql} LIMIT %s" if is_page else sql, params),
         tuple((name, serializer.fields[name]) for name in late),
     )
 
@@ -200,7 +145,7 @@ def reason(kind: type[TenantViewSet]) -> str | None:
         return "it chooses or shows its rows in a way of its own"
     try:
         compiled(kind, livemode=False, has_shares=False, action="list", is_after=False)
-    except json_sql.Inexpressible as error:
+    except kept_sql.Inexpressible as error:
         return str(error)
     return None
 
@@ -219,14 +164,9 @@ def _plan(view: TenantViewSet, action: str, is_after: bool) -> Plan | None:
                 is_after=is_after,
                 shape=shape,
             )
-        except json_sql.Inexpressible:
+        except kept_sql.Inexpressible:
             _plans[key] = None
     return _plans[key]
-
-
-def _values(caller: Caller, pk: Any = None) -> dict[str, Any]:
-    user = None if caller.user is None else uuid.UUID(int=caller.user.pk.int)
-    return {"organization": uuid.UUID(int=caller.organization.pk.int), "user": user, "pk": pk}
 
 
 # --- what views ask for -----------------------------------------------------------------------
@@ -242,7 +182,7 @@ def page(view: TenantViewSet) -> HttpResponse | None:
     plan = _plan(view, "list", after is not None)
     if plan is None:
         return None
-    rows = plan.run(_values(view.caller, after), limit + 1, caller=view.caller)
+    rows = plan.run(slots(view.caller, after), limit + 1, caller=view.caller)
     has_more = len(rows) > limit
     rows = rows[:limit]
     following = json.dumps(paginator.following(view.request, rows[-1][0]) if has_more else None)
@@ -275,7 +215,7 @@ def _text_of(view: TenantViewSet, pk: Any) -> str | None:
     plan = _plan(view, "retrieve", is_after=False) if settings.READPLAN else None
     if plan is None:
         return None
-    rows = plan.run(_values(view.caller, uuid.UUID(int=pk.int)), caller=view.caller)
+    rows = plan.run(slots(view.caller, uuid.UUID(int=pk.int)), caller=view.caller)
     return rows[0][1] if rows else None
 
 
@@ -291,12 +231,12 @@ def texts(
     if not settings.READPLAN:
         return None
     if key not in _plans:
-        every = Value([_ROW], output_field=ArrayField(models.UUIDField()))
+        every = Value([kept_sql.ROW], output_field=ArrayField(models.UUIDField()))
         try:
-            with _nothing_asked():
+            with kept_sql.nothing_asked():
                 chosen = rows().filter(json_sql.IsAmong(F("pk"), every))
                 _plans[key] = _statement(chosen, serializer(), is_page=False)
-        except json_sql.Inexpressible:
+        except kept_sql.Inexpressible:
             _plans[key] = None
     plan = _plans[key]
     if plan is None:

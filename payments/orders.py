@@ -93,12 +93,14 @@ def place(
             held_by=str(order.pk),
             held_until=_held_until(order, invoiced),
         )
-        order.save(force_insert=True)
         _note(caller, accepted, order, notes)
+        if order.total_minor == 0:
+            _grant_for_free(order)
+        order.save(force_insert=True)
         audit.record(caller, "order.placed", subject=order, quote=str(accepted.pk))
         idempotency.names(caller, order)
-        if order.total_minor == 0:
-            return _granted_for_free(order)
+        if order.grant is not None:
+            return order
         if invoiced is None:
             command = checkouts.open(order)
         else:
@@ -330,13 +332,11 @@ def _order(
     )
 
 
-def _granted_for_free(order: Order) -> Order:
+def _grant_for_free(order: Order) -> None:
     """Nothing to pay: the grant commits with its order, without Stripe and without a journal."""
     order.grant = issue_grant(order)
     order.status = Order.Status.GRANTED
     order.paid_at = order.granted_at = timezone.now()
-    order.save(update_fields=["grant", "status", "paid_at", "granted_at"])
-    return order
 
 
 def _opened(caller: Caller, order: Order, command: Command) -> Order:

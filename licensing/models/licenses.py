@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Self
 
 from django.contrib.postgres.fields import DateTimeRangeField
@@ -158,8 +159,9 @@ class OfferQuerySet(TenantQuerySet["Offer"]):
         """The seller's own, whatever their state."""
         return self.filter(organization=caller.organization)
 
-    def on_sale(self) -> Self:
-        now = timezone.now()
+    def on_sale(self, at: datetime | None = None) -> Self:
+        """What is on sale at an instant: now."""
+        now = at or timezone.now()
         return self.filter(
             Q(closes_at__isnull=True) | Q(closes_at__gt=now), state="listed", opens_at__lte=now
         )

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from marketplace import json_sql, readplan
+from marketplace import kept_sql, readplan
 from marketplace.access import Caller
 from marketplace.http import Listing
 from marketplace.models import Collection
@@ -55,7 +55,7 @@ def expressed() -> dict[str, str]:
     for url, view in LISTS.items():
         try:
             plan_of(view)
-        except json_sql.Inexpressible:
+        except kept_sql.Inexpressible:
             continue
         assert view.is_plain()
         found[view.__name__] = url
@@ -160,13 +160,13 @@ def test_one_plan_serves_all_tenants_and_keeps_nothing_of_any(world: World) -> N
     plans = [plan for plan in readplan._plans.values() if plan is not None]
     known = {world.archive.pk, world.lab.pk, world.stranger.pk, *world.subjects.values()}
     for plan in plans:
-        constants = [constant for slot, constant in plan.params if not slot]
+        constants = [constant for slot, constant in plan.statement.params if not slot]
         assert not [one for one in constants if isinstance(one, uuid.UUID)]
         assert not {str(each) for each in constants} & {
             text for id in known for text in (str(id), id.hex, str(uuid.UUID(int=id.int)))
         }
         # Listings are found in another way, for whoever may see them, and shown by their keys.
-        slots = {slot for slot, _constant in plan.params}
+        slots = {slot for slot, _constant in plan.statement.params}
         assert slots & {"organization", "pks"}
     # Both modes, and no more for the third organization than for the first.
     assert len(plans) <= 2 * len(urls)
@@ -212,5 +212,5 @@ def test_what_has_no_slot_is_never_kept(monkeypatch: pytest.MonkeyPatch, look: A
         return honest(rows, caller)
 
     monkeypatch.setattr(kind, "visible_to", visible_to)
-    with pytest.raises(json_sql.Inexpressible):
+    with pytest.raises(kept_sql.Inexpressible):
         plan_of(CollectionViewSet)
