@@ -225,7 +225,7 @@ def _insert(claim: ScopeClaim) -> bool:
     ]
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, values)
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount)
 
 
 def _retake(claim: ScopeClaim) -> bool:

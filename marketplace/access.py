@@ -288,7 +288,7 @@ class TenantQuerySet(models.QuerySet[M]):
                 return _visible(self, caller, lock=lock).get(pk=id)
             pk = self.model._meta.pk.to_python(id)
             if (row := kept.one(slots(caller, UUID(int=pk.int)))) is None:
-                raise self.model.DoesNotExist
+                raise ObjectDoesNotExist
             return row
         except (ObjectDoesNotExist, ValidationError, ValueError):
             name = self.model._meta.verbose_name
@@ -307,11 +307,15 @@ _found: dict[tuple[Any, ...], kept_sql.Rows[Any] | None] = {}
 def _kept(rows: TenantQuerySet[M], caller: Caller, *, lock: bool) -> kept_sql.Rows[M] | None:
     """How one of a model's rows is found; None where that depends on more than its key."""
     query = rows.query
-    is_chosen = query.where or query.annotations or query.deferred_loading[0] or query.distinct
-    if is_chosen or query.is_sliced or rows._prefetch_related_lookups or not settings.READPLAN:
+    chosen = (
+        *(query.where, query.annotations, query.is_sliced, query.distinct),
+        *(query.deferred_loading[0], query.values_select, query.select_for_update),
+        rows._prefetch_related_lookups,  # type: ignore[attr-defined]
+    )
+    if any(chosen) or not settings.READPLAN:
         return None
-    beside = str(query.select_related)
-    key = (type(rows), rows.model, beside, lock, caller.livemode, caller.has_shares)
+    of = (rows.model, type(rows).visible_to, str(query.select_related), lock)
+    key = (*of, caller.livemode, caller.has_shares)
     if key not in _found:
         try:
             _found[key] = _compiled(rows, StandIn(caller.livemode, caller.has_shares), lock=lock)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Self, TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 from django.db.models.query import QuerySet, get_related_populators
 
@@ -76,15 +77,18 @@ class Rows(Generic[M]):
     def __init__(self, rows: QuerySet[M]) -> None:
         """Compile it. Raises Inexpressible."""
         compiler = rows.query.get_compiler(rows.db)
-        with nothing_asked():
-            self.statement = Statement.of(*compiler.as_sql())
+        try:
+            with nothing_asked():
+                self.statement = Statement.of(*compiler.as_sql())
+        except EmptyResultSet:
+            raise Inexpressible("it has no rows") from None
         assert not compiler.annotation_col_map
         # As `django.db.models.query.ModelIterable` has it.
         selected, of = compiler.select, compiler.klass_info
         self._model: type[M] = of["model"]
         self._own = slice(of["select_fields"][0], of["select_fields"][-1] + 1)
         self._names = [column.target.attname for column, *_ in selected[self._own]]
-        self._beside = get_related_populators(of, selected, rows.db)
+        self._beside = get_related_populators(of, selected, rows.db)  # type: ignore[call-arg]
         columns = (column for column, *_ in selected)
         self._converters = list(compiler.get_converters(columns).items())
 

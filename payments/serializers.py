@@ -211,7 +211,7 @@ class QuoteSerializer(Resource[Quote]):
     scope = ScopeSerializer(read_only=True)
     windows = QuotedWindowsField()
     lines = LineSerializer(many=True, read_only=True)
-    document_sha256 = HexField(  # type: ignore[assignment]
+    document_sha256 = HexField(
         read_only=True,
         help_text=_("SHA-256 of the document's UTF-8 bytes: an acceptance names it."),
     )

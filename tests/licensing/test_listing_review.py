@@ -392,6 +392,31 @@ def test_an_order_that_began_first_holds_a_suspension_off_until_it_is_placed(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_an_order_waits_for_a_suspension_that_began_first_and_is_refused(
+    archive: Organization, lab: Organization, operator: User
+) -> None:
+    offer = make_offer(archive, price_minor=0)
+    quote = accepted(lab, offer)
+
+    def order() -> None:
+        try:
+            place(lab, quote)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with system("hold a suspension open in a test"):
+            offers.suspend(operator, str(offer.pk), reason="A claim.")
+            waiting = pool.submit(order)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.5)
+        with pytest.raises(OfferNotBuyable):
+            waiting.result(timeout=10)
+    with system("count in a test"):
+        assert not Order.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_suspended_while_it_is_ordered_there_is_an_order_or_a_refusal(
     archive: Organization, lab: Organization, operator: User, ledger_keys: object
 ) -> None:

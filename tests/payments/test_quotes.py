@@ -12,13 +12,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from licensing import offers, prices
+from licensing import offers, optouts, prices
 from licensing.models import LedgerOpening
 from marketplace import access, organizations
-from marketplace.models import Organization
+from marketplace.models import Organization, Representation
 from payments import quotes, sync
 from payments.models import Order
-from tests.make import EXCLUSIVE, make_offer, make_trader
+from tests.make import EXCLUSIVE, TYPED, make_offer, make_trader
 from tests.payments.buying import SCOPE, acceptance, counts, order_for, order_now, quote_for
 from tests.payments.rows import make_offer_row, make_quote_row
 from tests.payments.simulating import Stripe
@@ -381,3 +381,44 @@ def test_a_quote_from_before_prices_had_models_is_granted_as_flat(
         "amount_minor": 50_000,
         "currency": "USD",
     }
+
+
+# --- PostgreSQL writes it, or its serializer --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("price", "term", "asked"),
+    [
+        ({"model": "free"}, {}, {}),
+        ({"model": "flat", "amount_minor": 50_000}, {"use_days": 3_650}, {}),
+        (PER_WORK, {}, {"model": {"name": "Atlas", "release": "internal_only"}}),
+        (PER_WORK, {}, {"model": {"name": 'Ä "T"', "version": "2", "release": "open_weights"}}),
+    ],
+    ids=["free", "flat", "per work", "per work, for a version"],
+)
+def test_a_quote_is_the_same_whoever_writes_it(
+    archive: Organization,
+    lab: Organization,
+    client_for: ClientFor,
+    settings: Any,
+    price: dict[str, Any],
+    term: dict[str, Any],
+    asked: dict[str, Any],
+) -> None:
+    settings.TAX = {"US": {"basis_points": 850}}
+    begins = (timezone.now() + timedelta(days=30)).replace(microsecond=250)
+    starts_at = begins.astimezone(timezone.get_fixed_timezone(120)).isoformat()
+    client = client_for(lab)
+    offer = make_offer(archive, price=price, typed={**TYPED, "term": {**TYPED["term"], **term}})
+    with access.system("look in a test"):
+        out = [bytes(Representation.objects.all()[0].digest)]
+    made = [quote_for(client, offer, starts_at=starts_at, **asked)]
+    optouts.record(caller_for(archive), by="owner", reason="Asked.", digests=out)
+    made.append(quote_for(client, offer, starts_at=starts_at, **asked))
+    assert [line["kind"] for line in made[1]["lines"]][-2:] == ["tax", "opted_out"]
+    for quote in made:
+        settings.READPLAN = True
+        planned = client.get(f"/v1/quotes/{quote['id']}").json()
+        settings.READPLAN = False
+        assert client.get(f"/v1/quotes/{quote['id']}").json() == planned == quote
+    assert client.get("/v1/quotes").json()["data"] == made[::-1]
