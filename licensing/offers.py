@@ -368,10 +368,9 @@ def hold_on_sale(caller: Caller, offer: Offer) -> None:
     TraderNotVerified for one that cannot be sold in live mode yet.
     """
     on_sale = _on_sale()
-    now = {"pk": UUID(int=offer.pk.int), "now": timezone.now()}
     with connection.cursor() as cursor:
         # Where it is being taken off sale, this waits, and looks at what has become of it.
-        cursor.execute(f"{on_sale.sql} FOR SHARE", on_sale.given(now))
+        cursor.execute(f"{on_sale.sql} FOR SHARE", on_sale.given({"pk": UUID(int=offer.pk.int)}))
         is_on_sale = cursor.fetchone() is not None
     if not is_on_sale:
         raise OfferNotBuyable(_("This offer is not on sale."), offer=str(offer.pk))
@@ -389,7 +388,7 @@ def _whole(samples: bool) -> kept_sql.Rows[Offer]:
 @cache
 def _on_sale() -> kept_sql.Statement:
     """Finds an offer by its key if it is on sale."""
-    rows = Offer.objects.on_sale(kept_sql.NOW).filter(pk=kept_sql.ROW).values("pk")
+    rows = Offer.objects.on_sale().filter(pk=kept_sql.ROW).values("pk")
     return kept_sql.Statement.of(*rows.query.sql_with_params())
 
 

@@ -517,6 +517,12 @@ class GrantWindowSerializer(WindowSerializer):
     def to_representation(self, instance: Any) -> Any:
         return None if instance.isempty else super().to_representation(instance)
 
+    def as_sql_of(self, path: str) -> Any:
+        window = f"{path}{self.source}"
+        ends = {"starts_at": F(f"{window}__startswith"), "ends_at": F(f"{window}__endswith")}
+        shown = json_sql.Object({name: json_sql.Instant(end) for name, end in ends.items()})
+        return Case(When(**{f"{window}__isempty": True}, then=Value(None)), default=shown)
+
 
 class GrantWindowsSerializer(serializers.Serializer[Any]):
     """When a license allows what. Null in a later period that has no such window of its own."""
@@ -619,11 +625,39 @@ class GrantLedgerSerializer(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_field(GrantLedgerSerializer)
+class GrantLedgerField(serializers.Field[Any, Any, Any, Any]):
+    """Where a grant is recorded."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, source="*", **kwargs)
+
+    def to_representation(self, value: Grant) -> Any:
+        leaf = getattr(value.issued_entry, "leaf", None)
+        return {
+            "log": value.issued_entry.log,
+            "grant_ref": bytes(value.grant_ref).hex(),
+            "index": None if leaf is None else leaf.index,
+        }
+
+    def as_sql_of(self, path: str) -> Any:
+        return json_sql.Object(
+            {
+                "log": F(f"{path}issued_entry__log"),
+                "grant_ref": json_sql.Hex(F(f"{path}grant_ref")),
+                "index": F(f"{path}issued_entry__leaf__index"),
+            }
+        )
+
+
 class GrantEventDutySerializer(serializers.Serializer[Any]):
     """What the licensee has to do, and within how many days of the event's effect."""
 
     do = serializers.CharField()
     within_days = serializers.IntegerField()
+
+    class Meta:
+        list_serializer_class = json_sql.Kept
 
 
 class GrantEventSerializer(Resource[GrantEvent]):
@@ -669,7 +703,7 @@ class GrantSerializer(Resource[Grant]):
     periods = PeriodSerializer(many=True, read_only=True)
     coverage = CoverageSerializer(many=True, read_only=True)
     events = GrantEventSerializer(many=True, read_only=True)
-    ledger = serializers.SerializerMethodField()
+    ledger = GrantLedgerField()
     metadata = MetadataField()
 
     class Meta:
@@ -691,12 +725,3 @@ class GrantSerializer(Resource[Grant]):
             "ended_at",
         )
         read_only_fields = fields
-
-    @extend_schema_field(GrantLedgerSerializer)
-    def get_ledger(self, row: Grant) -> Any:
-        leaf = getattr(row.issued_entry, "leaf", None)
-        return {
-            "log": row.issued_entry.log,
-            "grant_ref": bytes(row.grant_ref).hex(),
-            "index": None if leaf is None else leaf.index,
-        }

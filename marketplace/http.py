@@ -345,7 +345,7 @@ class WordField(serializers.ChoiceField):
         return value or None
 
     def as_sql_of(self, path: str) -> Any:
-        return NullIf(F(path), Value(""))
+        return NullIf(F(f"{path}{self.source}"), Value(""))
 
 
 class OnceEach:

@@ -7,7 +7,18 @@ from typing import Any, Final
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Case, F, Func, TextField, Value, When
+from django.db.models import (
+    Case,
+    F,
+    Func,
+    OuterRef,
+    Prefetch,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
 from django.db.models.expressions import Combinable
 from rest_framework import serializers
 
@@ -52,7 +63,7 @@ class Instant(Func):
     output_field = TextField()
 
 
-class _Hex(Func):
+class Hex(Func):
     template = "encode(%(expressions)s, 'hex')"
     output_field = TextField()
 
@@ -85,6 +96,13 @@ class Without(Func):
     def __init__(self, column: Any, *, member: str) -> None:
         assert member.isidentifier()
         super().__init__(column, member=member)
+
+
+class List(Subquery):
+    """The one column of some rows as a list, in their order."""
+
+    template = "array_to_json(ARRAY(%(subquery)s))"
+    output_field = models.JSONField()
 
 
 class Json(Func):
@@ -133,7 +151,30 @@ _AS_IT_IS: Final = {
 }
 
 
-def written(serializer: Any, model: type[models.Model], path: str = "") -> Combinable:
+class Kept(serializers.ListSerializer[Any]):
+    """Objects that a column of jsonb keeps just as they are shown."""
+
+    def as_sql_of(self, path: str) -> Any:
+        return Json(F(f"{path}{self.source}"))
+
+
+# Rows of other tables that come with a row, by the name of the relation.
+Beside = Mapping[str, QuerySet[Any]]
+
+
+def prefetched(rows: QuerySet[Any]) -> Beside:
+    """What a query set brings with its rows by prefetching."""
+    lookups: Any = rows._prefetch_related_lookups  # type: ignore[attr-defined]
+    return {
+        each.prefetch_to: each.queryset
+        for each in lookups
+        if isinstance(each, Prefetch) and each.queryset is not None
+    }
+
+
+def written(
+    serializer: Any, model: type[models.Model], path: str = "", beside: Beside | None = None
+) -> Combinable:
     """What a serializer shows of a model's row at `path`. Raises Inexpressible."""
     kind = type(serializer)
     is_plain = kind.to_representation is serializers.Serializer.to_representation
@@ -141,14 +182,16 @@ def written(serializer: Any, model: type[models.Model], path: str = "") -> Combi
         raise Inexpressible(f"{kind.__name__} has a to_representation of its own")
     return Object(
         {
-            name: _member(model, name, field, path)
+            name: _member(model, name, field, path, beside or {})
             for name, field in serializer.fields.items()
             if not field.write_only
         }
     )
 
 
-def runs(serializer: Any, model: type[models.Model]) -> tuple[list[Combinable], list[str]]:
+def runs(
+    serializer: Any, model: type[models.Model], beside: Beside
+) -> tuple[list[Combinable], list[str]]:
     """What is selected for a row: runs of its members, and between them the keys of late ones.
 
     And the names of these. Raises Inexpressible.
@@ -162,27 +205,29 @@ def runs(serializer: Any, model: type[models.Model]) -> tuple[list[Combinable], 
             late.append(name)
             run = {}
         elif not field.write_only:
-            run[name] = _member(model, name, field, "")
+            run[name] = _member(model, name, field, "", beside)
     return [*chosen, Text(Object(run))], late
 
 
-def _member(model: type[models.Model], name: str, field: Any, path: str) -> Combinable:
+def _member(
+    model: type[models.Model], name: str, field: Any, path: str, beside: Beside
+) -> Combinable:
     try:
-        return _written(model, field, path)
+        return _written(model, field, path, beside)
     except Inexpressible as error:
         raise Inexpressible(f"{name}: {error}") from None
 
 
-def _written(model: type[models.Model], field: Any, path: str) -> Combinable:
+def _written(model: type[models.Model], field: Any, path: str, beside: Beside) -> Combinable:
     said = getattr(field, "as_sql_of", None)
     if said is not None:
         return said(path)  # type: ignore[no-any-return]
     if isinstance(field, serializers.ListSerializer):
-        raise Inexpressible("rows of another table")
+        return _rows(model, field, path, beside)
     *way, last = (field.source or "").split(".")
     if last == "*":
         if isinstance(field, serializers.Serializer):
-            return written(field, model, path)
+            return written(field, model, path, beside)
         raise Inexpressible(type(field).__name__)
     for step in way:
         relation = _field(model, step)
@@ -193,6 +238,16 @@ def _written(model: type[models.Model], field: Any, path: str) -> Combinable:
         return _nested(_relation(model, last), field, f"{path}{last}")
     column = _field(model, last)
     return _of_column(column, field, F(f"{path}{last}"))
+
+
+def _rows(model: type[models.Model], field: Any, path: str, beside: Beside) -> Combinable:
+    """Rows of another table that name this one, in the order that they are prefetched in."""
+    if (rows := beside.get(f"{path}{field.source}")) is None:
+        raise Inexpressible("rows of another table")
+    relation: Any = model._meta.get_field(field.source)
+    its = rows.filter(**{relation.remote_field.name: OuterRef(f"{path}pk")}).select_related(None)
+    shown = written(field.child, rows.model, beside=prefetched(rows))
+    return List(its.prefetch_related(None).annotate(shown=shown).values("shown"))
 
 
 def _relation(model: type[models.Model], name: str) -> Any:
@@ -224,7 +279,7 @@ def _of_column(column: Any, field: Any, value: F) -> Combinable:
             return Instant(value)
     elif isinstance(target, models.BinaryField):
         if getattr(type(field), "is_hexadecimal", False):
-            return _Hex(value)
+            return Hex(value)
     elif isinstance(target, ArrayField):
         child: Any = getattr(field, "child", None)
         if (

@@ -1,7 +1,7 @@
 """Query sets that are compiled once: later ones run the statement with values of their own.
 
 To say a row's SELECT anew takes Python longer than PostgreSQL takes to find the row. What is kept
-is compiled with stand-ins for who asks, for what, and when; nothing else of a request may be in it.
+is compiled with stand-ins for who asks and for what; nothing else of a request may be in it.
 Django makes the statement, and reads its rows, as ever.
 """
 
@@ -24,8 +24,7 @@ M = TypeVar("M", bound=models.Model)
 TENANT: Final = uuid.uuid4()
 PERSON: Final = uuid.uuid4()
 ROW: Final = uuid.uuid4()
-NOW: Final = datetime.datetime.fromtimestamp(uuid.uuid4().int % 2**32, datetime.UTC)
-_SLOTS: Final[dict[Any, str]] = {TENANT: "organization", PERSON: "user", ROW: "pk", NOW: "now"}
+_SLOTS: Final = {TENANT: "organization", PERSON: "user", ROW: "pk"}
 
 
 class Inexpressible(Exception):
@@ -53,7 +52,7 @@ class Statement:
 
     @classmethod
     def of(cls, sql: str, params: Sequence[Any]) -> Self:
-        """Raises Inexpressible where a parameter is a time that stands for no slot."""
+        """Raises Inexpressible where a parameter is a time: it would be that of the first use."""
         return cls(sql, tuple(_named(param) for param in params))
 
     def given(self, values: Mapping[str, Any]) -> list[Any]:
@@ -64,7 +63,7 @@ class Statement:
 def _named(param: Any) -> tuple[str, Any]:
     if param == [ROW]:
         return "pks", None
-    if isinstance(param, uuid.UUID | datetime.date) and param in _SLOTS:
+    if isinstance(param, uuid.UUID) and param in _SLOTS:
         return _SLOTS[param], None
     if isinstance(param, datetime.date):
         raise Inexpressible("its rows depend on the time")

@@ -128,7 +128,7 @@ def compiled(
 
 
 def _statement(rows: QuerySet[Any], serializer: Any, *, is_page: bool) -> Plan:
-    chosen, late = json_sql.runs(serializer, rows.model)
+    chosen, late = json_sql.runs(serializer, rows.model, json_sql.prefetched(rows))
     runs = {f"run_{n}": each for n, each in enumerate(chosen)}
     rows = rows.select_related(None).prefetch_related(None)
     rows = rows.annotate(**runs).values_list("pk", *runs)

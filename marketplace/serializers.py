@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import F
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from marketplace import api_versions
+from marketplace import api_versions, json_sql
 from marketplace.api_keys import OVERLAP_SECONDS, OVERLAP_SECONDS_MAX
 from marketplace.http import (
     Body,
@@ -298,6 +298,9 @@ class Units(Body):
     tokens = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
     words = StrictIntegerField(required=False, min_value=1, max_value=COUNT_MAX)
 
+    def as_sql_of(self, path: str) -> Any:
+        return json_sql.Json(F(f"{path}{self.source}"))
+
 
 class ItemSerializer(serializers.ModelSerializer[CollectionItem]):
     """A collection that has these bytes now."""
@@ -355,19 +358,16 @@ class ContributorSerializer(Resource[Contributor]):
     """A person whose works are in your collections."""
 
     object_name = "contributor"
-    identity = serializers.SerializerMethodField(
-        help_text=_("Null once the person was erased, or where nobody was named.")
+    identity = ContributorIdentitySerializer(
+        read_only=True,
+        allow_null=True,
+        help_text=_("Null once the person was erased, or where nobody was named."),
     )
 
     class Meta:
         model = Contributor
         fields = ("id", "external_id", "consent", "consent_changed_at", "identity", "created_at")
         read_only_fields = fields
-
-    @extend_schema_field(ContributorIdentitySerializer(allow_null=True))
-    def get_identity(self, row: Contributor) -> Any:
-        identity = getattr(row, "identity", None)
-        return None if identity is None else ContributorIdentitySerializer(identity).data
 
 
 class AddContributor(Body):

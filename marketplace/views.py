@@ -268,13 +268,11 @@ class WorkViewSet(Listing, Retrieving, TenantViewSet):
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return works.with_forms(rows, seen_by=self.caller)
 
-    def get_queryset(self) -> QuerySet[Any]:
-        if self.action != "list" or getattr(self, "swagger_fake_view", False):
-            return super().get_queryset()
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         collection = self.request.query_params.get("collection")
         if collection is None:
-            return super().get_queryset()
-        return self.select(works.in_collection(self.caller, collection))
+            return queryset
+        return works.in_collection(self.caller, collection, queryset)
 
     @extend_schema(
         summary="List works",

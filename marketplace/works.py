@@ -313,13 +313,16 @@ def identify(caller: Caller, rows: Iterable[tuple[UUID, Sequence[tuple[str, str]
             cursor.execute(_IDENTIFY, [caller.organization.pk, *columns])
 
 
-def in_collection(caller: Caller, collection_id: str) -> QuerySet[Work]:
+def in_collection(
+    caller: Caller, collection_id: str, among: QuerySet[Work] | None = None
+) -> QuerySet[Work]:
     """The works that are in one of the caller's collections now. Raises NotFound."""
     collection = Collection.objects.get_visible(caller, collection_id)
     live = CollectionItem.objects.filter(
         organization=collection.organization_id, collection=collection, removed_in__isnull=True
     )
-    return Work.objects.visible_to(caller).filter(pk__in=live.values("work"))
+    seen = Work.objects.visible_to(caller) if among is None else among
+    return seen.filter(pk__in=live.values("work"))
 
 
 def with_forms(rows: QuerySet[Work], *, seen_by: Caller | None = None) -> QuerySet[Work]:

@@ -122,13 +122,6 @@ class PlaceOrder(Body):
 # --- out --------------------------------------------------------------------------------------
 
 
-class LinesSerializer(serializers.ListSerializer[Any]):
-    """Lines as they are kept: with the members that each has."""
-
-    def as_sql_of(self, path: str) -> Any:
-        return json_sql.Json(F(f"{path}{self.source}"))
-
-
 class LineSerializer(serializers.Serializer[Any]):
     """One line of a price. The lines add up to the total.
 
@@ -169,7 +162,7 @@ class LineSerializer(serializers.Serializer[Any]):
     )
 
     class Meta:
-        list_serializer_class = LinesSerializer
+        list_serializer_class = json_sql.Kept
 
 
 class WindowsSerializer(serializers.Serializer[Any]):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Self
 
 from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Cast, Length
+from django.db.models.functions import Cast, Length, Now
 from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -159,11 +158,10 @@ class OfferQuerySet(TenantQuerySet["Offer"]):
         """The seller's own, whatever their state."""
         return self.filter(organization=caller.organization)
 
-    def on_sale(self, at: datetime | None = None) -> Self:
-        """What is on sale at an instant: now."""
-        now = at or timezone.now()
+    def on_sale(self) -> Self:
+        # The database's clock: a statement that is kept holds no instant.
         return self.filter(
-            Q(closes_at__isnull=True) | Q(closes_at__gt=now), state="listed", opens_at__lte=now
+            Q(closes_at__isnull=True) | Q(closes_at__gt=Now()), state="listed", opens_at__lte=Now()
         )
 
     def buyable_by(self, caller: Caller) -> Self:

@@ -84,18 +84,22 @@ def test_these_lists_are_written_by_postgresql() -> None:
     assert set(expressed()) == {
         "ApiKeyViewSet",
         "CollectionViewSet",
+        "ContributorViewSet",
         "DisputeViewSet",
+        "GrantViewSet",
         "ImportViewSet",
         "InvitationViewSet",
         "MemberViewSet",
         "OfferViewSet",
         "OrderViewSet",
         "QuoteViewSet",
+        "RefundViewSet",
         "RemittanceViewSet",
         "RemoteBucketViewSet",
         "RoyaltyPaymentViewSet",
         "RoyaltyPayoutViewSet",
         "TransferViewSet",
+        "WorkViewSet",
     }
 
 
