@@ -132,7 +132,7 @@ def _model(name: str) -> type[models.Model]:
     return apps.get_model("marketplace", name)
 
 
-def slots(caller: Caller, pk: UUID | None) -> dict[str, UUID | None]:
+def slots(caller: Caller, pk: UUID | None = None) -> dict[str, UUID | None]:
     """A caller's values, and a key, for the slots of a kept statement."""
     user = None if caller.user is None else UUID(int=caller.user.pk.int)
     return {"organization": UUID(int=caller.organization.pk.int), "user": user, "pk": pk}

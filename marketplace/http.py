@@ -418,6 +418,14 @@ class KeysetPagination(BasePagination):
     """Newest first, by id: `{"data": […], "has_more": bool, "next_cursor": …}`. Never counts."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        return self._page(queryset, request, lambda row: row.pk)
+
+    def keys(self, queryset: Any, request: Request) -> list[Any]:
+        """The keys of a page's rows."""
+        rows = queryset.select_related(None).prefetch_related(None).values_list("pk", flat=True)
+        return self._page(rows, request, lambda pk: pk)
+
+    def _page(self, queryset: Any, request: Request, key: Callable[[Any], Any]) -> list[Any]:
         limit, after = self.asked(request, queryset.model)
         rows = queryset.order_by("-pk")
         if after is not None:
@@ -425,7 +433,7 @@ class KeysetPagination(BasePagination):
         page = list(rows[: limit + 1])
         self.has_more = len(page) > limit
         page = page[:limit]
-        self.next_cursor = self.following(request, page[-1].pk) if self.has_more else None
+        self.next_cursor = self.following(request, key(page[-1])) if self.has_more else None
         return page
 
     def asked(self, request: Request, model: type[Model]) -> tuple[int, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.db.models import F, QuerySet, Value
+from django.db.models.expressions import Combinable
 from django.http import HttpResponse
 
 from marketplace import json_sql, kept_sql
@@ -119,12 +120,20 @@ def compiled(
         rows = view.select(rows.visible_to(stand_in))
         if action == "retrieve":
             rows = rows.filter(pk=kept_sql.ROW)
+        elif action == "some":
+            rows = rows.filter(_among())
         else:
             rows = view.filter_queryset(rows).order_by("-pk")
             if is_after:
                 rows = rows.filter(pk__lt=kept_sql.ROW)
         serializer = (shape or view.serializer_class)()
-        return _statement(rows, serializer, is_page=action != "retrieve")
+        return _statement(rows, serializer, is_page=action == "list")
+
+
+def _among() -> Combinable:
+    """That a row's key is in a list, which has a slot."""
+    every = Value([kept_sql.ROW], output_field=ArrayField(models.UUIDField()))
+    return json_sql.IsAmong(F("pk"), every)
 
 
 def _statement(rows: QuerySet[Any], serializer: Any, *, is_page: bool) -> Plan:
@@ -174,9 +183,11 @@ def _plan(view: TenantViewSet, action: str, is_after: bool) -> Plan | None:
 
 def page(view: TenantViewSet) -> HttpResponse | None:
     """One page of a view's list, newest first; None where the serializer has to write it."""
-    asked = view.request.query_params
-    if not settings.READPLAN or set(view.kwargs) or set(asked) - {"limit", "cursor"}:
+    asked = set(view.request.query_params) - {"limit", "cursor"}
+    if not settings.READPLAN or set(view.kwargs) or "expand" in asked:
         return None
+    if asked:
+        return _chosen(view)
     paginator: Any = view.paginator
     limit, after = paginator.asked(view.request, view.model)
     plan = _plan(view, "list", after is not None)
@@ -185,10 +196,29 @@ def page(view: TenantViewSet) -> HttpResponse | None:
     rows = plan.run(slots(view.caller, after), limit + 1, caller=view.caller)
     has_more = len(rows) > limit
     rows = rows[:limit]
-    following = json.dumps(paginator.following(view.request, rows[-1][0]) if has_more else None)
-    data = ",".join(text for _pk, text in rows)
+    following = paginator.following(view.request, rows[-1][0]) if has_more else None
+    return _paged((text for _pk, text in rows), has_more, following)
+
+
+def _chosen(view: TenantViewSet) -> HttpResponse | None:
+    """A page of what the parameters of a request choose: the view finds keys, the plan the rows."""
+    plan = _plan(view, "some", is_after=False)
+    if plan is None:
+        return None
+    paginator: Any = view.paginator
+    with acting(view.caller, writing=False):
+        keys = paginator.keys(view.filter_queryset(view.get_queryset()), view.request)
+        pks = [uuid.UUID(int=key.int) for key in keys]
+        found = dict(plan.run({**slots(view.caller), "pks": pks}))
+    # Those that are there still.
+    texts = (found[pk] for pk in pks if pk in found)
+    return _paged(texts, paginator.has_more, paginator.next_cursor)
+
+
+def _paged(texts: Iterable[str], has_more: bool, following: str | None) -> HttpResponse:
     more = "true" if has_more else "false"
-    return answer(f'{{"data":[{data}],"has_more":{more},"next_cursor":{following}}}')
+    page = f'"has_more":{more},"next_cursor":{json.dumps(following)}'
+    return answer(f'{{"data":[{",".join(texts)}],{page}}}')
 
 
 def row(view: TenantViewSet) -> HttpResponse | None:
@@ -231,10 +261,9 @@ def texts(
     if not settings.READPLAN:
         return None
     if key not in _plans:
-        every = Value([kept_sql.ROW], output_field=ArrayField(models.UUIDField()))
         try:
             with kept_sql.nothing_asked():
-                chosen = rows().filter(json_sql.IsAmong(F("pk"), every))
+                chosen = rows().filter(_among())
                 _plans[key] = _statement(chosen, serializer(), is_page=False)
         except kept_sql.Inexpressible:
             _plans[key] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from django.db.models import Model, QuerySet
@@ -23,7 +24,7 @@ from marketplace import (
     sharing,
     works,
 )
-from marketplace.access import Scope
+from marketplace.access import Scope, planned_anew
 from marketplace.http import Listing, Retrieving, TenantViewSet
 from marketplace.metadata_views import Noted, sets_metadata
 from marketplace.models import (
@@ -281,7 +282,10 @@ class WorkViewSet(Listing, Retrieving, TenantViewSet):
         ],
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().list(request, *args, **kwargs)
+        # Of a large collection the newest works are looked through until a page is full; of a small
+        # one its works are found, and put in order.
+        with planned_anew() if "collection" in request.query_params else nullcontext():
+            return super().list(request, *args, **kwargs)
 
 
 @extend_schema_view(

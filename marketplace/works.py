@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from marketplace import contributors
 from marketplace.access import Caller
@@ -318,11 +318,16 @@ def in_collection(
 ) -> QuerySet[Work]:
     """The works that are in one of the caller's collections now. Raises NotFound."""
     collection = Collection.objects.get_visible(caller, collection_id)
-    live = CollectionItem.objects.filter(
-        organization=collection.organization_id, collection=collection, removed_in__isnull=True
+    # By way of their forms, which have indexes to both sides: a page of a large collection reads
+    # the works of that page, and no more of the collection.
+    there = Representation.objects.filter(
+        work=OuterRef("pk"),
+        items__organization=collection.organization_id,
+        items__collection=collection,
+        items__removed_in__isnull=True,
     )
     seen = Work.objects.visible_to(caller) if among is None else among
-    return seen.filter(pk__in=live.values("work"))
+    return seen.filter(Exists(there))
 
 
 def with_forms(rows: QuerySet[Work], *, seen_by: Caller | None = None) -> QuerySet[Work]:
