@@ -287,7 +287,8 @@ class TenantQuerySet(models.QuerySet[M]):
             if kept is None:
                 return _visible(self, caller, lock=lock).get(pk=id)
             pk = self.model._meta.pk.to_python(id)
-            if (row := kept.one(slots(caller, UUID(int=pk.int)))) is None:
+            row = None if pk is None else kept.one(slots(caller, UUID(int=pk.int)))
+            if row is None:
                 raise ObjectDoesNotExist
             return row
         except (ObjectDoesNotExist, ValidationError, ValueError):

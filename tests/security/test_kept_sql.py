@@ -138,6 +138,8 @@ def test_what_is_no_id_is_not_found(world: World, id: str) -> None:
     with acting(caller, writing=False), pytest.raises(NotFound) as refused:
         Collection.objects.get_visible(caller, id)
     assert str(refused.value) == f"There is no collection “{id}”."
+    with acting(caller, writing=False), pytest.raises(NotFound):
+        Collection.objects.get_visible(caller, None)
 
 
 def test_rows_beside_it_come_with_it(world: World) -> None:
