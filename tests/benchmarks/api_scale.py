@@ -1,5 +1,6 @@
 """Whether lists stay as fast while everything around them grows: five times the market's listings,
-a hundred times the other tenants. In this process, through every middleware, without a network.
+a hundred times the other tenants, ten times the works of a collection. In this process, through
+every middleware, without a network.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from uuid import UUID
 
 from django.test import Client
 
-from marketplace import api_keys, garbage
+from marketplace import api_keys, garbage, imports
 from tests.benchmarks import api, listings
 from tests.benchmarks.measure import CpuClock, Figure, django_backend, median, owner, progress
+from tests.make import make_collection, records
 from tests.people import caller_for, found
 
 SMALL, LARGE = 200_000, 1_000_000
 FEW, MANY = 50, 5_000
+SHORT, LONG = 20_000, 200_000
 ASKS, ROUNDS = 200, 5
 SECONDS_GOAL, FLAT_GOAL, TENANTS_GOAL = 0.020, 1.3, 1.2
 # Collections of others, spread over more of them than before.
@@ -33,6 +36,7 @@ def run(quick: bool) -> Iterator[Figure]:
     """A tenant's list of 50 beside few tenants and many; the market's, small and large."""
     scale = 10 if quick else 1
     yield _tenants(SMALL // scale, MANY // scale)
+    yield _works(SHORT // scale, LONG // scale)
     yield from _market(SMALL // scale, LARGE // scale)
 
 
@@ -64,6 +68,37 @@ def _tenants(count: int, many: int) -> Figure:
         ratio=value / few,
         goal=f"ratio <= {TENANTS_GOAL}",
         holds=value / few <= TENANTS_GOAL,
+    )
+
+
+def _works(short: int, long: int) -> Figure:
+    """The newest works of a collection, which grows."""
+    caller = caller_for(found("Library", "platform"))
+    collection = str(make_collection(caller.organization).pk)
+    secret = api_keys.create(caller, name="bench", scopes=["works:read"])[1]
+    client = Client(headers={"Authorization": f"Bearer {secret}"})
+
+    def look() -> None:
+        answer = client.get(f"/v1/works?collection={collection}&limit=50")
+        assert len(answer.json()["data"]) == 50
+
+    taken = []
+    for begin, end in ((0, short), (short, long)):
+        more = imports.Records(records(end - begin, start=begin + 10))
+        imports.run(caller, collection, more)
+        with owner() as opened:
+            opened.execute("VACUUM ANALYZE")
+        progress(f"api-scale: a collection of {end:,} works")
+        taken.append(median(_cpu(look) for _round in range(ROUNDS)))
+    few, value = taken
+    return Figure(
+        figure=f"50 works of a collection of {long:,} and of {short:,}, CPU",
+        value=value * 1000,
+        unit="ms",
+        limit=few * 1000,
+        ratio=value / few,
+        goal=f"ratio <= {FLAT_GOAL}",
+        holds=value / few <= FLAT_GOAL,
     )
 
 
