@@ -273,7 +273,7 @@ class CollectionFilter(TenantListFilter):
 
     def chosen(self, caller: Caller, rows: Rows, value: str) -> Rows:
         try:
-            return rows.filter(pk__in=works.in_collection(caller, value).values("pk"))
+            return works.in_collection(caller, value, rows)
         except NotFound:
             return rows.none()
 
