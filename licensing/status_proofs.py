@@ -84,6 +84,8 @@ def parse(data: bytes) -> StatusProof:
         given = jcs.loads_strict(data)
     except ValueError as error:
         raise ReceiptError("status", f"no canonical JSON: {error}") from None
+    if isinstance(given, dict) and given.get("status") == "pending":
+        raise ReceiptError("status", "the market had not signed it yet; fetch it again")
     if not isinstance(given, dict) or given.keys() != _KEYS or given["status_proof"] != VERSION:
         raise ReceiptError("status", f"the file is not of {VERSION}")
     ref, state, last_leaf = given["grant_ref"], given["state"], given["last_leaf"]

@@ -83,11 +83,13 @@ def wait_for_its_status(market: Run, grant: str, key: str) -> None:
     until = time.monotonic() + STATUS_WITHIN_SECONDS
     while True:
         try:
-            market.get(f"/v1/grants/{grant}/status-proof", key=key)
+            status, _proof = market.get(f"/v1/grants/{grant}/status-proof", key=key)
+        except urllib.error.HTTPError as refused:
+            status = refused.code
+        # 404: no commitment has it yet; 202: one has, and it is not signed yet.
+        if status == 200:
             return
-        except urllib.error.HTTPError:
-            if time.monotonic() > until:
-                raise
+        assert time.monotonic() < until, status
         time.sleep(0.5)
 
 

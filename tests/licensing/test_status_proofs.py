@@ -469,6 +469,12 @@ def test_a_changed_status_proof_is_refused(
     refused(tmp_path, capsys, log, receipt, jcs.dumps(changed))
 
 
+def test_an_answer_that_there_is_none_yet_says_what_to_do(tmp_path: Path, capsys: Any) -> None:
+    log, receipt, _status = made()
+    pending = jcs.dumps({"object": "status_proof", "status": "pending"})
+    assert "fetch it again" in refused(tmp_path, capsys, log, receipt, pending)
+
+
 def test_a_status_proof_has_one_spelling(tmp_path: Path, capsys: Any) -> None:
     log, receipt, status = made()
     for other in (status + b"\n", json.dumps(json.loads(status)).encode(), b"", b"[]", b"\xff"):
