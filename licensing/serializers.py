@@ -657,7 +657,7 @@ class GrantEventDutySerializer(serializers.Serializer[Any]):
     within_days = serializers.IntegerField()
 
     class Meta:
-        list_serializer_class = json_sql.Kept
+        list_serializer_class = json_sql.ListAsKept
 
 
 class GrantEventSerializer(Resource[GrantEvent]):

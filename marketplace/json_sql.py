@@ -151,7 +151,7 @@ _AS_IT_IS: Final = {
 }
 
 
-class Kept(serializers.ListSerializer[Any]):
+class ListAsKept(serializers.ListSerializer[Any]):
     """Objects that a column of jsonb keeps just as they are shown."""
 
     def as_sql_of(self, path: str) -> Any:

@@ -81,7 +81,8 @@ class Rows(Generic[M]):
                 self.statement = Statement.of(*compiler.as_sql())
         except EmptyResultSet:
             raise Inexpressible("it has no rows") from None
-        assert not compiler.annotation_col_map
+        if compiler.annotation_col_map:
+            raise Inexpressible("it brings more than its columns")
         # As `django.db.models.query.ModelIterable` has it.
         selected, of = compiler.select, compiler.klass_info
         self._model: type[M] = of["model"]

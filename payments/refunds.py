@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import Sum
+from django.db.models import Prefetch, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -378,6 +378,11 @@ def left_minor(order: Order) -> int:
     )
     gone = order.refunded_minor + order.lost_minor + (pending["sum"] or 0)
     return order.paid_minor - gone
+
+
+def whole(rows: QuerySet[Refund]) -> QuerySet[Refund]:
+    """The same refunds with what is shown of them: who agreed, in that order."""
+    return rows.prefetch_related(Prefetch("approvals", RefundApproval.objects.order_by("pk")))
 
 
 def _is_all_on_its_way(order: Order) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
@@ -21,7 +21,6 @@ from payments.models import (
     ConnectedAccount,
     Dispute,
     Refund,
-    RefundApproval,
     Remittance,
     Sale,
     Transfer,
@@ -273,7 +272,7 @@ class RefundViewSet(Listing, Retrieving, TenantViewSet):
     }
 
     def select(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.prefetch_related(Prefetch("approvals", RefundApproval.objects.order_by("pk")))
+        return refunds.whole(rows)
 
     @extend_schema(
         summary="Ask for a refund, or give one",

@@ -162,7 +162,7 @@ class LineSerializer(serializers.Serializer[Any]):
     )
 
     class Meta:
-        list_serializer_class = json_sql.Kept
+        list_serializer_class = json_sql.ListAsKept
 
 
 class WindowsSerializer(serializers.Serializer[Any]):

@@ -354,7 +354,7 @@ READS = {
         "starts_at", "windows",
     },
     "reconcile": {"foreign_events", "quiet"},
-    "refunds": {"left_minor"},
+    "refunds": {"left_minor", "whole"},
     "refusals": {"made_good"},
     "royalties": {"in_force", "preview", "values_of"},
     "royalty_payments": {"checked_reference"},

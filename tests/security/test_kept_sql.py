@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import Model
+from django.db.models import F, Model
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -178,6 +178,11 @@ def test_what_depends_on_the_time_of_its_first_use_is_never_kept() -> None:
     assert kept_sql.Rows(rows.on_sale()).statement.params
     with pytest.raises(kept_sql.Inexpressible):
         kept_sql.Rows(rows.filter(opens_at__lte=timezone.now()))
+
+
+def test_what_brings_more_than_its_columns_is_never_kept() -> None:
+    with pytest.raises(kept_sql.Inexpressible):
+        kept_sql.Rows(Offer.objects.annotate(more=F("price_minor")).filter(pk=kept_sql.ROW))
 
 
 def test_what_a_stand_in_would_have_to_ask_the_database_is_never_kept() -> None:

@@ -223,6 +223,16 @@ def test_the_second_time_nothing_is_compiled(world: World, monkeypatch: pytest.M
     assert sum("json_build_object" in query["sql"] for query in asked) == 1
 
 
+def test_postgresql_writes_what_parameters_choose(world: World) -> None:
+    client = world.client(world.archive)
+    with CaptureQueriesContext(connection) as asked:
+        page = client.get(f"/v1/works?collection={world.subject('collection')}").json()
+    assert page["data"]
+    assert sum("json_build_object" in query["sql"] for query in asked) == 1
+    # Nothing was read for a serializer.
+    assert not [query for query in asked if query["sql"].startswith('SELECT "marketplace_repr')]
+
+
 @pytest.mark.parametrize(
     "look",
     [
